@@ -1,0 +1,13 @@
+//! What the processes and clients of Codraft say to each other, and who is where.
+
+pub mod ids;
+pub mod link;
+pub mod outside;
+pub mod reject;
+pub mod transport;
+
+/// The messages of the link, generated from `codraft/v1/link.proto`.
+#[allow(clippy::all, clippy::pedantic)]
+pub mod v1 {
+    tonic::include_proto!("codraft.v1");
+}
