@@ -4,6 +4,7 @@ pub mod ids;
 pub mod link;
 pub mod outside;
 pub mod reject;
+pub mod tasks;
 pub mod transport;
 
 /// The messages of the link, generated from `codraft/v1/link.proto`.

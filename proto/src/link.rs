@@ -1,8 +1,30 @@
 //! The link between two processes: two gRPC streams of batches over one connection.
+//!
+//! Whoever has something to say puts it into the link's [`Outbox`]; the body of the HTTP/2
+//! stream takes whatever waits there as one batch, so batches form by themselves under
+//! load and a lone message goes at once. One reader task a lane hands what arrives to an
+//! [`Inbound`]. When either lane ends, the whole link does.
 
-use std::sync::Arc;
+mod dial;
+mod handshake;
+mod lanes;
+mod outbox;
+mod serve;
+
+use std::{sync::Arc, time::Duration};
+
+pub use dial::{LinkHandle, dial};
+pub use outbox::Outbox;
+pub use serve::serve;
 
 use crate::v1::{Hello, Message};
+
+/// The versions of this protocol that this build speaks.
+pub const VERSIONS: std::ops::RangeInclusive<u32> = 1..=1;
+
+/// The largest batch that is taken in, in bytes. A batch is cut at
+/// [`LinkOptions::batch_bytes`], but one message may be larger than that.
+pub const BATCH_BYTES_MAX: usize = 64 << 20;
 
 /// Which of a link's two streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,27 +42,6 @@ pub trait Inbound: Send + Sync + 'static {
     fn batch(&self, lane: Lane, messages: Vec<Message>);
     /// The link is gone, once and for good; nothing follows.
     fn closed(&self, reason: &LinkError);
-}
-
-/// The sending half of a link; cheap to clone.
-#[derive(Clone)]
-pub struct Outbox {
-    _inner: Arc<()>,
-}
-
-impl Outbox {
-    /// Queues a message for the lane's next batch; never waits.
-    pub fn send(&self, _lane: Lane, _message: Message) -> Result<(), SendError> {
-        todo!()
-    }
-    /// Bytes (estimated by encoded length) that wait in a lane.
-    pub fn queued_bytes(&self, _lane: Lane) -> usize {
-        todo!()
-    }
-    /// Ends the link; the peer sees it closed.
-    pub fn close(&self) {
-        todo!()
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -72,7 +73,51 @@ pub trait Accept: Send + Sync + 'static {
 /// The dialling side. The link is redialled for ever, at once after it broke, then with
 /// growing, jittered pauses.
 pub trait Dialled: Send + Sync + 'static {
+    /// Judges who answered and returns who listens to it.
     fn up(&self, peer: &Hello, outbox: Outbox) -> Result<Arc<dyn Inbound>, LinkError>;
     /// An attempt failed.
     fn down(&self, error: &LinkError);
+}
+
+/// Bounds and times of a link; the same on both sides.
+#[derive(Debug, Clone)]
+pub struct LinkOptions {
+    /// Bytes that may wait in a lane of the outbox. A message larger than this still goes
+    /// when nothing else waits.
+    pub queue_bytes: usize,
+    /// Messages that may wait in a lane of the outbox.
+    pub queue_messages: usize,
+    /// A batch is cut when it holds this many bytes.
+    pub batch_bytes: usize,
+    /// A batch is cut when it holds this many messages.
+    pub batch_messages: usize,
+    /// From the connection to both sides' hello on both lanes.
+    pub handshake: Duration,
+    /// An idle connection is asked for a sign of life this often: a peer that vanished
+    /// without a word (power, network) is otherwise never noticed by TCP.
+    pub keepalive_interval: Duration,
+    /// And is given up when there is none for so long.
+    pub keepalive_timeout: Duration,
+    /// The first pause between two attempts to dial; doubled up to `redial_max`.
+    pub redial_min: Duration,
+    pub redial_max: Duration,
+    /// Connections that a listener holds at once, with those that have not said hello.
+    pub connections: usize,
+}
+
+impl Default for LinkOptions {
+    fn default() -> Self {
+        Self {
+            queue_bytes: 64 << 20,
+            queue_messages: 65_536,
+            batch_bytes: 256 << 10,
+            batch_messages: 1_024,
+            handshake: Duration::from_secs(3),
+            keepalive_interval: Duration::from_secs(2),
+            keepalive_timeout: Duration::from_secs(3),
+            redial_min: Duration::from_millis(20),
+            redial_max: Duration::from_secs(1),
+            connections: 1_024,
+        }
+    }
 }

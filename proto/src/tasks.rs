@@ -1,0 +1,235 @@
+//! Every task of a process, by name: nothing is left running when its owner has gone, and a
+//! panic in one of them is seen instead of lost.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll},
+};
+
+use tokio::{sync::watch, task::AbortHandle};
+
+/// Locks a mutex whose holder may have panicked: what it guards here is valid at every step.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A set of tasks with one end. Cheap to clone; clones are the same set.
+#[derive(Clone)]
+pub struct Tasks {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    parent: Option<Tasks>,
+    state: Mutex<State>,
+    /// How many run; watched by `shutdown`.
+    running: watch::Sender<usize>,
+    failed: watch::Sender<Option<&'static str>>,
+}
+
+#[derive(Default)]
+struct State {
+    closed: bool,
+    next: u64,
+    handles: BTreeMap<u64, Option<AbortHandle>>,
+    children: Vec<Weak<Inner>>,
+}
+
+impl Default for Tasks {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Tasks {
+    pub fn new() -> Self {
+        Self::with_parent(None)
+    }
+
+    fn with_parent(parent: Option<Tasks>) -> Self {
+        let state = Mutex::new(State::default());
+        let (running, failed) = (watch::Sender::new(0), watch::Sender::new(None));
+        Self { inner: Arc::new(Inner { parent, state, running, failed }) }
+    }
+
+    /// A set that ends with this one, or before it. What fails in it fails here too.
+    pub fn child(&self) -> Tasks {
+        let child = Self::with_parent(Some(self.clone()));
+        let mut state = lock(&self.inner.state);
+        lock(&child.inner.state).closed = state.closed;
+        state.children.retain(|c| c.strong_count() > 0);
+        state.children.push(Arc::downgrade(&child.inner));
+        drop(state);
+        child
+    }
+
+    /// Runs a future until it ends or the set does. After `shutdown` it never starts.
+    pub fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
+        let id = {
+            let mut state = lock(&self.inner.state);
+            if state.closed {
+                return;
+            }
+            state.next += 1;
+            let id = state.next;
+            state.handles.insert(id, None);
+            self.inner.running.send_modify(|n| *n += 1);
+            id
+        };
+        let place = Place { tasks: self.clone(), id };
+        let watched = Watched { future: Box::pin(future), name, place };
+        // Not under the lock: a runtime that shuts down drops the future inside `spawn`.
+        #[allow(clippy::disallowed_methods)] // the one owner
+        let handle = tokio::spawn(watched).abort_handle();
+        let mut state = lock(&self.inner.state);
+        if state.closed {
+            handle.abort();
+        } else if let Some(slot) = state.handles.get_mut(&id) {
+            *slot = Some(handle);
+        }
+    }
+
+    /// Says that the process cannot go on, as a panic of a task would.
+    pub fn fail(&self, what: &'static str) {
+        self.inner.failed.send_if_modified(|f| {
+            let first = f.is_none();
+            f.get_or_insert(what);
+            first
+        });
+        if let Some(parent) = &self.inner.parent {
+            parent.fail(what);
+        }
+    }
+
+    /// Resolves with the name of the first task that panicked (or what `fail` was told);
+    /// never while all is well.
+    pub fn failed(&self) -> impl Future<Output = &'static str> + Send + 'static {
+        let mut watch = self.inner.failed.subscribe();
+        async move {
+            // The sender lives in `Inner`; when it is gone nothing can fail any more.
+            let first = watch.wait_for(Option::is_some).await.ok().and_then(|f| *f);
+            match first {
+                Some(name) => name,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Ends every task of this set and of its children, and waits until all are gone.
+    /// Not from within one of them: it would wait for itself.
+    pub async fn shutdown(&self) {
+        let mut sets = vec![self.inner.clone()];
+        let mut next = 0;
+        while let Some(set) = sets.get(next).cloned() {
+            next += 1;
+            let mut state = lock(&set.state);
+            state.closed = true;
+            sets.extend(state.children.iter().filter_map(Weak::upgrade));
+            let handles: Vec<_> = state.handles.values().flatten().cloned().collect();
+            drop(state);
+            handles.iter().for_each(AbortHandle::abort);
+        }
+        for set in sets {
+            let _ = set.running.subscribe().wait_for(|n| *n == 0).await;
+        }
+    }
+}
+
+/// For hyper, which spawns the streams of a connection itself.
+#[derive(Clone)]
+pub(crate) struct Executor(pub Tasks, pub &'static str);
+
+impl<F> hyper::rt::Executor<F> for Executor
+where
+    F: Future + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(self.1, async move {
+            future.await;
+        });
+    }
+}
+
+/// A task's place in its set; given back when the task ends, however it ends.
+struct Place {
+    tasks: Tasks,
+    id: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.tasks.inner.state).handles.remove(&self.id);
+        self.tasks.inner.running.send_modify(|n| *n -= 1);
+    }
+}
+
+struct Watched {
+    future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    name: &'static str,
+    place: Place,
+}
+
+impl Future for Watched {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let future = &mut self.future;
+        match std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            Ok(poll) => poll,
+            Err(_) => {
+                tracing::error!(task = self.name, "a task panicked");
+                self.place.tasks.fail(self.name);
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn shutdown_ends_children_too_and_waits() {
+        let tasks = Tasks::new();
+        let child = tasks.child();
+        let alive = Arc::new(());
+        for set in [&tasks, &child] {
+            let held = alive.clone();
+            set.spawn("sleeper", async move {
+                tokio::time::sleep(Duration::from_secs(3600)).await;
+                drop(held);
+            });
+        }
+        assert_eq!(Arc::strong_count(&alive), 3);
+        tasks.shutdown().await;
+        assert_eq!(Arc::strong_count(&alive), 1);
+        let held = alive.clone();
+        child.spawn("late", async move { drop(held) });
+        assert_eq!(Arc::strong_count(&alive), 1, "nothing starts afterwards");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_seen_by_the_parent() {
+        let tasks = Tasks::new();
+        tasks.child().spawn("faulty", async { panic!("planted") });
+        assert_eq!(tasks.failed().await, "faulty");
+    }
+
+    #[tokio::test]
+    async fn what_ended_leaves_nothing_behind() {
+        let tasks = Tasks::new();
+        for _ in 0..10 {
+            tasks.spawn("short", async {});
+        }
+        tasks.inner.running.subscribe().wait_for(|n| *n == 0).await.unwrap();
+        assert!(lock(&tasks.inner.state).handles.is_empty());
+    }
+}
