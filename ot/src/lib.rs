@@ -1,1 +1,29 @@
+//! The algebra of Codraft: operations on text and rich text, and what keeps them together.
+//!
+//! Algebra `delta-1`: the results equal npm `quill-delta` 5.1 in canonical form. Lengths count
+//! UTF-16 code units. Pure: no clock, no randomness, no runtime, no serialization framework.
 
+pub mod attributes;
+mod chain;
+pub mod client;
+mod codec;
+mod compose;
+mod content;
+mod cursor;
+mod error;
+mod invert;
+mod limits;
+mod op;
+mod transform;
+pub mod value;
+
+pub use attributes::{Attributes, Attrs};
+pub use chain::Chain;
+pub use content::{Content, Kind};
+pub use error::OpError;
+pub use limits::Limits;
+pub use op::{Component, Delta};
+pub use value::Value;
+
+/// The name of this algebra, as documents carry it.
+pub const ALGEBRA: &str = "delta-1";

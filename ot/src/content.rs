@@ -1,0 +1,321 @@
+//! A document: a rope of text in UTF-16 units, with runs of attributes where it is rich.
+
+use std::sync::Arc;
+
+use crop::Rope;
+use sha2::{Digest, Sha256};
+
+use crate::{Attrs, Component, Delta, Limits, OpError, Value, attributes};
+
+/// What sort of document it is; fixed when it is created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// Plain: no attributes, no embeds. Starts empty.
+    Text = 1,
+    /// With attributes and embeds. Starts as one line break, which always stays last.
+    Rich = 2,
+}
+
+impl Kind {
+    pub fn from_number(n: u32) -> Option<Kind> {
+        match n {
+            1 => Some(Kind::Text),
+            2 => Some(Kind::Rich),
+            _ => None,
+        }
+    }
+}
+
+/// Stands in the rope for an embed, one unit long.
+const EMBED: &str = "\u{FFFC}";
+
+/// A stretch of a rich document with the same attributes, or one embed.
+#[derive(Debug, Clone, PartialEq)]
+struct Run {
+    units: u32,
+    attributes: Attrs,
+    embed: Option<Arc<Value>>,
+}
+
+/// The content of a document. Clones share their text.
+#[derive(Clone)]
+pub struct Content {
+    kind: Kind,
+    rope: Rope,
+    /// Of a rich document, covering it without a gap; empty for a plain one.
+    runs: Vec<Run>,
+    /// Whether the whole rope is ASCII, where a unit is a byte.
+    ascii: bool,
+}
+
+impl Content {
+    pub fn new(kind: Kind) -> Content {
+        match kind {
+            Kind::Text => Content { kind, rope: Rope::new(), runs: Vec::new(), ascii: true },
+            Kind::Rich => Content {
+                kind,
+                rope: Rope::from("\n"),
+                runs: vec![Run { units: 1, attributes: None, embed: None }],
+                ascii: true,
+            },
+        }
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// In UTF-16 code units.
+    pub fn units(&self) -> u32 {
+        if self.ascii { self.rope.byte_len() as u32 } else { self.rope.utf16_len() as u32 }
+    }
+
+    /// The text, with U+FFFC for embeds.
+    pub fn text(&self) -> String {
+        self.rope.to_string()
+    }
+
+    /// Applies an operation made for exactly this content.
+    ///
+    /// # Errors
+    /// All is checked first: on an error nothing has changed.
+    pub fn apply(&mut self, delta: &Delta, limits: &Limits) -> Result<(), OpError> {
+        self.check(delta, limits)?;
+        let mut byte = 0;
+        let mut at = 0u32;
+        for component in delta.components() {
+            match component {
+                Component::Retain { units, .. } => {
+                    at += units;
+                    byte = self.byte_of(at);
+                }
+                Component::Insert { text, units, .. } => {
+                    self.rope.insert(byte, &**text);
+                    self.ascii &= text.is_ascii();
+                    byte += text.len();
+                    at += units;
+                }
+                Component::Embed { .. } => {
+                    self.rope.insert(byte, EMBED);
+                    self.ascii = false;
+                    byte += EMBED.len();
+                    at += 1;
+                }
+                Component::Delete { units } => {
+                    let end = self.byte_of(at + units);
+                    self.rope.delete(byte..end);
+                }
+            }
+        }
+        if self.kind == Kind::Rich {
+            self.apply_runs(delta);
+        }
+        Ok(())
+    }
+
+    fn check(&self, delta: &Delta, limits: &Limits) -> Result<(), OpError> {
+        let units = self.units();
+        let operation = delta.base_units();
+        if operation > u64::from(units) {
+            return Err(OpError::LengthMismatch { document: units, operation });
+        }
+        if i64::from(units) + delta.growth() > i64::from(limits.document_units) {
+            return Err(OpError::DocumentTooLong { most_units: limits.document_units });
+        }
+        if delta.components().len() > limits.components {
+            return Err(OpError::TooManyComponents { most: limits.components });
+        }
+        match self.kind {
+            Kind::Text if !delta.is_plain() => return Err(OpError::NotPlain),
+            Kind::Rich => self.check_last_line(delta, units)?,
+            Kind::Text => {}
+        }
+        if !self.ascii {
+            let mut at = 0u32;
+            for component in delta.components().iter().filter(|c| !c.is_insert()) {
+                self.check_pair(at)?;
+                at += component.units();
+                self.check_pair(at)?;
+            }
+            self.check_pair(at)?;
+        }
+        Ok(())
+    }
+
+    fn check_pair(&self, at: u32) -> Result<(), OpError> {
+        let byte = self.rope.byte_of_utf16_code_unit(at as usize);
+        if !self.rope.is_char_boundary(byte)
+            || self.rope.utf16_code_unit_of_byte(byte) != at as usize
+        {
+            return Err(OpError::SplitSurrogate { position: at });
+        }
+        Ok(())
+    }
+
+    /// A rich document keeps its last line break, and nothing comes behind it.
+    fn check_last_line(&self, delta: &Delta, units: u32) -> Result<(), OpError> {
+        let mut at = 0u32;
+        for component in delta.components() {
+            match component {
+                Component::Retain { units, .. } => at += units,
+                Component::Delete { units: deleted } => {
+                    at += deleted;
+                    if at == units {
+                        return Err(OpError::LastLine);
+                    }
+                }
+                _ if at == units => return Err(OpError::LastLine),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn byte_of(&self, unit: u32) -> usize {
+        if self.ascii {
+            unit as usize
+        } else {
+            self.rope.byte_of_utf16_code_unit(unit as usize)
+        }
+    }
+
+    /// Walks the runs once and rebuilds what the operation touches.
+    fn apply_runs(&mut self, delta: &Delta) {
+        let old = std::mem::take(&mut self.runs);
+        let mut out: Vec<Run> = Vec::with_capacity(old.len() + delta.components().len() + 1);
+        let mut rest = old.into_iter();
+        let mut current = rest.next();
+        for component in delta.components() {
+            match component {
+                Component::Insert { units, attributes, .. } => {
+                    join(&mut out, Run { units: *units, attributes: inserted(attributes), embed: None });
+                }
+                Component::Embed { value, attributes } => {
+                    let embed = Some(value.clone());
+                    join(&mut out, Run { units: 1, attributes: inserted(attributes), embed });
+                }
+                Component::Retain { .. } | Component::Delete { .. } => {
+                    let mut left = component.units();
+                    while left > 0 {
+                        let Some(mut run) = current.take() else { break };
+                        let take = left.min(run.units);
+                        if take < run.units {
+                            current = Some(Run { units: run.units - take, ..run.clone() });
+                        } else {
+                            current = rest.next();
+                        }
+                        left -= take;
+                        if let Component::Retain { attributes, .. } = component {
+                            run.units = take;
+                            run.attributes = attributes::compose(&run.attributes, attributes, false);
+                            join(&mut out, run);
+                        }
+                    }
+                }
+            }
+        }
+        current.into_iter().chain(rest).for_each(|run| join(&mut out, run));
+        self.runs = out;
+    }
+
+    /// The document as the inserts that make it, in canonical form.
+    pub fn to_delta(&self) -> Delta {
+        let mut delta = Delta::new();
+        if self.kind == Kind::Text {
+            delta.insert(&self.text());
+            return delta;
+        }
+        let mut at = 0;
+        let mut byte = 0;
+        for run in &self.runs {
+            at += run.units;
+            let end = self.byte_of(at);
+            delta.push(match &run.embed {
+                Some(value) => {
+                    Component::Embed { value: value.clone(), attributes: run.attributes.clone() }
+                }
+                None => Component::Insert {
+                    text: self.rope.byte_slice(byte..end).to_string().into(),
+                    units: run.units,
+                    attributes: run.attributes.clone(),
+                },
+            });
+            byte = end;
+        }
+        delta
+    }
+
+    /// From the inserts that make a document.
+    ///
+    /// # Errors
+    /// As `apply`; `Malformed` where there is anything but inserts. What makes a rich document
+    /// ends with a line break.
+    pub fn from_delta(kind: Kind, delta: &Delta, limits: &Limits) -> Result<Content, OpError> {
+        if !delta.components().iter().all(Component::is_insert) {
+            return Err(OpError::Malformed);
+        }
+        let mut content =
+            Content { kind: Kind::Text, rope: Rope::new(), runs: Vec::new(), ascii: true };
+        if kind == Kind::Rich {
+            let ends_with_break = match delta.components().last() {
+                Some(Component::Insert { text, .. }) => text.ends_with('\n'),
+                _ => false,
+            };
+            if !ends_with_break {
+                return Err(OpError::LastLine);
+            }
+        } else if !delta.is_plain() {
+            return Err(OpError::NotPlain);
+        }
+        if delta.growth() > i64::from(limits.document_units) {
+            return Err(OpError::DocumentTooLong { most_units: limits.document_units });
+        }
+        content.kind = kind;
+        for component in delta.components() {
+            let byte = content.rope.byte_len();
+            match component {
+                Component::Insert { text, .. } => {
+                    content.rope.insert(byte, &**text);
+                    content.ascii &= text.is_ascii();
+                }
+                _ => {
+                    content.rope.insert(byte, EMBED);
+                    content.ascii = false;
+                }
+            }
+        }
+        if kind == Kind::Rich {
+            content.apply_runs(delta);
+        }
+        Ok(content)
+    }
+
+    /// SHA-256 of the canonical document: the binary form of `to_delta`.
+    pub fn digest(&self) -> [u8; 32] {
+        Sha256::digest(self.to_delta().to_bytes()).into()
+    }
+}
+
+/// Attributes of an insert: a removal of what is not there is nothing.
+fn inserted(attributes: &Attrs) -> Attrs {
+    attributes::compose(&None, attributes, false)
+}
+
+fn join(runs: &mut Vec<Run>, run: Run) {
+    match runs.last_mut() {
+        Some(last)
+            if last.embed.is_none() && run.embed.is_none() && last.attributes == run.attributes =>
+        {
+            last.units += run.units;
+        }
+        _ => runs.push(run),
+    }
+}
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Content").field("kind", &self.kind).field("units", &self.units()).finish()
+    }
+}
+

@@ -1,0 +1,72 @@
+//! Moving an operation, and a position, past another operation.
+
+use crate::{Component, Delta, attributes, cursor::Cursor};
+
+impl Delta {
+    /// `other`, made against the same document as `self`, moved past `self`.
+    ///
+    /// `priority`: where both insert at one place, `self` goes first; where both set one
+    /// attribute, `self`'s value stands. Linear in the components of both.
+    pub fn transform(&self, other: &Delta, priority: bool) -> Delta {
+        let mut this = Cursor::new(self.components());
+        let mut that = Cursor::new(other.components());
+        let mut out = Delta::with_capacity(other.components().len() + 1);
+        // When `other` is over, the rest could only retain.
+        while that.has_next() {
+            if this.at_insert() && (priority || !that.at_insert()) {
+                let units = this.left();
+                out.retain(units);
+                this.skip(units);
+                continue;
+            }
+            if that.at_insert() {
+                // Inserts are never cut here: they are taken whole.
+                if let Some(insert) = that.peek() {
+                    out.push(insert.clone());
+                }
+                that.skip(that.left());
+                continue;
+            }
+            let units = this.left().min(that.left());
+            match (this.peek(), that.peek()) {
+                (Some(Component::Delete { .. }), _) => {}
+                (_, Some(Component::Delete { .. })) => {
+                    out.delete(units);
+                }
+                (mine, Some(theirs)) => {
+                    let mine = mine.map_or(&None, Component::attributes);
+                    let attributes = attributes::transform(mine, theirs.attributes(), priority);
+                    out.push(Component::Retain { units, attributes });
+                }
+                (_, None) => {}
+            }
+            this.skip(units);
+            that.skip(units);
+        }
+        out.chop()
+    }
+
+    /// Where a position in the document before `self` stands after it. `stay`: an insert at
+    /// the very position leaves it where it is (quill-delta's `priority`).
+    pub fn transform_position(&self, position: u32, stay: bool) -> u32 {
+        let (mut position, mut offset) = (u64::from(position), 0u64);
+        for component in self.components() {
+            if offset > position {
+                break;
+            }
+            let units = u64::from(component.units());
+            match component {
+                Component::Delete { .. } => {
+                    position -= units.min(position - offset);
+                    continue;
+                }
+                Component::Insert { .. } | Component::Embed { .. } if offset < position || !stay => {
+                    position += units;
+                }
+                _ => {}
+            }
+            offset += units;
+        }
+        u32::try_from(position).unwrap_or(u32::MAX)
+    }
+}
