@@ -19,6 +19,9 @@ pub use serve::serve;
 
 use crate::v1::{Hello, Message};
 
+#[cfg(test)]
+mod tests;
+
 /// The versions of this protocol that this build speaks.
 pub const VERSIONS: std::ops::RangeInclusive<u32> = 1..=1;
 

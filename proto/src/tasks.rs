@@ -53,7 +53,14 @@ impl Tasks {
     fn with_parent(parent: Option<Tasks>) -> Self {
         let state = Mutex::new(State::default());
         let (running, failed) = (watch::Sender::new(0), watch::Sender::new(None));
-        Self { inner: Arc::new(Inner { parent, state, running, failed }) }
+        Self {
+            inner: Arc::new(Inner {
+                parent,
+                state,
+                running,
+                failed,
+            }),
+        }
     }
 
     /// A set that ends with this one, or before it. What fails in it fails here too.
@@ -80,8 +87,15 @@ impl Tasks {
             self.inner.running.send_modify(|n| *n += 1);
             id
         };
-        let place = Place { tasks: self.clone(), id };
-        let watched = Watched { future: Box::pin(future), name, place };
+        let place = Place {
+            tasks: self.clone(),
+            id,
+        };
+        let watched = Watched {
+            future: Box::pin(future),
+            name,
+            place,
+        };
         // Not under the lock: a runtime that shuts down drops the future inside `spawn`.
         #[allow(clippy::disallowed_methods)] // the one owner
         let handle = tokio::spawn(watched).abort_handle();
@@ -122,6 +136,18 @@ impl Tasks {
     /// Ends every task of this set and of its children, and waits until all are gone.
     /// Not from within one of them: it would wait for itself.
     pub async fn shutdown(&self) {
+        for set in self.close() {
+            let _ = set.running.subscribe().wait_for(|n| *n == 0).await;
+        }
+    }
+
+    /// `shutdown` without the waiting.
+    pub fn abort(&self) {
+        self.close();
+    }
+
+    /// This set and all below it, closed and told to end.
+    fn close(&self) -> Vec<Arc<Inner>> {
         let mut sets = vec![self.inner.clone()];
         let mut next = 0;
         while let Some(set) = sets.get(next).cloned() {
@@ -133,9 +159,7 @@ impl Tasks {
             drop(state);
             handles.iter().for_each(AbortHandle::abort);
         }
-        for set in sets {
-            let _ = set.running.subscribe().wait_for(|n| *n == 0).await;
-        }
+        sets
     }
 }
 
@@ -229,7 +253,13 @@ mod tests {
         for _ in 0..10 {
             tasks.spawn("short", async {});
         }
-        tasks.inner.running.subscribe().wait_for(|n| *n == 0).await.unwrap();
+        tasks
+            .inner
+            .running
+            .subscribe()
+            .wait_for(|n| *n == 0)
+            .await
+            .unwrap();
         assert!(lock(&tasks.inner.state).handles.is_empty());
     }
 }

@@ -56,9 +56,15 @@ impl Outbox {
     /// An outbox whose two lanes begin with `hello`.
     pub(super) fn new(hello: &Hello, options: &LinkOptions) -> Self {
         let queue = || {
-            let message = Message { body: Some(Body::Hello(hello.clone())) };
+            let message = Message {
+                body: Some(Body::Hello(hello.clone())),
+            };
             let bytes = message.encoded_len();
-            Mutex::new(Queue { waiting: VecDeque::from([(bytes, message)]), bytes, ..Queue::default() })
+            Mutex::new(Queue {
+                waiting: VecDeque::from([(bytes, message)]),
+                bytes,
+                ..Queue::default()
+            })
         };
         Self::with_queues(queue(), queue(), options)
     }
@@ -73,7 +79,9 @@ impl Outbox {
             batch_messages: options.batch_messages,
             closed: watch::Sender::new(None),
         };
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// An outbox without a link: what is sent is read with [`Outbox::take`]. For tests of
@@ -155,13 +163,20 @@ impl Outbox {
     /// Resolves when the link has ended, with the reason.
     pub(super) async fn ended(&self) -> LinkError {
         let mut watch = self.shared.closed.subscribe();
-        let reason = watch.wait_for(Option::is_some).await.ok().and_then(|r| r.clone());
+        let reason = watch
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|r| r.clone());
         reason.unwrap_or_else(|| LinkError::Broke("gone".into()))
     }
 
     /// The stream that sends a lane; one a lane.
     pub(super) fn stream(&self, lane: Lane) -> LaneStream {
-        LaneStream { outbox: self.clone(), lane }
+        LaneStream {
+            outbox: self.clone(),
+            lane,
+        }
     }
 }
 
