@@ -165,16 +165,18 @@ struct Meeting {
 
 enum State {
     Nobody(oneshot::Sender<Link>),
-    /// One lane waits for the other, and to be told the outbox.
-    One {
-        made: oneshot::Sender<Link>,
-        lane: Lane,
-        peer: Hello,
-        incoming: Incoming,
-        told: oneshot::Sender<Result<Outbox, LinkError>>,
-    },
+    One(Box<Waiting>),
     /// Linked or refused; a connection carries one link.
     Over,
+}
+
+/// One lane, which waits for the other and to be told the outbox.
+struct Waiting {
+    made: oneshot::Sender<Link>,
+    lane: Lane,
+    peer: Hello,
+    incoming: Incoming,
+    told: oneshot::Sender<Result<Outbox, LinkError>>,
 }
 
 impl Meeting {
@@ -188,27 +190,28 @@ impl Meeting {
             match std::mem::replace(&mut *state, State::Over) {
                 State::Nobody(made) => {
                     let (told, wait) = oneshot::channel();
-                    *state = State::One {
+                    *state = State::One(Box::new(Waiting {
                         made,
                         lane,
                         peer,
                         incoming,
                         told,
-                    };
+                    }));
                     wait
                 }
-                State::One {
-                    made,
-                    lane: other,
-                    peer: first_peer,
-                    incoming: first_half,
-                    told,
-                } => {
+                State::One(waiting) => {
                     drop(state);
+                    let Waiting {
+                        made,
+                        lane: other,
+                        peer: other_peer,
+                        incoming: half,
+                        told,
+                    } = *waiting;
                     let outbox = if other == lane {
                         Err(LinkError::WrongPeer("the same lane twice".into()))
                     } else {
-                        self.link(made, lane, (first_peer, first_half), (peer, incoming))
+                        self.link(made, lane, (other_peer, half), (peer, incoming))
                     };
                     let _ = told.send(outbox.clone());
                     return outbox;
