@@ -1,1 +1,4 @@
+//! Replicated groups of documents.
 
+pub mod command;
+pub mod machine;

@@ -1,0 +1,123 @@
+//! All that may enter a group's log. What a command *means* is decided in `machine`; here
+//! are only its shape and its stored form, which never changes once written.
+
+mod stored;
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+use codraft_ot::Kind;
+use codraft_proto::ids::{ClientId, DocId, Role, UserId};
+
+pub use stored::{DecodeError, FORMAT, LEVEL};
+pub(crate) use stored::{put_blob, put_varint};
+
+/// What one log entry holds: the commands that waited when it was proposed, in the order
+/// they are applied in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Batch {
+    /// Wall time of the proposing leader, in milliseconds since 1970. Data, not a clock:
+    /// `apply` makes it monotone in each document.
+    pub ts_ms: u64,
+    pub commands: Vec<Command>,
+}
+
+/// A change of a group's state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    Edit(Edit),
+    Create(Create),
+    Grant(Grant),
+    Trim(Trim),
+    Level(Level),
+}
+
+/// One operation as its author submitted it; it is transformed when it is applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    pub doc: DocId,
+    pub client: ClientId,
+    pub user: UserId,
+    /// The client's own count of its operations.
+    pub seq: u64,
+    /// The revision that the author had seen.
+    pub base: u64,
+    /// A Delta in `ot`'s binary form, not yet judged.
+    pub ops: Bytes,
+}
+
+/// A new document; it takes revision 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Create {
+    pub doc: DocId,
+    pub kind: Kind,
+    pub algebra: Algebra,
+    pub title: Box<str>,
+    pub owner: UserId,
+    /// The document to start with, none for the empty one of its kind: the inserts that
+    /// make it, a Delta in `ot`'s binary form, not yet judged.
+    pub initial: Option<Bytes>,
+}
+
+/// Gives `user` a role, or takes it away (`None`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    pub doc: DocId,
+    /// Who asks for the change.
+    pub by: UserId,
+    pub user: UserId,
+    pub role: Option<Role>,
+}
+
+/// Forgets the events up to `floor` of a quiet document, which its own operations no
+/// longer trim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trim {
+    pub doc: DocId,
+    pub floor: u64,
+}
+
+/// The barrier of an upgrade: from this entry on the log may hold what `level` brought.
+/// Proposed only when every replica can read it; one that cannot stops here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Level {
+    pub level: u32,
+}
+
+/// How a document's operations are transformed. Part of the log's format: a document keeps
+/// the algebra that it was created with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Algebra {
+    /// As npm `quill-delta` 5.1, in canonical form.
+    Delta1 = 1,
+}
+
+impl Algebra {
+    pub const ALL: [Algebra; 1] = [Algebra::Delta1];
+
+    pub fn from_number(n: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|a| *a as u32 == n)
+    }
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|a| a.as_str() == name)
+    }
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Algebra::Delta1 => "delta-1",
+        }
+    }
+}
+
+impl Command {
+    /// The document it changes; none for what concerns the whole group.
+    pub fn doc(&self) -> Option<DocId> {
+        match self {
+            Command::Edit(edit) => Some(edit.doc),
+            Command::Create(create) => Some(create.doc),
+            Command::Grant(grant) => Some(grant.doc),
+            Command::Trim(trim) => Some(trim.doc),
+            Command::Level(_) => None,
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! The stored form of a batch, pinned by `tests/vectors/commands.json`.
+//!
+//! ```text
+//! batch   = format u8 · ts_ms varint · count varint · command*
+//! command = kind u8 · fields
+//!   1 edit    doc 16 · client 16 · user text · seq varint · base varint · ops blob
+//!   2 create  doc 16 · kind u8 · algebra u8 · title text · owner text · initial (0 | 1 · blob)
+//!   3 grant   doc 16 · by text · user text · role u8 (0 takes it away)
+//!   4 level   level varint
+//!   5 trim    doc 16 · floor varint
+//! text    = blob of UTF-8          blob = length varint · bytes
+//! varint  = LEB128 of a u64, shortest form only
+//! ```
+//!
+//! Bytes that are in the log were agreed on, so every replica must read them alike: the
+//! form has one spelling, and whatever this build cannot read is an error that stops the
+//! group here, never something to skip. For the same reason limits (how long a title, a
+//! user id, an operation may be) are not judged here but in `apply`, which refuses.
+
+use bytes::Bytes;
+use codraft_ot::Kind;
+use codraft_proto::ids::{ClientId, DocId, Role};
+
+use super::{Algebra, Batch, Command, Create, Edit, Grant, Level, Trim};
+
+/// The first byte of every batch.
+pub const FORMAT: u8 = 1;
+
+/// The highest level whose commands this build can apply.
+pub const LEVEL: u32 = 1;
+
+/// Ids of commands. Never used again for something else.
+mod kind {
+    pub const EDIT: u8 = 1;
+    pub const CREATE: u8 = 2;
+    pub const GRANT: u8 = 3;
+    pub const LEVEL: u8 = 4;
+    pub const TRIM: u8 = 5;
+    /// Spoken for, by commands of later levels.
+    pub const RESERVED: [(u8, &str); 7] = [
+        (6, "title"),
+        (7, "comment"),
+        (8, "named version"),
+        (9, "restore"),
+        (10, "delete"),
+        (11, "marks"),
+        (12, "slot move"),
+    ];
+}
+
+/// Why a stored batch cannot be read. All of these stop the group on this replica: the
+/// entry is committed, so to skip it would be to diverge.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    #[error("batch has format {0}, this build reads {FORMAT}")]
+    Format(u8),
+    #[error("log is at level {0}, this build reads up to {LEVEL}")]
+    Level(u64),
+    #[error("unknown command kind {0}")]
+    UnknownKind(u8),
+    #[error("command kind {0} ({1}) is of a later level")]
+    LaterKind(u8, &'static str),
+    #[error("unknown {field} {number}")]
+    UnknownNumber { field: &'static str, number: u8 },
+    #[error("batch ends within {0}")]
+    Truncated(&'static str),
+    #[error("{0} is not a shortest varint of 64 bits")]
+    Varint(&'static str),
+    #[error("{0} is not UTF-8")]
+    Text(&'static str),
+    #[error("{0} bytes after the last command")]
+    Trailing(usize),
+}
+
+impl Batch {
+    /// The stored form, made once by the leader.
+    pub fn encode(&self) -> Bytes {
+        let mut out = Vec::with_capacity(
+            16 + self.commands.iter().map(Command::encoded_bytes).sum::<usize>(),
+        );
+        out.push(FORMAT);
+        put_varint(&mut out, self.ts_ms);
+        put_varint(&mut out, self.commands.len() as u64);
+        for command in &self.commands {
+            put_command(&mut out, command);
+        }
+        out.into()
+    }
+
+    /// Reads a stored batch; operations are slices of `stored`, not copies.
+    pub fn decode(stored: &Bytes) -> Result<Batch, DecodeError> {
+        let mut input = Input { stored, at: 0 };
+        let format = input.byte("format")?;
+        if format != FORMAT {
+            return Err(DecodeError::Format(format));
+        }
+        let ts_ms = input.varint("ts_ms")?;
+        let count = input.varint("count")?;
+        // The shortest command is two bytes: a declared count allocates no more than what
+        // is really there could need.
+        let room = (input.left() / 2).min(usize::try_from(count).unwrap_or(usize::MAX));
+        let mut commands = Vec::with_capacity(room);
+        for _ in 0..count {
+            commands.push(input.command()?);
+        }
+        match input.left() {
+            0 => Ok(Batch { ts_ms, commands }),
+            left => Err(DecodeError::Trailing(left)),
+        }
+    }
+}
+
+impl Command {
+    /// An upper bound of its stored size, for a proposer that bounds its batches.
+    pub fn encoded_bytes(&self) -> usize {
+        const FIXED: usize = 1 + 16 + 16 + 4 * 10;
+        FIXED
+            + match self {
+                Command::Edit(edit) => edit.user.len() + edit.ops.len(),
+                Command::Create(create) => {
+                    create.title.len()
+                        + create.owner.len()
+                        + create.initial.as_ref().map_or(0, Bytes::len)
+                }
+                Command::Grant(grant) => grant.by.len() + grant.user.len(),
+                Command::Trim(_) | Command::Level(_) => 0,
+            }
+    }
+}
+
+fn put_command(out: &mut Vec<u8>, command: &Command) {
+    match command {
+        Command::Edit(edit) => {
+            out.push(kind::EDIT);
+            out.extend_from_slice(&edit.doc.0);
+            out.extend_from_slice(&edit.client.0);
+            put_blob(out, edit.user.as_bytes());
+            put_varint(out, edit.seq);
+            put_varint(out, edit.base);
+            put_blob(out, &edit.ops);
+        }
+        Command::Create(create) => {
+            out.push(kind::CREATE);
+            out.extend_from_slice(&create.doc.0);
+            out.push(create.kind as u8);
+            out.push(create.algebra as u8);
+            put_blob(out, create.title.as_bytes());
+            put_blob(out, create.owner.as_bytes());
+            match &create.initial {
+                None => out.push(0),
+                Some(initial) => {
+                    out.push(1);
+                    put_blob(out, initial);
+                }
+            }
+        }
+        Command::Grant(grant) => {
+            out.push(kind::GRANT);
+            out.extend_from_slice(&grant.doc.0);
+            put_blob(out, grant.by.as_bytes());
+            put_blob(out, grant.user.as_bytes());
+            out.push(grant.role.map_or(0, |role| role as u8));
+        }
+        Command::Level(level) => {
+            out.push(kind::LEVEL);
+            put_varint(out, level.level.into());
+        }
+        Command::Trim(trim) => {
+            out.push(kind::TRIM);
+            out.extend_from_slice(&trim.doc.0);
+            put_varint(out, trim.floor);
+        }
+    }
+}
+
+/// LEB128, least significant group first. Also the varint of canonical events.
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut n: u64) {
+    while n >= 0x80 {
+        out.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+}
+
+/// Length, then the bytes.
+pub(crate) fn put_blob(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+struct Input<'a> {
+    stored: &'a Bytes,
+    at: usize,
+}
+
+impl Input<'_> {
+    fn left(&self) -> usize {
+        self.stored.len() - self.at
+    }
+
+    /// Moves past `len` bytes and returns where they are.
+    fn take(&mut self, len: usize, field: &'static str) -> Result<(usize, usize), DecodeError> {
+        if len > self.left() {
+            return Err(DecodeError::Truncated(field));
+        }
+        let start = self.at;
+        self.at += len;
+        Ok((start, self.at))
+    }
+
+    fn byte(&mut self, field: &'static str) -> Result<u8, DecodeError> {
+        let (start, _) = self.take(1, field)?;
+        Ok(self.stored[start])
+    }
+
+    fn varint(&mut self, field: &'static str) -> Result<u64, DecodeError> {
+        let mut n = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte(field)?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                break;
+            }
+            n |= bits << shift;
+            if byte & 0x80 == 0 {
+                if byte == 0 && shift > 0 {
+                    break;
+                }
+                return Ok(n);
+            }
+        }
+        Err(DecodeError::Varint(field))
+    }
+
+    fn id(&mut self, field: &'static str) -> Result<[u8; 16], DecodeError> {
+        let (start, end) = self.take(16, field)?;
+        let mut id = [0; 16];
+        id.copy_from_slice(&self.stored[start..end]);
+        Ok(id)
+    }
+
+    fn length(&mut self, field: &'static str) -> Result<usize, DecodeError> {
+        usize::try_from(self.varint(field)?).map_err(|_| DecodeError::Truncated(field))
+    }
+
+    fn blob(&mut self, field: &'static str) -> Result<Bytes, DecodeError> {
+        let len = self.length(field)?;
+        let (start, end) = self.take(len, field)?;
+        Ok(self.stored.slice(start..end))
+    }
+
+    fn text(&mut self, field: &'static str) -> Result<&str, DecodeError> {
+        let len = self.length(field)?;
+        let (start, end) = self.take(len, field)?;
+        std::str::from_utf8(&self.stored[start..end]).map_err(|_| DecodeError::Text(field))
+    }
+
+    fn number<T>(
+        &mut self,
+        field: &'static str,
+        known: impl FnOnce(u32) -> Option<T>,
+    ) -> Result<T, DecodeError> {
+        let number = self.byte(field)?;
+        known(number.into()).ok_or(DecodeError::UnknownNumber { field, number })
+    }
+
+    fn command(&mut self) -> Result<Command, DecodeError> {
+        Ok(match self.byte("kind")? {
+            kind::EDIT => Command::Edit(Edit {
+                doc: DocId(self.id("doc")?),
+                client: ClientId(self.id("client")?),
+                user: self.text("user")?.into(),
+                seq: self.varint("seq")?,
+                base: self.varint("base")?,
+                ops: self.blob("ops")?,
+            }),
+            kind::CREATE => Command::Create(Create {
+                doc: DocId(self.id("doc")?),
+                kind: self.number("document kind", Kind::from_number)?,
+                algebra: self.number("algebra", Algebra::from_number)?,
+                title: self.text("title")?.into(),
+                owner: self.text("owner")?.into(),
+                initial: match self.byte("initial")? {
+                    0 => None,
+                    1 => Some(self.blob("initial")?),
+                    number => {
+                        return Err(DecodeError::UnknownNumber { field: "initial", number });
+                    }
+                },
+            }),
+            kind::GRANT => Command::Grant(Grant {
+                doc: DocId(self.id("doc")?),
+                by: self.text("by")?.into(),
+                user: self.text("user")?.into(),
+                role: self.number("role", |n| match n {
+                    0 => Some(None),
+                    n => Role::from_number(n).map(Some),
+                })?,
+            }),
+            kind::LEVEL => {
+                let level = self.varint("level")?;
+                match u32::try_from(level) {
+                    Ok(level) if level <= LEVEL => Command::Level(Level { level }),
+                    _ => return Err(DecodeError::Level(level)),
+                }
+            }
+            kind::TRIM => Command::Trim(Trim {
+                doc: DocId(self.id("doc")?),
+                floor: self.varint("floor")?,
+            }),
+            other => {
+                let later = kind::RESERVED.iter().find(|(id, _)| *id == other);
+                return Err(match later {
+                    Some((id, name)) => DecodeError::LaterKind(*id, name),
+                    None => DecodeError::UnknownKind(other),
+                });
+            }
+        })
+    }
+}

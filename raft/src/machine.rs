@@ -1,0 +1,183 @@
+//! The replicated machine of one group: committed commands in, state and effects out.
+//!
+//! Pure. The same commands give the same state, byte for byte, on every replica and after
+//! every restart: nothing here reads a clock, a random number, a disk or the order of a
+//! hash map, and how commands were gathered into batches does not matter either.
+
+mod clients;
+mod digest;
+mod documents;
+mod event;
+mod grants;
+mod limits;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+
+use codraft_proto::{
+    ids::{DocId, GroupId},
+    reject::Code,
+};
+
+use crate::command::{Batch, Command, Level, Trim};
+
+pub use documents::Document;
+pub use event::{CreateBody, Event, GrantBody};
+pub use grants::Grant;
+pub use limits::MachineLimits;
+
+/// What became of one command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It took this revision; without an event (trim, level) it took none and this is the
+    /// document's head.
+    Applied { rev: u64 },
+    /// It had been applied before. `rev` is its revision where `seq` is the client's last
+    /// applied one; for an older sequence a revision at or above its own.
+    Already { seq: u64, rev: u64 },
+    /// Final: these bytes never take a revision.
+    Refused(Refusal),
+    /// Not applied and not recorded: its base is too old, or too much happened since.
+    Rebase { floor: u64, head: u64 },
+    /// Not applied and not recorded: the same bytes may be sent again.
+    Retry(Code),
+}
+
+/// Why, for programs and for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: Code,
+    pub message: Cow<'static, str>,
+}
+
+impl Refusal {
+    pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// The effect of one command, for whoever serves the group.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    /// All zero for what concerns the whole group.
+    pub doc: DocId,
+    pub outcome: Outcome,
+    /// The event that it became; the feed of its document, in order.
+    pub event: Option<Arc<Event>>,
+}
+
+/// The state of one group.
+pub struct Shard {
+    group: GroupId,
+    limits: MachineLimits,
+    /// The log index of the last batch applied; 0 before the first. Not part of the state's
+    /// digest, since it counts batches and not commands.
+    applied: u64,
+    /// Raised by `Command::Level`: what the log may hold from here on.
+    level: u32,
+    documents: BTreeMap<DocId, Box<Document>>,
+    /// Where an event is spelled for its hash; kept to spare an allocation an operation.
+    scratch: Vec<u8>,
+}
+
+impl Shard {
+    /// `limits` are part of what is replicated: every replica must use the same.
+    pub fn new(group: GroupId, limits: MachineLimits) -> Self {
+        Self {
+            group,
+            limits,
+            applied: 0,
+            level: 1,
+            documents: BTreeMap::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Applies one committed entry; one effect a command, in order. An index at or below
+    /// the last one was applied before and does nothing.
+    pub fn apply(&mut self, index: u64, batch: &Batch) -> Vec<Applied> {
+        if index <= self.applied {
+            return Vec::new();
+        }
+        self.applied = index;
+        batch.commands.iter().map(|command| self.apply_command(batch.ts_ms, command)).collect()
+    }
+
+    /// An entry of the log that holds no commands (a leader's first, a membership).
+    pub fn skip(&mut self, index: u64) {
+        self.applied = self.applied.max(index);
+    }
+
+    fn apply_command(&mut self, ts_ms: u64, command: &Command) -> Applied {
+        let Self { limits, documents, scratch, .. } = self;
+        let doc = command.doc().unwrap_or_default();
+        let (outcome, event) = match command {
+            Command::Edit(edit) => match documents.get_mut(&doc) {
+                Some(document) => document.edit(edit, ts_ms, limits, scratch),
+                None => missing(),
+            },
+            Command::Create(create) => match documents.get(&doc) {
+                Some(document) => (document.create_again(create), None),
+                None => match Document::create(create, ts_ms, limits, scratch) {
+                    Ok((document, event)) => {
+                        documents.insert(doc, Box::new(document));
+                        (Outcome::Applied { rev: event.rev }, Some(event))
+                    }
+                    Err(refusal) => (Outcome::Refused(refusal), None),
+                },
+            },
+            Command::Grant(grant) => match documents.get_mut(&doc) {
+                Some(document) => document.grant(grant, ts_ms, limits, scratch),
+                None => missing(),
+            },
+            Command::Trim(Trim { floor, .. }) => match documents.get_mut(&doc) {
+                Some(document) => (document.trim(*floor), None),
+                None => missing(),
+            },
+            Command::Level(Level { level }) => {
+                self.level = self.level.max(*level);
+                (Outcome::Applied { rev: 0 }, None)
+            }
+        };
+        Applied { doc, outcome, event }
+    }
+
+    pub fn group(&self) -> GroupId {
+        self.group
+    }
+    /// The log index of the last entry applied; 0 before the first.
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+    pub fn level(&self) -> u32 {
+        self.level
+    }
+    pub fn document(&self, id: &DocId) -> Option<&Document> {
+        self.documents.get(id).map(Box::as_ref)
+    }
+    /// In the order of their ids.
+    pub fn documents(&self) -> impl Iterator<Item = &Document> {
+        self.documents.values().map(Box::as_ref)
+    }
+
+    /// BLAKE3 over the whole state in canonical order: equal on every replica that applied
+    /// the same commands. Computed on demand, in time linear in the state.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hash = digest::StateHash::new("codraft shard 1");
+        hash.number(self.group.0.into()).number(self.level.into());
+        hash.number(self.documents.len() as u64);
+        for (id, document) in &self.documents {
+            hash.bytes(&id.0).bytes(&document.state_digest());
+        }
+        hash.finish()
+    }
+}
+
+/// There is nowhere to record this refusal. It needs no record either: ids of documents
+/// are random, so what was sent to a missing one is not waiting for it to appear.
+fn missing() -> (Outcome, Option<Arc<Event>>) {
+    (Outcome::Refused(Refusal::new(Code::NotFound, "no such document")), None)
+}

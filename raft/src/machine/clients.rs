@@ -1,0 +1,240 @@
+//! What became of each client's last operation, so that every operation is applied once.
+//!
+//! A record goes exactly when its `at_rev` is below the history floor. Why that loses
+//! nothing: whatever was answered finally had a base at or below `at_rev` (kept so by
+//! `settle`, `refused` and `applied`), so once `at_rev` is below the floor the base of any
+//! repeat is too, and a repeat can only be answered `rebase`.
+
+use std::collections::BTreeMap;
+
+use codraft_proto::{
+    ids::{ClientId, UserId},
+    reject::Code,
+};
+
+use super::digest::StateHash;
+use crate::command::Edit;
+
+/// Tells an operation's bytes from others under the same sequence: the first half of the
+/// BLAKE3 of base (eight bytes, little-endian) and ops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PayloadHash([u8; 16]);
+
+impl PayloadHash {
+    pub fn of(base: u64, ops: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&base.to_le_bytes());
+        hasher.update(ops);
+        let mut half = [0; 16];
+        half.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Self(half)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recorded {
+    Applied(u64),
+    Refused(Code),
+}
+
+/// An operation that took a revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Took {
+    seq: u64,
+    rev: u64,
+}
+
+#[derive(Debug)]
+struct Record {
+    /// Whose client it is, for as long as the record lives.
+    user: UserId,
+    /// The last operation that was decided, and how.
+    seq: u64,
+    payload: PayloadHash,
+    outcome: Recorded,
+    /// The last that was applied: what the client's acknowledgement is.
+    took: Option<Took>,
+    /// The lowest sequence that was refused because it skipped one. It stays refused, or a
+    /// late copy would be applied after all when the sequences before it have come.
+    skipped_to: Option<u64>,
+    /// The head when the record was last touched.
+    at_rev: u64,
+}
+
+impl Record {
+    /// Not one of the events at or above `at_rev` is this client's: a refusal alone keeps it.
+    fn lives_by_refusal(&self) -> bool {
+        self.at_rev > self.took.map_or(0, |took| took.rev)
+    }
+}
+
+/// The records of one document.
+#[derive(Debug, Default)]
+pub(super) struct Clients {
+    records: BTreeMap<ClientId, Record>,
+    /// How many of them live by a refusal; bounded, since no event pays for them.
+    by_refusal: usize,
+}
+
+/// How an operation stands to its client's record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The next one, or the first of a client without a record.
+    Next,
+    /// The very operation that was decided last.
+    Repeat(Recorded),
+    /// An older sequence. The revision of the last that was applied.
+    Older(u64),
+    /// The last sequence with other bytes.
+    OtherBytes,
+    Gap,
+    ForeignClient,
+}
+
+/// The records that live by a refusal are at their limit: nothing may be answered finally.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
+impl Clients {
+    pub fn standing(&self, edit: &Edit, payload: PayloadHash) -> Standing {
+        let Some(record) = self.records.get(&edit.client) else { return Standing::Next };
+        if record.user != edit.user {
+            return Standing::ForeignClient;
+        }
+        if edit.seq < record.seq {
+            return Standing::Older(record.took.map_or(0, |took| took.rev));
+        }
+        if edit.seq == record.seq {
+            return match record.payload == payload {
+                true => Standing::Repeat(record.outcome),
+                false => Standing::OtherBytes,
+            };
+        }
+        if edit.seq - record.seq > 1 || record.skipped_to == Some(edit.seq) {
+            return Standing::Gap;
+        }
+        Standing::Next
+    }
+
+    /// Keeps the record for as long as `edit` could be applied without it: called before
+    /// `edit` is answered finally from a record that stays as it is. `gap` bars its
+    /// sequence for good.
+    pub fn settle(
+        &mut self,
+        edit: &Edit,
+        gap: bool,
+        head: u64,
+        most: usize,
+    ) -> Result<(), Full> {
+        let Some(record) = self.records.get_mut(&edit.client) else { return Ok(()) };
+        if edit.base > record.at_rev {
+            if !record.lives_by_refusal() {
+                if self.by_refusal >= most {
+                    return Err(Full);
+                }
+                self.by_refusal += 1;
+            }
+            record.at_rev = head;
+        }
+        if gap {
+            let lowest = record.skipped_to.map_or(edit.seq, |before| before.min(edit.seq));
+            record.skipped_to = Some(lowest);
+        }
+        Ok(())
+    }
+
+    /// Records that `edit` was refused for good.
+    pub fn refused(
+        &mut self,
+        edit: &Edit,
+        payload: PayloadHash,
+        code: Code,
+        head: u64,
+        most: usize,
+    ) -> Result<(), Full> {
+        let lived = self.records.get(&edit.client).is_some_and(Record::lives_by_refusal);
+        if !lived && self.by_refusal >= most {
+            return Err(Full);
+        }
+        let record = self.decide(edit, payload, Recorded::Refused(code), head);
+        let lives = record.lives_by_refusal();
+        self.recount(lived, lives);
+        Ok(())
+    }
+
+    /// Records that `edit` took revision `rev`, which is now the head. Returns the record's
+    /// user, to be shared by the event.
+    pub fn applied(&mut self, edit: &Edit, payload: PayloadHash, rev: u64) -> UserId {
+        let lived = self.records.get(&edit.client).is_some_and(Record::lives_by_refusal);
+        let record = self.decide(edit, payload, Recorded::Applied(rev), rev);
+        record.took = Some(Took { seq: edit.seq, rev });
+        let user = record.user.clone();
+        self.recount(lived, false);
+        user
+    }
+
+    fn decide(
+        &mut self,
+        edit: &Edit,
+        payload: PayloadHash,
+        outcome: Recorded,
+        head: u64,
+    ) -> &mut Record {
+        let record = self.records.entry(edit.client).or_insert_with(|| Record {
+            user: edit.user.clone(),
+            seq: edit.seq,
+            payload,
+            outcome,
+            took: None,
+            skipped_to: None,
+            at_rev: head,
+        });
+        record.seq = edit.seq;
+        record.payload = payload;
+        record.outcome = outcome;
+        record.at_rev = head;
+        record
+    }
+
+    fn recount(&mut self, lived: bool, lives: bool) {
+        match (lived, lives) {
+            (false, true) => self.by_refusal += 1,
+            (true, false) => self.by_refusal -= 1,
+            _ => {}
+        }
+    }
+
+    /// Drops the records that the floor has passed.
+    pub fn evict_below(&mut self, floor: u64) {
+        self.records.retain(|_, record| record.at_rev >= floor);
+        self.by_refusal = self.records.values().filter(|r| r.lives_by_refusal()).count();
+    }
+
+    /// The last operation of this client that was applied: its sequence and revision.
+    pub fn acked(&self, client: &ClientId) -> Option<(u64, u64)> {
+        self.records.get(client)?.took.map(|took| (took.seq, took.rev))
+    }
+
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    pub fn hash(&self, hash: &mut StateHash) {
+        hash.number(self.records.len() as u64);
+        for (client, record) in &self.records {
+            hash.bytes(&client.0).bytes(record.user.as_bytes());
+            hash.number(record.seq).bytes(&record.payload.0);
+            match record.outcome {
+                Recorded::Applied(rev) => hash.number(1).number(rev),
+                Recorded::Refused(code) => hash.number(2).number(code as u64),
+            };
+            let took = record.took.unwrap_or(Took { seq: 0, rev: 0 });
+            hash.number(took.seq).number(took.rev);
+            match record.skipped_to {
+                None => hash.number(0),
+                Some(seq) => hash.number(1).number(seq),
+            };
+            hash.number(record.at_rev);
+        }
+    }
+}

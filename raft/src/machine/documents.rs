@@ -1,0 +1,456 @@
+//! One document: what an edit, a grant and a trim do to it.
+
+use std::{borrow::Cow, sync::Arc};
+
+use bytes::Bytes;
+use codraft_ot::{Chain, Content, Delta, Kind, Limits, OpError};
+use codraft_proto::{
+    ids::{ClientId, DocId, Role, UserId},
+    reject::Code,
+};
+
+use super::{
+    CreateBody, Event, Grant, GrantBody, MachineLimits, Outcome, Refusal,
+    clients::{Clients, Full, PayloadHash, Recorded, Standing},
+    digest::StateHash,
+    event,
+    grants::{Change, Grants, check_user},
+    window::{TooFar, Window},
+};
+use crate::command::{self, Algebra, Create, Edit};
+
+/// The replicated state of one document.
+#[derive(Debug)]
+pub struct Document {
+    id: DocId,
+    kind: Kind,
+    algebra: Algebra,
+    title: Box<str>,
+    creator: UserId,
+    /// What a repeated create must equal.
+    created_as: [u8; 32],
+    created_ms: u64,
+    /// Of the last event; no event is older than the one before it.
+    updated_ms: u64,
+    /// The last revision; the create event took 1.
+    rev: u64,
+    /// The chain hash at `rev`.
+    hash: Chain,
+    content: Content,
+    window: Window,
+    clients: Clients,
+    grants: Grants,
+}
+
+type Effect = (Outcome, Option<Arc<Event>>);
+
+/// What of an event is not the same for all events of a document.
+struct Draft {
+    client: Option<ClientId>,
+    user: UserId,
+    seq: u64,
+    kind: u8,
+    body: Bytes,
+    delta: Option<Delta>,
+    units_before: u32,
+}
+
+impl Document {
+    pub(super) fn create(
+        create: &Create,
+        ts_ms: u64,
+        limits: &MachineLimits,
+        scratch: &mut Vec<u8>,
+    ) -> Result<(Self, Arc<Event>), Refusal> {
+        check_user(&create.owner)?;
+        if create.title.len() > limits.title_bytes {
+            return Err(Refusal::new(
+                Code::Malformed,
+                format!("a title has at most {} bytes", limits.title_bytes),
+            ));
+        }
+        let content = first_content(create, &limits.ot).map_err(refusal_of)?;
+        scratch.clear();
+        if create.initial.is_some() {
+            content.to_delta().encode(scratch);
+        }
+        let body = CreateBody {
+            kind: create.kind,
+            algebra: create.algebra,
+            title: &create.title,
+            initial: scratch,
+        }
+        .encode();
+        let mut document = Self {
+            id: create.doc,
+            kind: create.kind,
+            algebra: create.algebra,
+            title: create.title.clone(),
+            creator: create.owner.clone(),
+            created_as: created_as(create),
+            created_ms: ts_ms,
+            updated_ms: ts_ms,
+            rev: 0,
+            hash: Chain::default(),
+            content,
+            window: Window::default(),
+            clients: Clients::default(),
+            grants: Grants::of_owner(create.owner.clone(), 1),
+        };
+        let draft = Draft {
+            client: None,
+            user: create.owner.clone(),
+            seq: 0,
+            kind: event::kind::CREATE,
+            body,
+            delta: None,
+            units_before: 0,
+        };
+        let event = document.record(draft, ts_ms, limits, scratch);
+        Ok((document, event))
+    }
+
+    /// A create for an id that exists: the repeat of what made it, or another document's.
+    pub(super) fn create_again(&self, create: &Create) -> Outcome {
+        match self.created_as == created_as(create) {
+            true => Outcome::Already { seq: 0, rev: 1 },
+            false => Outcome::Refused(Refusal::new(Code::Exists, "the document exists")),
+        }
+    }
+
+    /// Judges an operation and applies it. The order of the questions is part of the
+    /// protocol: what a repeat is answered must not depend on what happened in between.
+    pub(super) fn edit(
+        &mut self,
+        edit: &Edit,
+        ts_ms: u64,
+        limits: &MachineLimits,
+        scratch: &mut Vec<u8>,
+    ) -> Effect {
+        let payload = PayloadHash::of(edit.base, &edit.ops);
+        match self.decide(edit, payload, limits) {
+            Ok(delta) => {
+                let units_before = self.content.units();
+                // Nothing has changed if this fails.
+                if let Err(error) = self.content.apply(&delta, &limits.ot) {
+                    return (self.refuse(edit, payload, refusal_of(error), limits), None);
+                }
+                scratch.clear();
+                delta.encode(scratch);
+                let draft = Draft {
+                    client: Some(edit.client),
+                    user: self.clients.applied(edit, payload, self.rev + 1),
+                    seq: edit.seq,
+                    kind: event::kind::EDIT,
+                    // A copy: a slice of the entry would keep all of the entry in memory.
+                    body: Bytes::copy_from_slice(scratch),
+                    delta: Some(delta),
+                    units_before,
+                };
+                let event = self.record(draft, ts_ms, limits, scratch);
+                (Outcome::Applied { rev: event.rev }, Some(event))
+            }
+            Err(outcome) => (outcome, None),
+        }
+    }
+
+    /// All that comes before the content: the operation as it is to be applied, or the
+    /// answer.
+    fn decide(
+        &mut self,
+        edit: &Edit,
+        payload: PayloadHash,
+        limits: &MachineLimits,
+    ) -> Result<Delta, Outcome> {
+        let (head, floor) = (self.rev, self.window.floor());
+        let standing = self.clients.standing(edit, payload);
+        if let Standing::Repeat(recorded) = standing {
+            return Err(match recorded {
+                Recorded::Applied(rev) => Outcome::Already { seq: edit.seq, rev },
+                Recorded::Refused(code) => Outcome::Refused(Refusal::new(code, "refused before")),
+            });
+        }
+        // A base that does not exist yet has no final answer, whatever the record says:
+        // records are dropped by the rule that a final answer's base lay at or below the
+        // head of its time.
+        if edit.base > head {
+            return Err(Outcome::Retry(Code::BaseAhead));
+        }
+        let rebase = Outcome::Rebase { floor, head };
+        match standing {
+            Standing::ForeignClient => {
+                let message = "the client id belongs to another user";
+                return Err(self.settle(edit, Code::ForeignClient, message, limits));
+            }
+            Standing::Older(rev) => {
+                let most = limits.refusal_records;
+                return Err(match self.clients.settle(edit, false, head, most) {
+                    Ok(()) => Outcome::Already { seq: edit.seq, rev },
+                    Err(Full) => Outcome::Retry(Code::Busy),
+                });
+            }
+            // A late copy of what was told to rebase, and was.
+            Standing::OtherBytes if edit.base < floor => return Err(rebase),
+            Standing::OtherBytes => {
+                let message = "the sequence number was used for other bytes";
+                return Err(self.settle(edit, Code::SeqConflict, message, limits));
+            }
+            Standing::Gap => {
+                let message = "the sequence number skips one";
+                return Err(self.settle(edit, Code::SeqGap, message, limits));
+            }
+            Standing::Next | Standing::Repeat(_) => {}
+        }
+        if edit.base < floor {
+            return Err(rebase);
+        }
+        if let Err(refusal) = self.may_edit(edit) {
+            return Err(self.refuse(edit, payload, refusal, limits));
+        }
+        let delta = match self.read(edit, limits) {
+            Ok(delta) => delta,
+            Err(error) => return Err(self.refuse(edit, payload, refusal_of(error), limits)),
+        };
+        if edit.base == head {
+            return Ok(delta);
+        }
+        self.window
+            .transform(edit.base, delta, limits.transform_components)
+            .map_err(|TooFar| rebase)
+    }
+
+    fn may_edit(&self, edit: &Edit) -> Result<(), Refusal> {
+        match self.grants.role(&edit.user) {
+            Some(role) if role.can_edit() => check_user(&edit.user),
+            _ => Err(Refusal::new(Code::Forbidden, "the role does not allow edits")),
+        }
+    }
+
+    /// The operation, if it fits the document that its author saw.
+    fn read(&self, edit: &Edit, limits: &MachineLimits) -> Result<Delta, OpError> {
+        let delta = Delta::decode(&edit.ops, &limits.ot)?;
+        let document = self.window.units_at(edit.base).unwrap_or_else(|| self.content.units());
+        let operation = delta.base_units();
+        if operation > u64::from(document) {
+            return Err(OpError::LengthMismatch { document, operation });
+        }
+        Ok(delta)
+    }
+
+    /// A final refusal that is the outcome of this sequence from now on.
+    fn refuse(
+        &mut self,
+        edit: &Edit,
+        payload: PayloadHash,
+        refusal: Refusal,
+        limits: &MachineLimits,
+    ) -> Outcome {
+        let most = limits.refusal_records;
+        match self.clients.refused(edit, payload, refusal.code, self.rev, most) {
+            Ok(()) => Outcome::Refused(refusal),
+            Err(Full) => Outcome::Retry(Code::Busy),
+        }
+    }
+
+    /// A final refusal beside a record that stays as it is.
+    fn settle(
+        &mut self,
+        edit: &Edit,
+        code: Code,
+        message: &'static str,
+        limits: &MachineLimits,
+    ) -> Outcome {
+        let gap = code == Code::SeqGap;
+        match self.clients.settle(edit, gap, self.rev, limits.refusal_records) {
+            Ok(()) => Outcome::Refused(Refusal::new(code, message)),
+            Err(Full) => Outcome::Retry(Code::Busy),
+        }
+    }
+
+    pub(super) fn grant(
+        &mut self,
+        grant: &command::Grant,
+        ts_ms: u64,
+        limits: &MachineLimits,
+        scratch: &mut Vec<u8>,
+    ) -> Effect {
+        match self.grants.judge(grant, limits.grants) {
+            Err(refusal) => (Outcome::Refused(refusal), None),
+            Ok(Change::Holds(since)) => {
+                (Outcome::Already { seq: 0, rev: since.unwrap_or(self.rev) }, None)
+            }
+            Ok(Change::Takes) => {
+                self.grants.set(&grant.user, grant.role, self.rev + 1);
+                let draft = Draft {
+                    client: None,
+                    user: grant.by.clone(),
+                    seq: 0,
+                    kind: event::kind::GRANT,
+                    body: GrantBody { user: &grant.user, role: grant.role }.encode(),
+                    delta: None,
+                    units_before: self.content.units(),
+                };
+                let event = self.record(draft, ts_ms, limits, scratch);
+                (Outcome::Applied { rev: event.rev }, Some(event))
+            }
+        }
+    }
+
+    pub(super) fn trim(&mut self, floor: u64) -> Outcome {
+        if self.window.trim_to(floor) {
+            self.clients.evict_below(self.window.floor());
+        }
+        Outcome::Applied { rev: self.rev }
+    }
+
+    /// Gives the event its revision, its time and its place in the chain.
+    fn record(
+        &mut self,
+        draft: Draft,
+        ts_ms: u64,
+        limits: &MachineLimits,
+        scratch: &mut Vec<u8>,
+    ) -> Arc<Event> {
+        self.rev += 1;
+        self.updated_ms = self.updated_ms.max(ts_ms);
+        let mut event = Event {
+            doc: self.id,
+            rev: self.rev,
+            client: draft.client,
+            user: draft.user,
+            seq: draft.seq,
+            ts_ms: self.updated_ms,
+            kind: draft.kind,
+            body: draft.body,
+            hash: self.hash,
+        };
+        event.canonical(scratch);
+        event.hash = self.hash.next(scratch);
+        self.hash = event.hash;
+        let event = Arc::new(event);
+        if self.window.push(event.clone(), draft.delta, draft.units_before, limits) {
+            self.clients.evict_below(self.window.floor());
+        }
+        event
+    }
+
+    pub fn id(&self) -> DocId {
+        self.id
+    }
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+    pub fn algebra(&self) -> Algebra {
+        self.algebra
+    }
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+    /// Who created it if still an owner, else the first owner by name.
+    pub fn owner(&self) -> &UserId {
+        let is_owner = |role| role == Role::Owner;
+        if self.role(&self.creator).is_some_and(is_owner) {
+            return &self.creator;
+        }
+        let first = self.grants.iter().find(|(_, grant)| is_owner(grant.role));
+        first.map_or(&self.creator, |(user, _)| user)
+    }
+    /// The head: the revision of the last event.
+    pub fn rev(&self) -> u64 {
+        self.rev
+    }
+    /// The chain hash at the head.
+    pub fn hash(&self) -> Chain {
+        self.hash
+    }
+    /// The window of history holds the events after this revision.
+    pub fn floor(&self) -> u64 {
+        self.window.floor()
+    }
+    pub fn role(&self, user: &str) -> Option<Role> {
+        self.grants.role(user)
+    }
+    /// In the order of the users' names.
+    pub fn grants(&self) -> impl Iterator<Item = (&UserId, Grant)> {
+        self.grants.iter()
+    }
+    pub fn content(&self) -> &Content {
+        &self.content
+    }
+    /// The events after `rev`, in order; none if `rev` is below the floor or ahead of the
+    /// head.
+    pub fn events_after(
+        &self,
+        rev: u64,
+    ) -> Option<impl ExactSizeIterator<Item = &Arc<Event>> + Clone> {
+        self.window.events_after(rev)
+    }
+    /// The chain hash at a revision from the floor to the head.
+    pub fn hash_at(&self, rev: u64) -> Option<Chain> {
+        self.window.hash_at(rev)
+    }
+    /// Sequence and revision of the last operation of this client that was applied.
+    pub fn acked(&self, client: &ClientId) -> Option<(u64, u64)> {
+        self.clients.acked(client)
+    }
+    /// Clients with a record.
+    pub fn client_records(&self) -> usize {
+        self.clients.len()
+    }
+    /// Time of the create event, in milliseconds since 1970.
+    pub fn created_ms(&self) -> u64 {
+        self.created_ms
+    }
+    /// Time of the last event, in milliseconds since 1970.
+    pub fn updated_ms(&self) -> u64 {
+        self.updated_ms
+    }
+
+    /// BLAKE3 over all that is replicated of this document, in canonical order.
+    pub fn state_digest(&self) -> [u8; 32] {
+        let mut hash = StateHash::new("codraft document 1");
+        hash.bytes(&self.id.0).number(self.kind as u64).number(self.algebra as u64);
+        hash.bytes(self.title.as_bytes()).bytes(self.creator.as_bytes()).bytes(&self.created_as);
+        hash.number(self.created_ms).number(self.updated_ms);
+        hash.number(self.rev).bytes(&self.hash.0);
+        hash.bytes(&self.content.digest());
+        self.window.hash(&mut hash);
+        self.clients.hash(&mut hash);
+        self.grants.hash(&mut hash);
+        hash.finish()
+    }
+}
+
+/// The document of revision 1.
+fn first_content(create: &Create, limits: &Limits) -> Result<Content, OpError> {
+    let Some(initial) = &create.initial else { return Ok(Content::new(create.kind)) };
+    Content::from_delta(create.kind, &Delta::decode(initial, limits)?, limits)
+}
+
+fn created_as(create: &Create) -> [u8; 32] {
+    let mut hash = StateHash::new("codraft create 1");
+    hash.number(create.kind as u64).number(create.algebra as u64);
+    hash.bytes(create.title.as_bytes()).bytes(create.owner.as_bytes());
+    match &create.initial {
+        None => hash.number(0),
+        Some(initial) => hash.number(1).bytes(initial),
+    };
+    hash.finish()
+}
+
+/// The algebra's errors in the words of the wire.
+fn refusal_of(error: OpError) -> Refusal {
+    let code = match error {
+        OpError::Malformed | OpError::ZeroCount => Code::Malformed,
+        OpError::Overflow | OpError::LengthMismatch { .. } => Code::LengthMismatch,
+        OpError::SplitSurrogate { .. } => Code::Surrogate,
+        OpError::TooManyComponents { .. } => Code::TooManyComponents,
+        OpError::TooManyAttributes { .. }
+        | OpError::AttributeTooLarge { .. }
+        | OpError::TooDeep { .. } => Code::Attributes,
+        OpError::EmbedTooLarge { .. } => Code::Embed,
+        OpError::DocumentTooLong { .. } => Code::DocumentFull,
+        OpError::NotPlain | OpError::LastLine => Code::KindMismatch,
+    };
+    Refusal { code, message: Cow::Owned(error.to_string()) }
+}

@@ -1,0 +1,106 @@
+//! Who may do what with a document. A change is an event of the document's own log, so it
+//! has a place in the order of the operations that it governs.
+
+use std::collections::BTreeMap;
+
+use codraft_proto::{
+    ids::{Role, USER_BYTES_MAX, UserId},
+    reject::Code,
+};
+
+use super::{Refusal, digest::StateHash};
+use crate::command;
+
+/// A user's role, and the revision that gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    pub role: Role,
+    pub rev: u64,
+}
+
+/// The roles in one document. There is always an owner.
+#[derive(Debug)]
+pub(super) struct Grants {
+    roles: BTreeMap<UserId, Grant>,
+    owners: usize,
+}
+
+/// What a permitted change amounts to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It takes a revision.
+    Takes,
+    /// It is so already, since this revision (none: it never was).
+    Holds(Option<u64>),
+}
+
+impl Grants {
+    pub fn of_owner(owner: UserId, rev: u64) -> Self {
+        Self { roles: BTreeMap::from([(owner, Grant { role: Role::Owner, rev })]), owners: 1 }
+    }
+
+    pub fn role(&self, user: &str) -> Option<Role> {
+        self.roles.get(user).map(|grant| grant.role)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&UserId, Grant)> {
+        self.roles.iter().map(|(user, grant)| (user, *grant))
+    }
+
+    /// Judges a change; `set` performs it.
+    pub fn judge(&self, grant: &command::Grant, most: usize) -> Result<Change, Refusal> {
+        let by = self.role(&grant.by);
+        let leaves = grant.by == grant.user && grant.role.is_none();
+        match by {
+            // Missing and forbidden look alike to somebody without a role.
+            None => return Err(Refusal::new(Code::NotFound, "no such document")),
+            Some(Role::Owner) => {}
+            Some(_) if leaves => {}
+            Some(_) => return Err(Refusal::new(Code::Forbidden, "only an owner grants roles")),
+        }
+        check_user(&grant.user)?;
+        let held = self.roles.get(&grant.user);
+        if held.map(|held| held.role) == grant.role {
+            return Ok(Change::Holds(held.map(|held| held.rev)));
+        }
+        if held.is_some_and(|held| held.role == Role::Owner) && self.owners == 1 {
+            return Err(Refusal::new(Code::Grant, "the last owner stays"));
+        }
+        if held.is_none() && self.roles.len() >= most {
+            return Err(Refusal::new(Code::Grant, format!("more than {most} users")));
+        }
+        Ok(Change::Takes)
+    }
+
+    pub fn set(&mut self, user: &UserId, role: Option<Role>, rev: u64) {
+        let before = match role {
+            Some(role) => self.roles.insert(user.clone(), Grant { role, rev }),
+            None => self.roles.remove(user),
+        };
+        if before.is_some_and(|before| before.role == Role::Owner) {
+            self.owners -= 1;
+        }
+        if role == Some(Role::Owner) {
+            self.owners += 1;
+        }
+        assert!(self.owners > 0, "a document without an owner");
+    }
+
+    pub fn hash(&self, hash: &mut StateHash) {
+        hash.number(self.roles.len() as u64);
+        for (user, grant) in &self.roles {
+            hash.bytes(user.as_bytes()).number(grant.role as u64).number(grant.rev);
+        }
+    }
+}
+
+/// A user's id is 1 to 128 bytes.
+pub(super) fn check_user(user: &str) -> Result<(), Refusal> {
+    if user.is_empty() || user.len() > USER_BYTES_MAX {
+        return Err(Refusal::new(
+            Code::Malformed,
+            format!("a user id has 1 to {USER_BYTES_MAX} bytes"),
+        ));
+    }
+    Ok(())
+}

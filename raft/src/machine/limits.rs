@@ -1,0 +1,36 @@
+//! How much one document may hold. Judged in `apply`, so these figures are part of what is
+//! replicated: all replicas of a group use the same.
+
+use codraft_ot::Limits;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineLimits {
+    /// On operations and on the document that they make.
+    pub ot: Limits,
+    /// Events in the window of history; above it the window is cut to half.
+    pub window_events: usize,
+    /// Bytes of the window's events (`Event::window_bytes`); above it cut to half.
+    pub window_bytes: usize,
+    /// Components of both sides, summed over the steps, that one operation may be
+    /// transformed through.
+    pub transform_components: usize,
+    /// Clients of a document whose record lives by a refusal alone.
+    pub refusal_records: usize,
+    /// Users with a role in a document.
+    pub grants: usize,
+    pub title_bytes: usize,
+}
+
+impl Default for MachineLimits {
+    fn default() -> Self {
+        Self {
+            ot: Limits::default(),
+            window_events: 4_096,
+            window_bytes: 2 << 20,
+            transform_components: 65_536,
+            refusal_records: 1_024,
+            grants: 1_024,
+            title_bytes: 1_024,
+        }
+    }
+}
