@@ -1,5 +1,7 @@
 //! What the processes and clients of Codraft say to each other, and who is where.
 
+pub mod event;
+pub mod frame;
 pub mod ids;
 pub mod link;
 pub mod outside;

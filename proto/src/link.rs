@@ -29,6 +29,17 @@ pub const VERSIONS: std::ops::RangeInclusive<u32> = 1..=1;
 /// [`LinkOptions::batch_bytes`], but one message may be larger than that.
 pub const BATCH_BYTES_MAX: usize = 64 << 20;
 
+/// What a node sends of one document's feed on one link before the router gives credit
+/// back, in bytes as [`credit_cost`] counts them.
+pub const CREDIT_WINDOW: u64 = 1 << 20;
+
+/// What events cost of a feed's credit: their bodies, and a flat price for the rest. Both
+/// sides count with this, and a router gives back what it has delivered or dropped.
+pub fn credit_cost(events: &[crate::v1::Event]) -> u64 {
+    const REST: u64 = 64;
+    events.iter().map(|event| REST + event.body.len() as u64).sum()
+}
+
 /// Which of a link's two streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {

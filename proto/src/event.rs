@@ -1,0 +1,43 @@
+//! The events of a document, as they stand in its log: kinds and bodies.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::ids::Role;
+
+pub const EDIT: u32 = 0;
+pub const CREATE: u32 = 1;
+pub const GRANT: u32 = 2;
+pub const TITLE: u32 = 3;
+pub const COMMENT: u32 = 4;
+pub const VERSION: u32 = 5;
+pub const RESTORE: u32 = 6;
+pub const DELETE: u32 = 7;
+
+/// What clients call it.
+pub fn name(kind: u32) -> &'static str {
+    match kind {
+        EDIT => "edit",
+        CREATE => "create",
+        GRANT => "grant",
+        TITLE => "title",
+        COMMENT => "comment",
+        VERSION => "version",
+        RESTORE => "restore",
+        DELETE => "delete",
+        _ => "unknown",
+    }
+}
+
+/// The body of a grant: the role's number (0: none any more), then the user.
+pub fn grant_body(user: &str, role: Option<Role>) -> Bytes {
+    let mut body = BytesMut::with_capacity(1 + user.len());
+    body.put_u8(role.map_or(0, |r| r as u8));
+    body.put_slice(user.as_bytes());
+    body.freeze()
+}
+
+/// Whose grant it is and what they have now; `None` for what is not a grant's body.
+pub fn read_grant(body: &[u8]) -> Option<(&str, Option<Role>)> {
+    let (role, user) = body.split_first()?;
+    Some((std::str::from_utf8(user).ok()?, Role::from_number(u32::from(*role))))
+}

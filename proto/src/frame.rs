@@ -1,0 +1,160 @@
+//! What a client and a router say to each other on a WebSocket: one meaning, two encodings.
+//!
+//! An operation is carried as `ot`'s binary form in both directions; only the JSON encoding
+//! spells it out.
+
+pub mod binary;
+pub mod json;
+
+use bytes::Bytes;
+
+use crate::{
+    ids::{ClientId, Role, UserId},
+    reject::Code,
+};
+
+/// The subprotocol of an encoding, as the WebSocket handshake names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    Json,
+    Binary,
+}
+
+impl Encoding {
+    pub fn subprotocol(self) -> &'static str {
+        match self {
+            Encoding::Json => "codraft.v1",
+            Encoding::Binary => "codraft.v1.bin",
+        }
+    }
+
+    pub fn from_subprotocol(name: &str) -> Option<Encoding> {
+        [Encoding::Json, Encoding::Binary].into_iter().find(|e| e.subprotocol() == name)
+    }
+}
+
+/// A revision and the chain hash there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct At {
+    pub rev: u64,
+    pub hash: [u8; 32],
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum ClientFrame {
+    /// The first frame.
+    Hello { client: ClientId, resume: Option<At>, unsent: bool },
+    /// One in flight a document; sent again with the same bytes until answered.
+    Op { seq: u64, base: u64, ops: Bytes },
+    /// Positions in UTF-16 units at `rev`; no data: gone.
+    Presence { rev: u64, data: Option<String> },
+    /// The digest of an idle client's document.
+    Check { rev: u64, digest: [u8; 32] },
+    /// A new token on the open socket.
+    Auth { token: String },
+    Ping,
+}
+
+/// Who a slot is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Who {
+    pub slot: u32,
+    pub client: ClientId,
+    pub user: UserId,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Welcome {
+    pub client: ClientId,
+    pub user: UserId,
+    pub role: Role,
+    /// "text" or "rich".
+    pub kind: String,
+    pub algebra: String,
+    pub title: String,
+    /// The head, its chain hash, and the time of its event; events after it follow. With a
+    /// resume, `rev` is the revision resumed from, and the missing events follow.
+    pub rev: u64,
+    pub hash: [u8; 32],
+    pub ts_ms: u64,
+    /// What of this client's was answered last: sequence number and revision.
+    pub acked: Option<(u64, u64)>,
+    pub who: Vec<Who>,
+    /// The document at `rev` as a Delta; none with a resume.
+    pub doc: Option<Bytes>,
+    /// The largest frame a client may send, in bytes.
+    pub frame_bytes: u32,
+    /// Of the router's process: another one after a restart.
+    pub incarnation: u64,
+}
+
+/// An edit on a document's feed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpEvent {
+    pub rev: u64,
+    pub slot: u32,
+    pub seq: u64,
+    pub ts_ms: u64,
+    pub ops: Bytes,
+}
+
+/// Another event: a grant, a title…
+#[derive(Debug, Clone, PartialEq)]
+pub struct OtherEvent {
+    pub rev: u64,
+    pub slot: u32,
+    pub ts_ms: u64,
+    /// `event::name`.
+    pub kind: String,
+    /// For a grant: whose, and what they have now.
+    pub user: Option<UserId>,
+    pub role: Option<Role>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum ServerFrame {
+    Welcome(Box<Welcome>),
+    /// Before the first event of that slot.
+    Who(Who),
+    /// Every edit in revision order; the author's own one is its acknowledgement.
+    Op(OpEvent),
+    Event(OtherEvent),
+    /// An event that this reader may not see.
+    Skip { rev: u64, ts_ms: u64 },
+    /// A repeat of what was applied.
+    Already { seq: u64, rev: u64 },
+    /// `last`: the outcome is in the log. Else nothing was proposed: send again.
+    Reject { seq: u64, base: u64, last: bool, code: Code, message: String, retry_after_ms: u32 },
+    /// The base is too old.
+    Rebase { seq: u64, base: u64, floor: u64, head: u64 },
+    /// The chain hash at a revision.
+    Mark(At),
+    Presence { slot: u32, data: Option<String> },
+    Role { role: Role },
+    /// Open again: what follows would have a gap.
+    Resync { reason: String },
+    /// The shard does not answer at the moment (`on`), or does again.
+    Saving { on: bool },
+    Pong,
+    Bye { code: Code, reason: String, retry_after_ms: u32 },
+}
+
+/// A frame that cannot be taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct FrameError {
+    pub code: Code,
+    pub message: String,
+}
+
+impl FrameError {
+    pub(crate) fn malformed(message: impl Into<String>) -> Self {
+        Self { code: Code::Malformed, message: message.into() }
+    }
+    pub(crate) fn unknown(message: impl Into<String>) -> Self {
+        Self { code: Code::UnknownFrame, message: message.into() }
+    }
+}
+
+/// Frames a client may put into one message.
+pub const BATCH_MAX: usize = 64;

@@ -1,0 +1,413 @@
+//! `codraft.v1.bin`: what our SDK speaks.
+//!
+//! A WebSocket message (binary) holds one frame or more. A frame is
+//!
+//! ```text
+//! head    1 byte: kind in the low 6 bits; 0x80 set on the last frame of a message
+//! length  varint, bytes of the body; only when 0x80 is not set (else: to the message's end)
+//! body
+//! ```
+//!
+//! Varints carry seven bits a byte, the lowest first, 0x80 on all but the last byte.
+//!
+//! Server to client:
+//!
+//! | kind | frame | body |
+//! |---|---|---|
+//! | 1 | welcome | varint n, n bytes of JSON (as in the JSON encoding, without `doc`), then the document's Delta, or nothing with a resume |
+//! | 2 | who | JSON |
+//! | 3 | op | varint slot, varint ms since the event before it, the Delta |
+//! | 4 | event | varint slot, varint ms since the event before it, JSON `{kind, user?, role?}` |
+//! | 5 | skip | varint ms since the event before it |
+//! | 6 | already | varint seq, varint rev |
+//! | 7 | reject | JSON |
+//! | 8 | rebase | varint seq, varint base, varint floor, varint head |
+//! | 9 | mark | varint rev, 32 bytes chain hash |
+//! | 10 | presence | varint slot, JSON or nothing (gone) |
+//! | 11 | role | 1 byte: 1 viewer, 2 commenter, 3 editor, 4 owner |
+//! | 12 | resync | JSON |
+//! | 13 | pong | nothing |
+//! | 14 | bye | JSON |
+//! | 15 | saving | 1 byte: 1 on, 0 off |
+//!
+//! An op, event or skip takes the next revision; the first one after a welcome takes
+//! `welcome.rev + 1`, and its time counts from `welcome.ts`. So one batch of events is the same
+//! bytes for every socket that reads a document, the author's included: its own slot makes it
+//! the acknowledgement of what it has in flight.
+//!
+//! Client to server:
+//!
+//! | kind | frame | body |
+//! |---|---|---|
+//! | 32 | hello | JSON |
+//! | 33 | op | varint seq, varint base, the Delta |
+//! | 34 | presence | varint rev, JSON or nothing (gone) |
+//! | 35 | check | varint rev, 32 bytes digest |
+//! | 36 | auth | the token, UTF-8 |
+//! | 37 | ping | nothing |
+//!
+//! A Delta is in `ot`'s binary form (`ot/src/codec.rs`).
+
+use bytes::Bytes;
+
+use super::{
+    At, BATCH_MAX, ClientFrame, FrameError, OpEvent, OtherEvent, ServerFrame,
+    json::{self, parse_json},
+};
+use crate::ids::Role;
+
+const LAST: u8 = 0x80;
+const KIND: u8 = 0x3f;
+
+mod kind {
+    pub const WELCOME: u8 = 1;
+    pub const WHO: u8 = 2;
+    pub const OP: u8 = 3;
+    pub const EVENT: u8 = 4;
+    pub const SKIP: u8 = 5;
+    pub const ALREADY: u8 = 6;
+    pub const REJECT: u8 = 7;
+    pub const REBASE: u8 = 8;
+    pub const MARK: u8 = 9;
+    pub const PRESENCE: u8 = 10;
+    pub const ROLE: u8 = 11;
+    pub const RESYNC: u8 = 12;
+    pub const PONG: u8 = 13;
+    pub const BYE: u8 = 14;
+    pub const SAVING: u8 = 15;
+    pub const HELLO: u8 = 32;
+    pub const CLIENT_OP: u8 = 33;
+    pub const CLIENT_PRESENCE: u8 = 34;
+    pub const CHECK: u8 = 35;
+    pub const AUTH: u8 = 36;
+    pub const PING: u8 = 37;
+}
+
+/// The time of the event before, which the next one counts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Clock {
+    pub rev: u64,
+    pub ts_ms: u64,
+}
+
+/// Encodes frames into one message. `clock` is the event before them.
+pub fn encode_server(out: &mut Vec<u8>, clock: &mut Clock, frames: &[ServerFrame]) {
+    for (i, frame) in frames.iter().enumerate() {
+        server_frame(out, clock, frame, i + 1 == frames.len());
+    }
+}
+
+fn server_frame(out: &mut Vec<u8>, clock: &mut Clock, frame: &ServerFrame, last: bool) {
+    match frame {
+        // The hot one, without a buffer in between.
+        ServerFrame::Op(op) => {
+            let since = op.ts_ms.saturating_sub(clock.ts_ms);
+            *clock = Clock { rev: op.rev, ts_ms: op.ts_ms.max(clock.ts_ms) };
+            let slot = u64::from(op.slot);
+            let length = varint_len(slot) + varint_len(since) + op.ops.len();
+            head(out, kind::OP, last, length);
+            varint(out, slot);
+            varint(out, since);
+            out.extend_from_slice(&op.ops);
+        }
+        other => {
+            let mut body = Vec::new();
+            let kind = server_body(&mut body, clock, other);
+            head(out, kind, last, body.len());
+            out.extend_from_slice(&body);
+        }
+    }
+}
+
+fn server_body(body: &mut Vec<u8>, clock: &mut Clock, frame: &ServerFrame) -> u8 {
+    let mut since = |body: &mut Vec<u8>, rev: u64, ts_ms: u64| {
+        varint(body, ts_ms.saturating_sub(clock.ts_ms));
+        *clock = Clock { rev, ts_ms: ts_ms.max(clock.ts_ms) };
+    };
+    match frame {
+        ServerFrame::Welcome(welcome) => {
+            *clock = Clock { rev: welcome.rev, ts_ms: welcome.ts_ms };
+            let text = json::server_text(frame, false);
+            varint(body, text.len() as u64);
+            body.extend_from_slice(text.as_bytes());
+            if let Some(doc) = &welcome.doc {
+                body.extend_from_slice(doc);
+            }
+            kind::WELCOME
+        }
+        ServerFrame::Op(op) => {
+            varint(body, u64::from(op.slot));
+            since(body, op.rev, op.ts_ms);
+            body.extend_from_slice(&op.ops);
+            kind::OP
+        }
+        ServerFrame::Event(event) => {
+            varint(body, u64::from(event.slot));
+            since(body, event.rev, event.ts_ms);
+            body.extend_from_slice(json::other_event_text(event).as_bytes());
+            kind::EVENT
+        }
+        ServerFrame::Skip { rev, ts_ms } => {
+            since(body, *rev, *ts_ms);
+            kind::SKIP
+        }
+        ServerFrame::Already { seq, rev } => {
+            varint(body, *seq);
+            varint(body, *rev);
+            kind::ALREADY
+        }
+        ServerFrame::Rebase { seq, base, floor, head } => {
+            [seq, base, floor, head].into_iter().for_each(|n| varint(body, *n));
+            kind::REBASE
+        }
+        ServerFrame::Mark(At { rev, hash }) => {
+            varint(body, *rev);
+            body.extend_from_slice(hash);
+            kind::MARK
+        }
+        ServerFrame::Presence { slot, data } => {
+            varint(body, u64::from(*slot));
+            body.extend_from_slice(data.as_deref().unwrap_or_default().as_bytes());
+            kind::PRESENCE
+        }
+        ServerFrame::Role { role } => {
+            body.push(*role as u8);
+            kind::ROLE
+        }
+        ServerFrame::Saving { on } => {
+            body.push(u8::from(*on));
+            kind::SAVING
+        }
+        ServerFrame::Pong => kind::PONG,
+        ServerFrame::Who(_)
+        | ServerFrame::Reject { .. }
+        | ServerFrame::Resync { .. }
+        | ServerFrame::Bye { .. } => {
+            body.extend_from_slice(json::server_text(frame, true).as_bytes());
+            match frame {
+                ServerFrame::Who(_) => kind::WHO,
+                ServerFrame::Reject { .. } => kind::REJECT,
+                ServerFrame::Resync { .. } => kind::RESYNC,
+                _ => kind::BYE,
+            }
+        }
+    }
+}
+
+/// Decodes a message from a server. `clock` is carried from message to message.
+///
+/// # Errors
+/// `Malformed` or `UnknownFrame`.
+pub fn decode_server(message: &Bytes, clock: &mut Clock) -> Result<Vec<ServerFrame>, FrameError> {
+    let mut frames = Vec::new();
+    let mut rest = message.clone();
+    while !rest.is_empty() {
+        let (kind, body) = split(&mut rest)?;
+        frames.push(server_of(kind, body, clock)?);
+    }
+    Ok(frames)
+}
+
+fn server_of(kind: u8, mut body: Bytes, clock: &mut Clock) -> Result<ServerFrame, FrameError> {
+    let next = |body: &mut Bytes, clock: &mut Clock| -> Result<Clock, FrameError> {
+        let since = take_varint(body)?;
+        *clock = Clock { rev: clock.rev + 1, ts_ms: clock.ts_ms.saturating_add(since) };
+        Ok(*clock)
+    };
+    Ok(match kind {
+        kind::OP => {
+            let slot = take_slot(&mut body)?;
+            let at = next(&mut body, clock)?;
+            ServerFrame::Op(OpEvent { rev: at.rev, slot, seq: 0, ts_ms: at.ts_ms, ops: body })
+        }
+        kind::WELCOME => {
+            let length = take_varint(&mut body)? as usize;
+            if length > body.len() {
+                return Err(FrameError::malformed("welcome: length beyond the frame"));
+            }
+            let text = body.split_to(length);
+            let frame = json::server_of(&parse_json(&text)?)?;
+            let ServerFrame::Welcome(mut welcome) = frame else {
+                return Err(FrameError::malformed("welcome: another frame inside"));
+            };
+            *clock = Clock { rev: welcome.rev, ts_ms: welcome.ts_ms };
+            welcome.doc = (!welcome.resumed()).then_some(body);
+            ServerFrame::Welcome(welcome)
+        }
+        kind::EVENT => {
+            let slot = take_slot(&mut body)?;
+            let at = next(&mut body, clock)?;
+            let (kind, user, role) = json::other_event_of(&parse_json(&body)?)?;
+            ServerFrame::Event(OtherEvent { rev: at.rev, slot, ts_ms: at.ts_ms, kind, user, role })
+        }
+        kind::SKIP => {
+            let at = next(&mut body, clock)?;
+            ServerFrame::Skip { rev: at.rev, ts_ms: at.ts_ms }
+        }
+        kind::ALREADY => {
+            ServerFrame::Already { seq: take_varint(&mut body)?, rev: take_varint(&mut body)? }
+        }
+        kind::REBASE => ServerFrame::Rebase {
+            seq: take_varint(&mut body)?,
+            base: take_varint(&mut body)?,
+            floor: take_varint(&mut body)?,
+            head: take_varint(&mut body)?,
+        },
+        kind::MARK => ServerFrame::Mark(At { rev: take_varint(&mut body)?, hash: take_hash(&body)? }),
+        kind::PRESENCE => {
+            let slot = take_slot(&mut body)?;
+            ServerFrame::Presence { slot, data: take_text(body)? }
+        }
+        kind::ROLE => {
+            let role = body.first().and_then(|n| Role::from_number(u32::from(*n)));
+            ServerFrame::Role { role: role.ok_or_else(|| FrameError::malformed("role: unknown"))? }
+        }
+        kind::SAVING => ServerFrame::Saving { on: body.first() == Some(&1) },
+        kind::PONG => ServerFrame::Pong,
+        kind::WHO | kind::REJECT | kind::RESYNC | kind::BYE => json::server_of(&parse_json(&body)?)?,
+        other => return Err(FrameError::unknown(format!("there is no server frame {other}"))),
+    })
+}
+
+/// Encodes one client frame as a message of its own.
+pub fn encode_client(out: &mut Vec<u8>, frame: &ClientFrame) {
+    let mut body = Vec::new();
+    let kind = match frame {
+        ClientFrame::Hello { .. } => {
+            body.extend_from_slice(json::client_text(frame).as_bytes());
+            kind::HELLO
+        }
+        ClientFrame::Op { seq, base, ops } => {
+            varint(&mut body, *seq);
+            varint(&mut body, *base);
+            body.extend_from_slice(ops);
+            kind::CLIENT_OP
+        }
+        ClientFrame::Presence { rev, data } => {
+            varint(&mut body, *rev);
+            body.extend_from_slice(data.as_deref().unwrap_or_default().as_bytes());
+            kind::CLIENT_PRESENCE
+        }
+        ClientFrame::Check { rev, digest } => {
+            varint(&mut body, *rev);
+            body.extend_from_slice(digest);
+            kind::CHECK
+        }
+        ClientFrame::Auth { token } => {
+            body.extend_from_slice(token.as_bytes());
+            kind::AUTH
+        }
+        ClientFrame::Ping => kind::PING,
+    };
+    head(out, kind, true, body.len());
+    out.extend_from_slice(&body);
+}
+
+/// Decodes a message from a client; operations are slices of it and not looked into.
+///
+/// # Errors
+/// `Malformed` or `UnknownFrame`; never more than `BATCH_MAX` frames.
+pub fn decode_client(message: &Bytes) -> Result<Vec<ClientFrame>, FrameError> {
+    let mut frames = Vec::with_capacity(1);
+    let mut rest = message.clone();
+    if rest.is_empty() {
+        return Err(FrameError::malformed("an empty message"));
+    }
+    while !rest.is_empty() {
+        if frames.len() == BATCH_MAX {
+            return Err(FrameError::malformed(format!("more than {BATCH_MAX} frames in a message")));
+        }
+        let (kind, body) = split(&mut rest)?;
+        frames.push(client_of(kind, body)?);
+    }
+    Ok(frames)
+}
+
+fn client_of(kind: u8, mut body: Bytes) -> Result<ClientFrame, FrameError> {
+    Ok(match kind {
+        kind::CLIENT_OP => ClientFrame::Op {
+            seq: take_varint(&mut body)?,
+            base: take_varint(&mut body)?,
+            ops: body,
+        },
+        kind::HELLO => match json::client_of(&parse_json(&body)?)? {
+            hello @ ClientFrame::Hello { .. } => hello,
+            _ => return Err(FrameError::malformed("hello: another frame inside")),
+        },
+        kind::CLIENT_PRESENCE => {
+            let rev = take_varint(&mut body)?;
+            ClientFrame::Presence { rev, data: take_text(body)? }
+        }
+        kind::CHECK => ClientFrame::Check { rev: take_varint(&mut body)?, digest: take_hash(&body)? },
+        kind::AUTH => {
+            let token = take_text(body)?.unwrap_or_default();
+            ClientFrame::Auth { token }
+        }
+        kind::PING => ClientFrame::Ping,
+        other => return Err(FrameError::unknown(format!("there is no client frame {other}"))),
+    })
+}
+
+/// The next frame's kind and body.
+fn split(rest: &mut Bytes) -> Result<(u8, Bytes), FrameError> {
+    let head = rest.split_to(1)[0];
+    if head & !(LAST | KIND) != 0 {
+        return Err(FrameError::malformed("a frame's head has unknown bits"));
+    }
+    if head & LAST != 0 {
+        return Ok((head & KIND, std::mem::take(rest)));
+    }
+    let length = take_varint(rest)? as usize;
+    if length > rest.len() {
+        return Err(FrameError::malformed("a frame is longer than its message"));
+    }
+    Ok((head & KIND, rest.split_to(length)))
+}
+
+fn head(out: &mut Vec<u8>, kind: u8, last: bool, length: usize) {
+    if last {
+        out.push(kind | LAST);
+    } else {
+        out.push(kind);
+        varint(out, length as u64);
+    }
+}
+
+fn varint(out: &mut Vec<u8>, mut n: u64) {
+    while n >= 0x80 {
+        out.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+}
+
+fn varint_len(n: u64) -> usize {
+    (64 - (n | 1).leading_zeros() as usize).div_ceil(7)
+}
+
+fn take_varint(input: &mut Bytes) -> Result<u64, FrameError> {
+    let mut value = 0u64;
+    for i in 0..9 {
+        let Some(byte) = input.get(i).copied() else { break };
+        value |= u64::from(byte & 0x7f) << (7 * i);
+        if byte & 0x80 == 0 {
+            let _ = input.split_to(i + 1);
+            return Ok(value);
+        }
+    }
+    Err(FrameError::malformed("a number that does not end"))
+}
+
+fn take_slot(input: &mut Bytes) -> Result<u32, FrameError> {
+    u32::try_from(take_varint(input)?).map_err(|_| FrameError::malformed("slot: too large"))
+}
+
+fn take_hash(body: &Bytes) -> Result<[u8; 32], FrameError> {
+    body[..].try_into().map_err(|_| FrameError::malformed("a hash has 32 bytes"))
+}
+
+/// Empty: none.
+fn take_text(body: Bytes) -> Result<Option<String>, FrameError> {
+    let text = String::from_utf8(body.into()).map_err(|_| FrameError::malformed("not UTF-8"))?;
+    Ok((!text.is_empty()).then_some(text))
+}

@@ -1,0 +1,547 @@
+//! `codraft.v1`: JSON text, for any language and for debugging.
+//!
+//! A message is a frame object or an array of them. A frame has its name in `type`. Operations
+//! are arrays of Delta components: `{"retain": 3}`, `{"insert": "text" | {…}}`, `{"delete": 2}`,
+//! with `attributes` where there are any.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use codraft_ot::{Attributes, Component, Delta, Limits, OpError, Value as Field};
+use serde_json::{Map, Value, json};
+
+use super::{
+    At, BATCH_MAX, ClientFrame, FrameError, OpEvent, OtherEvent, ServerFrame, Welcome, Who,
+};
+use crate::{
+    ids::{ClientId, Role, UserId},
+    reject::Code,
+};
+
+/// Decodes a message from a client.
+///
+/// # Errors
+/// `Malformed`, `UnknownFrame`, or what an operation breaks of `limits`.
+pub fn decode_client(text: &[u8], limits: &Limits) -> Result<Vec<ClientFrame>, FrameError> {
+    let value = parse_json(text)?;
+    let decode = |value: &Value| match client_of(value)? {
+        ClientFrame::Op { seq, base, .. } => {
+            let delta = delta_of(&value["ops"], limits).map_err(|e| op_error(&e))?;
+            Ok(ClientFrame::Op { seq, base, ops: delta.to_bytes().into() })
+        }
+        other => Ok(other),
+    };
+    match &value {
+        Value::Array(items) if items.len() > BATCH_MAX => {
+            Err(FrameError::malformed(format!("more than {BATCH_MAX} frames in a message")))
+        }
+        Value::Array(items) => items.iter().map(decode).collect(),
+        one => Ok(vec![decode(one)?]),
+    }
+}
+
+/// Encodes frames into one message.
+pub fn encode_server(frames: &[ServerFrame]) -> String {
+    match frames {
+        [one] => server_text(one, true),
+        many => {
+            let texts: Vec<String> = many.iter().map(|f| server_text(f, true)).collect();
+            format!("[{}]", texts.join(","))
+        }
+    }
+}
+
+/// Decodes a message from a server.
+///
+/// # Errors
+/// `Malformed` or `UnknownFrame`.
+pub fn decode_server(text: &[u8]) -> Result<Vec<ServerFrame>, FrameError> {
+    match parse_json(text)? {
+        Value::Array(items) => items.iter().map(server_of).collect(),
+        one => Ok(vec![server_of(&one)?]),
+    }
+}
+
+/// Encodes one client frame as a message of its own.
+pub fn encode_client(frame: &ClientFrame) -> String {
+    client_text(frame)
+}
+
+// ---- Frames ------------------------------------------------------------------------------
+
+pub(super) fn parse_json(text: &[u8]) -> Result<Value, FrameError> {
+    serde_json::from_slice(text).map_err(|e| FrameError::malformed(format!("not JSON: {e}")))
+}
+
+pub(super) fn client_of(value: &Value) -> Result<ClientFrame, FrameError> {
+    let frame = Fields::new(value)?;
+    Ok(match frame.name {
+        "hello" => ClientFrame::Hello {
+            client: frame.client("client")?,
+            resume: match &value["resume"] {
+                Value::Null => None,
+                at => Some(at_of(&Fields { value: at, name: "resume" })?),
+            },
+            unsent: value["unsent"].as_bool().unwrap_or(false),
+        },
+        // The operation itself is read by `decode_client`, which has the limits.
+        "op" => ClientFrame::Op {
+            seq: frame.number("seq")?,
+            base: frame.number("base")?,
+            ops: Bytes::new(),
+        },
+        "presence" => ClientFrame::Presence {
+            rev: value["rev"].as_u64().unwrap_or(0),
+            data: match &value["data"] {
+                Value::Null => None,
+                data => Some(data.to_string()),
+            },
+        },
+        "check" => ClientFrame::Check { rev: frame.number("rev")?, digest: frame.hash("digest")? },
+        "auth" => ClientFrame::Auth { token: frame.text("token")?.to_owned() },
+        "ping" => ClientFrame::Ping,
+        other => return Err(unknown(other)),
+    })
+}
+
+pub(super) fn client_text(frame: &ClientFrame) -> String {
+    match frame {
+        ClientFrame::Hello { client, resume, unsent } => {
+            let mut value = json!({"type": "hello", "client": client.to_string(), "unsent": unsent});
+            if let Some(at) = resume {
+                value["resume"] = json!({"rev": at.rev, "hash": hex(&at.hash)});
+            }
+            value
+        }
+        ClientFrame::Op { seq, base, ops } => {
+            json!({"type": "op", "seq": seq, "base": base, "ops": ops_value(ops)})
+        }
+        ClientFrame::Presence { rev, data } => {
+            json!({"type": "presence", "rev": rev, "data": embedded(data)})
+        }
+        ClientFrame::Check { rev, digest } => {
+            json!({"type": "check", "rev": rev, "digest": hex(digest)})
+        }
+        ClientFrame::Auth { token } => json!({"type": "auth", "token": token}),
+        ClientFrame::Ping => json!({"type": "ping"}),
+    }
+    .to_string()
+}
+
+/// `with_doc`: a welcome spells its document out.
+pub(super) fn server_text(frame: &ServerFrame, with_doc: bool) -> String {
+    match frame {
+        ServerFrame::Welcome(welcome) => welcome_value(welcome, with_doc),
+        ServerFrame::Who(who) => {
+            let mut value = who_value(who);
+            value["type"] = json!("who");
+            value
+        }
+        ServerFrame::Op(op) => json!({"type": "op", "rev": op.rev, "slot": op.slot, "seq": op.seq,
+            "ts": op.ts_ms, "ops": ops_value(&op.ops)}),
+        ServerFrame::Event(event) => {
+            let mut value = other_event_value(event);
+            value["type"] = json!("event");
+            value["rev"] = json!(event.rev);
+            value["slot"] = json!(event.slot);
+            value["ts"] = json!(event.ts_ms);
+            value
+        }
+        ServerFrame::Skip { rev, ts_ms } => json!({"type": "skip", "rev": rev, "ts": ts_ms}),
+        ServerFrame::Already { seq, rev } => json!({"type": "already", "seq": seq, "rev": rev}),
+        ServerFrame::Reject { seq, base, last, code, message, retry_after_ms } => {
+            let mut value = json!({"type": "reject", "seq": seq, "base": base, "final": last,
+                "code": code.as_str(), "message": message});
+            if *retry_after_ms > 0 {
+                value["retry_after_ms"] = json!(retry_after_ms);
+            }
+            value
+        }
+        ServerFrame::Rebase { seq, base, floor, head } => {
+            json!({"type": "rebase", "seq": seq, "base": base, "floor": floor, "head": head})
+        }
+        ServerFrame::Mark(at) => json!({"type": "mark", "rev": at.rev, "hash": hex(&at.hash)}),
+        ServerFrame::Presence { slot, data } => {
+            json!({"type": "presence", "slot": slot, "data": embedded(data)})
+        }
+        ServerFrame::Role { role } => json!({"type": "role", "role": role.as_str()}),
+        ServerFrame::Resync { reason } => json!({"type": "resync", "reason": reason}),
+        ServerFrame::Saving { on } => json!({"type": "saving", "on": on}),
+        ServerFrame::Pong => json!({"type": "pong"}),
+        ServerFrame::Bye { code, reason, retry_after_ms } => json!({"type": "bye",
+            "code": code.as_str(), "reason": reason, "retry_after_ms": retry_after_ms}),
+    }
+    .to_string()
+}
+
+pub(super) fn server_of(value: &Value) -> Result<ServerFrame, FrameError> {
+    let frame = Fields::new(value)?;
+    Ok(match frame.name {
+        "welcome" => ServerFrame::Welcome(Box::new(welcome_of(&frame)?)),
+        "who" => ServerFrame::Who(who_of(&frame)?),
+        "op" => ServerFrame::Op(OpEvent {
+            rev: frame.number("rev")?,
+            slot: frame.slot()?,
+            seq: frame.number("seq")?,
+            ts_ms: frame.number("ts")?,
+            ops: ops_of(&value["ops"])?,
+        }),
+        "event" => {
+            let (kind, user, role) = other_event_of(value)?;
+            let (rev, slot, ts_ms) = (frame.number("rev")?, frame.slot()?, frame.number("ts")?);
+            ServerFrame::Event(OtherEvent { rev, slot, ts_ms, kind, user, role })
+        }
+        "skip" => ServerFrame::Skip { rev: frame.number("rev")?, ts_ms: frame.number("ts")? },
+        "already" => ServerFrame::Already { seq: frame.number("seq")?, rev: frame.number("rev")? },
+        "reject" => ServerFrame::Reject {
+            seq: frame.number("seq")?,
+            base: frame.number("base")?,
+            last: value["final"].as_bool().unwrap_or(false),
+            code: frame.code()?,
+            message: value["message"].as_str().unwrap_or_default().to_owned(),
+            retry_after_ms: frame.retry_after(),
+        },
+        "rebase" => ServerFrame::Rebase {
+            seq: frame.number("seq")?,
+            base: frame.number("base")?,
+            floor: frame.number("floor")?,
+            head: frame.number("head")?,
+        },
+        "mark" => ServerFrame::Mark(at_of(&frame)?),
+        "presence" => ServerFrame::Presence {
+            slot: frame.slot()?,
+            data: match &value["data"] {
+                Value::Null => None,
+                data => Some(data.to_string()),
+            },
+        },
+        "role" => ServerFrame::Role { role: frame.role("role")? },
+        "resync" => ServerFrame::Resync { reason: frame.text("reason")?.to_owned() },
+        "saving" => ServerFrame::Saving { on: value["on"].as_bool().unwrap_or(false) },
+        "pong" => ServerFrame::Pong,
+        "bye" => ServerFrame::Bye {
+            code: frame.code()?,
+            reason: value["reason"].as_str().unwrap_or_default().to_owned(),
+            retry_after_ms: frame.retry_after(),
+        },
+        other => return Err(unknown(other)),
+    })
+}
+
+impl Welcome {
+    /// Whether the events after the revision resumed from follow, instead of the document.
+    pub fn resumed(&self) -> bool {
+        self.doc.is_none()
+    }
+}
+
+fn welcome_value(welcome: &Welcome, with_doc: bool) -> Value {
+    let mut value = json!({"type": "welcome", "client": welcome.client.to_string(),
+        "user": &*welcome.user, "role": welcome.role.as_str(), "kind": welcome.kind,
+        "algebra": welcome.algebra, "title": welcome.title, "rev": welcome.rev,
+        "hash": hex(&welcome.hash), "ts": welcome.ts_ms, "resumed": welcome.resumed(),
+        "who": welcome.who.iter().map(who_value).collect::<Vec<_>>(),
+        "limits": {"frame_bytes": welcome.frame_bytes},
+        "incarnation": welcome.incarnation.to_string()});
+    if let Some((seq, rev)) = welcome.acked {
+        value["acked"] = json!({"seq": seq, "rev": rev});
+    }
+    if let (Some(doc), true) = (&welcome.doc, with_doc) {
+        value["doc"] = ops_value(doc);
+    }
+    value
+}
+
+fn welcome_of(frame: &Fields<'_>) -> Result<Welcome, FrameError> {
+    let value = frame.value;
+    let acked = match &value["acked"] {
+        Value::Null => None,
+        at => {
+            let at = Fields { value: at, name: "acked" };
+            Some((at.number("seq")?, at.number("rev")?))
+        }
+    };
+    let who = value["who"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let incarnation = frame.text("incarnation")?.parse();
+    Ok(Welcome {
+        client: frame.client("client")?,
+        user: frame.text("user")?.into(),
+        role: frame.role("role")?,
+        kind: frame.text("kind")?.to_owned(),
+        algebra: frame.text("algebra")?.to_owned(),
+        title: value["title"].as_str().unwrap_or_default().to_owned(),
+        rev: frame.number("rev")?,
+        hash: frame.hash("hash")?,
+        ts_ms: frame.number("ts")?,
+        acked,
+        who: who
+            .iter()
+            .map(|w| who_of(&Fields { value: w, name: "who" }))
+            .collect::<Result<_, _>>()?,
+        doc: match (&value["doc"], value["resumed"].as_bool()) {
+            (_, Some(true)) => None,
+            (Value::Null, _) => Some(Bytes::new()),
+            (doc, _) => Some(ops_of(doc)?),
+        },
+        frame_bytes: value["limits"]["frame_bytes"].as_u64().unwrap_or(0) as u32,
+        incarnation: incarnation.map_err(|_| FrameError::malformed("incarnation: a number"))?,
+    })
+}
+
+fn who_value(who: &Who) -> Value {
+    json!({"slot": who.slot, "client": who.client.to_string(), "user": &*who.user})
+}
+
+fn who_of(frame: &Fields<'_>) -> Result<Who, FrameError> {
+    let (client, user) = (frame.client("client")?, frame.text("user")?.into());
+    Ok(Who { slot: frame.slot()?, client, user })
+}
+
+fn other_event_value(event: &OtherEvent) -> Value {
+    let mut value = json!({"kind": event.kind});
+    if let Some(user) = &event.user {
+        value["user"] = json!(&**user);
+        value["role"] = json!(event.role.map(Role::as_str));
+    }
+    value
+}
+
+pub(super) fn other_event_text(event: &OtherEvent) -> String {
+    other_event_value(event).to_string()
+}
+
+type OtherFields = (String, Option<UserId>, Option<Role>);
+
+pub(super) fn other_event_of(value: &Value) -> Result<OtherFields, FrameError> {
+    let fields = Fields { value, name: "event" };
+    let user = value["user"].as_str().map(UserId::from);
+    let role = value["role"].as_str().and_then(|r| r.parse().ok());
+    Ok((fields.text("kind")?.to_owned(), user, role))
+}
+
+fn at_of(frame: &Fields<'_>) -> Result<At, FrameError> {
+    Ok(At { rev: frame.number("rev")?, hash: frame.hash("hash")? })
+}
+
+/// Presence data travels as JSON text.
+fn embedded(data: &Option<String>) -> Value {
+    data.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null)
+}
+
+fn unknown(name: &str) -> FrameError {
+    let short: String = name.chars().take(40).collect();
+    FrameError::unknown(format!("there is no frame {short:?}"))
+}
+
+/// A frame's fields, with errors that name them.
+struct Fields<'a> {
+    value: &'a Value,
+    name: &'a str,
+}
+
+impl<'a> Fields<'a> {
+    fn new(value: &'a Value) -> Result<Self, FrameError> {
+        match value["type"].as_str() {
+            Some(name) => Ok(Self { value, name }),
+            None => Err(FrameError::malformed("a frame is an object with a type")),
+        }
+    }
+
+    fn wrong(&self, field: &str, what: &str) -> FrameError {
+        FrameError::malformed(format!("{}: {field} must be {what}", self.name))
+    }
+
+    fn number(&self, field: &str) -> Result<u64, FrameError> {
+        self.value[field].as_u64().ok_or_else(|| self.wrong(field, "a whole number"))
+    }
+
+    fn slot(&self) -> Result<u32, FrameError> {
+        u32::try_from(self.number("slot")?).map_err(|_| self.wrong("slot", "smaller"))
+    }
+
+    fn text(&self, field: &str) -> Result<&'a str, FrameError> {
+        self.value[field].as_str().ok_or_else(|| self.wrong(field, "a string"))
+    }
+
+    fn client(&self, field: &str) -> Result<ClientId, FrameError> {
+        self.text(field)?.parse().map_err(|_| self.wrong(field, "32 lower-case hex digits"))
+    }
+
+    fn role(&self, field: &str) -> Result<Role, FrameError> {
+        self.text(field)?.parse().map_err(|()| self.wrong(field, "a role"))
+    }
+
+    fn code(&self) -> Result<Code, FrameError> {
+        Code::from_name(self.text("code")?).ok_or_else(|| self.wrong("code", "a known code"))
+    }
+
+    fn retry_after(&self) -> u32 {
+        self.value["retry_after_ms"].as_u64().unwrap_or(0) as u32
+    }
+
+    fn hash(&self, field: &str) -> Result<[u8; 32], FrameError> {
+        let wrong = || self.wrong(field, "64 lower-case hex digits");
+        let text = self.text(field)?;
+        let (high, low) = (text.get(..32).ok_or_else(wrong)?, text.get(32..).ok_or_else(wrong)?);
+        let half = |s: &str| s.parse::<ClientId>().map_err(|_| wrong());
+        let mut hash = [0; 32];
+        hash[..16].copy_from_slice(&half(high)?.0);
+        hash[16..].copy_from_slice(&half(low)?.0);
+        Ok(hash)
+    }
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+// ---- Operations ----------------------------------------------------------------------------
+
+/// Reads an operation from an array of components (or an object with `ops`).
+///
+/// # Errors
+/// Shapes that are not a Delta are `Malformed`; the rest as `ot` says.
+pub fn delta_of(value: &Value, limits: &Limits) -> Result<Delta, OpError> {
+    let items = value.as_array().or_else(|| value["ops"].as_array()).ok_or(OpError::Malformed)?;
+    if items.len() > limits.components {
+        return Err(OpError::TooManyComponents { most: limits.components });
+    }
+    let mut delta = Delta::new();
+    for item in items {
+        let object = item.as_object().ok_or(OpError::Malformed)?;
+        let attributes = match object.get("attributes") {
+            None | Some(Value::Null) => Attributes::new(),
+            Some(Value::Object(map)) => fields_of(map, 1, limits)?,
+            Some(_) => return Err(OpError::Malformed),
+        };
+        match (object.get("retain"), object.get("insert"), object.get("delete")) {
+            (Some(n), None, None) => delta.retain_with(count(n)?, attributes),
+            (None, Some(Value::String(text)), None) if text.is_empty() => {
+                return Err(OpError::ZeroCount);
+            }
+            (None, Some(Value::String(text)), None) => delta.insert_with(text, attributes),
+            (None, Some(Value::Object(map)), None) => {
+                delta.embed(Field::Object(fields_of(map, 1, limits)?), attributes)
+            }
+            (None, None, Some(n)) => delta.delete(count(n)?),
+            _ => return Err(OpError::Malformed),
+        };
+    }
+    // The binary form's own checks are the ones that count: sizes, depths, sums.
+    Delta::decode(&delta.to_bytes(), limits)
+}
+
+fn count(value: &Value) -> Result<u32, OpError> {
+    match value.as_i64() {
+        Some(n) if n <= 0 => Err(OpError::ZeroCount),
+        Some(n) if n <= 1 << 30 => Ok(n as u32),
+        Some(_) => Err(OpError::Overflow),
+        None => Err(OpError::Malformed),
+    }
+}
+
+fn fields_of(
+    map: &Map<String, Value>,
+    depth: usize,
+    limits: &Limits,
+) -> Result<BTreeMap<Box<str>, Field>, OpError> {
+    let field = |(name, value): (&String, &Value)| {
+        Ok((name.as_str().into(), field_of(value, depth, limits)?))
+    };
+    map.iter().map(field).collect()
+}
+
+fn field_of(value: &Value, depth: usize, limits: &Limits) -> Result<Field, OpError> {
+    if depth > limits.depth {
+        return Err(OpError::TooDeep { most: limits.depth });
+    }
+    Ok(match value {
+        Value::Null => Field::Null,
+        Value::Bool(b) => Field::Bool(*b),
+        Value::Number(n) => Field::Number(n.as_f64().ok_or(OpError::Malformed)?),
+        Value::String(text) => Field::String(text.as_str().into()),
+        Value::Array(items) => {
+            let items = items.iter().map(|item| field_of(item, depth + 1, limits));
+            Field::Array(items.collect::<Result<_, _>>()?)
+        }
+        Value::Object(map) => Field::Object(fields_of(map, depth + 1, limits)?),
+    })
+}
+
+/// The array of components of an operation.
+pub fn delta_value(delta: &Delta) -> Value {
+    delta.components().iter().map(component_value).collect()
+}
+
+fn component_value(component: &Component) -> Value {
+    let mut value = match component {
+        Component::Retain { units, .. } => json!({"retain": units}),
+        Component::Delete { units } => json!({"delete": units}),
+        Component::Insert { text, .. } => json!({"insert": &**text}),
+        Component::Embed { value, .. } => json!({"insert": field_value(value)}),
+    };
+    if let Some(attributes) = component.attributes() {
+        value["attributes"] =
+            attributes.iter().map(|(k, v)| (k.to_string(), field_value(v))).collect();
+    }
+    value
+}
+
+fn field_value(field: &Field) -> Value {
+    match field {
+        Field::Null => Value::Null,
+        Field::Bool(b) => json!(b),
+        // Whole numbers without a fraction, as JavaScript prints them.
+        Field::Number(n) if n.fract() == 0.0 && n.abs() < 9e15 => json!(*n as i64),
+        Field::Number(n) => json!(n),
+        Field::String(text) => json!(&**text),
+        Field::Array(items) => items.iter().map(field_value).collect(),
+        Field::Object(map) => map.iter().map(|(k, v)| (k.to_string(), field_value(v))).collect(),
+    }
+}
+
+/// Of bytes that came from a shard: they are an operation.
+fn ops_value(ops: &Bytes) -> Value {
+    delta_value(&Delta::decode(ops, &trusted()).unwrap_or_default())
+}
+
+fn ops_of(value: &Value) -> Result<Bytes, FrameError> {
+    let delta = delta_of(value, &trusted()).map_err(|e| op_error(&e))?;
+    Ok(delta.to_bytes().into())
+}
+
+/// What a shard accepted is read back whatever this process's own limits are.
+fn trusted() -> Limits {
+    Limits {
+        components: usize::MAX,
+        document_units: u32::MAX,
+        attributes: usize::MAX,
+        attribute_bytes: usize::MAX,
+        depth: 64,
+        embed_bytes: usize::MAX,
+    }
+}
+
+/// The code of an operation that cannot be taken.
+pub fn op_code(error: &OpError) -> Code {
+    match error {
+        OpError::Malformed | OpError::ZeroCount | OpError::Overflow => Code::Malformed,
+        OpError::LengthMismatch { .. } => Code::LengthMismatch,
+        OpError::SplitSurrogate { .. } => Code::Surrogate,
+        OpError::TooManyComponents { .. } => Code::TooManyComponents,
+        OpError::TooManyAttributes { .. }
+        | OpError::AttributeTooLarge { .. }
+        | OpError::TooDeep { .. } => Code::Attributes,
+        OpError::EmbedTooLarge { .. } => Code::Embed,
+        OpError::DocumentTooLong { .. } => Code::DocumentFull,
+        OpError::NotPlain | OpError::LastLine => Code::KindMismatch,
+    }
+}
+
+fn op_error(error: &OpError) -> FrameError {
+    FrameError { code: op_code(error), message: error.to_string() }
+}
