@@ -3,10 +3,13 @@
 pub mod event;
 pub mod frame;
 pub mod ids;
+pub mod limits;
 pub mod link;
 pub mod outside;
+pub mod placement;
 pub mod reject;
 pub mod tasks;
+pub mod topology;
 pub mod transport;
 
 /// The messages of the link, generated from `codraft/v1/link.proto`.

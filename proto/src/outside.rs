@@ -36,3 +36,16 @@ impl Clock for SystemClock {
         since.map_or(0, |d| d.as_millis() as u64)
     }
 }
+
+/// The operating system's randomness.
+pub struct OsEntropy;
+
+impl Entropy for OsEntropy {
+    fn fill(&self, bytes: &mut [u8]) {
+        use rand::TryRngCore;
+        // Without randomness there are no keys and no ids: nothing can go on.
+        if let Err(error) = rand::rngs::OsRng.try_fill_bytes(bytes) {
+            panic!("the operating system gives no randomness: {error}");
+        }
+    }
+}

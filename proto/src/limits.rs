@@ -1,0 +1,49 @@
+//! The limits of the edges, all of them configurable (`[limits]`).
+
+use serde::Deserialize;
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// One frame of a client.
+    pub frame_bytes: u32,
+    /// Operations a second on a socket, and how many may come at once.
+    pub ops_per_second: u32,
+    /// Bytes a second on a socket.
+    pub bytes_per_second: u32,
+    /// What may wait for a socket that reads slowly.
+    pub socket_queue_bytes: u32,
+    pub sockets_per_user_and_document: u32,
+    /// Sockets of one router.
+    pub sockets: u32,
+    /// From the upgrade to the first frame.
+    pub hello_ms: u64,
+    /// A body of the REST interface.
+    pub body_bytes: u32,
+    /// Components of an operation.
+    pub components: u32,
+    /// UTF-16 units of a document.
+    pub document_units: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frame_bytes: FRAME_BYTES,
+            ops_per_second: 1_000,
+            bytes_per_second: 1 << 20,
+            socket_queue_bytes: SOCKET_QUEUE_BYTES,
+            sockets_per_user_and_document: 64,
+            sockets: 100_000,
+            hello_ms: 5_000,
+            body_bytes: 1 << 20,
+            components: 10_000,
+            document_units: 4 << 20,
+        }
+    }
+}
+
+const FRAME_BYTES: u32 = 256 << 10;
+const SOCKET_QUEUE_BYTES: u32 = 1 << 20;
+// An operation that may come in must fit what may wait to go out.
+const _: () = assert!(SOCKET_QUEUE_BYTES >= 2 * FRAME_BYTES);

@@ -1,0 +1,149 @@
+//! Who is in the cluster and which group is where, behind a trait: from `cluster.toml` now,
+//! from a group of the cluster itself later.
+
+use std::net::ToSocketAddrs;
+
+use serde::Deserialize;
+
+use crate::{
+    ids::{DocId, GroupId, NodeId},
+    placement,
+};
+
+pub trait Topology: Send + Sync + 'static {
+    /// The cluster's name; links refuse another one.
+    fn cluster(&self) -> &str;
+    /// Rises with every change.
+    fn epoch(&self) -> u64;
+    fn groups(&self) -> u32;
+    /// Nodes and where they listen for links.
+    fn nodes(&self) -> Vec<(NodeId, String)>;
+    /// The nodes that hold a group, the preferred leader first.
+    fn replicas(&self, group: GroupId) -> Vec<NodeId>;
+
+    fn group_of(&self, doc: &DocId) -> GroupId {
+        placement::group_of(placement::slot_of(doc), self.groups())
+    }
+    fn address(&self, node: NodeId) -> Option<String> {
+        self.nodes().into_iter().find(|(id, _)| *id == node).map(|(_, address)| address)
+    }
+}
+
+/// `cluster.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileTopology {
+    pub cluster: String,
+    /// 1 to 256; fixed when the cluster is made.
+    pub groups: u32,
+    #[serde(rename = "node")]
+    pub nodes: Vec<NodeEntry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeEntry {
+    pub id: u64,
+    /// `host:port`.
+    pub address: String,
+}
+
+/// What is wrong with a `cluster.toml`.
+#[derive(Debug, thiserror::Error)]
+pub enum TopologyError {
+    #[error("cluster.toml cannot be read: {0}")]
+    Toml(#[from] toml::de::Error),
+    #[error("cluster.toml: the cluster needs a name of 1 to 64 letters, digits, dots or dashes")]
+    Name,
+    #[error("cluster.toml: groups = {0}, but there are 1 to 256")]
+    Groups(u32),
+    #[error("cluster.toml: there is no [[node]]")]
+    NoNodes,
+    #[error("cluster.toml: a node's id is 1 or more")]
+    ZeroId,
+    #[error("cluster.toml: two nodes have the id {0}")]
+    SameId(u64),
+    #[error("cluster.toml: two nodes have the address {0}")]
+    SameAddress(String),
+    #[error("cluster.toml: node {id} has the address {address:?}, which is not host:port")]
+    Address { id: u64, address: String },
+}
+
+/// The most groups a cluster may have.
+pub const GROUPS_MAX: u32 = 256;
+
+impl FileTopology {
+    /// Reads and checks the text of a `cluster.toml`.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words that say what to change.
+    pub fn parse(text: &str) -> Result<Self, TopologyError> {
+        let topology: FileTopology = toml::from_str(text)?;
+        topology.check()?;
+        Ok(topology)
+    }
+
+    fn check(&self) -> Result<(), TopologyError> {
+        let letters = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+        if !(1..=64).contains(&self.cluster.len()) || !self.cluster.chars().all(letters) {
+            return Err(TopologyError::Name);
+        }
+        if !(1..=GROUPS_MAX).contains(&self.groups) {
+            return Err(TopologyError::Groups(self.groups));
+        }
+        if self.nodes.is_empty() {
+            return Err(TopologyError::NoNodes);
+        }
+        for (i, node) in self.nodes.iter().enumerate() {
+            if node.id == 0 {
+                return Err(TopologyError::ZeroId);
+            }
+            if self.nodes[..i].iter().any(|other| other.id == node.id) {
+                return Err(TopologyError::SameId(node.id));
+            }
+            if self.nodes[..i].iter().any(|other| other.address == node.address) {
+                return Err(TopologyError::SameAddress(node.address.clone()));
+            }
+            let (id, address) = (node.id, node.address.clone());
+            let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+            if port.is_none_or(|port| port == 0) {
+                return Err(TopologyError::Address { id, address });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Topology for FileTopology {
+    fn cluster(&self) -> &str {
+        &self.cluster
+    }
+    fn epoch(&self) -> u64 {
+        1
+    }
+    fn groups(&self) -> u32 {
+        self.groups
+    }
+    fn nodes(&self) -> Vec<(NodeId, String)> {
+        self.nodes.iter().map(|node| (NodeId(node.id), node.address.clone())).collect()
+    }
+    fn replicas(&self, group: GroupId) -> Vec<NodeId> {
+        let nodes: Vec<NodeId> = self.nodes.iter().map(|node| NodeId(node.id)).collect();
+        placement::replicas(group, &nodes)
+    }
+}
+
+/// Whether an address is on this machine's loopback alone: all that may be listened on while
+/// links have no TLS.
+pub fn is_loopback(address: &str) -> bool {
+    match address.to_socket_addrs() {
+        Ok(mut found) => {
+            let mut any = false;
+            found.all(|a| {
+                any = true;
+                a.ip().is_loopback()
+            }) && any
+        }
+        Err(_) => false,
+    }
+}
