@@ -55,7 +55,10 @@ pub struct Refusal {
 
 impl Refusal {
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 }
 
@@ -103,7 +106,11 @@ impl Shard {
             return Vec::new();
         }
         self.applied = index;
-        batch.commands.iter().map(|command| self.apply_command(batch.ts_ms, command)).collect()
+        batch
+            .commands
+            .iter()
+            .map(|command| self.apply_command(batch.ts_ms, command))
+            .collect()
     }
 
     /// An entry of the log that holds no commands (a leader's first, a membership).
@@ -112,7 +119,12 @@ impl Shard {
     }
 
     fn apply_command(&mut self, ts_ms: u64, command: &Command) -> Applied {
-        let Self { limits, documents, scratch, .. } = self;
+        let Self {
+            limits,
+            documents,
+            scratch,
+            ..
+        } = self;
         let doc = command.doc().unwrap_or_default();
         let (outcome, event) = match command {
             Command::Edit(edit) => match documents.get_mut(&doc) {
@@ -142,7 +154,11 @@ impl Shard {
                 (Outcome::Applied { rev: 0 }, None)
             }
         };
-        Applied { doc, outcome, event }
+        Applied {
+            doc,
+            outcome,
+            event,
+        }
     }
 
     pub fn group(&self) -> GroupId {
@@ -179,5 +195,8 @@ impl Shard {
 /// There is nowhere to record this refusal. It needs no record either: ids of documents
 /// are random, so what was sent to a missing one is not waiting for it to appear.
 fn missing() -> (Outcome, Option<Arc<Event>>) {
-    (Outcome::Refused(Refusal::new(Code::NotFound, "no such document")), None)
+    (
+        Outcome::Refused(Refusal::new(Code::NotFound, "no such document")),
+        None,
+    )
 }

@@ -76,7 +76,11 @@ impl Batch {
     /// The stored form, made once by the leader.
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::with_capacity(
-            16 + self.commands.iter().map(Command::encoded_bytes).sum::<usize>(),
+            16 + self
+                .commands
+                .iter()
+                .map(Command::encoded_bytes)
+                .sum::<usize>(),
         );
         out.push(FORMAT);
         put_varint(&mut out, self.ts_ms);
@@ -284,7 +288,10 @@ impl Input<'_> {
                     0 => None,
                     1 => Some(self.blob("initial")?),
                     number => {
-                        return Err(DecodeError::UnknownNumber { field: "initial", number });
+                        return Err(DecodeError::UnknownNumber {
+                            field: "initial",
+                            number,
+                        });
                     }
                 },
             }),

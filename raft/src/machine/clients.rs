@@ -97,7 +97,9 @@ pub(super) struct Full;
 
 impl Clients {
     pub fn standing(&self, edit: &Edit, payload: PayloadHash) -> Standing {
-        let Some(record) = self.records.get(&edit.client) else { return Standing::Next };
+        let Some(record) = self.records.get(&edit.client) else {
+            return Standing::Next;
+        };
         if record.user != edit.user {
             return Standing::ForeignClient;
         }
@@ -119,14 +121,10 @@ impl Clients {
     /// Keeps the record for as long as `edit` could be applied without it: called before
     /// `edit` is answered finally from a record that stays as it is. `gap` bars its
     /// sequence for good.
-    pub fn settle(
-        &mut self,
-        edit: &Edit,
-        gap: bool,
-        head: u64,
-        most: usize,
-    ) -> Result<(), Full> {
-        let Some(record) = self.records.get_mut(&edit.client) else { return Ok(()) };
+    pub fn settle(&mut self, edit: &Edit, gap: bool, head: u64, most: usize) -> Result<(), Full> {
+        let Some(record) = self.records.get_mut(&edit.client) else {
+            return Ok(());
+        };
         if edit.base > record.at_rev {
             if !record.lives_by_refusal() {
                 if self.by_refusal >= most {
@@ -137,7 +135,9 @@ impl Clients {
             record.at_rev = head;
         }
         if gap {
-            let lowest = record.skipped_to.map_or(edit.seq, |before| before.min(edit.seq));
+            let lowest = record
+                .skipped_to
+                .map_or(edit.seq, |before| before.min(edit.seq));
             record.skipped_to = Some(lowest);
         }
         Ok(())
@@ -152,7 +152,10 @@ impl Clients {
         head: u64,
         most: usize,
     ) -> Result<(), Full> {
-        let lived = self.records.get(&edit.client).is_some_and(Record::lives_by_refusal);
+        let lived = self
+            .records
+            .get(&edit.client)
+            .is_some_and(Record::lives_by_refusal);
         if !lived && self.by_refusal >= most {
             return Err(Full);
         }
@@ -165,7 +168,10 @@ impl Clients {
     /// Records that `edit` took revision `rev`, which is now the head. Returns the record's
     /// user, to be shared by the event.
     pub fn applied(&mut self, edit: &Edit, payload: PayloadHash, rev: u64) -> UserId {
-        let lived = self.records.get(&edit.client).is_some_and(Record::lives_by_refusal);
+        let lived = self
+            .records
+            .get(&edit.client)
+            .is_some_and(Record::lives_by_refusal);
         let record = self.decide(edit, payload, Recorded::Applied(rev), rev);
         record.took = Some(Took { seq: edit.seq, rev });
         let user = record.user.clone();
@@ -207,12 +213,19 @@ impl Clients {
     /// Drops the records that the floor has passed.
     pub fn evict_below(&mut self, floor: u64) {
         self.records.retain(|_, record| record.at_rev >= floor);
-        self.by_refusal = self.records.values().filter(|r| r.lives_by_refusal()).count();
+        self.by_refusal = self
+            .records
+            .values()
+            .filter(|r| r.lives_by_refusal())
+            .count();
     }
 
     /// The last operation of this client that was applied: its sequence and revision.
     pub fn acked(&self, client: &ClientId) -> Option<(u64, u64)> {
-        self.records.get(client)?.took.map(|took| (took.seq, took.rev))
+        self.records
+            .get(client)?
+            .took
+            .map(|took| (took.seq, took.rev))
     }
 
     pub fn len(&self) -> usize {

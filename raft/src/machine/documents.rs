@@ -71,7 +71,11 @@ impl Document {
         }
         let content = first_content(create, &limits.ot).map_err(refusal_of)?;
         scratch.clear();
-        if create.initial.is_some() {
+        if create
+            .initial
+            .as_ref()
+            .is_some_and(|initial| !initial.is_empty())
+        {
             content.to_delta().encode(scratch);
         }
         let body = CreateBody {
@@ -204,7 +208,10 @@ impl Document {
         if edit.base < floor {
             return Err(rebase);
         }
-        if let Err(refusal) = self.may_edit(edit) {
+        // No user of such a name can ever have a role, so this needs no record.
+        check_user(&edit.user).map_err(Outcome::Refused)?;
+        if !self.grants.role(&edit.user).is_some_and(Role::can_edit) {
+            let refusal = Refusal::new(Code::Forbidden, "the role does not allow edits");
             return Err(self.refuse(edit, payload, refusal, limits));
         }
         let delta = match self.read(edit, limits) {
@@ -219,20 +226,19 @@ impl Document {
             .map_err(|TooFar| rebase)
     }
 
-    fn may_edit(&self, edit: &Edit) -> Result<(), Refusal> {
-        match self.grants.role(&edit.user) {
-            Some(role) if role.can_edit() => check_user(&edit.user),
-            _ => Err(Refusal::new(Code::Forbidden, "the role does not allow edits")),
-        }
-    }
-
     /// The operation, if it fits the document that its author saw.
     fn read(&self, edit: &Edit, limits: &MachineLimits) -> Result<Delta, OpError> {
         let delta = Delta::decode(&edit.ops, &limits.ot)?;
-        let document = self.window.units_at(edit.base).unwrap_or_else(|| self.content.units());
+        let document = self
+            .window
+            .units_at(edit.base)
+            .unwrap_or_else(|| self.content.units());
         let operation = delta.base_units();
         if operation > u64::from(document) {
-            return Err(OpError::LengthMismatch { document, operation });
+            return Err(OpError::LengthMismatch {
+                document,
+                operation,
+            });
         }
         Ok(delta)
     }
@@ -246,7 +252,10 @@ impl Document {
         limits: &MachineLimits,
     ) -> Outcome {
         let most = limits.refusal_records;
-        match self.clients.refused(edit, payload, refusal.code, self.rev, most) {
+        match self
+            .clients
+            .refused(edit, payload, refusal.code, self.rev, most)
+        {
             Ok(()) => Outcome::Refused(refusal),
             Err(Full) => Outcome::Retry(Code::Busy),
         }
@@ -261,7 +270,10 @@ impl Document {
         limits: &MachineLimits,
     ) -> Outcome {
         let gap = code == Code::SeqGap;
-        match self.clients.settle(edit, gap, self.rev, limits.refusal_records) {
+        match self
+            .clients
+            .settle(edit, gap, self.rev, limits.refusal_records)
+        {
             Ok(()) => Outcome::Refused(Refusal::new(code, message)),
             Err(Full) => Outcome::Retry(Code::Busy),
         }
@@ -276,9 +288,13 @@ impl Document {
     ) -> Effect {
         match self.grants.judge(grant, limits.grants) {
             Err(refusal) => (Outcome::Refused(refusal), None),
-            Ok(Change::Holds(since)) => {
-                (Outcome::Already { seq: 0, rev: since.unwrap_or(self.rev) }, None)
-            }
+            Ok(Change::Holds(since)) => (
+                Outcome::Already {
+                    seq: 0,
+                    rev: since.unwrap_or(self.rev),
+                },
+                None,
+            ),
             Ok(Change::Takes) => {
                 self.grants.set(&grant.user, grant.role, self.rev + 1);
                 let draft = Draft {
@@ -286,7 +302,11 @@ impl Document {
                     user: grant.by.clone(),
                     seq: 0,
                     kind: event::kind::GRANT,
-                    body: GrantBody { user: &grant.user, role: grant.role }.encode(),
+                    body: GrantBody {
+                        user: &grant.user,
+                        role: grant.role,
+                    }
+                    .encode(),
                     delta: None,
                     units_before: self.content.units(),
                 };
@@ -328,7 +348,10 @@ impl Document {
         event.hash = self.hash.next(scratch);
         self.hash = event.hash;
         let event = Arc::new(event);
-        if self.window.push(event.clone(), draft.delta, draft.units_before, limits) {
+        if self
+            .window
+            .push(event.clone(), draft.delta, draft.units_before, limits)
+        {
             self.clients.evict_below(self.window.floor());
         }
         event
@@ -409,8 +432,12 @@ impl Document {
     /// BLAKE3 over all that is replicated of this document, in canonical order.
     pub fn state_digest(&self) -> [u8; 32] {
         let mut hash = StateHash::new("codraft document 1");
-        hash.bytes(&self.id.0).number(self.kind as u64).number(self.algebra as u64);
-        hash.bytes(self.title.as_bytes()).bytes(self.creator.as_bytes()).bytes(&self.created_as);
+        hash.bytes(&self.id.0)
+            .number(self.kind as u64)
+            .number(self.algebra as u64);
+        hash.bytes(self.title.as_bytes())
+            .bytes(self.creator.as_bytes())
+            .bytes(&self.created_as);
         hash.number(self.created_ms).number(self.updated_ms);
         hash.number(self.rev).bytes(&self.hash.0);
         hash.bytes(&self.content.digest());
@@ -423,14 +450,20 @@ impl Document {
 
 /// The document of revision 1.
 fn first_content(create: &Create, limits: &Limits) -> Result<Content, OpError> {
-    let Some(initial) = &create.initial else { return Ok(Content::new(create.kind)) };
-    Content::from_delta(create.kind, &Delta::decode(initial, limits)?, limits)
+    match &create.initial {
+        Some(initial) if !initial.is_empty() => {
+            Content::from_delta(create.kind, &Delta::decode(initial, limits)?, limits)
+        }
+        _ => Ok(Content::new(create.kind)),
+    }
 }
 
 fn created_as(create: &Create) -> [u8; 32] {
     let mut hash = StateHash::new("codraft create 1");
-    hash.number(create.kind as u64).number(create.algebra as u64);
-    hash.bytes(create.title.as_bytes()).bytes(create.owner.as_bytes());
+    hash.number(create.kind as u64)
+        .number(create.algebra as u64);
+    hash.bytes(create.title.as_bytes())
+        .bytes(create.owner.as_bytes());
     match &create.initial {
         None => hash.number(0),
         Some(initial) => hash.number(1).bytes(initial),
@@ -452,5 +485,8 @@ fn refusal_of(error: OpError) -> Refusal {
         OpError::DocumentTooLong { .. } => Code::DocumentFull,
         OpError::NotPlain | OpError::LastLine => Code::KindMismatch,
     };
-    Refusal { code, message: Cow::Owned(error.to_string()) }
+    Refusal {
+        code,
+        message: Cow::Owned(error.to_string()),
+    }
 }

@@ -36,7 +36,16 @@ pub(super) enum Change {
 
 impl Grants {
     pub fn of_owner(owner: UserId, rev: u64) -> Self {
-        Self { roles: BTreeMap::from([(owner, Grant { role: Role::Owner, rev })]), owners: 1 }
+        Self {
+            roles: BTreeMap::from([(
+                owner,
+                Grant {
+                    role: Role::Owner,
+                    rev,
+                },
+            )]),
+            owners: 1,
+        }
     }
 
     pub fn role(&self, user: &str) -> Option<Role> {
@@ -89,7 +98,9 @@ impl Grants {
     pub fn hash(&self, hash: &mut StateHash) {
         hash.number(self.roles.len() as u64);
         for (user, grant) in &self.roles {
-            hash.bytes(user.as_bytes()).number(grant.role as u64).number(grant.rev);
+            hash.bytes(user.as_bytes())
+                .number(grant.role as u64)
+                .number(grant.rev);
         }
     }
 }

@@ -51,7 +51,11 @@ impl Window {
     ) -> bool {
         assert_eq!(event.rev, self.head() + 1, "revisions have no gap");
         self.bytes += event.window_bytes();
-        self.entries.push_back(Entry { event, delta, units_before });
+        self.entries.push_back(Entry {
+            event,
+            delta,
+            units_before,
+        });
         if self.entries.len() <= limits.window_events && self.bytes <= limits.window_bytes {
             return false;
         }
@@ -92,7 +96,9 @@ impl Window {
         let place = self.place_after(base).ok_or(TooFar)?;
         let mut spent = 0;
         for entry in self.entries.range(place..) {
-            let Some(earlier) = &entry.delta else { continue };
+            let Some(earlier) = &entry.delta else {
+                continue;
+            };
             // The sum over the way to the head only grows with it: bytes that were too far
             // once stay so, which makes `rebase` an answer that holds.
             spent += earlier.components().len() + delta.components().len();
@@ -127,9 +133,12 @@ impl Window {
     }
 
     pub fn hash(&self, hash: &mut StateHash) {
-        hash.number(self.floor).bytes(&self.floor_hash.0).number(self.entries.len() as u64);
+        hash.number(self.floor)
+            .bytes(&self.floor_hash.0)
+            .number(self.entries.len() as u64);
         for entry in &self.entries {
-            hash.bytes(&entry.event.hash.0).number(entry.units_before.into());
+            hash.bytes(&entry.event.hash.0)
+                .number(entry.units_before.into());
         }
     }
 }
