@@ -25,7 +25,7 @@ use codraft_proto::{
 use crate::command::{Batch, Command, Level, Trim};
 
 pub use documents::Document;
-pub use event::{CreateBody, Event, GrantBody};
+pub use event::Event;
 pub use grants::Grant;
 pub use limits::MachineLimits;
 

@@ -100,10 +100,8 @@ impl Batch {
         }
         let ts_ms = input.varint("ts_ms")?;
         let count = input.varint("count")?;
-        // The shortest command is two bytes: a declared count allocates no more than what
-        // is really there could need.
-        let room = (input.left() / 2).min(usize::try_from(count).unwrap_or(usize::MAX));
-        let mut commands = Vec::with_capacity(room);
+        // A declared count allocates only so much before the commands are there.
+        let mut commands = Vec::with_capacity(usize::try_from(count).unwrap_or(0).min(1_024));
         for _ in 0..count {
             commands.push(input.command()?);
         }

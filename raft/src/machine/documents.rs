@@ -5,15 +5,16 @@ use std::{borrow::Cow, sync::Arc};
 use bytes::Bytes;
 use codraft_ot::{Chain, Content, Delta, Kind, Limits, OpError};
 use codraft_proto::{
+    event,
     ids::{ClientId, DocId, Role, UserId},
     reject::Code,
 };
 
 use super::{
-    CreateBody, Event, Grant, GrantBody, MachineLimits, Outcome, Refusal,
+    Event, Grant, MachineLimits, Outcome, Refusal,
     clients::{Clients, Full, PayloadHash, Recorded, Standing},
     digest::StateHash,
-    event,
+    event::create_body,
     grants::{Change, Grants, check_user},
     window::{TooFar, Window},
 };
@@ -78,13 +79,7 @@ impl Document {
         {
             content.to_delta().encode(scratch);
         }
-        let body = CreateBody {
-            kind: create.kind,
-            algebra: create.algebra,
-            title: &create.title,
-            initial: scratch,
-        }
-        .encode();
+        let body = create_body(create.kind, create.algebra, &create.title, scratch);
         let mut document = Self {
             id: create.doc,
             kind: create.kind,
@@ -105,7 +100,7 @@ impl Document {
             client: None,
             user: create.owner.clone(),
             seq: 0,
-            kind: event::kind::CREATE,
+            kind: event::CREATE as u8,
             body,
             delta: None,
             units_before: 0,
@@ -145,7 +140,7 @@ impl Document {
                     client: Some(edit.client),
                     user: self.clients.applied(edit, payload, self.rev + 1),
                     seq: edit.seq,
-                    kind: event::kind::EDIT,
+                    kind: event::EDIT as u8,
                     // A copy: a slice of the entry would keep all of the entry in memory.
                     body: Bytes::copy_from_slice(scratch),
                     delta: Some(delta),
@@ -301,12 +296,8 @@ impl Document {
                     client: None,
                     user: grant.by.clone(),
                     seq: 0,
-                    kind: event::kind::GRANT,
-                    body: GrantBody {
-                        user: &grant.user,
-                        role: grant.role,
-                    }
-                    .encode(),
+                    kind: event::GRANT as u8,
+                    body: event::grant_body(&grant.user, grant.role),
                     delta: None,
                     units_before: self.content.units(),
                 };

@@ -2,17 +2,9 @@
 
 use bytes::Bytes;
 use codraft_ot::{Chain, Kind};
-use codraft_proto::ids::{ClientId, DocId, Role, UserId};
+use codraft_proto::ids::{ClientId, DocId, UserId};
 
 use crate::command::{Algebra, put_blob, put_varint};
-
-/// Kinds of events, as on the wire; never used again for something else.
-pub mod kind {
-    pub const EDIT: u8 = 0;
-    pub const CREATE: u8 = 1;
-    pub const GRANT: u8 = 2;
-    // 3 title, 4 comment, 5 named version, 6 restore, 7 delete: spoken for.
-}
 
 /// An applied change of one document, as every observer sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +19,11 @@ pub struct Event {
     pub seq: u64,
     /// Milliseconds since 1970, never less than the event's before it.
     pub ts_ms: u64,
+    /// One of `codraft_proto::event`.
     pub kind: u8,
-    /// Of an edit: the Delta as applied, in `ot`'s binary form.
+    /// Of an edit: the Delta as applied, in `ot`'s binary form. Of a grant: as
+    /// `codraft_proto::event` has it. Of a create: kind and algebra (a byte each), title
+    /// (varint length, UTF-8), then the inserts that made it.
     pub body: Bytes,
     /// The chain hash at this revision.
     pub hash: Chain,
@@ -67,37 +62,11 @@ impl Event {
 
 /// `kind u8 · algebra u8 · title blob · the inserts that make the document to the end`
 /// (nothing: it is the empty one of its kind). The owner is the event's user.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CreateBody<'a> {
-    pub kind: Kind,
-    pub algebra: Algebra,
-    pub title: &'a str,
-    pub initial: &'a [u8],
-}
-
-impl CreateBody<'_> {
-    pub fn encode(&self) -> Bytes {
-        let mut out = Vec::with_capacity(12 + self.title.len() + self.initial.len());
-        out.push(self.kind as u8);
-        out.push(self.algebra as u8);
-        put_blob(&mut out, self.title.as_bytes());
-        out.extend_from_slice(self.initial);
-        out.into()
-    }
-}
-
-/// `role u8 (0: taken away) · user as UTF-8 to the end`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GrantBody<'a> {
-    pub user: &'a str,
-    pub role: Option<Role>,
-}
-
-impl GrantBody<'_> {
-    pub fn encode(&self) -> Bytes {
-        let mut out = Vec::with_capacity(1 + self.user.len());
-        out.push(self.role.map_or(0, |role| role as u8));
-        out.extend_from_slice(self.user.as_bytes());
-        out.into()
-    }
+pub(super) fn create_body(kind: Kind, algebra: Algebra, title: &str, initial: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(12 + title.len() + initial.len());
+    out.push(kind as u8);
+    out.push(algebra as u8);
+    put_blob(&mut out, title.as_bytes());
+    out.extend_from_slice(initial);
+    out.into()
 }

@@ -4,10 +4,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use codraft_ot::{Chain, Component, Limits};
+use codraft_proto::event;
 use proptest::prelude::*;
 
 use super::*;
-use crate::machine::{Event, event};
+use crate::machine::Event;
 
 const CLIENTS: u8 = 5;
 /// The one client that does not keep to the rules; its user may edit.
@@ -158,8 +159,8 @@ impl Naive {
         self.chain = self.chain.next(&canonical);
         assert_eq!(event.hash, self.chain);
         let mut text = self.texts.last().cloned().unwrap_or_default();
-        match event.kind {
-            event::kind::EDIT => {
+        match u32::from(event.kind) {
+            event::EDIT => {
                 // O12: a fold of the grants allows it.
                 assert!(
                     self.roles
@@ -176,11 +177,11 @@ impl Naive {
                 assert_eq!(event.body, self.transformed(edit).to_bytes());
                 text = apply(&text, &event.body);
             }
-            event::kind::GRANT => {
-                let user = std::str::from_utf8(&event.body[1..]).unwrap().to_owned();
-                match Role::from_number(event.body[0].into()) {
-                    Some(role) => self.roles.insert(user, role),
-                    None => self.roles.remove(&user),
+            event::GRANT => {
+                let (user, role) = event::read_grant(&event.body).unwrap();
+                match role {
+                    Some(role) => self.roles.insert(user.to_owned(), role),
+                    None => self.roles.remove(user),
                 };
             }
             _ => {
@@ -196,7 +197,9 @@ impl Naive {
     fn transformed(&self, edit: &Edit) -> Delta {
         let limits = Limits::default();
         let later = &self.events[edit.base as usize..];
-        let later = later.iter().filter(|event| event.kind == event::kind::EDIT);
+        let later = later
+            .iter()
+            .filter(|event| u32::from(event.kind) == event::EDIT);
         later.fold(
             Delta::decode(&edit.ops, &limits).unwrap(),
             |delta, event| {
