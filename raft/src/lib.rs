@@ -2,3 +2,6 @@
 
 pub mod command;
 pub mod machine;
+pub mod disk;
+pub mod identity;
+pub mod wal;

@@ -1,0 +1,32 @@
+//! The disk, as the log and the identity need it: a trait, and the machine's own.
+
+pub mod memory;
+mod os;
+
+use std::{io, path::Path, sync::Arc};
+
+use codraft_proto::transport::BoxFuture;
+
+pub use os::OsDisk;
+
+pub trait Disk: Send + Sync + 'static {
+    fn create_dir_all<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>>;
+    /// The names in a folder, sorted.
+    fn list<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Vec<String>>>;
+    /// Opens for reading and writing; `create`: makes it when it is not there.
+    fn open<'a>(&'a self, path: &'a Path, create: bool) -> BoxFuture<'a, io::Result<Arc<dyn File>>>;
+    fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>>;
+    fn remove<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>>;
+    /// Makes the folder's entries durable: creations, renames, removals.
+    fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>>;
+}
+
+pub trait File: Send + Sync + 'static {
+    fn len(&self) -> BoxFuture<'_, io::Result<u64>>;
+    fn write_at(&self, offset: u64, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<()>>;
+    /// Fewer bytes than asked for at the end of the file.
+    fn read_at(&self, offset: u64, length: usize) -> BoxFuture<'_, io::Result<Vec<u8>>>;
+    fn sync_data(&self) -> BoxFuture<'_, io::Result<()>>;
+    /// Both in one hand-off; gives the buffer back.
+    fn write_and_sync(&self, offset: u64, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<Vec<u8>>>;
+}

@@ -1,0 +1,141 @@
+//! The machine's disk: one thread that does what it is told, in order.
+#![allow(clippy::disallowed_methods)] // the one owner of files and of a thread
+
+use std::{
+    fs, io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+};
+
+use codraft_proto::transport::BoxFuture;
+use tokio::sync::oneshot;
+
+use super::{Disk, File};
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Requests that may wait for the thread. The log's writer has one under way at a time.
+const QUEUE: usize = 1024;
+
+#[derive(Clone)]
+pub struct OsDisk {
+    jobs: mpsc::SyncSender<Job>,
+}
+
+impl OsDisk {
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start() -> io::Result<OsDisk> {
+        let (jobs, inbox) = mpsc::sync_channel::<Job>(QUEUE);
+        std::thread::Builder::new().name("disk".into()).spawn(move || {
+            while let Ok(job) = inbox.recv() {
+                job();
+            }
+        })?;
+        Ok(OsDisk { jobs })
+    }
+
+    fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> BoxFuture<'static, io::Result<T>> {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.jobs.try_send(Box::new(move || {
+            let _ = answer.send(work());
+        }));
+        Box::pin(async move {
+            sent.map_err(|_| io::Error::other("the disk's thread takes no more requests"))?;
+            answered.await.map_err(|_| io::Error::other("the disk's thread is gone"))?
+        })
+    }
+}
+
+impl Disk for OsDisk {
+    fn create_dir_all<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        let path = path.to_owned();
+        self.run(move || fs::create_dir_all(path))
+    }
+
+    fn list<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Vec<String>>> {
+        let dir = dir.to_owned();
+        self.run(move || {
+            let mut names = Vec::new();
+            for entry in fs::read_dir(dir)? {
+                names.push(entry?.file_name().to_string_lossy().into_owned());
+            }
+            names.sort_unstable();
+            Ok(names)
+        })
+    }
+
+    fn open<'a>(&'a self, path: &'a Path, create: bool) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
+        let (disk, path) = (self.clone(), path.to_owned());
+        self.run(move || {
+            let file = fs::OpenOptions::new().read(true).write(true).create(create).open(path)?;
+            Ok(Arc::new(OsFile { disk, file: Arc::new(file) }) as Arc<dyn File>)
+        })
+    }
+
+    fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        let (from, to): (PathBuf, PathBuf) = (from.to_owned(), to.to_owned());
+        self.run(move || fs::rename(from, to))
+    }
+
+    fn remove<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        let path = path.to_owned();
+        self.run(move || fs::remove_file(path))
+    }
+
+    fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        let dir = dir.to_owned();
+        self.run(move || fs::File::open(dir)?.sync_all())
+    }
+}
+
+struct OsFile {
+    disk: OsDisk,
+    file: Arc<fs::File>,
+}
+
+impl File for OsFile {
+    fn len(&self) -> BoxFuture<'_, io::Result<u64>> {
+        let file = self.file.clone();
+        self.disk.run(move || Ok(file.metadata()?.len()))
+    }
+
+    fn write_at(&self, offset: u64, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<()>> {
+        let file = self.file.clone();
+        self.disk.run(move || file.write_all_at(&bytes, offset))
+    }
+
+    fn read_at(&self, offset: u64, length: usize) -> BoxFuture<'_, io::Result<Vec<u8>>> {
+        let file = self.file.clone();
+        self.disk.run(move || {
+            let mut bytes = vec![0; length];
+            let mut filled = 0;
+            while filled < length {
+                match file.read_at(&mut bytes[filled..], offset + filled as u64)? {
+                    0 => break,
+                    n => filled += n,
+                }
+            }
+            bytes.truncate(filled);
+            Ok(bytes)
+        })
+    }
+
+    fn sync_data(&self) -> BoxFuture<'_, io::Result<()>> {
+        let file = self.file.clone();
+        self.disk.run(move || file.sync_data())
+    }
+
+    fn write_and_sync(&self, offset: u64, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<Vec<u8>>> {
+        let file = self.file.clone();
+        self.disk.run(move || {
+            file.write_all_at(&bytes, offset)?;
+            file.sync_data()?;
+            Ok(bytes)
+        })
+    }
+}

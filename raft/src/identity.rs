@@ -1,0 +1,200 @@
+//! Who this disk is, and who the other disks are.
+//!
+//! A node's disk has a random uuid from its first start. Its peers remember the first uuid they
+//! saw for a node id and refuse another one: a wiped disk under an old id has forgotten what it
+//! voted for and what it acknowledged.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use codraft_proto::{
+    ids::{DiskId, NodeId},
+    outside::Entropy,
+};
+use tokio::sync::Mutex;
+
+use crate::disk::Disk;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub cluster: String,
+    pub node: NodeId,
+    pub disk: DiskId,
+    /// One more at every start.
+    pub incarnation: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    #[error("{}: {error}", path.display())]
+    Io { path: PathBuf, error: io::Error },
+    #[error("{} does not read back as it was written; this disk must not be used", path.display())]
+    Damaged { path: PathBuf },
+    #[error(
+        "this folder belongs to node {found} of cluster {found_cluster:?}, not to node {wanted} of \
+         cluster {wanted_cluster:?}: give every node a folder of its own"
+    )]
+    Foreign { found: NodeId, found_cluster: String, wanted: NodeId, wanted_cluster: String },
+}
+
+const FILE: &str = "identity";
+const PEERS: &str = "peers";
+const HEADER: &str = "codraft-identity 1";
+const PEERS_HEADER: &str = "codraft-peers 1";
+
+impl Identity {
+    /// Reads who this disk is, or makes it somebody, and counts the start.
+    ///
+    /// # Errors
+    /// When the folder is another node's, or does not read back.
+    pub async fn load_or_create(
+        disk: &dyn Disk,
+        dir: &Path,
+        cluster: &str,
+        node: NodeId,
+        entropy: &dyn Entropy,
+    ) -> Result<Identity, IdentityError> {
+        let path = dir.join(FILE);
+        let failed = |error| IdentityError::Io { path: path.clone(), error };
+        disk.create_dir_all(dir).await.map_err(failed)?;
+        let identity = match read_text(disk, &path).await.map_err(failed)? {
+            Some(text) => {
+                let damaged = || IdentityError::Damaged { path: path.clone() };
+                let held = Identity::parse(&text).ok_or_else(damaged)?;
+                if held.cluster != cluster || held.node != node {
+                    return Err(IdentityError::Foreign {
+                        found: held.node,
+                        found_cluster: held.cluster,
+                        wanted: node,
+                        wanted_cluster: cluster.to_owned(),
+                    });
+                }
+                Identity { incarnation: held.incarnation + 1, ..held }
+            }
+            None => {
+                let mut disk = DiskId::default();
+                entropy.fill(&mut disk.0);
+                Identity { cluster: cluster.to_owned(), node, disk, incarnation: 1 }
+            }
+        };
+        replace(disk, dir, FILE, &identity.text()).await.map_err(failed)?;
+        Ok(identity)
+    }
+
+    fn text(&self) -> String {
+        seal(&format!(
+            "{HEADER}\n{}\n{}\n{}\n{}\n",
+            self.cluster, self.node, self.disk, self.incarnation
+        ))
+    }
+
+    fn parse(text: &str) -> Option<Identity> {
+        let mut lines = unseal(text)?.lines();
+        if lines.next()? != HEADER {
+            return None;
+        }
+        Some(Identity {
+            cluster: lines.next()?.to_owned(),
+            node: NodeId(lines.next()?.parse().ok()?),
+            disk: lines.next()?.parse().ok()?,
+            incarnation: lines.next()?.parse().ok()?,
+        })
+    }
+}
+
+/// The first disk seen under each node id.
+pub struct KnownPeers {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    seen: Mutex<BTreeMap<NodeId, DiskId>>,
+}
+
+impl KnownPeers {
+    /// # Errors
+    /// When what was remembered does not read back.
+    pub async fn load(disk: Arc<dyn Disk>, dir: &Path) -> Result<KnownPeers, IdentityError> {
+        let path = dir.join(PEERS);
+        let failed = |error| IdentityError::Io { path: path.clone(), error };
+        let seen = match read_text(&*disk, &path).await.map_err(failed)? {
+            Some(text) => parse_peers(&text).ok_or(IdentityError::Damaged { path })?,
+            None => BTreeMap::new(),
+        };
+        Ok(KnownPeers { disk, dir: dir.to_owned(), seen: Mutex::new(seen) })
+    }
+
+    /// The disk on record for a node; none while one is being recorded.
+    pub fn known(&self, node: NodeId) -> Option<DiskId> {
+        self.seen.try_lock().ok()?.get(&node).copied()
+    }
+
+    /// Whether `disk` is the one that `node` always had. A first one is remembered, durably.
+    ///
+    /// # Errors
+    /// When it cannot be remembered.
+    pub async fn check(&self, node: NodeId, disk: DiskId) -> io::Result<bool> {
+        let mut seen = self.seen.lock().await;
+        if let Some(known) = seen.get(&node) {
+            return Ok(*known == disk);
+        }
+        seen.insert(node, disk);
+        let lines: String = seen.iter().map(|(node, disk)| format!("{node} {disk}\n")).collect();
+        let text = seal(&format!("{PEERS_HEADER}\n{lines}"));
+        if let Err(error) = replace(&*self.disk, &self.dir, PEERS, &text).await {
+            seen.remove(&node);
+            return Err(error);
+        }
+        Ok(true)
+    }
+}
+
+fn parse_peers(text: &str) -> Option<BTreeMap<NodeId, DiskId>> {
+    let mut lines = unseal(text)?.lines();
+    if lines.next()? != PEERS_HEADER {
+        return None;
+    }
+    lines
+        .map(|line| {
+            let (node, disk) = line.split_once(' ')?;
+            Some((NodeId(node.parse().ok()?), disk.parse().ok()?))
+        })
+        .collect()
+}
+
+/// The text with its checksum as the last line.
+fn seal(text: &str) -> String {
+    format!("{text}{:08x}\n", crc32fast::hash(text.as_bytes()))
+}
+
+fn unseal(text: &str) -> Option<&str> {
+    let body = text.strip_suffix('\n')?;
+    let (body, crc) = body.split_at(body.rfind('\n')? + 1);
+    (u32::from_str_radix(crc, 16).ok()? == crc32fast::hash(body.as_bytes())).then_some(body)
+}
+
+async fn read_text(disk: &dyn Disk, path: &Path) -> io::Result<Option<String>> {
+    let file = match disk.open(path, false).await {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let length = file.len().await?;
+    let bytes = file.read_at(0, length as usize).await?;
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// Written whole and durably, or not at all.
+async fn replace(disk: &dyn Disk, dir: &Path, name: &str, text: &str) -> io::Result<()> {
+    let beside = dir.join(format!("{name}.new"));
+    match disk.remove(&beside).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = disk.open(&beside, true).await?;
+    file.write_and_sync(0, text.as_bytes().to_vec()).await?;
+    disk.rename(&beside, &dir.join(name)).await?;
+    disk.sync_dir(dir).await
+}

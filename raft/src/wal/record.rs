@@ -1,0 +1,147 @@
+//! A record of the log: `length | crc | kind | group | number | payload`, all little-endian,
+//! padded with zeros to 8 bytes. `length` counts the payload. The checksum (CRC-32, IEEE) covers
+//! the segment's number and the record's offset too, so that bytes which stood elsewhere, or in
+//! an earlier life of the file, are never taken for a record here.
+
+use bytes::Bytes;
+use codraft_proto::ids::GroupId;
+
+/// Bytes before the payload.
+pub const HEAD: usize = 24;
+/// Records begin at multiples of this.
+pub const ALIGN: usize = 8;
+/// A payload is never larger.
+pub const PAYLOAD_MAX: usize = 64 << 20;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Kind {
+    /// `number`: unused. Payload: segment and offset up to where the log was synced.
+    Mark = 1,
+    /// `number`: the entry's index.
+    Append = 2,
+    Vote = 3,
+    Committed = 4,
+    /// `number`: the first index that is dropped.
+    Truncate = 5,
+    /// `number`: the last index that is dropped.
+    Purge = 6,
+}
+
+impl Kind {
+    fn from_number(n: u32) -> Option<Kind> {
+        [Kind::Mark, Kind::Append, Kind::Vote, Kind::Committed, Kind::Truncate, Kind::Purge]
+            .into_iter()
+            .find(|kind| *kind as u32 == n)
+    }
+}
+
+/// A place in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Position {
+    pub segment: u64,
+    pub offset: u64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Record {
+    pub kind: Kind,
+    pub group: GroupId,
+    pub number: u64,
+    pub payload: Bytes,
+}
+
+/// What a record takes up in the file.
+pub fn size(payload: usize) -> usize {
+    (HEAD + payload).next_multiple_of(ALIGN)
+}
+
+/// Appends a record that will stand at `at`.
+pub fn encode(
+    out: &mut Vec<u8>,
+    at: Position,
+    kind: Kind,
+    group: GroupId,
+    number: u64,
+    payload: &[u8],
+) {
+    let start = out.len();
+    out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&(kind as u32).to_le_bytes());
+    out.extend_from_slice(&group.0.to_le_bytes());
+    out.extend_from_slice(&number.to_le_bytes());
+    out.extend_from_slice(payload);
+    let crc = checksum(at, &out[start..]);
+    out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
+    out.resize(start + size(payload.len()), 0);
+}
+
+pub fn mark(at: Position) -> [u8; 16] {
+    let mut payload = [0; 16];
+    payload[..8].copy_from_slice(&at.segment.to_le_bytes());
+    payload[8..].copy_from_slice(&at.offset.to_le_bytes());
+    payload
+}
+
+pub fn read_mark(payload: &[u8]) -> Option<Position> {
+    let (segment, offset) = payload.split_at_checked(8)?;
+    Some(Position {
+        segment: u64::from_le_bytes(segment.try_into().ok()?),
+        offset: u64::from_le_bytes(offset.try_into().ok()?),
+    })
+}
+
+/// What stands at an offset of a segment.
+pub enum Found {
+    Record(Record),
+    /// Zeros: nothing was written here.
+    End,
+    Bad,
+}
+
+/// Reads the record at `at`; `bytes` is the whole segment.
+pub fn decode(bytes: &Bytes, at: Position) -> Found {
+    read(bytes, at.offset as usize, at)
+}
+
+/// As `decode`, where `bytes` begin with the record.
+pub fn decode_at(bytes: &Bytes, at: Position) -> Found {
+    read(bytes, 0, at)
+}
+
+fn read(bytes: &Bytes, start: usize, at: Position) -> Found {
+    let Some(head) = bytes.get(start..start + HEAD) else {
+        return Found::End;
+    };
+    if head.iter().all(|b| *b == 0) {
+        return Found::End;
+    }
+    let word = |i: usize| u32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
+    let length = word(0) as usize;
+    if length > PAYLOAD_MAX {
+        return Found::Bad;
+    }
+    let Some(whole) = bytes.get(start..start + HEAD + length) else {
+        return Found::Bad;
+    };
+    if checksum(at, whole) != word(4) {
+        return Found::Bad;
+    }
+    let Some(kind) = Kind::from_number(word(8)) else {
+        return Found::Bad;
+    };
+    let number = u64::from(word(16)) | u64::from(word(20)) << 32;
+    let payload = bytes.slice(start + HEAD..start + HEAD + length);
+    Found::Record(Record { kind, group: GroupId(word(12)), number, payload })
+}
+
+/// Over everything but the checksum's own field.
+fn checksum(at: Position, record: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&at.segment.to_le_bytes());
+    hasher.update(&at.offset.to_le_bytes());
+    hasher.update(&record[..4]);
+    hasher.update(&record[8..]);
+    hasher.finalize()
+}

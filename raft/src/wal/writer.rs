@@ -1,0 +1,179 @@
+//! The one writer: takes all that waits, writes it once, syncs it once, tells everybody.
+
+use std::{io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use codraft_proto::ids::GroupId;
+use tokio::time::timeout;
+
+use super::{
+    Done, Request, Shared,
+    record::{self, Kind, Position},
+    segment::Place,
+};
+use crate::disk::File;
+
+/// An idle log says within this time up to where it is synced.
+const IDLE_MARK: Duration = Duration::from_secs(1);
+/// A mark is one of these.
+const MARK_BYTES: u64 = 40;
+
+pub async fn run(shared: Arc<Shared>, end: Position) {
+    if let Err(error) = write(&shared, end).await {
+        let reason = format!("the log cannot be written: {error}");
+        tracing::error!(%error, "the log cannot be written; this process must end");
+        shared.failed.send_replace(Some(reason));
+        let waiting = std::mem::take(&mut shared.lock().queue);
+        waiting.into_iter().for_each(|request| request.fail(&error));
+    }
+}
+
+async fn write(shared: &Arc<Shared>, end: Position) -> io::Result<()> {
+    let mut file = shared.segments.file(end.segment).await?;
+    let mut writer = Writer { end, synced: end, unmarked: end.offset > 0, buffer: Vec::new() };
+    let mut next_made = false;
+    loop {
+        let mut requests = std::mem::take(&mut shared.lock().queue);
+        if requests.is_empty() {
+            // What only spares work rides along; it never wakes the disk by itself.
+            let unmarked = writer.unmarked;
+            let woken = timeout(IDLE_MARK, shared.wake.notified()).await.is_ok();
+            if woken || !unmarked {
+                continue;
+            }
+        }
+        let bytes: u64 = requests.iter().map(Request::bytes).sum::<u64>() + MARK_BYTES;
+        if bytes > shared.options.segment_bytes {
+            requests.into_iter().for_each(|r| r.fail(&io::Error::other("larger than a segment")));
+            continue;
+        }
+        if writer.end.offset + bytes > shared.options.segment_bytes {
+            let number = writer.end.segment + 1;
+            file = match shared.segments.file(number).await {
+                Ok(file) => file,
+                Err(_) => shared.segments.make(number, shared.options.segment_bytes).await?,
+            };
+            writer.end = Position { segment: number, offset: 0 };
+            next_made = false;
+        }
+        if let Err(error) = writer.batch(shared, &file, &mut requests).await {
+            requests.into_iter().for_each(|request| request.fail(&error));
+            return Err(error);
+        }
+        // The next file, while this one is only half full.
+        if !next_made && writer.end.offset * 2 > shared.options.segment_bytes {
+            next_made = true;
+            let number = writer.end.segment + 1;
+            if shared.segments.file(number).await.is_err() {
+                shared.segments.make(number, shared.options.segment_bytes).await?;
+            }
+        }
+    }
+}
+
+struct Writer {
+    /// Where the next record goes.
+    end: Position,
+    /// Up to here it is durable.
+    synced: Position,
+    /// Whether there is more than marks behind the last mark.
+    unmarked: bool,
+    buffer: Vec<u8>,
+}
+
+impl Writer {
+    async fn batch(
+        &mut self,
+        shared: &Shared,
+        file: &Arc<dyn File>,
+        requests: &mut Vec<Request>,
+    ) -> io::Result<()> {
+        let start = self.end;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        let mark = record::mark(self.synced);
+        let mut put = |kind, group, number, payload: &[u8]| {
+            let offset = start.offset + buffer.len() as u64;
+            let at = Position { segment: start.segment, offset };
+            record::encode(&mut buffer, at, kind, group, number, payload);
+            at
+        };
+        put(Kind::Mark, GroupId(0), 0, &mark);
+        let mut placed: Vec<(GroupId, u64, Bytes, Place)> = Vec::new();
+        for request in requests.iter() {
+            match request {
+                Request::Append { group, first, records, .. } => {
+                    for (index, payload) in (*first..).zip(records) {
+                        let at = put(Kind::Append, *group, index, payload);
+                        let place = Place { at, length: payload.len() as u32 };
+                        placed.push((*group, index, payload.clone(), place));
+                    }
+                }
+                Request::Vote { group, vote, .. } => {
+                    put(Kind::Vote, *group, 0, vote);
+                }
+                Request::Committed { group, committed } => {
+                    put(Kind::Committed, *group, 0, committed);
+                }
+                Request::Truncate { group, keep, .. } => {
+                    put(Kind::Truncate, *group, *keep, &[]);
+                }
+                Request::Purge { group, up_to, .. } => {
+                    put(Kind::Purge, *group, *up_to, &[]);
+                }
+            }
+        }
+        let written = buffer.len() as u64;
+        self.buffer = file.write_and_sync(start.offset, buffer).await?;
+        self.end.offset += written;
+        self.synced = self.end;
+        self.unmarked = !requests.is_empty();
+
+        let mut done: Vec<Done> = Vec::with_capacity(requests.len());
+        {
+            let mut state = shared.lock();
+            state.stats.syncs += 1;
+            state.stats.bytes += written;
+            state.stats.records += placed.len() as u64;
+            for (group, index, payload, place) in placed {
+                let held = state.groups.entry(group).or_default();
+                held.placed(index, &payload, place, shared.options.cache_bytes);
+            }
+            for request in requests.drain(..) {
+                let bytes = request.queue_bytes();
+                state.queued_bytes = state.queued_bytes.saturating_sub(bytes);
+                match request {
+                    Request::Append { done: told, .. }
+                    | Request::Vote { done: told, .. }
+                    | Request::Truncate { done: told, .. }
+                    | Request::Purge { done: told, .. } => done.push(told),
+                    Request::Committed { .. } => {}
+                }
+            }
+        }
+        done.into_iter().for_each(|told| told(Ok(())));
+        Ok(())
+    }
+}
+
+impl Request {
+    /// In the file.
+    fn bytes(&self) -> u64 {
+        let size = |payload: usize| record::size(payload) as u64;
+        match self {
+            Request::Append { records, .. } => records.iter().map(|r| size(r.len())).sum(),
+            Request::Vote { vote, .. } => size(vote.len()),
+            Request::Committed { committed, .. } => size(committed.len()),
+            Request::Truncate { .. } | Request::Purge { .. } => size(0),
+        }
+    }
+
+    /// As it was counted when it was queued.
+    fn queue_bytes(&self) -> usize {
+        match self {
+            Request::Append { records, .. } => records.iter().map(Bytes::len).sum(),
+            Request::Committed { .. } => 0,
+            _ => 64,
+        }
+    }
+}
