@@ -43,6 +43,17 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Those of them that `ot` checks.
+    pub fn of_operations(&self) -> codraft_ot::Limits {
+        codraft_ot::Limits {
+            components: self.components as usize,
+            document_units: self.document_units,
+            ..codraft_ot::Limits::default()
+        }
+    }
+}
+
 const FRAME_BYTES: u32 = 256 << 10;
 const SOCKET_QUEUE_BYTES: u32 = 1 << 20;
 // An operation that may come in must fit what may wait to go out.

@@ -1,1 +1,304 @@
+//! The router: what clients connect to. It checks who they are, follows the documents that
+//! they have open (one feed each, however many sockets), finds the leaders and outlives them.
+//!
+//! An operation's road: `socket` reads it, `session` judges its order and rate, `hub` sends
+//! it by the link that `upstream` names; its event comes back on the document's feed, is
+//! encoded once, and goes to every socket, its author's included.
 
+mod api;
+mod auth;
+mod due;
+mod gateway;
+mod hub;
+mod hubs;
+mod metrics;
+mod page;
+mod queue;
+mod session;
+mod socket;
+mod upstream;
+mod wire;
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+};
+
+pub use auth::{KeyError, Keys, PublicAlgorithm, PublicKey};
+use codraft_proto::{
+    ids::DocId,
+    limits::Limits,
+    link::LinkOptions,
+    outside::Outside,
+    reject::Code,
+    tasks::Tasks,
+    topology::{Topology, is_loopback},
+};
+use http::HeaderMap;
+use tokio::time::{Duration, Instant};
+
+use crate::{auth::Auth, due::Due, hubs::Hubs, metrics::Metrics, queue::End, upstream::Upstream};
+
+/// How often silence and stuck requests are looked for.
+const TICK: Duration = Duration::from_millis(250);
+/// Sockets that are told to go have so long to read it.
+const FAREWELL: Duration = Duration::from_millis(300);
+
+pub struct RouterConfig {
+    /// `host:port`; on loopback only, while there is no TLS.
+    pub listen: String,
+    /// Where `/metrics` is served; `None`: beside the rest.
+    pub metrics_listen: Option<String>,
+    pub topology: Arc<dyn Topology>,
+    pub keys: Keys,
+    /// Exact origins of pages that may open sockets and call the API.
+    pub origins: Vec<String>,
+    pub limits: Limits,
+    pub link: LinkOptions,
+    /// Serve the built-in page.
+    pub page: bool,
+    /// More routes beside the API, for `codraft dev`.
+    pub extra_routes: Option<ExtraRoutes>,
+}
+
+/// Makes routes that may ask the router things.
+pub type ExtraRoutes = Box<dyn FnOnce(Handle) -> axum::Router + Send>;
+
+impl RouterConfig {
+    pub fn new(listen: impl Into<String>, topology: Arc<dyn Topology>, keys: Keys) -> Self {
+        Self {
+            listen: listen.into(),
+            metrics_listen: None,
+            topology,
+            keys,
+            origins: Vec::new(),
+            limits: Limits::default(),
+            link: LinkOptions::default(),
+            page: false,
+            extra_routes: None,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{0} is not on loopback: until links and sockets have TLS nothing else is listened on")]
+    NotLoopback(String),
+    #[error("listening on {address}: {error}")]
+    Listen {
+        address: String,
+        error: std::io::Error,
+    },
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+}
+
+/// What all parts of one router share.
+pub(crate) struct Shared {
+    pub tasks: Tasks,
+    pub upstream: Upstream,
+    pub hubs: Hubs,
+    pub auth: Auth,
+    pub metrics: Arc<Metrics>,
+    pub limits: Limits,
+    pub due: Due,
+    pub outside: Outside,
+    pub origins: Vec<String>,
+    /// Another one at every start.
+    pub incarnation: u64,
+    /// Makes document ids out of idempotency keys.
+    pub id_key: [u8; 32],
+    pub sockets: AtomicUsize,
+    pub draining: AtomicBool,
+    tags: AtomicU64,
+    started: Instant,
+}
+
+impl Shared {
+    /// The router's own time: milliseconds since it started.
+    pub fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+    pub fn next_tag(&self) -> u64 {
+        self.tags.fetch_add(1, Ordering::Relaxed) + 1
+    }
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// A running router.
+pub struct Router {
+    shared: Arc<Shared>,
+    address: String,
+}
+
+impl Router {
+    /// Listens, dials the nodes and serves until `shutdown`.
+    ///
+    /// # Errors
+    /// When an address cannot be listened on or is not on loopback, or a key is not usable.
+    pub async fn start(config: RouterConfig, outside: Outside) -> Result<Router, StartError> {
+        let listener = listen(&outside, &config.listen).await?;
+        let address = listener
+            .local_address()
+            .map_err(|error| StartError::Listen {
+                address: config.listen.clone(),
+                error,
+            })?;
+        let metrics_listener = match &config.metrics_listen {
+            Some(address) => Some(listen(&outside, address).await?),
+            None => None,
+        };
+        let mut incarnation = [0; 8];
+        outside.entropy.fill(&mut incarnation);
+        let shared = Arc::new(Shared {
+            tasks: Tasks::new(),
+            upstream: Upstream::new(config.topology),
+            hubs: Hubs::default(),
+            auth: Auth::new(&config.keys, &outside)?,
+            metrics: Metrics::new(),
+            limits: config.limits,
+            due: Due::default(),
+            outside: outside.clone(),
+            origins: config.origins,
+            incarnation: u64::from_be_bytes(incarnation),
+            id_key: blake3::derive_key(
+                "codraft 2026 document ids of idempotency keys",
+                &config.keys.ticket_secret,
+            ),
+            sockets: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            tags: AtomicU64::new(0),
+            started: Instant::now(),
+        });
+        tracing::info!(%address, seed = outside.seed, "router started");
+        upstream::dial_all(&shared, &outside, &config.link);
+        let handle = Handle {
+            shared: shared.clone(),
+        };
+        let extra = config.extra_routes.map(|make| make(handle));
+        let own_metrics = metrics_listener.is_none();
+        let app = api::app(&shared, own_metrics, config.page, extra);
+        gateway::serve(&shared, listener, app);
+        if let Some(listener) = metrics_listener {
+            gateway::serve(&shared, listener, api::metrics_app(&shared));
+        }
+        shared
+            .tasks
+            .spawn("router clock", keep_time(shared.clone()));
+        Ok(Router { shared, address })
+    }
+
+    /// Where it listens, as `host:port`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub fn handle(&self) -> Handle {
+        Handle {
+            shared: self.shared.clone(),
+        }
+    }
+
+    /// Resolves with the name of a task that panicked; never while all is well.
+    pub fn failed(&self) -> impl Future<Output = &'static str> + Send + 'static {
+        self.shared.tasks.failed()
+    }
+
+    /// Sends the sockets away (they reconnect elsewhere) and ends.
+    pub async fn shutdown(self) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+        let retry_after_ms = Some(500);
+        self.shared.hubs.end_all(End {
+            retry_after_ms,
+            ..End::because(Code::ShuttingDown)
+        });
+        let farewell = async {
+            while self.shared.sockets.load(Ordering::Relaxed) > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        self.shared.tasks.shutdown().await;
+    }
+}
+
+/// Asks a running router things.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Handle {
+    /// Who leads a document's group, as far as this router knows: group, term, node.
+    pub fn leader_of(&self, doc: DocId) -> Option<(u32, u64, u64)> {
+        let group = self.shared.upstream.group_of(doc);
+        let leader = self.shared.upstream.leader(group)?;
+        Some((group.0, leader.term, leader.node?.0))
+    }
+
+    /// Whether an `Authorization` header names somebody.
+    pub fn admits(&self, headers: &HeaderMap) -> bool {
+        self.shared.auth.bearer(headers).is_ok()
+    }
+
+    /// The metrics, as Prometheus text.
+    pub fn metrics(&self) -> String {
+        self.shared.metrics.text()
+    }
+}
+
+async fn listen(
+    outside: &Outside,
+    address: &str,
+) -> Result<Box<dyn codraft_proto::transport::Listener>, StartError> {
+    if !is_loopback(address) {
+        return Err(StartError::NotLoopback(address.to_owned()));
+    }
+    let listener = outside.transport.listen(address).await;
+    listener.map_err(|error| StartError::Listen {
+        address: address.to_owned(),
+        error,
+    })
+}
+
+/// One timer for all that is due later.
+async fn keep_time(shared: Arc<Shared>) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut tick = 0u32;
+    loop {
+        let first = shared.due.first_ms();
+        let due = async {
+            match first {
+                Some(at_ms) => {
+                    tokio::time::sleep_until(shared.started + Duration::from_millis(at_ms)).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = due => {
+                let docs = shared.due.take(shared.now_ms());
+                shared.hubs.due(&shared, &docs);
+            }
+            () = shared.due.changed() => {}
+            _ = ticks.tick() => {
+                for group in shared.upstream.fell_silent() {
+                    shared.hubs.silent(&shared, group);
+                }
+                tick = tick.wrapping_add(1);
+                if tick % 4 == 0 {
+                    shared.hubs.unstick(&shared);
+                }
+            }
+        }
+    }
+}
+
+/// Locks a mutex whose holder may have panicked: what it guards here is valid at every step.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

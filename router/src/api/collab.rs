@@ -1,0 +1,70 @@
+//! Tickets: what a browser shows instead of a header it cannot send.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode},
+};
+use codraft_proto::{
+    ids::Role,
+    reject::Code,
+    v1::{Describe, call, reply},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{Failure, doc_id, principal, problem::ProblemBody};
+use crate::Shared;
+
+#[derive(Serialize, ToSchema)]
+pub struct Ticket {
+    /// Offer it as the second WebSocket subprotocol, `ticket.<ticket>`. Good once.
+    ticket: String,
+    /// Milliseconds since the Unix epoch.
+    expires_at: u64,
+    /// viewer, commenter, editor or owner.
+    role: &'static str,
+}
+
+/// A ticket of 30 seconds for one WebSocket on one document.
+#[utoipa::path(
+    post,
+    path = "/v1/collab/{id}/ticket",
+    tag = "collaboration",
+    params(("id" = String, Path, description = "The document")),
+    responses(
+        (status = 201, body = Ticket),
+        (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn ticket(
+    State(shared): State<Arc<Shared>>,
+    id: Path<String>,
+    headers: HeaderMap,
+) -> Result<(StatusCode, Json<Ticket>), Failure> {
+    let asks = principal(&shared, &headers)?;
+    let doc = doc_id(&id)?;
+    // Read at the shard, in order with every grant and revoke.
+    let (reply, _) = shared
+        .upstream
+        .call(doc, &asks.user, call::Body::Role(Describe {}))
+        .await;
+    let role = match reply? {
+        reply::Body::Description(described) => Role::from_number(described.role),
+        _ => return Err(Code::Internal.into()),
+    };
+    let role = role.ok_or(Code::NotFound)?;
+    let (ticket, expires_at) = shared.auth.issue_ticket(&asks, doc)?;
+    Ok((
+        StatusCode::CREATED,
+        Json(Ticket {
+            ticket,
+            expires_at,
+            role: role.as_str(),
+        }),
+    ))
+}

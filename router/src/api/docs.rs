@@ -1,0 +1,254 @@
+//! Create and read documents.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State, rejection::JsonRejection},
+    http::{HeaderMap, StatusCode, header},
+};
+use bytes::Bytes;
+use codraft_proto::{
+    frame::json,
+    ids::{DocId, Role},
+    limits::Limits,
+    reject::Code,
+    v1::{self, Describe, call, reply},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{Failure, doc_id, principal, problem::ProblemBody};
+use crate::{Shared, auth::Principal, hub::kind_name};
+
+/// The algebra of new documents.
+const ALGEBRA: &str = "delta-1";
+const TITLE_BYTES_MAX: usize = 512;
+const KEY_BYTES_MAX: usize = 255;
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewDocument {
+    #[schema(example = "Minutes")]
+    title: String,
+    /// `text` (plain, the default) or `rich`.
+    kind: Option<String>,
+    /// Its first content: a string, or a Delta (an array of inserts, or an object with `ops`).
+    #[schema(value_type = Option<Object>)]
+    initial: Option<Value>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Created {
+    id: String,
+    title: String,
+    kind: String,
+    algebra: String,
+    owner: String,
+    /// The revision after the creation.
+    rev: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Document {
+    id: String,
+    title: String,
+    kind: String,
+    algebra: String,
+    owner: String,
+    /// The caller's.
+    role: &'static str,
+    rev: u64,
+    permissions: Vec<Permission>,
+    /// Milliseconds since the Unix epoch.
+    created_at: u64,
+    updated_at: u64,
+    /// The newest snapshot that can be fetched; none yet.
+    snapshot_version: Option<u64>,
+    snapshot_url: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Permission {
+    pub user: String,
+    /// viewer, commenter, editor or owner.
+    pub role: &'static str,
+    /// The revision of the change that gave it.
+    pub rev: u64,
+}
+
+/// A new document, owned by the caller.
+///
+/// With an `Idempotency-Key` a repeat by the same user answers the same document.
+#[utoipa::path(
+    post,
+    path = "/v1/docs",
+    tag = "documents",
+    request_body = NewDocument,
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters")),
+    responses(
+        (status = 201, body = Created),
+        (status = 400, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn create(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Result<Json<NewDocument>, JsonRejection>,
+) -> Result<(StatusCode, [(header::HeaderName, String); 1], Json<Created>), Failure> {
+    let asks = principal(&shared, &headers)?;
+    let Json(new) = body?;
+    if new.title.len() > TITLE_BYTES_MAX || new.title.chars().any(char::is_control) {
+        let detail = format!("a title has at most {TITLE_BYTES_MAX} bytes, all of them printable");
+        return Err(Failure::new(Code::Malformed, detail));
+    }
+    let kind = match new.kind.as_deref() {
+        None | Some("text") => 1,
+        Some("rich") => 2,
+        Some(_) => return Err(Failure::new(Code::Unsupported, "a kind is text or rich")),
+    };
+    let initial = initial(new.initial, &shared.limits)?;
+    let (id, repeats) = new_id(&shared, &asks, &headers)?;
+    let create = call::Body::Create(v1::Create {
+        kind,
+        title: new.title.clone(),
+        initial,
+        algebra: ALGEBRA.to_owned(),
+    });
+    let (reply, asked_again) = shared.upstream.call(id, &asks.user, create).await;
+    let created = match reply {
+        Ok(reply::Body::Rev(rev)) => Created {
+            id: id.to_string(),
+            title: new.title,
+            kind: kind_name(kind).to_owned(),
+            algebra: ALGEBRA.to_owned(),
+            owner: asks.user.to_string(),
+            rev,
+        },
+        Ok(_) => return Err(Code::Internal.into()),
+        Err(problem) if problem.code == Code::Exists && (repeats || asked_again) => {
+            let there = describe(&shared, id, &asks).await?;
+            if there.owner != *asks.user || there.title != new.title || there.kind != kind {
+                let detail = "this idempotency key made another document";
+                return Err(Failure::new(Code::Exists, detail));
+            }
+            Created {
+                id: id.to_string(),
+                title: there.title,
+                kind: kind_name(there.kind).to_owned(),
+                algebra: there.algebra,
+                owner: there.owner,
+                rev: there.rev,
+            }
+        }
+        Err(problem) => return Err(problem.into()),
+    };
+    let location = [(header::LOCATION, format!("/v1/docs/{id}"))];
+    Ok((StatusCode::CREATED, location, Json(created)))
+}
+
+/// A document's metadata, and who may use it.
+#[utoipa::path(
+    get,
+    path = "/v1/docs/{id}",
+    tag = "documents",
+    params(("id" = String, Path, description = "The document")),
+    responses(
+        (status = 200, body = Document),
+        (status = 401, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn read(
+    State(shared): State<Arc<Shared>>,
+    id: Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Document>, Failure> {
+    let asks = principal(&shared, &headers)?;
+    let id = doc_id(&id)?;
+    let there = describe(&shared, id, &asks).await?;
+    let role = Role::from_number(there.role).ok_or(Code::NotFound)?;
+    Ok(Json(Document {
+        id: id.to_string(),
+        title: there.title,
+        kind: kind_name(there.kind).to_owned(),
+        algebra: there.algebra,
+        owner: there.owner,
+        role: role.as_str(),
+        rev: there.rev,
+        permissions: permissions(there.permissions),
+        created_at: there.created_ms,
+        updated_at: there.updated_ms,
+        snapshot_version: None,
+        snapshot_url: None,
+    }))
+}
+
+/// As of now, in order with every change.
+pub async fn describe(
+    shared: &Shared,
+    id: DocId,
+    asks: &Principal,
+) -> Result<v1::Description, Failure> {
+    let (reply, _) = shared
+        .upstream
+        .call(id, &asks.user, call::Body::Describe(Describe {}))
+        .await;
+    match reply? {
+        reply::Body::Description(there) => Ok(there),
+        _ => Err(Code::Internal.into()),
+    }
+}
+
+pub fn permissions(all: Vec<v1::Permission>) -> Vec<Permission> {
+    let known = all.into_iter().filter_map(|p| {
+        let role = Role::from_number(p.role)?.as_str();
+        Some(Permission {
+            user: p.user,
+            role,
+            rev: p.rev,
+        })
+    });
+    known.collect()
+}
+
+/// In the form that the log holds; empty: none.
+fn initial(initial: Option<Value>, limits: &Limits) -> Result<Bytes, Failure> {
+    let delta = match initial {
+        None | Some(Value::Null) => return Ok(Bytes::new()),
+        Some(Value::String(text)) if text.is_empty() => return Ok(Bytes::new()),
+        Some(Value::String(text)) => serde_json::json!([{ "insert": text }]),
+        Some(delta) => delta,
+    };
+    let delta = json::delta_of(&delta, &limits.of_operations())
+        .map_err(|error| Failure::new(json::op_code(&error), error.to_string()))?;
+    Ok(delta.to_bytes().into())
+}
+
+/// Random, or made of the idempotency key; whether it is the latter.
+fn new_id(
+    shared: &Shared,
+    asks: &Principal,
+    headers: &HeaderMap,
+) -> Result<(DocId, bool), Failure> {
+    let mut id = [0; 16];
+    let Some(key) = headers.get("idempotency-key") else {
+        shared.outside.entropy.fill(&mut id);
+        return Ok((DocId(id), false));
+    };
+    if key.is_empty() || key.len() > KEY_BYTES_MAX {
+        let detail = format!("an idempotency key has 1 to {KEY_BYTES_MAX} bytes");
+        return Err(Failure::new(Code::Malformed, detail));
+    }
+    let mut hash = blake3::Hasher::new_keyed(&shared.id_key);
+    hash.update(&(asks.user.len() as u64).to_le_bytes());
+    hash.update(asks.user.as_bytes());
+    hash.update(key.as_bytes());
+    hash.finalize_xof().fill(&mut id);
+    Ok((DocId(id), true))
+}

@@ -1,0 +1,158 @@
+//! Who may do what with a document. Every change is an event of the document itself, in one
+//! order with its edits.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State, rejection::JsonRejection},
+    http::HeaderMap,
+};
+use codraft_proto::{
+    ids::{Role, USER_BYTES_MAX},
+    reject::Code,
+    v1::{self, call, reply},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    Failure, doc_id,
+    docs::{Permission, describe, permissions},
+    principal,
+    problem::ProblemBody,
+};
+use crate::Shared;
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewRole {
+    /// viewer, commenter, editor or owner.
+    role: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Changed {
+    user: String,
+    /// None: taken away.
+    role: Option<&'static str>,
+    /// The revision of the change: nothing of this user comes after it that it forbids.
+    rev: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Permissions {
+    permissions: Vec<Permission>,
+    /// The revision at which they stand.
+    rev: u64,
+}
+
+/// Everybody's roles.
+#[utoipa::path(
+    get,
+    path = "/v1/docs/{id}/permissions",
+    tag = "documents",
+    params(("id" = String, Path, description = "The document")),
+    responses(
+        (status = 200, body = Permissions),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn list(
+    State(shared): State<Arc<Shared>>,
+    id: Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Permissions>, Failure> {
+    let asks = principal(&shared, &headers)?;
+    let there = describe(&shared, doc_id(&id)?, &asks).await?;
+    Ok(Json(Permissions {
+        permissions: permissions(there.permissions),
+        rev: there.rev,
+    }))
+}
+
+/// Gives a user a role.
+#[utoipa::path(
+    put,
+    path = "/v1/docs/{id}/permissions/{user}",
+    tag = "documents",
+    params(
+        ("id" = String, Path, description = "The document"),
+        ("user" = String, Path, description = "The user, as tokens name them"),
+    ),
+    request_body = NewRole,
+    responses(
+        (status = 200, body = Changed),
+        (status = 403, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn put(
+    State(shared): State<Arc<Shared>>,
+    Path((id, user)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Result<Json<NewRole>, JsonRejection>,
+) -> Result<Json<Changed>, Failure> {
+    let Json(NewRole { role }) = body?;
+    let role = role.parse::<Role>().map_err(|()| {
+        Failure::new(
+            Code::Malformed,
+            "a role is viewer, commenter, editor or owner",
+        )
+    })?;
+    change(&shared, id, user, &headers, Some(role)).await
+}
+
+/// Takes a user's role away: their sockets on this document are closed.
+#[utoipa::path(
+    delete,
+    path = "/v1/docs/{id}/permissions/{user}",
+    tag = "documents",
+    params(
+        ("id" = String, Path, description = "The document"),
+        ("user" = String, Path, description = "The user, as tokens name them"),
+    ),
+    responses(
+        (status = 200, body = Changed),
+        (status = 403, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn delete(
+    State(shared): State<Arc<Shared>>,
+    Path((id, user)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Json<Changed>, Failure> {
+    change(&shared, id, user, &headers, None).await
+}
+
+async fn change(
+    shared: &Shared,
+    id: String,
+    user: String,
+    headers: &HeaderMap,
+    role: Option<Role>,
+) -> Result<Json<Changed>, Failure> {
+    let asks = principal(shared, headers)?;
+    let id = doc_id(&Path(id))?;
+    if user.is_empty() || user.len() > USER_BYTES_MAX || user.chars().any(char::is_control) {
+        let detail = format!("a user has 1 to {USER_BYTES_MAX} bytes");
+        return Err(Failure::new(Code::Malformed, detail));
+    }
+    let number = role.map_or(0, |r| r as u32);
+    let grant = call::Body::Grant(v1::Grant {
+        user: user.clone(),
+        role: number,
+    });
+    let (reply, _) = shared.upstream.call(id, &asks.user, grant).await;
+    match reply? {
+        reply::Body::Rev(rev) => Ok(Json(Changed {
+            user,
+            role: role.map(Role::as_str),
+            rev,
+        })),
+        _ => Err(Code::Internal.into()),
+    }
+}

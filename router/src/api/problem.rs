@@ -1,0 +1,113 @@
+//! Errors as problem+json (RFC 9457), with codes of the one closed table.
+
+use axum::{
+    Json,
+    extract::rejection::JsonRejection,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use codraft_proto::reject::Code;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::upstream::Problem;
+
+/// Why a request failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub code: Code,
+    detail: String,
+    retry_after_ms: Option<u32>,
+}
+
+/// The body of every error.
+#[derive(Serialize, ToSchema)]
+pub struct ProblemBody {
+    #[schema(example = "about:blank")]
+    r#type: &'static str,
+    #[schema(example = "Not Found")]
+    title: &'static str,
+    #[schema(example = 404)]
+    status: u16,
+    /// Of the table of codes, which WebSockets share.
+    #[schema(example = "not_found")]
+    code: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u32>,
+}
+
+impl Failure {
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            retry_after_ms: None,
+        }
+    }
+}
+
+impl From<Code> for Failure {
+    fn from(code: Code) -> Self {
+        Self::new(code, "")
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        let Problem {
+            code,
+            message,
+            retry_after_ms,
+        } = problem;
+        match code {
+            // Missing, deleted and not yours look alike, to the last byte.
+            Code::NotFound | Code::Deleted => Code::NotFound.into(),
+            _ => Self {
+                code,
+                detail: message,
+                retry_after_ms,
+            },
+        }
+    }
+}
+
+impl From<JsonRejection> for Failure {
+    fn from(rejection: JsonRejection) -> Self {
+        let code = match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Code::FrameTooLarge,
+            _ => Code::Malformed,
+        };
+        Self::new(code, rejection.body_text())
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.code.http_status());
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let overloaded =
+            status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS;
+        let retry_after_ms = self.retry_after_ms.or(overloaded.then_some(1_000));
+        let body = ProblemBody {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or(""),
+            status: status.as_u16(),
+            code: self.code.as_str(),
+            detail: self.detail,
+            retry_after_ms,
+        };
+        let mut response = (status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        let kind = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, kind);
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(retry_after_ms) = retry_after_ms {
+            headers.insert(header::RETRY_AFTER, retry_after_ms.div_ceil(1000).into());
+        }
+        response
+    }
+}

@@ -1,0 +1,45 @@
+//! Documents that have something to do later: one timer for all of them.
+
+use std::{collections::BTreeSet, sync::Mutex};
+
+use codraft_proto::ids::DocId;
+use tokio::sync::Notify;
+
+use crate::lock;
+
+#[derive(Default)]
+pub struct Due {
+    at: Mutex<BTreeSet<(u64, DocId)>>,
+    sooner: Notify,
+}
+
+impl Due {
+    /// `at_ms` is in the router's own time.
+    pub fn add(&self, at_ms: u64, doc: DocId) {
+        let mut at = lock(&self.at);
+        at.insert((at_ms, doc));
+        if at.first() == Some(&(at_ms, doc)) {
+            drop(at);
+            self.sooner.notify_one();
+        }
+    }
+
+    /// When the first is due.
+    pub fn first_ms(&self) -> Option<u64> {
+        lock(&self.at).first().map(|(at_ms, _)| *at_ms)
+    }
+
+    /// Resolves when something came to be due sooner than all else.
+    pub async fn changed(&self) {
+        self.sooner.notified().await;
+    }
+
+    pub fn take(&self, now_ms: u64) -> Vec<DocId> {
+        let mut at = lock(&self.at);
+        let mut due = Vec::new();
+        while at.first().is_some_and(|(at_ms, _)| *at_ms <= now_ms) {
+            due.extend(at.pop_first().map(|(_, doc)| doc));
+        }
+        due
+    }
+}

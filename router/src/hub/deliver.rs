@@ -1,0 +1,261 @@
+//! From the feed to the sockets: each event becomes a frame once, a batch is encoded once for
+//! each encoding that somebody listens in, and all sockets share the bytes.
+
+use bytes::Bytes;
+use codraft_proto::{
+    event,
+    frame::{At, Encoding, OpEvent, OtherEvent, ServerFrame, Welcome, Who, binary::Clock},
+    ids::{ClientId, Role},
+    reject::Code,
+    v1,
+};
+
+use super::{
+    Hub, Phase, State,
+    feed::Position,
+    slots::{Full, Slot, Slots},
+};
+use crate::{Shared, queue::End, wire};
+
+/// A mark is sent after so many revisions, or a while after the first that has none.
+const MARK_REVISIONS: u64 = 64;
+const MARK_AFTER_MS: u64 = 1_000;
+
+impl Hub {
+    /// Delivers what comes after the position, in order. `hash` is the chain hash at the end.
+    pub(super) fn deliver(
+        &self,
+        shared: &Shared,
+        state: &mut State,
+        events: Vec<v1::Event>,
+        hash: [u8; 32],
+    ) {
+        let Some(mut position) = state.position else {
+            return;
+        };
+        let mut clock = position.clock();
+        let mut frames = Vec::with_capacity(events.len() + 2);
+        let before = position.rev;
+        for event in events {
+            if event.rev <= position.rev {
+                continue; // a repeat: delivered before the feed broke
+            }
+            if event.rev != position.rev + 1 {
+                // Stop where the gap is; the caller sees that the end was not reached.
+                tracing::warn!(doc = %self.doc, rev = event.rev, "a gap in a feed");
+                break;
+            }
+            position.rev = event.rev;
+            position.ts_ms = position.ts_ms.max(event.ts_ms);
+            self.acknowledge(shared, state, &event);
+            let Ok(slot) = announced(&mut state.slots, &event, &mut frames) else {
+                return self.start_anew(state);
+            };
+            let grant = (event.kind == event::GRANT).then(|| event.body.clone());
+            frames.push(frame_of(event, slot));
+            if let Some((user, role)) = grant.as_deref().and_then(event::read_grant) {
+                // Whose role it is hears of it here, and of nothing later without it.
+                Self::fan_out(state, clock, &frames);
+                clock = position.clock();
+                frames.clear();
+                Self::granted(state, user, role);
+            }
+        }
+        shared.metrics.events.inc_by(position.rev - before);
+        position.hash = hash;
+        state.position = Some(position);
+        if position.rev >= state.marked + MARK_REVISIONS {
+            state.marked = position.rev;
+            frames.push(ServerFrame::Mark(position.at()));
+        } else if !state.mark_due && position.rev > state.marked {
+            state.mark_due = true;
+            shared.due.add(shared.now_ms() + MARK_AFTER_MS, self.doc);
+        }
+        Self::fan_out(state, clock, &frames);
+    }
+
+    /// The author's own event on the feed is the acknowledgement.
+    fn acknowledge(&self, shared: &Shared, state: &mut State, event: &v1::Event) {
+        let author = Self::client_of(event).and_then(|c| state.clients.get(&c));
+        let Some(member) = author.and_then(|id| state.members.get_mut(id)) else {
+            return;
+        };
+        if let Some(own) = member.session.applied(event.seq, event.rev) {
+            let took_ms = shared.now_ms().saturating_sub(own.since_ms);
+            shared.metrics.saved.observe(took_ms as f64 / 1000.0);
+        }
+    }
+
+    /// Sends frames to every live member. `clock` is the event before them.
+    pub(super) fn fan_out(state: &State, clock: Clock, frames: &[ServerFrame]) {
+        if frames.is_empty() {
+            return;
+        }
+        let (mut binary, mut json): (Option<Bytes>, Option<Bytes>) = (None, None);
+        for member in state.members.values().filter(|m| m.phase == Phase::Live) {
+            let message = match member.encoding {
+                Encoding::Binary => &mut binary,
+                Encoding::Json => &mut json,
+            };
+            let message =
+                message.get_or_insert_with(|| wire::frames(member.encoding, clock, frames));
+            member.queue.push(message.clone());
+        }
+    }
+
+    /// The table of authors is full: every socket starts over.
+    fn start_anew(&self, state: &mut State) {
+        state.slots = Slots::default();
+        let retry_after_ms = Some(1_000);
+        Self::end_all(
+            state,
+            End {
+                retry_after_ms,
+                ..End::because(Code::Busy)
+            },
+        );
+    }
+
+    /// Tells a member that its document is open: the state, or what it has missed.
+    pub(super) fn welcome(
+        &self,
+        shared: &Shared,
+        state: &mut State,
+        id: u64,
+        opened: v1::Opened,
+        hash: [u8; 32],
+        role: Role,
+    ) {
+        let Some(member) = state.members.get(&id) else {
+            return;
+        };
+        let (client, user) = (member.session.client, member.session.user.clone());
+        let (encoding, resumed) = (member.encoding, member.resume);
+        let mut missed = Vec::with_capacity(opened.events.len());
+        // Its own slot first: a client knows its operations by it.
+        let mut full = state.slots.of(Some(client), &user).is_err();
+        let resumed = resumed.filter(|_| opened.resumed);
+        let first_ts_ms = opened.events.first().map_or(opened.ts_ms, |e| e.ts_ms);
+        for event in opened.events.into_iter().filter(|_| resumed.is_some()) {
+            match state.slots.of(Self::client_of(&event), &event.user) {
+                Ok(slot) => missed.push(frame_of(event, slot)),
+                Err(Full) => full = true,
+            }
+        }
+        if full {
+            return self.start_anew(state);
+        }
+        let (at, ts_ms) = match resumed {
+            Some(at) => (at, first_ts_ms),
+            None => (
+                At {
+                    rev: opened.rev,
+                    hash,
+                },
+                opened.ts_ms,
+            ),
+        };
+        let welcome = Welcome {
+            client,
+            user,
+            role,
+            kind: kind_name(opened.kind).to_owned(),
+            algebra: opened.algebra,
+            title: opened.title,
+            rev: at.rev,
+            hash: at.hash,
+            ts_ms,
+            acked: opened.acked.map(|a| (a.seq, a.rev)),
+            who: state
+                .slots
+                .all()
+                .map(|(slot, who)| who_frame(slot, who))
+                .collect(),
+            doc: resumed.is_none().then_some(opened.state),
+            frame_bytes: shared.limits.frame_bytes,
+            incarnation: shared.incarnation,
+        };
+        let mut frames = vec![ServerFrame::Welcome(Box::new(welcome))];
+        frames.extend(missed);
+        if resumed.is_some() {
+            frames.push(ServerFrame::Mark(At {
+                rev: opened.rev,
+                hash,
+            }));
+        }
+        // What the feed counts its next event's time from.
+        if let Some(Position { ts_ms, rev, .. }) = &mut state.position
+            && *rev == opened.rev
+        {
+            *ts_ms = (*ts_ms).max(opened.ts_ms);
+        }
+        if let Some(member) = state.members.get(&id) {
+            member
+                .queue
+                .push(wire::frames(encoding, Clock::default(), &frames));
+            if state.saving {
+                let frame = ServerFrame::Saving { on: true };
+                member.queue.push(wire::frame(encoding, &frame));
+            }
+        }
+    }
+}
+
+/// The slot of an event's author, after a `who` when all are to hear of it now.
+fn announced(
+    slots: &mut Slots,
+    event: &v1::Event,
+    frames: &mut Vec<ServerFrame>,
+) -> Result<u32, Full> {
+    let slot = slots.of(Hub::client_of(event), &event.user)?;
+    if let Some(who) = slots.announce(slot) {
+        frames.push(ServerFrame::Who(who_frame(slot, who)));
+    }
+    Ok(slot)
+}
+
+fn who_frame(slot: u32, who: &Slot) -> Who {
+    // A user who came by no tab has the client of zeros.
+    Who {
+        slot,
+        client: who.client.unwrap_or(ClientId([0; 16])),
+        user: who.user.clone(),
+    }
+}
+
+fn frame_of(event: v1::Event, slot: u32) -> ServerFrame {
+    let v1::Event {
+        rev,
+        seq,
+        ts_ms,
+        kind,
+        body,
+        ..
+    } = event;
+    if kind == event::EDIT {
+        return ServerFrame::Op(OpEvent {
+            rev,
+            slot,
+            seq,
+            ts_ms,
+            ops: body,
+        });
+    }
+    let (user, role) = match event::read_grant(&body).filter(|_| kind == event::GRANT) {
+        Some((user, role)) => (Some(user.into()), role),
+        None => (None, None),
+    };
+    let kind = event::name(kind).to_owned();
+    ServerFrame::Event(OtherEvent {
+        rev,
+        slot,
+        ts_ms,
+        kind,
+        user,
+        role,
+    })
+}
+
+pub(crate) fn kind_name(kind: u32) -> &'static str {
+    if kind == 2 { "rich" } else { "text" }
+}

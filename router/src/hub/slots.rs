@@ -1,0 +1,101 @@
+//! Authors as small numbers, one table a document and router: an event on the wire names a
+//! slot, and `who` says once who that is.
+
+use std::collections::BTreeMap;
+
+use codraft_proto::ids::{ClientId, UserId};
+
+/// Authors of one document that one router may know at a time.
+const SLOTS_MAX: usize = 65_536;
+
+/// A tab, or a user whose change came by no tab.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Author {
+    Client(ClientId),
+    User(UserId),
+}
+
+pub struct Slot {
+    pub client: Option<ClientId>,
+    pub user: UserId,
+    /// All who listen have been told.
+    announced: bool,
+}
+
+#[derive(Default)]
+pub struct Slots {
+    of: BTreeMap<Author, u32>,
+    slots: Vec<Slot>,
+}
+
+/// A table that is full starts anew; all who listen must then, too.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl Slots {
+    /// The author's slot; a new one when they have none.
+    pub fn of(&mut self, client: Option<ClientId>, user: &str) -> Result<u32, Full> {
+        let author = match client {
+            Some(client) => Author::Client(client),
+            None => Author::User(user.into()),
+        };
+        if let Some(slot) = self.of.get(&author) {
+            return Ok(*slot);
+        }
+        if self.slots.len() >= SLOTS_MAX {
+            return Err(Full);
+        }
+        let slot = self.slots.len() as u32;
+        self.slots.push(Slot {
+            client,
+            user: user.into(),
+            announced: false,
+        });
+        self.of.insert(author, slot);
+        Ok(slot)
+    }
+
+    /// The slot, when all who listen are to be told of it now.
+    pub fn announce(&mut self, slot: u32) -> Option<&Slot> {
+        let slot = self.slots.get_mut(slot as usize)?;
+        if std::mem::replace(&mut slot.announced, true) {
+            None
+        } else {
+            Some(slot)
+        }
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = (u32, &Slot)> {
+        (0..).zip(&self.slots)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_author_keeps_the_slot_and_is_announced_once() {
+        let mut slots = Slots::default();
+        let a = slots.of(Some(ClientId([1; 16])), "ana").unwrap();
+        let b = slots.of(None, "ana").unwrap();
+        assert_ne!(a, b);
+        assert_eq!(slots.of(Some(ClientId([1; 16])), "ana"), Ok(a));
+        assert_eq!(
+            slots.announce(a).map(|s| s.client),
+            Some(Some(ClientId([1; 16])))
+        );
+        assert!(slots.announce(a).is_none());
+        assert_eq!(slots.all().count(), 2);
+    }
+
+    #[test]
+    fn the_table_has_an_end() {
+        let mut slots = Slots::default();
+        for n in 0..SLOTS_MAX {
+            slots.of(None, &n.to_string()).unwrap();
+        }
+        assert_eq!(slots.of(None, "one more"), Err(Full));
+    }
+}

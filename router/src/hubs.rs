@@ -1,0 +1,106 @@
+//! All documents that are open on this router.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use codraft_proto::{
+    ids::{DocId, GroupId},
+    reject::Code,
+};
+
+use crate::{
+    Shared,
+    hub::{Hub, Joining},
+    lock,
+};
+
+#[derive(Default)]
+pub struct Hubs {
+    of: Mutex<BTreeMap<DocId, Arc<Hub>>>,
+}
+
+impl Hubs {
+    pub fn get(&self, doc: DocId) -> Option<Arc<Hub>> {
+        lock(&self.of).get(&doc).cloned()
+    }
+
+    /// A socket joins its document, which is followed from then on.
+    pub fn join(
+        &self,
+        shared: &Shared,
+        doc: DocId,
+        joining: Joining,
+    ) -> Result<(Arc<Hub>, u64), Code> {
+        // Under the map's lock, so that the hub is not forgotten in between.
+        let mut of = lock(&self.of);
+        let hub = of.entry(doc).or_insert_with(|| {
+            shared.metrics.hubs.inc();
+            Arc::new(Hub::new(doc, shared.upstream.group_of(doc)))
+        });
+        Ok((hub.clone(), hub.join(shared, joining)?))
+    }
+
+    fn all(&self) -> Vec<Arc<Hub>> {
+        lock(&self.of).values().cloned().collect()
+    }
+
+    fn of_group(&self, group: GroupId) -> Vec<Arc<Hub>> {
+        lock(&self.of)
+            .values()
+            .filter(|h| h.group == group)
+            .cloned()
+            .collect()
+    }
+
+    /// Who leads the group may have changed.
+    pub fn reroute(&self, shared: &Shared, group: GroupId) {
+        self.of_group(group)
+            .iter()
+            .for_each(|hub| hub.reroute(shared));
+    }
+
+    pub fn reroute_all(&self, shared: &Shared) {
+        self.all().iter().for_each(|hub| hub.reroute(shared));
+    }
+
+    pub fn link_lost(&self, shared: &Shared, link: u64) {
+        self.all()
+            .iter()
+            .for_each(|hub| hub.link_lost(shared, link));
+    }
+
+    pub fn silent(&self, shared: &Shared, group: GroupId) {
+        self.of_group(group)
+            .iter()
+            .for_each(|hub| hub.silent(shared));
+    }
+
+    pub fn unstick(&self, shared: &Shared) {
+        self.all().iter().for_each(|hub| hub.unstick(shared));
+    }
+
+    pub fn due(&self, shared: &Shared, docs: &[DocId]) {
+        for doc in docs {
+            let Some(hub) = self.get(*doc) else { continue };
+            if hub.due(shared) {
+                self.forget(shared, &hub);
+            }
+        }
+    }
+
+    /// Forgets a hub that nobody has joined for a while.
+    fn forget(&self, shared: &Shared, hub: &Arc<Hub>) {
+        let mut of = lock(&self.of);
+        if hub.close(shared) && of.get(&hub.doc).is_some_and(|h| Arc::ptr_eq(h, hub)) {
+            of.remove(&hub.doc);
+            shared.metrics.hubs.dec();
+        }
+    }
+
+    /// Ends every socket.
+    pub fn end_all(&self, end: crate::queue::End) {
+        self.all().iter().for_each(|hub| hub.end(end));
+    }
+}

@@ -1,0 +1,194 @@
+//! What the router counts, as Prometheus text. Handles are made once: counting an
+//! operation is an atomic addition.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, atomic::AtomicU64},
+};
+
+use codraft_proto::reject::Code;
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+use crate::lock;
+
+type Labels = [(&'static str, &'static str); 1];
+
+/// Seconds; from a keystroke within one machine to a failover that went wrong.
+const SECONDS: [f64; 14] = [
+    0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.5, 10.0,
+];
+
+/// Frames that clients send.
+#[derive(Clone, Copy)]
+pub enum Received {
+    Hello,
+    Op,
+    Presence,
+    Check,
+    Auth,
+    Ping,
+}
+
+const RECEIVED: [&str; 6] = ["hello", "op", "presence", "check", "auth", "ping"];
+
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    pub sockets: Gauge,
+    pub hubs: Gauge,
+    pub links: Gauge,
+    /// Sockets whose document cannot be saved at the moment.
+    pub saving: Gauge,
+    received: Vec<Counter>,
+    rejects: BTreeMap<Code, Counter>,
+    closes: BTreeMap<Code, Counter>,
+    pub events: Counter,
+    pub messages: Counter,
+    pub written_bytes: Counter<u64, AtomicU64>,
+    pub resubmitted: Counter,
+    pub resyncs: Counter,
+    /// From the client's operation to its event here, in seconds.
+    pub saved: Histogram,
+    /// From the loss of a document's feed to its return, in seconds.
+    pub failover: Histogram,
+}
+
+impl Metrics {
+    pub fn new() -> Arc<Self> {
+        let mut registry = Registry::with_prefix("codraft_router");
+        let mut by = |name: &str, help: &str| {
+            let family = Family::<Labels, Counter>::default();
+            registry.register(name, help, family.clone());
+            family
+        };
+        let frames = by("frames_received", "Frames that clients sent");
+        let rejects = by("rejects", "What was refused, by code");
+        let closes = by("closes", "Sockets that were closed, by code");
+        let of = |family: &Family<Labels, Counter>, name, value| {
+            Counter::clone(&family.get_or_create(&[(name, value)]))
+        };
+        let codes = |family: &Family<Labels, Counter>| {
+            Code::ALL
+                .iter()
+                .map(|c| (*c, of(family, "code", c.as_str())))
+                .collect()
+        };
+        let metrics = Self {
+            sockets: Gauge::default(),
+            hubs: Gauge::default(),
+            links: Gauge::default(),
+            saving: Gauge::default(),
+            received: RECEIVED
+                .iter()
+                .map(|kind| of(&frames, "kind", kind))
+                .collect(),
+            rejects: codes(&rejects),
+            closes: codes(&closes),
+            events: Counter::default(),
+            messages: Counter::default(),
+            written_bytes: Counter::default(),
+            resubmitted: Counter::default(),
+            resyncs: Counter::default(),
+            saved: Histogram::new(SECONDS),
+            failover: Histogram::new(SECONDS),
+            registry: Mutex::default(),
+        };
+        let r = &mut registry;
+        r.register("sockets", "Open sockets", metrics.sockets.clone());
+        r.register("hubs", "Documents that are followed", metrics.hubs.clone());
+        r.register("links", "Nodes that are linked", metrics.links.clone());
+        r.register(
+            "saving",
+            "Documents without a leader in reach",
+            metrics.saving.clone(),
+        );
+        r.register(
+            "events",
+            "Events of documents that arrived",
+            metrics.events.clone(),
+        );
+        r.register(
+            "messages",
+            "WebSocket messages written",
+            metrics.messages.clone(),
+        );
+        let written = metrics.written_bytes.clone();
+        r.register_with_unit(
+            "written",
+            "Payload written to sockets",
+            Unit::Bytes,
+            written,
+        );
+        let resubmitted = metrics.resubmitted.clone();
+        r.register(
+            "resubmitted",
+            "Operations sent to a node again",
+            resubmitted,
+        );
+        r.register(
+            "resyncs",
+            "Feeds that were followed anew",
+            metrics.resyncs.clone(),
+        );
+        let saved = metrics.saved.clone();
+        r.register_with_unit(
+            "saved",
+            "From an operation to its event",
+            Unit::Seconds,
+            saved,
+        );
+        let failover = metrics.failover.clone();
+        let help = "From the loss of a feed to its return";
+        r.register_with_unit("failover", help, Unit::Seconds, failover);
+        *lock(&metrics.registry) = registry;
+        Arc::new(metrics)
+    }
+
+    pub fn received(&self, kind: Received) {
+        self.received[kind as usize].inc();
+    }
+
+    pub fn rejected(&self, code: Code) {
+        if let Some(counter) = self.rejects.get(&code) {
+            counter.inc();
+        }
+    }
+
+    pub fn closed(&self, code: Code) {
+        if let Some(counter) = self.closes.get(&code) {
+            counter.inc();
+        }
+    }
+
+    /// The exposition format.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing into a string does not fail.
+        let _ = encode(&mut text, &lock(&self.registry));
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_names_what_was_counted() {
+        let metrics = Metrics::new();
+        metrics.received(Received::Op);
+        metrics.rejected(Code::Rate);
+        metrics.saved.observe(0.003);
+        let text = metrics.text();
+        for line in [
+            "codraft_router_frames_received_total{kind=\"op\"} 1",
+            "codraft_router_rejects_total{code=\"rate\"} 1",
+            "codraft_router_saved_seconds_count 1",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+    }
+}

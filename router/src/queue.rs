@@ -1,0 +1,162 @@
+//! What waits to be written to one socket: filled by the hub, emptied by the socket's task.
+//! It has a limit in bytes; who reads too slowly is let go and slows nobody.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    sync::Mutex,
+    task::{Poll, Waker},
+};
+
+use bytes::Bytes;
+use codraft_proto::reject::Code;
+
+use crate::lock;
+
+/// What a chunk costs beside its bytes.
+const CHUNK_OVERHEAD: usize = 32;
+
+/// How a socket ends: the code that the peer is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    pub code: Code,
+    /// The peer's name for the reason, where the code alone does not say enough.
+    pub reason: &'static str,
+    pub retry_after_ms: Option<u32>,
+}
+
+impl End {
+    pub fn because(code: Code) -> Self {
+        Self {
+            code,
+            reason: "",
+            retry_after_ms: None,
+        }
+    }
+}
+
+/// One socket's way out.
+pub struct Queue {
+    limit: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    chunks: VecDeque<Bytes>,
+    bytes: usize,
+    end: Option<End>,
+    waker: Option<Waker>,
+}
+
+/// What was taken from a queue in one go.
+#[derive(Default)]
+pub struct Taken {
+    pub chunks: VecDeque<Bytes>,
+    /// Nothing follows; the socket is to be closed with it.
+    pub end: Option<End>,
+}
+
+impl Queue {
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Queues a chunk (whole frames in the socket's encoding). `false` when that was too much:
+    /// the socket is then on its way out and what waited is dropped.
+    pub fn push(&self, chunk: Bytes) -> bool {
+        let mut state = lock(&self.state);
+        if state.end.is_some() {
+            return false;
+        }
+        let cost = chunk.len() + CHUNK_OVERHEAD;
+        // One that is larger than the limit (a large document) goes when nothing else waits.
+        if state.bytes + cost > self.limit && state.bytes > 0 {
+            state.chunks.clear();
+            state.bytes = 0;
+            state.end = Some(End::because(Code::SlowConsumer));
+            wake(state);
+            return false;
+        }
+        state.bytes += cost;
+        state.chunks.push_back(chunk);
+        wake(state);
+        true
+    }
+
+    /// Lets what waits go out, then ends the socket. The first end counts.
+    pub fn end(&self, end: End) {
+        let mut state = lock(&self.state);
+        if state.end.is_none() {
+            state.end = Some(end);
+            wake(state);
+        }
+    }
+
+    pub fn is_ended(&self) -> bool {
+        lock(&self.state).end.is_some()
+    }
+
+    /// Waits until there is something, then takes all of it. For one task only. Safe to
+    /// cancel: nothing is taken until it resolves.
+    pub async fn take(&self) -> Taken {
+        poll_fn(|context| {
+            let mut state = lock(&self.state);
+            if state.chunks.is_empty() && state.end.is_none() {
+                match &state.waker {
+                    Some(waker) if waker.will_wake(context.waker()) => {}
+                    _ => state.waker = Some(context.waker().clone()),
+                }
+                return Poll::Pending;
+            }
+            state.bytes = 0;
+            Poll::Ready(Taken {
+                chunks: std::mem::take(&mut state.chunks),
+                end: state.end,
+            })
+        })
+        .await
+    }
+}
+
+fn wake(mut state: std::sync::MutexGuard<'_, State>) {
+    let waker = state.waker.take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_slow_reader_is_let_go_and_what_waited_is_dropped() {
+        let queue = Queue::new(100);
+        assert!(
+            queue.push(Bytes::from_static(&[0; 200])),
+            "alone, whatever its size"
+        );
+        assert!(!queue.push(Bytes::from_static(b"x")));
+        assert!(!queue.push(Bytes::from_static(b"x")));
+        let taken = queue.take().await;
+        assert!(taken.chunks.is_empty());
+        assert_eq!(taken.end.map(|e| e.code), Some(Code::SlowConsumer));
+    }
+
+    #[tokio::test]
+    async fn what_was_queued_before_the_end_goes_out() {
+        let queue = Queue::new(100);
+        queue.push(Bytes::from_static(b"a"));
+        queue.push(Bytes::from_static(b"b"));
+        queue.end(End::because(Code::Revoked));
+        assert!(!queue.push(Bytes::from_static(b"c")));
+        let taken = queue.take().await;
+        assert_eq!(taken.chunks, [&b"a"[..], b"b"]);
+        assert_eq!(taken.end.map(|e| e.code), Some(Code::Revoked));
+    }
+}

@@ -1,0 +1,425 @@
+//! One client's WebSocket: the only file that knows the socket library. One task does both
+//! directions; what waits for the client goes out as one message and one write.
+
+use std::{
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
+};
+
+use bytes::Bytes;
+use codraft_proto::{
+    frame::{ClientFrame, Encoding, FrameError, ServerFrame, binary, json},
+    ids::DocId,
+    reject::Code,
+    transport::Io,
+};
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::time::{Duration, Instant, timeout};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Error, Message,
+        error::CapacityError,
+        handshake::derive_accept_key,
+        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
+    },
+};
+
+use crate::{
+    Shared,
+    auth::Principal,
+    hub::{Hub, Joining},
+    metrics::Received,
+    queue::{End, Queue, Taken},
+    wire,
+};
+
+/// Idle sockets hold so much for reading, and nothing for writing.
+const READ_BUFFER: usize = 4 << 10;
+/// The first message is a hello, which is small.
+const HELLO_BYTES: usize = 64 << 10;
+/// A peer that takes nothing for so long is gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+const PING_AFTER: Duration = Duration::from_secs(30);
+/// Silence, answers to pings included, after which the peer is gone.
+const GONE_AFTER: Duration = Duration::from_secs(75);
+/// How long a peer may take to answer a close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The answer to a handshake's key.
+pub fn accept_key(key: &[u8]) -> String {
+    derive_accept_key(key)
+}
+
+/// A socket's place among all of this router.
+pub struct Place(Arc<Shared>);
+
+impl Place {
+    pub fn take(shared: &Arc<Shared>) -> Option<Self> {
+        let before = shared.sockets.fetch_add(1, Ordering::Relaxed);
+        shared.metrics.sockets.inc();
+        let place = Self(shared.clone());
+        (before < shared.limits.sockets as usize).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.sockets.fetch_sub(1, Ordering::Relaxed);
+        self.0.metrics.sockets.dec();
+    }
+}
+
+/// Serves an upgraded connection until it ends.
+pub async fn run(
+    shared: Arc<Shared>,
+    upgraded: Upgraded,
+    principal: Principal,
+    doc: DocId,
+    encoding: Encoding,
+) {
+    let frame_bytes = shared.limits.frame_bytes as usize;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_message_size(Some(frame_bytes))
+        .max_frame_size(Some(frame_bytes));
+    let queue = Arc::new(Queue::new(shared.limits.socket_queue_bytes as usize));
+    let now = Instant::now();
+    let expires = now + Duration::from_millis(shared.auth.remaining_ms(&principal));
+    let socket = Socket {
+        hello_by: now + Duration::from_millis(shared.limits.hello_ms),
+        heard: now,
+        pinged: now,
+        expires,
+        joined: None,
+        shared,
+        principal,
+        doc,
+        encoding,
+        queue,
+    };
+    // Straight on the connection where hyper gives it back, without its wrapping.
+    match upgraded.downcast::<TokioIo<Box<dyn Io>>>() {
+        Ok(parts) => {
+            let (io, read) = (parts.io.into_inner(), parts.read_buf.into());
+            let config = Some(config);
+            let web = WebSocketStream::from_partially_read(io, read, Role::Server, config).await;
+            socket.serve(web).await;
+        }
+        Err(upgraded) => {
+            let io = TokioIo::new(upgraded);
+            let web = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+            socket.serve(web).await;
+        }
+    }
+}
+
+struct Socket {
+    shared: Arc<Shared>,
+    principal: Principal,
+    doc: DocId,
+    encoding: Encoding,
+    queue: Arc<Queue>,
+    /// The document and this socket's number there, once it said hello.
+    joined: Option<(Arc<Hub>, u64)>,
+    hello_by: Instant,
+    expires: Instant,
+    heard: Instant,
+    pinged: Instant,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Some((hub, member)) = self.joined.take() {
+            hub.leave(&self.shared, member);
+        }
+    }
+}
+
+/// What the socket's task does next.
+enum Step {
+    Write(Taken),
+    Read(Option<Result<Message, Error>>),
+    Time,
+}
+
+impl Socket {
+    async fn serve<T>(mut self, mut web: WebSocketStream<T>)
+    where
+        T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    {
+        let mut timer = pin!(tokio::time::sleep_until(self.next_time()));
+        loop {
+            let step = tokio::select! {
+                // Out first: it frees memory. A read follows each write, so neither starves.
+                biased;
+                taken = self.queue.take() => Step::Write(taken),
+                read = web.next() => Step::Read(read),
+                () = &mut timer => Step::Time,
+            };
+            match step {
+                Step::Write(taken) => {
+                    let end = taken.end;
+                    if !self.write(&mut web, taken).await {
+                        return;
+                    }
+                    if let Some(end) = end {
+                        self.shared.metrics.closed(end.code);
+                        close(&mut web, end).await;
+                        return;
+                    }
+                    if let Some(read) = web.next().now_or_never()
+                        && !self.read(read)
+                    {
+                        return;
+                    }
+                }
+                Step::Read(read) => {
+                    if !self.read(read) {
+                        return;
+                    }
+                }
+                Step::Time => {
+                    if !self.time(&mut web).await {
+                        return;
+                    }
+                    timer.as_mut().reset(self.next_time());
+                }
+            }
+        }
+    }
+
+    fn end(&self, code: Code, reason: &'static str) {
+        self.queue.end(End {
+            reason,
+            ..End::because(code)
+        });
+    }
+
+    async fn write<T>(&self, web: &mut WebSocketStream<T>, taken: Taken) -> bool
+    where
+        T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    {
+        let Taken { mut chunks, end } = taken;
+        if let Some(end) = end {
+            let bye = ServerFrame::Bye {
+                code: end.code,
+                reason: end.reason.to_owned(),
+                retry_after_ms: end.retry_after_ms.unwrap_or(0),
+            };
+            chunks.push_back(wire::frame(self.encoding, &bye));
+        }
+        let Some(message) = wire::join(self.encoding, chunks) else {
+            return true;
+        };
+        self.shared.metrics.messages.inc();
+        self.shared
+            .metrics
+            .written_bytes
+            .inc_by(message.len() as u64);
+        let message = match self.encoding {
+            Encoding::Binary => Message::Binary(message),
+            Encoding::Json => match message.try_into() {
+                Ok(text) => Message::Text(text),
+                // JSON is UTF-8.
+                Err(_) => return false,
+            },
+        };
+        matches!(timeout(WRITE_TIMEOUT, web.send(message)).await, Ok(Ok(())))
+    }
+
+    /// `false` when the connection is over.
+    fn read(&mut self, read: Option<Result<Message, Error>>) -> bool {
+        self.heard = Instant::now();
+        let message = match read {
+            Some(Ok(message)) => message,
+            Some(Err(Error::Capacity(CapacityError::MessageTooLong { .. }))) => {
+                self.end(Code::FrameTooLarge, "a message above the limit");
+                return true;
+            }
+            Some(Err(Error::Protocol(_) | Error::Utf8(_) | Error::AttackAttempt)) => {
+                self.end(Code::Malformed, "not a WebSocket message");
+                return true;
+            }
+            // The peer has gone.
+            None | Some(Err(_)) => return false,
+        };
+        if self.queue.is_ended() {
+            return true; // nothing counts any more; the end is on its way
+        }
+        let bytes = match (self.encoding, message) {
+            (Encoding::Binary, Message::Binary(bytes)) => bytes,
+            (Encoding::Json, Message::Text(text)) => text.into(),
+            // The library answers pings, and a close when the stream is read to its end.
+            (_, Message::Ping(_) | Message::Pong(_) | Message::Close(_)) => return true,
+            _ => {
+                self.shared.metrics.rejected(Code::Malformed);
+                self.end(
+                    Code::Malformed,
+                    "text for codraft.v1, binary for codraft.v1.bin",
+                );
+                return true;
+            }
+        };
+        let frames = if self.joined.is_none() && bytes.len() > HELLO_BYTES {
+            let message = "the first message is too large".to_owned();
+            Err(FrameError {
+                code: Code::FrameTooLarge,
+                message,
+            })
+        } else {
+            match self.encoding {
+                Encoding::Binary => binary::decode_client(&bytes),
+                Encoding::Json => json::decode_client(&bytes, &self.shared.limits.of_operations()),
+            }
+        };
+        match frames {
+            Ok(frames) => frames.into_iter().for_each(|frame| self.take(frame)),
+            Err(error) => {
+                tracing::debug!(doc = %self.doc, %error, "a frame that cannot be taken");
+                self.shared.metrics.rejected(error.code);
+                self.end(error.code, refusal(error.code));
+            }
+        }
+        true
+    }
+
+    fn take(&mut self, frame: ClientFrame) {
+        let metrics = &self.shared.metrics;
+        let Some((hub, member)) = &self.joined else {
+            return match frame {
+                ClientFrame::Hello {
+                    client,
+                    resume,
+                    unsent,
+                } => {
+                    metrics.received(Received::Hello);
+                    self.join(Joining {
+                        user: self.principal.user.clone(),
+                        client,
+                        resume,
+                        unsent,
+                        encoding: self.encoding,
+                        queue: self.queue.clone(),
+                    });
+                }
+                _ => {
+                    metrics.rejected(Code::UnknownFrame);
+                    self.end(Code::UnknownFrame, "the first frame is hello");
+                }
+            };
+        };
+        match frame {
+            ClientFrame::Op { seq, base, ops } => {
+                metrics.received(Received::Op);
+                hub.op(&self.shared, *member, seq, base, ops);
+            }
+            ClientFrame::Ping => {
+                metrics.received(Received::Ping);
+                self.queue
+                    .push(wire::frame(self.encoding, &ServerFrame::Pong));
+            }
+            ClientFrame::Auth { token } => {
+                metrics.received(Received::Auth);
+                self.renew(&token);
+            }
+            ClientFrame::Hello { resume, unsent, .. } => {
+                metrics.received(Received::Hello);
+                if !hub.rejoin(&self.shared, *member, resume, unsent) {
+                    metrics.rejected(Code::UnknownFrame);
+                    self.end(Code::UnknownFrame, "hello was said already");
+                }
+            }
+            // Neither is relayed or compared by this version.
+            ClientFrame::Presence { .. } => metrics.received(Received::Presence),
+            ClientFrame::Check { .. } => metrics.received(Received::Check),
+        }
+    }
+
+    fn join(&mut self, joining: Joining) {
+        match self.shared.hubs.join(&self.shared, self.doc, joining) {
+            Ok(joined) => self.joined = Some(joined),
+            Err(code) => {
+                self.shared.metrics.rejected(code);
+                self.end(code, "");
+            }
+        }
+    }
+
+    /// A new token for the same user.
+    fn renew(&mut self, token: &str) {
+        let renewed = self.shared.auth.token(token);
+        match renewed {
+            Ok(principal) if principal.user == self.principal.user => {
+                let left_ms = self.shared.auth.remaining_ms(&principal);
+                self.principal = principal;
+                self.expires = Instant::now() + Duration::from_millis(left_ms);
+            }
+            Ok(_) => self.end(Code::TokenInvalid, "the token is another user's"),
+            Err(code) => self.end(code, "the new token"),
+        }
+    }
+
+    fn next_time(&self) -> Instant {
+        let ping = self.heard.max(self.pinged) + PING_AFTER;
+        let mut next = ping.min(self.heard + GONE_AFTER).min(self.expires);
+        if self.joined.is_none() {
+            next = next.min(self.hello_by);
+        }
+        next
+    }
+
+    /// Something is due; which, the clock says.
+    async fn time<T>(&mut self, web: &mut WebSocketStream<T>) -> bool
+    where
+        T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    {
+        let now = Instant::now();
+        if now >= self.heard + GONE_AFTER {
+            return false;
+        }
+        if now >= self.expires {
+            self.end(Code::TokenExpired, "");
+            // Once is enough: the end is on its way.
+            self.expires = now + GONE_AFTER;
+        } else if self.joined.is_none() && now >= self.hello_by {
+            self.end(Code::HelloTimeout, "");
+            self.hello_by = now + GONE_AFTER;
+        } else if now >= self.heard.max(self.pinged) + PING_AFTER {
+            self.pinged = now;
+            let ping = web.send(Message::Ping(Bytes::new()));
+            return matches!(timeout(WRITE_TIMEOUT, ping).await, Ok(Ok(())));
+        }
+        true
+    }
+}
+
+fn refusal(code: Code) -> &'static str {
+    match code {
+        Code::Malformed => "a frame that cannot be read",
+        Code::UnknownFrame => "a frame that this protocol does not have",
+        Code::FrameTooLarge => "a message above the limit",
+        _ => "an operation that can never be valid",
+    }
+}
+
+/// Says goodbye, and gives the peer a moment to answer.
+async fn close<T>(web: &mut WebSocketStream<T>, end: End)
+where
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let code = CloseCode::from(end.code.close_code());
+    let frame = CloseFrame {
+        code,
+        reason: end.code.as_str().into(),
+    };
+    let goodbye = async {
+        if web.close(Some(frame)).await.is_ok() {
+            while let Some(Ok(_)) = web.next().await {}
+        }
+    };
+    let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
+}

@@ -1,0 +1,129 @@
+//! The way to the nodes: one link to each, who leads which group, and requests that are
+//! not operations. It knows no Raft; a node that does not lead says so and names another.
+
+mod calls;
+mod leaders;
+mod links;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use codraft_proto::{
+    ids::{DocId, GroupId, NodeId},
+    link::{Lane, Outbox},
+    topology::Topology,
+    v1::{self, message::Body},
+};
+use tokio::time::Instant;
+
+use calls::Calls;
+pub use calls::Problem;
+pub use leaders::Leader;
+use leaders::Leaders;
+pub use links::dial_all;
+
+use crate::lock;
+
+/// A link to one node. A later link to the same node has another number.
+#[derive(Clone)]
+pub struct Route {
+    pub link: u64,
+    pub node: NodeId,
+    outbox: Outbox,
+}
+
+impl Route {
+    /// Queues a message for the node; `false` when the link takes no more or is gone.
+    pub fn send(&self, body: Body) -> bool {
+        self.outbox
+            .send(Lane::Data, v1::Message { body: Some(body) })
+            .is_ok()
+    }
+}
+
+pub struct Upstream {
+    topology: Arc<dyn Topology>,
+    state: Mutex<State>,
+    calls: Calls,
+}
+
+#[derive(Default)]
+struct State {
+    links: BTreeMap<NodeId, Route>,
+    next_link: u64,
+    leaders: Leaders,
+}
+
+impl Upstream {
+    pub fn new(topology: Arc<dyn Topology>) -> Self {
+        Self {
+            topology,
+            state: Mutex::default(),
+            calls: Calls::default(),
+        }
+    }
+
+    pub fn group_of(&self, doc: DocId) -> GroupId {
+        self.topology.group_of(&doc)
+    }
+
+    pub fn leader(&self, group: GroupId) -> Option<Leader> {
+        lock(&self.state).leaders.get(group)
+    }
+
+    /// The link to a group's leader, when it is known, linked and not silent.
+    pub fn to_leader(&self, group: GroupId) -> Option<Route> {
+        let state = lock(&self.state);
+        let leader = state.leaders.get(group).filter(|l| !l.silent)?;
+        state.links.get(&leader.node?).cloned()
+    }
+
+    /// A link to ask on when the leader is not known: each of the group's nodes in turn.
+    pub fn to_any(&self, group: GroupId, attempt: u32) -> Option<Route> {
+        let replicas = self.topology.replicas(group);
+        let state = lock(&self.state);
+        let linked: Vec<_> = replicas.iter().filter_map(|n| state.links.get(n)).collect();
+        linked
+            .get(attempt as usize % linked.len().max(1))
+            .map(|r| (*r).clone())
+    }
+
+    /// Whether every group has a leader that can be reached.
+    pub fn is_ready(&self) -> bool {
+        (0..self.topology.groups()).all(|group| self.to_leader(GroupId(group)).is_some())
+    }
+
+    /// Takes in who leads. `true` when the group's documents have to be moved.
+    pub fn told(&self, from: NodeId, lead: &v1::Lead) -> bool {
+        lock(&self.state).leaders.told(from, lead, Instant::now())
+    }
+
+    /// Groups whose leader fell silent since the last call.
+    pub fn fell_silent(&self) -> Vec<GroupId> {
+        lock(&self.state).leaders.fell_silent(Instant::now())
+    }
+
+    fn linked(&self, node: NodeId, outbox: Outbox) -> Route {
+        let mut state = lock(&self.state);
+        state.next_link += 1;
+        let route = Route {
+            link: state.next_link,
+            node,
+            outbox,
+        };
+        state.links.insert(node, route.clone());
+        route
+    }
+
+    fn unlinked(&self, node: NodeId, link: u64) {
+        let mut state = lock(&self.state);
+        if state.links.get(&node).is_some_and(|r| r.link == link) {
+            state.links.remove(&node);
+            state.leaders.lost(node);
+        }
+        drop(state);
+        self.calls.lost(link);
+    }
+}

@@ -1,0 +1,196 @@
+//! Requests that are not operations: create, describe, grant. Each waits for its reply, and
+//! looks for the leader as operations do.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use codraft_proto::{
+    ids::{DocId, NodeId},
+    reject::Code,
+    v1::{self, call, message::Body, reply},
+};
+use tokio::{
+    sync::oneshot,
+    time::{Duration, Instant},
+};
+
+use super::Upstream;
+use crate::lock;
+
+/// A request is given up after so long; long enough for a failover.
+const DEADLINE: Duration = Duration::from_secs(5);
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_millis(320);
+/// Requests that may wait at once.
+const CALLS_MAX: usize = 4_096;
+
+/// Why a request failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub code: Code,
+    pub message: String,
+    pub retry_after_ms: Option<u32>,
+}
+
+impl From<Code> for Problem {
+    fn from(code: Code) -> Self {
+        Self {
+            code,
+            message: String::new(),
+            retry_after_ms: None,
+        }
+    }
+}
+
+impl From<v1::Problem> for Problem {
+    fn from(problem: v1::Problem) -> Self {
+        let retry_after_ms = Some(problem.retry_after_ms).filter(|ms| *ms > 0);
+        let code = Code::from_number(problem.code).unwrap_or(Code::Internal);
+        Self {
+            code,
+            message: problem.message,
+            retry_after_ms,
+        }
+    }
+}
+
+#[derive(Default)]
+pub struct Calls {
+    next: AtomicU64,
+    waiting: Mutex<BTreeMap<u64, Waiting>>,
+}
+
+struct Waiting {
+    link: u64,
+    reply: oneshot::Sender<v1::Reply>,
+}
+
+impl Calls {
+    pub fn replied(&self, reply: v1::Reply) {
+        if let Some(waiting) = lock(&self.waiting).remove(&reply.id) {
+            // Nobody waits any more: the request was given up.
+            let _ = waiting.reply.send(reply);
+        }
+    }
+
+    /// A link broke: its requests are asked again elsewhere.
+    pub fn lost(&self, link: u64) {
+        lock(&self.waiting).retain(|_, w| w.link != link);
+    }
+}
+
+/// Takes a request off the table however its future ends.
+struct Place<'a>(&'a Calls, u64);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.waiting).remove(&self.1);
+    }
+}
+
+impl Upstream {
+    /// Asks the leader of the document's group, whoever that is by then. Whether the request
+    /// was asked more than once is told too: a change may then have been made by an attempt
+    /// whose reply was lost.
+    pub async fn call(
+        &self,
+        doc: DocId,
+        user: &str,
+        body: call::Body,
+    ) -> (Result<reply::Body, Problem>, bool) {
+        let deadline = Instant::now() + DEADLINE;
+        let group = self.group_of(doc);
+        let mut pause = PAUSE_MIN;
+        let mut last = Problem::from(Code::NoLeader);
+        let mut asked = 0;
+        for attempt in 0.. {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let route = self
+                .to_leader(group)
+                .or_else(|| self.to_any(group, attempt));
+            if let Some(route) = route {
+                let (answer, reply) = oneshot::channel();
+                let id = self.calls.next.fetch_add(1, Ordering::Relaxed) + 1;
+                let place = Place(&self.calls, id);
+                {
+                    let mut waiting = lock(&self.calls.waiting);
+                    if waiting.len() >= CALLS_MAX {
+                        return (Err(Code::Busy.into()), asked > 1);
+                    }
+                    waiting.insert(
+                        id,
+                        Waiting {
+                            link: route.link,
+                            reply: answer,
+                        },
+                    );
+                }
+                let sent = route.send(Body::Call(v1::Call {
+                    id,
+                    doc: doc.to_bytes(),
+                    user: user.to_owned(),
+                    deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
+                    body: Some(body.clone()),
+                }));
+                if sent {
+                    asked += 1;
+                    match tokio::time::timeout(left, reply).await {
+                        Ok(Ok(reply)) => match self.judge(route.node, reply) {
+                            Ok(body) => return (Ok(body), asked > 1),
+                            Err(problem) if !elsewhere(problem.code) => {
+                                return (Err(problem), asked > 1);
+                            }
+                            Err(problem) => last = problem,
+                        },
+                        // The link broke.
+                        Ok(Err(_)) => {}
+                        Err(_) => {
+                            last = Code::Timeout.into();
+                            break;
+                        }
+                    }
+                }
+                drop(place);
+            }
+            tokio::time::sleep(pause.min(left)).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+        if matches!(last.code, Code::NotLeader | Code::WrongGroup) {
+            last = Code::NoLeader.into();
+        }
+        (Err(last), asked > 1)
+    }
+
+    fn judge(&self, from: NodeId, reply: v1::Reply) -> Result<reply::Body, Problem> {
+        match reply.body {
+            Some(reply::Body::Problem(problem)) => {
+                if let Some(lead) = &problem.leader {
+                    self.told(from, lead);
+                }
+                Err(problem.into())
+            }
+            Some(body) => Ok(body),
+            None => Err(Code::Internal.into()),
+        }
+    }
+
+    pub(super) fn replied(&self, reply: v1::Reply) {
+        self.calls.replied(reply);
+    }
+}
+
+/// Whether another attempt, perhaps elsewhere, may go better.
+fn elsewhere(code: Code) -> bool {
+    matches!(
+        code,
+        Code::NotLeader | Code::NoLeader | Code::WrongGroup | Code::ShuttingDown
+    )
+}

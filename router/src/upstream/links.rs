@@ -1,0 +1,155 @@
+//! What arrives from the nodes, and the keeping of one link to each.
+
+use std::sync::{Arc, Weak};
+
+use codraft_proto::{
+    ids::{DocId, GroupId, NodeId},
+    link::{Dialled, Inbound, Lane, LinkError, LinkOptions, Outbox, dial},
+    outside::Outside,
+    v1::{Hello, Message, PeerRole, message::Body},
+};
+
+use crate::{Shared, hub::Hub};
+
+/// Dials every node of the topology and keeps the links up.
+pub fn dial_all(shared: &Arc<Shared>, outside: &Outside, options: &LinkOptions) {
+    let mut id = [0; 16];
+    outside.entropy.fill(&mut id);
+    let (id, incarnation) = id.split_at(8);
+    let number = |bytes: &[u8]| bytes.iter().fold(0, |n, b| n << 8 | u64::from(*b));
+    for (node, address) in shared.upstream.topology.nodes() {
+        let hello = Hello {
+            cluster: shared.upstream.topology.cluster().to_string(),
+            role: PeerRole::Router.into(),
+            id: number(id),
+            incarnation: number(incarnation),
+            version_min: *codraft_proto::link::VERSIONS.start(),
+            version_max: *codraft_proto::link::VERSIONS.end(),
+            ..Hello::default()
+        };
+        let dialled = Arc::new(ToNode {
+            shared: Arc::downgrade(shared),
+            node,
+        });
+        dial(
+            &shared.tasks,
+            outside,
+            address,
+            hello,
+            dialled,
+            options.clone(),
+        );
+    }
+}
+
+/// The dialling end of the link to one node. Weak: the links' tasks do not keep a router
+/// that is gone.
+struct ToNode {
+    shared: Weak<Shared>,
+    node: NodeId,
+}
+
+impl Dialled for ToNode {
+    fn up(&self, peer: &Hello, outbox: Outbox) -> Result<Arc<dyn Inbound>, LinkError> {
+        let wrong = |what: &str| Err(LinkError::WrongPeer(what.to_owned()));
+        let Some(shared) = self.shared.upgrade() else {
+            return wrong("this router has stopped");
+        };
+        if peer.role() != PeerRole::Node || peer.id != self.node.0 {
+            return wrong("not the node that was dialled");
+        }
+        let route = shared.upstream.linked(self.node, outbox);
+        shared.metrics.links.inc();
+        tracing::info!(node = self.node.0, incarnation = peer.incarnation, "linked");
+        shared.hubs.reroute_all(&shared);
+        Ok(Arc::new(FromNode {
+            shared: self.shared.clone(),
+            node: self.node,
+            link: route.link,
+        }))
+    }
+
+    fn down(&self, error: &LinkError) {
+        tracing::debug!(node = self.node.0, %error, "not linked");
+    }
+}
+
+/// What one link brings.
+struct FromNode {
+    shared: Weak<Shared>,
+    node: NodeId,
+    link: u64,
+}
+
+impl Inbound for FromNode {
+    fn batch(&self, _lane: Lane, messages: Vec<Message>) {
+        let Some(shared) = self.shared.upgrade() else {
+            return;
+        };
+        for message in messages {
+            if let Some(body) = message.body {
+                self.take(&shared, body);
+            }
+        }
+    }
+
+    fn closed(&self, reason: &LinkError) {
+        let Some(shared) = self.shared.upgrade() else {
+            return;
+        };
+        tracing::info!(node = self.node.0, %reason, "link lost");
+        shared.metrics.links.dec();
+        shared.upstream.unlinked(self.node, self.link);
+        shared.hubs.link_lost(&shared, self.link);
+    }
+}
+
+impl FromNode {
+    fn take(&self, shared: &Arc<Shared>, body: Body) {
+        let link = self.link;
+        let hub = |doc: &[u8]| -> Option<Arc<Hub>> { shared.hubs.get(DocId::from_slice(doc)?) };
+        match body {
+            Body::Events(m) => {
+                if let Some(hub) = hub(&m.doc) {
+                    hub.events(shared, link, m);
+                }
+            }
+            Body::Answer(m) => {
+                if let Some(hub) = hub(&m.doc) {
+                    let lead = hub.answered(shared, m);
+                    self.told(shared, lead.as_ref());
+                }
+            }
+            Body::Opened(m) => {
+                if let Some(hub) = hub(&m.doc) {
+                    let lead = hub.opened(shared, link, m);
+                    self.told(shared, lead.as_ref());
+                }
+            }
+            Body::Followed(m) => {
+                if let Some(hub) = hub(&m.doc) {
+                    let lead = hub.followed(shared, link, m);
+                    self.told(shared, lead.as_ref());
+                }
+            }
+            Body::Cut(m) => {
+                if let Some(hub) = hub(&m.doc) {
+                    let lead = hub.cut(shared, link, m);
+                    self.told(shared, lead.as_ref());
+                }
+            }
+            Body::Lead(m) => self.told(shared, Some(&m)),
+            Body::Reply(m) => shared.upstream.replied(m),
+            // Not for a router; a newer node may say more than this build knows.
+            _ => {}
+        }
+    }
+
+    fn told(&self, shared: &Arc<Shared>, lead: Option<&codraft_proto::v1::Lead>) {
+        if let Some(lead) = lead
+            && shared.upstream.told(self.node, lead)
+        {
+            shared.hubs.reroute(shared, GroupId(lead.group));
+        }
+    }
+}

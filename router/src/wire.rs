@@ -1,0 +1,188 @@
+//! Frames as bytes for a socket: encoded once a batch and encoding, joined where several
+//! wait for the same socket.
+
+use std::collections::VecDeque;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use codraft_proto::frame::{
+    Encoding, ServerFrame,
+    binary::{self, Clock},
+    json,
+};
+
+use crate::session::Answer;
+
+/// Set in the head of a binary message's last frame, which therefore names no length
+/// (`codraft_proto::frame::binary`).
+const LAST: u8 = 0x80;
+
+/// One frame that is not an event, as a message.
+pub fn frame(encoding: Encoding, frame: &ServerFrame) -> Bytes {
+    frames(encoding, Clock::default(), std::slice::from_ref(frame))
+}
+
+/// Frames as one message; `clock` is the event before them.
+pub fn frames(encoding: Encoding, mut clock: Clock, frames: &[ServerFrame]) -> Bytes {
+    match encoding {
+        Encoding::Binary => {
+            let mut out = Vec::with_capacity(64);
+            binary::encode_server(&mut out, &mut clock, frames);
+            out.into()
+        }
+        Encoding::Json => json::encode_server(frames).into(),
+    }
+}
+
+/// What the shard answered, as the client is told.
+pub fn answer(seq: u64, base: u64, answer: Answer) -> ServerFrame {
+    match answer {
+        Answer::Already { rev } => ServerFrame::Already { seq, rev },
+        Answer::Rebase { floor, head } => ServerFrame::Rebase {
+            seq,
+            base,
+            floor,
+            head,
+        },
+        Answer::Refused { code, message } => ServerFrame::Reject {
+            seq,
+            base,
+            last: true,
+            code,
+            message,
+            retry_after_ms: 0,
+        },
+        Answer::Retry {
+            code,
+            message,
+            retry_after_ms,
+        } => ServerFrame::Reject {
+            seq,
+            base,
+            last: false,
+            code,
+            message,
+            retry_after_ms,
+        },
+    }
+}
+
+/// Several messages as one. A lone one is not copied.
+pub fn join(encoding: Encoding, mut messages: VecDeque<Bytes>) -> Option<Bytes> {
+    if messages.len() < 2 {
+        return messages.pop_front();
+    }
+    let total: usize = messages.iter().map(Bytes::len).sum();
+    let mut out = BytesMut::with_capacity(total + messages.len() * 4 + 2);
+    match encoding {
+        Encoding::Binary => {
+            let final_message = messages.pop_back()?;
+            messages
+                .iter()
+                .for_each(|message| put_not_last(&mut out, message));
+            out.put(final_message);
+        }
+        Encoding::Json => {
+            out.put_u8(b'[');
+            for (i, message) in messages.iter().enumerate() {
+                if i > 0 {
+                    out.put_u8(b',');
+                }
+                // A message is a frame or an array of frames, as `frames` wrote it.
+                let inner = message
+                    .strip_prefix(b"[")
+                    .and_then(|m| m.strip_suffix(b"]"));
+                out.put_slice(inner.unwrap_or(message));
+            }
+            out.put_u8(b']');
+        }
+    }
+    Some(out.freeze())
+}
+
+/// The last frame of a message names no length; followed by another it has to.
+fn put_not_last(out: &mut BytesMut, message: &[u8]) {
+    let mut at = 0;
+    while let Some(head) = message.get(at) {
+        if head & LAST != 0 {
+            let body = &message[at + 1..];
+            out.put_slice(&message[..at]);
+            out.put_u8(head & !LAST);
+            let mut length = body.len();
+            while length >= 0x80 {
+                out.put_u8(length as u8 | 0x80);
+                length >>= 7;
+            }
+            out.put_u8(length as u8);
+            out.put_slice(body);
+            return;
+        }
+        at += 1;
+        let (mut length, mut shift) = (0usize, 0);
+        while let Some(byte) = message.get(at) {
+            at += 1;
+            length |= ((byte & 0x7f) as usize) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 || shift > 56 {
+                break;
+            }
+        }
+        at = at.saturating_add(length);
+    }
+    out.put_slice(message);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use codraft_proto::frame::{At, OpEvent};
+
+    use super::*;
+
+    #[test]
+    fn joined_messages_say_what_the_single_ones_said() {
+        let op = |rev, length: usize| {
+            let ops = Bytes::from(vec![b'x'; length]);
+            ServerFrame::Op(OpEvent {
+                rev,
+                slot: 3,
+                seq: 0,
+                ts_ms: rev * 10,
+                ops,
+            })
+        };
+        let mark = ServerFrame::Mark(At {
+            rev: 2,
+            hash: [7; 32],
+        });
+        let all = [
+            op(1, 3),
+            op(2, 500),
+            mark.clone(),
+            op(3, 1),
+            ServerFrame::Pong,
+        ];
+        let start = Clock { rev: 0, ts_ms: 0 };
+        let messages = [
+            frames(Encoding::Binary, start, &all[..3]),
+            frames(Encoding::Binary, Clock { rev: 2, ts_ms: 20 }, &all[3..4]),
+            frame(Encoding::Binary, &all[4]),
+        ];
+        let joined = join(Encoding::Binary, messages.into()).unwrap();
+        let mut clock = start;
+        assert_eq!(binary::decode_server(&joined, &mut clock).unwrap(), all);
+    }
+
+    #[test]
+    fn joined_json_is_one_array() {
+        let one = frame(Encoding::Json, &ServerFrame::Pong);
+        let two = frames(
+            Encoding::Json,
+            Clock::default(),
+            &[ServerFrame::Pong, ServerFrame::Pong],
+        );
+        assert_eq!(join(Encoding::Json, [one.clone()].into()).unwrap(), one);
+        let joined = join(Encoding::Json, [one, two].into()).unwrap();
+        let frames: Vec<serde_json::Value> = serde_json::from_slice(&joined).unwrap();
+        assert_eq!(frames.len(), 3);
+    }
+}
