@@ -1,1 +1,60 @@
-fn main() {}
+//! `codraft`: the one command people type.
+
+mod config;
+mod dev;
+mod files;
+mod init;
+mod process;
+mod strip;
+mod token;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+/// A backend for documents that many people edit at once.
+#[derive(Parser)]
+#[command(name = "codraft", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Start a durable cluster on this machine, with a page to edit in.
+    Dev(dev::DevArgs),
+    /// Write the files of a new cluster.
+    Init(init::InitArgs),
+    /// Run one node.
+    Node(process::NodeArgs),
+    /// Run one router.
+    Router(process::RouterArgs),
+    /// Make a token for a user.
+    Token(token::TokenArgs),
+}
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    match cli.command {
+        Verb::Init(args) => init::run(&args),
+        Verb::Token(args) => token::run(&args),
+        Verb::Dev(args) => runtime()?.block_on(dev::run(args)),
+        Verb::Node(args) => {
+            process::log();
+            runtime()?.block_on(process::node(args))
+        }
+        Verb::Router(args) => {
+            process::log();
+            runtime()?.block_on(process::router(args))
+        }
+    }
+}
+
+/// One thread a process: on small machines a second one costs more than it brings
+/// (ARCHITECTURE.md, "One thread").
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")
+}

@@ -1,0 +1,76 @@
+//! The configuration of one process: a TOML file with overrides from the environment,
+//! checked before anything starts.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use codraft_proto::limits::Limits;
+use figment::{
+    Figment,
+    providers::{Env, Format, Toml},
+};
+use serde::Deserialize;
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `cluster.toml`.
+    pub cluster: PathBuf,
+    /// `keys.toml`: what tokens and tickets are signed with.
+    pub keys: PathBuf,
+    pub node: Option<NodeSection>,
+    pub router: Option<RouterSection>,
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeSection {
+    pub id: u64,
+    /// The folder of this node's log and identity.
+    pub data: PathBuf,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouterSection {
+    pub listen: String,
+    /// Exact origins of pages that may open sockets.
+    #[serde(default)]
+    pub origins: Vec<String>,
+    /// Serve the built-in page.
+    #[serde(default)]
+    pub page: bool,
+    /// Development: the file that says which processes run.
+    pub dev_state: Option<PathBuf>,
+}
+
+impl Config {
+    pub fn load(path: &Path) -> Result<Config> {
+        if !path.is_file() {
+            bail!("there is no configuration at {}; `codraft init` writes one", path.display());
+        }
+        let mut config: Config = Figment::new()
+            .merge(Toml::file_exact(path))
+            .merge(Env::prefixed("CODRAFT_").split("__").filter(|key| {
+                let section = key.as_str().split("__").next().unwrap_or_default();
+                ["cluster", "keys", "node", "router", "limits"]
+                    .iter()
+                    .any(|known| section.eq_ignore_ascii_case(known))
+            }))
+            .extract()
+            .with_context(|| format!("the configuration {} is not right", path.display()))?;
+        let base = path.parent().unwrap_or(Path::new("."));
+        let from_base = |path: &mut PathBuf| *path = base.join(&*path);
+        from_base(&mut config.cluster);
+        from_base(&mut config.keys);
+        if let Some(node) = &mut config.node {
+            from_base(&mut node.data);
+        }
+        if let Some(state) = config.router.as_mut().and_then(|r| r.dev_state.as_mut()) {
+            from_base(state);
+        }
+        Ok(config)
+    }
+}

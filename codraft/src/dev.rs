@@ -1,0 +1,373 @@
+//! `codraft dev`: a durable cluster of real processes on loopback, kept running.
+//!
+//! Three nodes and a router, each a child process with its own folder below one data
+//! directory. What dies is started again; what this process starts ends with it.
+
+use std::{
+    collections::BTreeMap,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    sync::mpsc,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    files,
+    init::{self, Layout, Plan},
+    token,
+};
+
+/// How long a child that was asked to end may take before it is killed.
+const STOP_WAIT: Duration = Duration::from_secs(5);
+/// A child that lived this long starts its restart pauses over.
+const STEADY: Duration = Duration::from_secs(10);
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+const READY_WAIT: Duration = Duration::from_secs(60);
+
+#[derive(Debug, clap::Args)]
+pub struct DevArgs {
+    /// Where everything is kept; made when it is not there.
+    #[arg(long, default_value = ".codraft")]
+    pub data: PathBuf,
+    /// How many nodes.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=9))]
+    pub nodes: u64,
+    /// How many Raft groups, at the first start.
+    #[arg(long)]
+    pub groups: Option<u32>,
+    /// The router's port; a free one when not given.
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+    /// Run the router inside node 1 instead of in a process of its own.
+    #[arg(long)]
+    pub joined: bool,
+    /// Print one JSON line when ready, and nothing else, on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Who runs; written to `state.json` in the data directory whenever it changes.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct State {
+    pub nodes: Vec<Running>,
+    pub router: Option<Running>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Running {
+    pub id: u64,
+    pub pid: u32,
+    pub alive: bool,
+    pub restarts: u32,
+}
+
+#[derive(Serialize)]
+struct Ready<'a> {
+    url: String,
+    http: &'a str,
+    token: &'a str,
+    /// `node-1` … and `router`, at the moment of the start; later ones are in `state`.
+    pids: BTreeMap<String, u32>,
+    state: PathBuf,
+}
+
+struct Service {
+    name: String,
+    id: u64,
+    args: Vec<String>,
+    restarts: u32,
+    pid: u32,
+    started: Instant,
+    pause: Duration,
+}
+
+enum Event {
+    Exited(usize, String),
+    Due(usize),
+}
+
+pub async fn run(args: DevArgs) -> Result<()> {
+    files::create_dir_all(&args.data)?;
+    let data = files::absolute(&args.data)?;
+    let layout = Layout::new(&data);
+    let plan = plan(&layout, &args)?;
+    init::write(&layout, &plan)?;
+    let token = token::development(&layout)?;
+
+    let program = std::env::current_exe().context("who am I")?;
+    let mut services: Vec<Service> = (1..=args.nodes)
+        .map(|id| {
+            let mut argv = vec!["node".to_owned()];
+            if args.joined && id == 1 {
+                argv.push("--router".to_owned());
+            }
+            service(format!("node-{id}"), id, argv, &layout.node_config(id))
+        })
+        .collect();
+    if !args.joined {
+        services.push(service("router".into(), 0, vec!["router".into()], &layout.router_config()));
+    }
+
+    let (events, mut inbox) = mpsc::channel(64);
+    for index in 0..services.len() {
+        start(&program, &mut services, index, &events, args.json)?;
+    }
+    save(&layout, &services)?;
+    if !args.json {
+        println!("codraft: starting {} nodes and a router in {}", args.nodes, data.display());
+    }
+
+    let http = format!("http://{}", plan.router);
+    let mut ready = Box::pin(wait_ready(&plan.router));
+    let mut announced = false;
+    let mut stop = Box::pin(stop_signal());
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut stop => break,
+            event = inbox.recv() => match event {
+                None => break,
+                Some(Event::Exited(index, how)) => {
+                    let service = &mut services[index];
+                    if service.started.elapsed() > STEADY {
+                        service.pause = PAUSE_MIN;
+                    }
+                    let pause = service.pause;
+                    service.pause = (pause * 2).min(PAUSE_MAX);
+                    service.pid = 0;
+                    eprintln!("codraft: {} ended ({how}), starting it again", service.name);
+                    save(&layout, &services)?;
+                    let events = events.clone();
+                    spawn(async move {
+                        sleep(pause).await;
+                        let _ = events.send(Event::Due(index)).await;
+                    });
+                }
+                Some(Event::Due(index)) => {
+                    services[index].restarts += 1;
+                    start(&program, &mut services, index, &events, args.json)?;
+                    save(&layout, &services)?;
+                }
+            },
+            result = &mut ready, if !announced => {
+                result?;
+                announced = true;
+                announce(&args, &layout, &services, &http, &token)?;
+            }
+        }
+    }
+    shut(&services).await;
+    files::remove(&layout.state()).ok();
+    Ok(())
+}
+
+fn service(name: String, id: u64, mut args: Vec<String>, config: &Path) -> Service {
+    args.push("--config".into());
+    args.push(config.display().to_string());
+    Service {
+        name,
+        id,
+        args,
+        restarts: 0,
+        pid: 0,
+        started: Instant::now(),
+        pause: PAUSE_MIN,
+    }
+}
+
+/// Keeps last time's addresses where they are still free, so that links and open pages of
+/// an earlier run find their way; else takes free ones.
+fn plan(layout: &Layout, args: &DevArgs) -> Result<Plan> {
+    let old = Plan::load(layout).ok();
+    let mut taken = Vec::new();
+    let mut address = |wish: Option<String>| -> Result<String> {
+        let held = match wish.as_deref().map(TcpListener::bind) {
+            Some(Ok(held)) => held,
+            _ => TcpListener::bind("127.0.0.1:0").context("no free port on 127.0.0.1")?,
+        };
+        let found = held.local_addr()?.to_string();
+        taken.push(held); // until all are chosen
+        Ok(found)
+    };
+    let router = match args.port {
+        0 => address(old.as_ref().map(|p| p.router.clone()))?,
+        port => format!("127.0.0.1:{port}"),
+    };
+    let mut nodes = Vec::new();
+    for id in 1..=args.nodes {
+        let wish = old.as_ref().and_then(|p| p.nodes.iter().find(|n| n.0 == id)).map(|n| n.1.clone());
+        nodes.push((id, address(wish)?));
+    }
+    let groups = match (&old, args.groups) {
+        (Some(old), _) => old.groups,
+        (None, Some(groups)) => groups,
+        (None, None) => init::GROUPS,
+    };
+    Ok(Plan { cluster: old.map(|p| p.cluster), groups, nodes, router, joined: args.joined, dev: true })
+}
+
+fn start(
+    program: &Path,
+    services: &mut [Service],
+    index: usize,
+    events: &mpsc::Sender<Event>,
+    quiet: bool,
+) -> Result<()> {
+    let service = &mut services[index];
+    let mut command = Command::new(program);
+    command.args(&service.args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.kill_on_drop(true);
+    end_with_parent(&mut command);
+    let mut child = command.spawn().with_context(|| format!("starting {}", service.name))?;
+    service.pid = child.id().unwrap_or(0);
+    service.started = Instant::now();
+    let (name, events) = (service.name.clone(), events.clone());
+    spawn(async move {
+        let how = follow(&mut child, &name, quiet).await;
+        let _ = events.send(Event::Exited(index, how)).await;
+    });
+    Ok(())
+}
+
+/// Passes a child's log on, a line at a time under its name, until it ends.
+async fn follow(child: &mut Child, name: &str, quiet: bool) -> String {
+    if let Some(errors) = child.stderr.take() {
+        let mut lines = BufReader::new(errors).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            // As a machine's tool, only what is wrong is worth a line.
+            if !quiet || line.contains("ERROR") || line.contains("WARN") || line.contains("panicked") {
+                eprintln!("{name:<7}│ {line}");
+            }
+        }
+    }
+    match child.wait().await {
+        Ok(status) => status.to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// A killed supervisor leaves nothing running.
+#[allow(unsafe_code)]
+fn end_with_parent(command: &mut Command) {
+    // SAFETY: prctl is async-signal-safe and touches only the child.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            Ok(())
+        });
+    }
+}
+
+#[allow(clippy::disallowed_methods)] // the supervisor is not simulated and owns its tasks
+fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(task);
+}
+
+fn save(layout: &Layout, services: &[Service]) -> Result<()> {
+    let running = |s: &Service| Running { id: s.id, pid: s.pid, alive: s.pid != 0, restarts: s.restarts };
+    let state = State {
+        nodes: services.iter().filter(|s| s.id != 0).map(running).collect(),
+        router: services.iter().find(|s| s.id == 0).map(running),
+    };
+    files::replace(&layout.state(), &serde_json::to_vec_pretty(&state)?)
+}
+
+async fn wait_ready(router: &str) -> Result<()> {
+    let ready = async {
+        while !probe(router).await {
+            sleep(Duration::from_millis(30)).await;
+        }
+    };
+    timeout(READY_WAIT, ready).await.with_context(|| {
+        format!("the cluster was not ready within {} s; its log is above", READY_WAIT.as_secs())
+    })
+}
+
+/// Whether `/readyz` answers 200.
+async fn probe(address: &str) -> bool {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let ask = async {
+        let mut stream = tokio::net::TcpStream::connect(address).await?;
+        let request = format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).await?;
+        std::io::Result::Ok(&head == b"HTTP/1.1 200")
+    };
+    matches!(timeout(Duration::from_secs(2), ask).await, Ok(Ok(true)))
+}
+
+fn announce(
+    args: &DevArgs,
+    layout: &Layout,
+    services: &[Service],
+    http: &str,
+    token: &str,
+) -> Result<()> {
+    let url = format!("{http}/#token={token}");
+    if args.json {
+        let pids = services.iter().map(|s| (s.name.clone(), s.pid)).collect();
+        let ready = Ready { url, http, token, pids, state: layout.state() };
+        println!("{}", serde_json::to_string(&ready)?);
+        return Ok(());
+    }
+    println!();
+    for service in services {
+        let config = service.args.last().map(String::as_str).unwrap_or_default();
+        println!("  {:<8} pid {:<8} {config}", service.name, service.pid);
+    }
+    println!("\n  Open this in two windows and type:\n\n    {url}\n\n  Ctrl-C ends it; the documents stay.\n");
+    Ok(())
+}
+
+async fn shut(services: &[Service]) {
+    for service in services.iter().filter(|s| s.pid != 0) {
+        signal(service.pid, libc::SIGTERM);
+    }
+    let gone = async {
+        for service in services.iter().filter(|s| s.pid != 0) {
+            while signal(service.pid, 0) {
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+    };
+    if timeout(STOP_WAIT, gone).await.is_err() {
+        for service in services.iter().filter(|s| s.pid != 0) {
+            signal(service.pid, libc::SIGKILL);
+        }
+    }
+}
+
+/// Whether the signal could be sent; 0 only asks whether the process is there.
+#[allow(unsafe_code)]
+pub fn signal(pid: u32, number: i32) -> bool {
+    // SAFETY: kill takes plain numbers; 0 and 1 are never a child of ours.
+    pid > 1 && unsafe { libc::kill(pid as i32, number) == 0 }
+}
+
+/// Ctrl-C, or the polite signal of a service manager.
+pub async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                biased;
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+        }
+        Err(_) => {
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}

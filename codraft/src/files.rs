@@ -1,0 +1,50 @@
+//! The few files the command itself reads and writes: configuration, keys, who runs.
+//! Documents never pass here; they live behind `raft`'s disk.
+#![allow(clippy::disallowed_methods)] // the one owner of configuration files
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+pub fn create_dir_all(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).with_context(|| format!("making the folder {}", path.display()))
+}
+
+pub fn absolute(path: &Path) -> Result<PathBuf> {
+    path.canonicalize().with_context(|| format!("finding {}", path.display()))
+}
+
+pub fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}
+
+pub fn remove(path: &Path) -> Result<()> {
+    fs::remove_file(path).with_context(|| format!("removing {}", path.display()))
+}
+
+/// Written whole or not at all.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    write(path, bytes, 0o644)
+}
+
+/// As `replace`, readable by its owner alone.
+pub fn replace_secret(path: &Path, bytes: &[u8]) -> Result<()> {
+    write(path, bytes, 0o600)
+}
+
+fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let beside = path.with_extension("new");
+    let put = || -> std::io::Result<()> {
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    };
+    put().with_context(|| format!("writing {}", path.display()))
+}

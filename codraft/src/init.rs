@@ -1,0 +1,172 @@
+//! `codraft init`: the files of a new cluster. `codraft dev` writes the same ones.
+
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use codraft_proto::topology::FileTopology;
+
+use crate::{files, token};
+
+/// Raft groups of a new cluster.
+pub const GROUPS: u32 = 4;
+
+#[derive(Debug, clap::Args)]
+pub struct InitArgs {
+    /// The folder to write into; must not hold a cluster yet.
+    #[arg(long, default_value = ".codraft")]
+    pub data: PathBuf,
+    /// The nodes' addresses, in the order of their ids.
+    #[arg(long, value_delimiter = ',', default_value = "127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403")]
+    pub nodes: Vec<String>,
+    /// The router's address.
+    #[arg(long, default_value = "127.0.0.1:7400")]
+    pub router: String,
+    /// How many Raft groups; it stays that many.
+    #[arg(long, default_value_t = GROUPS)]
+    pub groups: u32,
+}
+
+/// Where the files of a cluster lie below its folder.
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+    pub fn cluster(&self) -> PathBuf {
+        self.root.join("cluster.toml")
+    }
+    pub fn keys(&self) -> PathBuf {
+        self.root.join("keys.toml")
+    }
+    pub fn state(&self) -> PathBuf {
+        self.root.join("state.json")
+    }
+    pub fn node_config(&self, id: u64) -> PathBuf {
+        self.root.join(format!("node-{id}.toml"))
+    }
+    pub fn router_config(&self) -> PathBuf {
+        self.root.join("router.toml")
+    }
+}
+
+/// What a cluster is made of.
+pub struct Plan {
+    /// `None`: a new one.
+    pub cluster: Option<String>,
+    pub groups: u32,
+    pub nodes: Vec<(u64, String)>,
+    pub router: String,
+    /// The router runs inside node 1.
+    pub joined: bool,
+    /// The page shows the nodes and can kill one.
+    pub dev: bool,
+}
+
+impl Plan {
+    /// As the files in the folder have it.
+    pub fn load(layout: &Layout) -> Result<Plan> {
+        let topology = FileTopology::parse(&files::read(&layout.cluster())?)?;
+        let config = crate::config::Config::load(&layout.router_config())?;
+        let router = config.router.context("the router's file has no [router]")?;
+        Ok(Plan {
+            cluster: Some(topology.cluster.clone()),
+            groups: topology.groups,
+            nodes: topology.nodes.iter().map(|n| (n.id, n.address.clone())).collect(),
+            router: router.listen,
+            joined: false,
+            dev: false,
+        })
+    }
+}
+
+pub fn run(args: &InitArgs) -> Result<()> {
+    files::create_dir_all(&args.data)?;
+    let data = files::absolute(&args.data)?;
+    let layout = Layout::new(&data);
+    if layout.cluster().exists() {
+        bail!("{} is there already; a cluster is made once", layout.cluster().display());
+    }
+    let nodes: Vec<_> = (1..).zip(args.nodes.iter().cloned()).collect();
+    let plan = Plan {
+        cluster: None,
+        groups: args.groups,
+        nodes,
+        router: args.router.clone(),
+        joined: false,
+        dev: false,
+    };
+    write(&layout, &plan)?;
+    println!("A cluster of {} nodes is described in {}. Start it with:", plan.nodes.len(), data.display());
+    for (id, _) in &plan.nodes {
+        println!("  codraft node --config {}", layout.node_config(*id).display());
+    }
+    println!("  codraft router --config {}", layout.router_config().display());
+    println!("and make a token with:\n  codraft token --data {} --user you", data.display());
+    Ok(())
+}
+
+/// Writes the cluster's file, its keys (once) and one configuration a process.
+pub fn write(layout: &Layout, plan: &Plan) -> Result<()> {
+    token::make_keys(layout)?;
+    let cluster = match &plan.cluster {
+        Some(name) => name.clone(),
+        None => token::random_hex(8)?,
+    };
+    files::replace(&layout.cluster(), cluster_file(&cluster, plan).as_bytes())?;
+    FileTopology::parse(&files::read(&layout.cluster())?)?;
+    for (id, _) in &plan.nodes {
+        let router = (plan.joined && *id == 1).then_some(plan);
+        let text = config_file(&format!("node {id}"), Some(*id), router);
+        files::replace(&layout.node_config(*id), text.as_bytes())?;
+    }
+    let text = config_file("router", None, Some(plan));
+    files::replace(&layout.router_config(), text.as_bytes())
+}
+
+fn cluster_file(cluster: &str, plan: &Plan) -> String {
+    let mut text = format!(
+        "# Who is in this cluster. The same file on every machine.\n\
+         cluster = \"{cluster}\"\n\
+         # Raft groups: fixed when the cluster was made.\n\
+         groups = {}\n",
+        plan.groups
+    );
+    for (id, address) in &plan.nodes {
+        let _ = write!(text, "\n[[node]]\nid = {id}\naddress = \"{address}\"\n");
+    }
+    text
+}
+
+fn config_file(who: &str, node: Option<u64>, router: Option<&Plan>) -> String {
+    let mut text = format!(
+        "# Configuration of the {who}. Every value can be overridden from the environment:\n\
+         # CODRAFT_ROUTER__LISTEN, CODRAFT_LIMITS__FRAME_BYTES and so on. Paths are relative\n\
+         # to this file.\n\
+         cluster = \"cluster.toml\"\n\
+         keys = \"keys.toml\"\n"
+    );
+    if let Some(id) = node {
+        let _ = write!(text, "\n[node]\nid = {id}\n# The log and the identity of this node; never give it to another id.\ndata = \"node-{id}\"\n");
+    }
+    if let Some(plan) = router {
+        let listen = &plan.router;
+        let port = listen.rsplit(':').next().unwrap_or_default();
+        let _ = write!(
+            text,
+            "\n[router]\nlisten = \"{listen}\"\n\
+             # Pages that may open sockets, to the letter.\n\
+             origins = [\"http://{listen}\", \"http://localhost:{port}\"]\n\
+             # Serve the built-in page.\npage = true\n"
+        );
+        if plan.dev {
+            text.push_str("# Development only: lets the page see the processes and kill one.\ndev_state = \"state.json\"\n");
+        }
+    }
+    text
+}

@@ -1,0 +1,151 @@
+//! One node or router as a process: configuration in, a signal out.
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::{Context, Result, bail};
+use codraft_node::{Node, NodeConfig};
+use codraft_proto::{
+    ids::NodeId,
+    outside::{Entropy, OsEntropy, Outside, SystemClock},
+    topology::{FileTopology, Topology},
+    transport::Tcp,
+};
+use codraft_raft::disk::OsDisk;
+use codraft_router::{Router, RouterConfig};
+
+use crate::{
+    config::{Config, NodeSection, RouterSection},
+    dev::stop_signal,
+    files, strip,
+    token::Keys,
+};
+
+#[derive(Debug, clap::Args)]
+pub struct NodeArgs {
+    /// This process's configuration.
+    #[arg(long, env = "CODRAFT_CONFIG")]
+    pub config: PathBuf,
+    /// Run the router in the same process; the configuration then has both.
+    #[arg(long)]
+    pub router: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct RouterArgs {
+    /// This process's configuration.
+    #[arg(long, env = "CODRAFT_CONFIG")]
+    pub config: PathBuf,
+}
+
+/// Log lines for people, on standard error; `RUST_LOG` says how much, `CODRAFT_LOG=json` how.
+pub fn log() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,openraft=error,h2=warn,hyper=warn,tonic=warn"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::env::var("CODRAFT_LOG").is_ok_and(|kind| kind == "json") {
+        builder.json().init();
+    } else {
+        builder.with_target(false).with_ansi(false).compact().init();
+    }
+}
+
+pub async fn node(args: NodeArgs) -> Result<()> {
+    let config = Config::load(&args.config)?;
+    let topology = topology(&config)?;
+    let section = config.node.clone().context("the configuration has no [node]")?;
+    let node = start_node(&config, &section, &topology).await?;
+    let router = match (args.router, &config.router) {
+        (true, Some(section)) => Some(start_router(&config, section, &topology).await?),
+        (true, None) => bail!("--router wants a [router] in the configuration"),
+        (false, _) => None,
+    };
+    let router_failed = async {
+        match &router {
+            Some(router) => router.failed().await,
+            None => std::future::pending().await,
+        }
+    };
+    let failure = tokio::select! {
+        biased;
+        reason = node.failed() => Some(reason),
+        reason = router_failed => Some(reason),
+        () = stop_signal() => None,
+    };
+    if let Some(reason) = failure {
+        // What the disk or a task left behind is not known: only a new start can tell.
+        bail!("cannot go on: {reason}");
+    }
+    if let Some(router) = router {
+        router.shutdown().await;
+    }
+    node.shutdown().await;
+    Ok(())
+}
+
+pub async fn router(args: RouterArgs) -> Result<()> {
+    let config = Config::load(&args.config)?;
+    let topology = topology(&config)?;
+    let section = config.router.clone().context("the configuration has no [router]")?;
+    let router = start_router(&config, &section, &topology).await?;
+    tokio::select! {
+        biased;
+        reason = router.failed() => bail!("cannot go on: {reason}"),
+        () = stop_signal() => {}
+    }
+    router.shutdown().await;
+    Ok(())
+}
+
+fn topology(config: &Config) -> Result<Arc<FileTopology>> {
+    Ok(Arc::new(FileTopology::parse(&files::read(&config.cluster)?)?))
+}
+
+async fn start_node(
+    config: &Config,
+    section: &NodeSection,
+    topology: &Arc<FileTopology>,
+) -> Result<Node> {
+    let id = NodeId(section.id);
+    let listen = topology.address(id).with_context(|| {
+        format!("node {id} is not in {}", config.cluster.display())
+    })?;
+    let node = NodeConfig::new(id, listen, section.data.clone(), topology.clone());
+    let disk = Arc::new(OsDisk::start().context("starting the disk's thread")?);
+    let outside = codraft_node::Outside { common: outside(), disk };
+    Node::start(node, outside).await.with_context(|| format!("starting node {id}"))
+}
+
+async fn start_router(
+    config: &Config,
+    section: &RouterSection,
+    topology: &Arc<FileTopology>,
+) -> Result<Router> {
+    let keys = Keys::load(&config.keys)?;
+    let keys = codraft_router::Keys {
+        token_secret: keys.token.into_bytes(),
+        token_public: None,
+        ticket_secret: keys.ticket.into_bytes(),
+    };
+    let mut router = RouterConfig::new(section.listen.clone(), topology.clone(), keys);
+    router.origins.clone_from(&section.origins);
+    router.limits = config.limits.clone();
+    router.page = section.page;
+    if let Some(state) = section.dev_state.clone() {
+        router.extra_routes = Some(Box::new(move |handle| strip::routes(state, handle)));
+    }
+    Router::start(router, outside()).await.context("starting the router")
+}
+
+/// The machine itself.
+fn outside() -> Outside {
+    let entropy = Arc::new(OsEntropy);
+    let mut seed = [0; 8];
+    entropy.fill(&mut seed);
+    Outside {
+        transport: Arc::new(Tcp),
+        clock: Arc::new(SystemClock),
+        seed: u64::from_le_bytes(seed),
+        entropy,
+    }
+}

@@ -1,0 +1,131 @@
+//! A cluster of real processes: `codraft dev --json` on a fresh folder, ended with its folder
+//! when dropped.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Ready {
+    pub url: String,
+    pub http: String,
+    pub token: String,
+    pub state: PathBuf,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct State {
+    pub nodes: Vec<Running>,
+    pub router: Option<Running>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Running {
+    pub id: u64,
+    pub pid: u32,
+    pub alive: bool,
+    pub restarts: u32,
+}
+
+pub struct Processes {
+    supervisor: Child,
+    data: PathBuf,
+    pub ready: Ready,
+}
+
+impl Processes {
+    /// Starts `codraft dev` with further arguments and environment, and waits for its line.
+    pub fn start(name: &str, args: &[&str], env: &[(&str, &str)]) -> Result<Processes> {
+        let unique = format!("codraft-{name}-{}-{}", std::process::id(), rand::random::<u32>());
+        let data = std::env::temp_dir().join(unique);
+        let mut supervisor = Command::new(program()?)
+            .args(["dev", "--json", "--data"])
+            .arg(&data)
+            .args(args)
+            .envs(env.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .context("starting codraft dev")?;
+        let out = supervisor.stdout.take().context("no standard output")?;
+        let mut line = String::new();
+        BufReader::new(out).read_line(&mut line)?;
+        match serde_json::from_str(&line) {
+            Ok(ready) => Ok(Processes { supervisor, data, ready }),
+            Err(_) => {
+                let _ = supervisor.kill();
+                let _ = supervisor.wait();
+                let _ = std::fs::remove_dir_all(&data);
+                bail!("codraft dev did not become ready; it said {line:?}")
+            }
+        }
+    }
+
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    pub fn state(&self) -> Result<State> {
+        Ok(serde_json::from_slice(&std::fs::read(&self.ready.state)?)?)
+    }
+
+    /// Sends a signal to a node; its process id is read afresh, as it changes at each restart.
+    pub fn signal(&self, node: u64, signal: i32) -> Result<u32> {
+        let state = self.state()?;
+        let node = state.nodes.iter().find(|n| n.id == node).context("no such node")?;
+        if !node.alive {
+            bail!("node {} is not running", node.id);
+        }
+        kill(node.pid, signal);
+        Ok(node.pid)
+    }
+
+    /// Waits until every node runs, none of them as one of `not`.
+    pub async fn all_alive(&self, not: &[u32]) -> Result<()> {
+        for _ in 0..1500 {
+            if let Ok(state) = self.state()
+                && state.nodes.iter().all(|n| n.alive && !not.contains(&n.pid))
+            {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        bail!("the nodes did not come back within 30 s")
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        kill(self.supervisor.id(), libc::SIGTERM);
+        let _ = self.supervisor.wait();
+        if std::env::var_os("CODRAFT_KEEP").is_none() {
+            let _ = std::fs::remove_dir_all(&self.data);
+        }
+    }
+}
+
+#[allow(unsafe_code)]
+pub fn kill(pid: u32, signal: i32) {
+    if pid > 1 {
+        // SAFETY: plain numbers.
+        unsafe { libc::kill(pid as i32, signal) };
+    }
+}
+
+/// The `codraft` built beside this test.
+fn program() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("CODRAFT_BIN") {
+        return Ok(path.into());
+    }
+    let here = std::env::current_exe()?;
+    let folder = here.ancestors().find(|p| p.join("codraft").is_file());
+    let folder = folder.context("no codraft binary: run `cargo build -p codraft` first")?;
+    Ok(folder.join("codraft"))
+}

@@ -1,0 +1,62 @@
+//! The REST interface, as a caller with a token sees it.
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, StatusCode, client::conn::http1, header};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+
+#[derive(Clone)]
+pub struct Rest {
+    /// `host:port`.
+    pub address: String,
+    pub token: String,
+}
+
+impl Rest {
+    /// `http` as `codraft dev --json` prints it.
+    pub fn new(http: &str, token: &str) -> Rest {
+        Rest { address: http.trim_start_matches("http://").to_owned(), token: token.to_owned() }
+    }
+
+    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Value)> {
+        let stream = tokio::net::TcpStream::connect(&self.address).await.context("the router is not there")?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let driver = tokio::task::spawn(connection);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, &self.address)
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token));
+        let bytes = match body {
+            Some(body) => {
+                request = request.header(header::CONTENT_TYPE, "application/json");
+                Bytes::from(serde_json::to_vec(body)?)
+            }
+            None => Bytes::new(),
+        };
+        let response = sender.send_request(request.body(Full::new(bytes))?).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
+        driver.abort();
+        let value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        Ok((status, value))
+    }
+
+    /// Makes a plain-text document and returns its id.
+    pub async fn create(&self, title: &str, initial: &str) -> Result<String> {
+        let body = serde_json::json!({"title": title, "kind": "text", "initial": initial});
+        let (status, answer) = self.call(Method::POST, "/v1/docs", Some(&body)).await?;
+        anyhow::ensure!(status == StatusCode::CREATED, "creating a document: {status} {answer}");
+        Ok(answer["id"].as_str().context("no id")?.to_owned())
+    }
+
+    pub async fn grant(&self, doc: &str, user: &str, role: &str) -> Result<()> {
+        let path = format!("/v1/docs/{doc}/permissions/{user}");
+        let body = serde_json::json!({"role": role});
+        let (status, answer) = self.call(Method::PUT, &path, Some(&body)).await?;
+        anyhow::ensure!(status.is_success(), "granting: {status} {answer}");
+        Ok(())
+    }
+}
