@@ -1,0 +1,218 @@
+//! Replicated groups: propose, read, follow who leads, stop.
+//!
+//! A group is one openraft node over the process's one write-ahead log. What is submitted
+//! waits in a bounded queue, from where the group's proposer takes all that waits as one
+//! log entry; outcomes are told where entries are applied, under the lock that guards the
+//! group's state, so that state, feed and answers can never disagree.
+
+mod events;
+mod lead;
+mod limits;
+mod proposer;
+mod reads;
+mod start;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use codraft_proto::{
+    ids::{GroupId, NodeId},
+    link::{Lane, Outbox},
+    tasks::Tasks,
+    v1,
+};
+use openraft::{Instant as _, async_runtime::watch::WatchReceiver as _};
+
+pub use events::{Answered, GroupEvents, Lead, Origin, Peers, ProposeError, ReadError, StartError};
+pub use limits::{GroupLimits, RaftTimes};
+
+use crate::{
+    applied::{Core, Machine, lock},
+    command::Command,
+    machine::{MachineLimits, Shard},
+    network::Calls,
+    types::{LogId, TypeConfig, Vote},
+};
+use proposer::Queue;
+use reads::Reads;
+
+pub(crate) type Raft = openraft::Raft<TypeConfig, Machine>;
+
+/// What a node's groups are told at their start.
+#[derive(Debug, Clone)]
+pub struct RaftConfig {
+    pub node: NodeId,
+    /// The groups that this node is a replica of, each with all its replicas. The same on
+    /// every node, in the same order.
+    pub groups: Vec<(GroupId, Vec<NodeId>)>,
+    pub times: RaftTimes,
+    /// Of what is replicated: the same on every replica.
+    pub machine: MachineLimits,
+    pub limits: GroupLimits,
+}
+
+impl RaftConfig {
+    pub fn new(node: NodeId, groups: Vec<(GroupId, Vec<NodeId>)>) -> Self {
+        Self {
+            node,
+            groups,
+            times: RaftTimes::default(),
+            machine: MachineLimits::default(),
+            limits: GroupLimits::default(),
+        }
+    }
+}
+
+/// One replicated group. Cheap to clone; clones are the same group.
+#[derive(Clone)]
+pub struct Group {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    id: GroupId,
+    node: NodeId,
+    raft: Raft,
+    core: Arc<Mutex<Core>>,
+    queue: Arc<Queue>,
+    reads: Reads,
+    /// Who leads, as `GroupEvents` was told last.
+    lead: Arc<Mutex<Lead>>,
+}
+
+impl Group {
+    pub fn id(&self) -> GroupId {
+        self.inner.id
+    }
+
+    /// Queues a command for the next entry; its outcome goes to [`GroupEvents::answered`]
+    /// with this origin, exactly once. An error here is the whole answer.
+    pub fn submit(&self, command: Command, origin: Origin) -> Result<(), ProposeError> {
+        let lead = self.lead();
+        if lead.node != Some(self.inner.node) {
+            return Err(ProposeError::NotLeader(lead.node.map(|_| lead)));
+        }
+        self.inner.queue.push(command, origin)
+    }
+
+    /// Resolves when all that was committed before this call is applied here, which only
+    /// the leader can promise. All that wait share one round to a majority.
+    pub async fn read(&self) -> Result<(), ReadError> {
+        let lead = self.lead();
+        if lead.node != Some(self.inner.node) {
+            return Err(ReadError::NotLeader(lead.node.map(|_| lead)));
+        }
+        self.inner.reads.wait().await
+    }
+
+    /// Looks at the state and the events' receiver in one step of the applied feed: the
+    /// group applies nothing meanwhile, so `look` must not block.
+    pub fn with<R>(&self, look: impl FnOnce(&Shard, &mut dyn GroupEvents) -> R) -> R {
+        let mut core = lock(&self.inner.core);
+        let Core { shard, events, .. } = &mut *core;
+        look(shard, events.as_mut())
+    }
+
+    pub fn lead(&self) -> Lead {
+        *lock(&self.inner.lead)
+    }
+
+    /// Whether this node leads and a majority answered it within the last second.
+    pub fn is_leading_with_quorum(&self) -> bool {
+        let fresh = Duration::from_secs(1);
+        let metrics = self.inner.raft.data_metrics();
+        let acked = metrics.borrow_watched().last_quorum_acked;
+        self.lead().node == Some(self.inner.node)
+            && acked.is_some_and(|at| at.elapsed() <= fresh)
+            && self.inner.queue.closed().is_none()
+    }
+
+    /// Why the group stopped, when what it holds can no longer be proven.
+    pub fn unproven(&self) -> Option<String> {
+        lock(&self.inner.core).unproven.clone()
+    }
+
+    /// Hands leadership to the follower with the longest log and waits for it, at most half
+    /// a second. True when this node does not lead (any more).
+    pub async fn transfer_leadership(&self) -> bool {
+        self.inner.transfer().await
+    }
+
+    /// The committed vote of this group's leader and what of the log is safe on this disk.
+    pub(crate) fn tail(&self) -> (Vote, Option<LogId>) {
+        let vote = self.inner.raft.server_metrics().borrow_watched().vote;
+        let flushed = self.inner.raft.watch_log_progress().get();
+        (vote, flushed.and_then(|point| point.last_log_id))
+    }
+
+    /// The voters: one set, or two while the membership changes.
+    pub(crate) fn voters(&self) -> Vec<Vec<NodeId>> {
+        let membership = self.inner.raft.server_metrics().borrow_watched().membership_config.clone();
+        let configs = membership.membership().get_joint_config();
+        configs.iter().map(|voters| voters.iter().map(|n| NodeId(*n)).collect()).collect()
+    }
+
+    pub(crate) fn raft(&self) -> &Raft {
+        &self.inner.raft
+    }
+}
+
+/// All groups of a node.
+pub struct Groups {
+    node: NodeId,
+    groups: BTreeMap<GroupId, Group>,
+    calls: Arc<Calls>,
+    tasks: Tasks,
+}
+
+impl Groups {
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    pub fn group(&self, id: GroupId) -> Option<&Group> {
+        self.groups.get(&id)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Group> {
+        self.groups.values()
+    }
+
+    /// What another node asks of a group here; answered on `reply`, in the lane it came.
+    pub fn handle(&self, from: NodeId, lane: Lane, call: v1::RaftCall, reply: &Outbox) {
+        let group = self.group(GroupId(call.group)).cloned();
+        let reply = reply.clone();
+        self.tasks.spawn("raft call", async move {
+            crate::network::answer(group, from, lane, call, &reply).await;
+        });
+    }
+
+    /// What another node answered.
+    pub fn handle_reply(&self, reply: v1::RaftReply) {
+        self.calls.settle(reply);
+    }
+
+    /// The link to a node is gone: what was asked there will not be answered.
+    pub fn peer_lost(&self, node: NodeId) {
+        self.calls.forget(node);
+    }
+
+    /// Hands over all that this node leads.
+    pub async fn transfer_leadership(&self) {
+        futures_util::future::join_all(self.iter().map(Group::transfer_leadership)).await;
+    }
+
+    /// Stops all groups; what waits is answered with `Shutdown`.
+    pub async fn shutdown(&self) {
+        for group in self.iter() {
+            group.inner.close(ProposeError::Shutdown);
+            if let Err(error) = group.inner.raft.shutdown().await {
+                tracing::warn!(group = %group.id(), %error, "group did not stop in order");
+            }
+        }
+        self.tasks.shutdown().await;
+    }
+}

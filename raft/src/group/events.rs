@@ -1,0 +1,94 @@
+//! What a group and those who serve it say to each other.
+
+use codraft_proto::{
+    ids::{GroupId, NodeId},
+    link::Outbox,
+};
+
+use crate::machine::{Applied, Outcome, Shard};
+
+/// Who waits for the outcome of a command; chosen by whoever submits, returned untouched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    pub link: u64,
+    pub tag: u64,
+}
+
+/// Who leads a group in which term; `node` is none while nobody is known to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lead {
+    pub group: GroupId,
+    pub term: u64,
+    pub node: Option<NodeId>,
+}
+
+/// The outcome of a command, or why there is none to be had here.
+pub type Answered = Result<Outcome, ProposeError>;
+
+/// Told of all that a group applies. Called with the group's lock held: it must not block,
+/// and must not call back into the group.
+pub trait GroupEvents: Send + 'static {
+    /// One log entry's worth, in the order of the log; on every replica.
+    fn applied(&mut self, shard: &Shard, applied: &[Applied]);
+    /// What became of a command that was submitted here.
+    fn answered(&mut self, origin: Origin, answer: Answered);
+    /// Who leads, as seen from here, changed.
+    fn led(&mut self, lead: Lead);
+}
+
+/// The links that this node has dialled.
+pub trait Peers: Send + Sync + 'static {
+    /// None while there is no link.
+    fn outbox(&self, node: NodeId) -> Option<Outbox>;
+}
+
+/// Why a command was not proposed, or its outcome is not known here. In both cases it may
+/// be submitted again, here or elsewhere: the client's record tells a repeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    #[error("this node does not lead the group")]
+    NotLeader(Option<Lead>),
+    #[error("too much waits for a majority")]
+    Busy,
+    #[error("the group is shutting down")]
+    Shutdown,
+    /// The command is larger than an entry may be.
+    #[error("the command is too large")]
+    TooLarge,
+    #[error("the group stopped because its state cannot be proven")]
+    Unproven,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    #[error("this node does not lead the group")]
+    NotLeader(Option<Lead>),
+    #[error("no majority answered in time")]
+    Timeout,
+    #[error("too many reads wait")]
+    Busy,
+    #[error("the group is shutting down")]
+    Shutdown,
+    #[error("the group stopped because its state cannot be proven")]
+    Unproven,
+}
+
+impl From<ProposeError> for ReadError {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            ProposeError::NotLeader(lead) => ReadError::NotLeader(lead),
+            ProposeError::Busy | ProposeError::TooLarge => ReadError::Busy,
+            ProposeError::Shutdown => ReadError::Shutdown,
+            ProposeError::Unproven => ReadError::Unproven,
+        }
+    }
+}
+
+/// Why a node's groups could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("bad raft configuration: {0}")]
+    Config(String),
+    #[error("group {group} could not be opened: {reason}")]
+    Open { group: GroupId, reason: String },
+}

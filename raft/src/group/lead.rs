@@ -1,0 +1,102 @@
+//! Who leads, and handing it over.
+
+use std::{sync::Arc, time::Duration};
+
+use codraft_proto::ids::NodeId;
+use openraft::async_runtime::watch::WatchReceiver as _;
+
+use super::{Inner, Lead, ProposeError};
+use crate::applied::lock;
+
+impl Inner {
+    fn seen(&self) -> Lead {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        Lead {
+            group: self.id,
+            term: metrics.vote.leader_id.term,
+            node: metrics.current_leader.map(NodeId),
+        }
+    }
+
+    /// Why the group answers no more.
+    pub(super) fn stopped(&self) -> ProposeError {
+        match &lock(&self.core).unproven {
+            Some(_) => ProposeError::Unproven,
+            None => self.queue.closed().unwrap_or(ProposeError::Shutdown),
+        }
+    }
+
+    /// Refuses what comes and answers what waits.
+    pub(super) fn close(&self, why: ProposeError) {
+        self.queue.close(why);
+        self.answer_all(why);
+        self.reads.fail(why.into());
+    }
+
+    /// Answers all that was submitted here and has no outcome. What of it is in the log may
+    /// still be applied; who asks again with the same (client, seq) learns of it.
+    fn answer_all(&self, error: ProposeError) {
+        let mut core = lock(&self.core);
+        let waiting = std::mem::take(&mut core.waiting);
+        let proposed = waiting.into_values().flat_map(|w| w.origins);
+        for origin in proposed.chain(self.queue.drain()) {
+            core.events.answered(origin, Err(error));
+        }
+    }
+
+    fn tell(&self, lead: Lead) {
+        let was = std::mem::replace(&mut *lock(&self.lead), lead);
+        if was == lead {
+            return;
+        }
+        tracing::info!(group = %self.id, term = lead.term, leader = ?lead.node, "leader changed");
+        lock(&self.core).events.led(lead);
+        if was.node == Some(self.node) && lead.node != Some(self.node) {
+            let hint = lead.node.map(|_| lead);
+            self.answer_all(ProposeError::NotLeader(hint));
+            self.reads.fail(super::ReadError::NotLeader(hint));
+        }
+    }
+
+    /// See [`super::Group::transfer_leadership`].
+    pub(super) async fn transfer(&self) -> bool {
+        if self.seen().node != Some(self.node) {
+            return true;
+        }
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
+        let followers = metrics.replication.into_iter().flatten();
+        let best = followers
+            .filter(|(node, _)| *node != self.node.0 && voters.contains(node))
+            .max_by_key(|(node, matched)| (*matched, *node));
+        let Some((to, _)) = best else { return false };
+        if self.raft.trigger().transfer_leader(to).await.is_err() {
+            return true;
+        }
+        let mut metrics = self.raft.server_metrics();
+        let gone = async {
+            while self.seen().node == Some(self.node) {
+                if metrics.changed().await.is_err() {
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_millis(500), gone).await.is_ok()
+    }
+}
+
+/// Tells of each change of leadership, for as long as the group runs.
+pub(super) async fn watch(group: Arc<Inner>) {
+    let mut metrics = group.raft.server_metrics();
+    loop {
+        group.tell(group.seen());
+        if metrics.changed().await.is_err() {
+            // The group's raft ended: by shutdown, or because it cannot go on.
+            let why = group.stopped();
+            group.tell(Lead { node: None, ..*lock(&group.lead) });
+            group.close(why);
+            return;
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Raft's messages on a link: calls with an id and a deadline, replies that find their call.
+
+mod wire;
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use codraft_proto::{
+    ids::{GroupId, NodeId},
+    link::{Lane, Outbox},
+    v1::{Message, RaftCall, RaftReply, message, raft_call, raft_reply},
+};
+use openraft::{
+    EmptyNode, RPCTypes, RaftNetworkFactory, RaftNetworkV2,
+    alias::SnapshotOf,
+    errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable},
+    network::RPCOption,
+    raft::{
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+        VoteRequest, VoteResponse,
+    },
+};
+use tokio::sync::oneshot;
+
+use crate::{
+    applied::lock,
+    group::{Group, Peers},
+    types::{TypeConfig, Vote},
+};
+
+type TransferLeaderResponse = Result<(), openraft::raft::TransferLeaderError<TypeConfig>>;
+type Error = RPCError<TypeConfig>;
+
+/// Calls that may wait for a reply, over all groups.
+const CALLS_MAX: usize = 16_384;
+/// How long an append with entries may take: a follower's disk is in it.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The calls that wait for their replies.
+#[derive(Default)]
+pub struct Calls {
+    state: Mutex<CallsState>,
+}
+
+#[derive(Default)]
+struct CallsState {
+    last: u64,
+    waiting: BTreeMap<u64, (NodeId, oneshot::Sender<raft_reply::Body>)>,
+}
+
+impl Calls {
+    pub fn settle(&self, reply: RaftReply) {
+        let waiting = lock(&self.state).waiting.remove(&reply.id);
+        // Without one the call was given up.
+        if let (Some((_, told)), Some(body)) = (waiting, reply.body) {
+            let _ = told.send(body);
+        }
+    }
+
+    /// Ends all calls to a node.
+    pub fn forget(&self, node: NodeId) {
+        lock(&self.state).waiting.retain(|_, (to, _)| *to != node);
+    }
+
+    fn expect(self: &Arc<Self>, node: NodeId) -> Option<Expected> {
+        let mut state = lock(&self.state);
+        if state.waiting.len() >= CALLS_MAX {
+            return None;
+        }
+        state.last += 1;
+        let id = state.last;
+        let (told, reply) = oneshot::channel();
+        state.waiting.insert(id, (node, told));
+        Some(Expected { calls: self.clone(), id, reply })
+    }
+}
+
+/// A place in the table of calls; given back when the call ends, however it ends.
+struct Expected {
+    calls: Arc<Calls>,
+    id: u64,
+    reply: oneshot::Receiver<raft_reply::Body>,
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        lock(&self.calls.state).waiting.remove(&self.id);
+    }
+}
+
+/// The roads of one group to its other replicas.
+#[derive(Clone)]
+pub struct Network {
+    group: GroupId,
+    node: NodeId,
+    peers: Arc<dyn Peers>,
+    calls: Arc<Calls>,
+}
+
+impl Network {
+    pub fn new(group: GroupId, node: NodeId, peers: Arc<dyn Peers>, calls: Arc<Calls>) -> Self {
+        Self { group, node, peers, calls }
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Road;
+
+    async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Road {
+        Road { network: self.clone(), target: NodeId(target) }
+    }
+}
+
+/// One group's road to one replica.
+pub struct Road {
+    network: Network,
+    target: NodeId,
+}
+
+impl Road {
+    /// `Unreachable` makes openraft pause before it tries again, so that is what all
+    /// troubles with the link are.
+    async fn call(
+        &self,
+        lane: Lane,
+        kind: RPCTypes,
+        body: raft_call::Body,
+        timeout: Duration,
+    ) -> Result<raft_reply::Body, Error> {
+        let unreachable = |why: String| Error::Unreachable(Unreachable::from_string(why));
+        let Network { group, node, peers, calls } = &self.network;
+        let outbox = peers.outbox(self.target).ok_or_else(|| unreachable("no link".into()))?;
+        let mut expected = calls
+            .expect(self.target)
+            .ok_or_else(|| unreachable("too many calls wait for a reply".into()))?;
+        let call = RaftCall { id: expected.id, group: group.0, body: Some(body) };
+        outbox
+            .send(lane, Message { body: Some(message::Body::RaftCall(call)) })
+            .map_err(|error| unreachable(error.to_string()))?;
+        match tokio::time::timeout(timeout, &mut expected.reply).await {
+            Ok(Ok(raft_reply::Body::Error(error))) => Err(unreachable(error)),
+            Ok(Ok(body)) => Ok(body),
+            Ok(Err(_)) => Err(unreachable("the link broke".into())),
+            Err(_) => {
+                Err(Timeout { action: kind, id: node.0, target: self.target.0, timeout }.into())
+            }
+        }
+    }
+
+    async fn ask_vote(
+        &self,
+        body: raft_call::Body,
+        option: &RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, Error> {
+        match self.call(Lane::Control, RPCTypes::Vote, body, option.hard_ttl()).await? {
+            raft_reply::Body::Vote(reply) => wire::vote_reply(&reply).map_err(bad),
+            _ => Err(bad("answer of another kind")),
+        }
+    }
+}
+
+/// A reply that makes no sense.
+fn bad(why: &'static str) -> Error {
+    Error::Network(NetworkError::from_string(why))
+}
+
+impl RaftNetworkV2<TypeConfig> for Road {
+    type SnapshotData = std::io::Empty;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, Error> {
+        // What is only a sign of life must not wait behind operations.
+        let (lane, timeout) = match rpc.entries.is_empty() {
+            true => (Lane::Control, option.hard_ttl()),
+            false => (Lane::Data, APPEND_TIMEOUT.max(option.hard_ttl())),
+        };
+        let body = raft_call::Body::Append(wire::append(rpc));
+        match self.call(lane, RPCTypes::AppendEntries, body, timeout).await? {
+            raft_reply::Body::Append(reply) => wire::append_reply(&reply).map_err(bad),
+            _ => Err(bad("answer of another kind")),
+        }
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, Error> {
+        self.ask_vote(raft_call::Body::Vote(wire::request_vote(&rpc)), &option).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, Error> {
+        self.ask_vote(raft_call::Body::PreVote(wire::request_vote(&rpc)), &option).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        _vote: Vote,
+        _snapshot: SnapshotOf<TypeConfig, std::io::Empty>,
+        _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let why = "this version sends no snapshots";
+        Err(StreamingError::Unreachable(Unreachable::from_string(why)))
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        req: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse, Error> {
+        let body = raft_call::Body::Transfer(wire::transfer(&req));
+        match self.call(Lane::Control, RPCTypes::TransferLeader, body, option.hard_ttl()).await? {
+            raft_reply::Body::Transfer(true) => Ok(Ok(())),
+            raft_reply::Body::Transfer(false) => Err(bad("transfer refused")),
+            _ => Err(bad("answer of another kind")),
+        }
+    }
+}
+
+/// Does what another node asks and answers it on the same lane.
+pub async fn answer(group: Option<Group>, from: NodeId, lane: Lane, call: RaftCall, reply: &Outbox) {
+    let RaftCall { id, group: number, body } = call;
+    let body = match (group, body) {
+        (Some(group), Some(body)) => {
+            serve(&group, from, body).await.unwrap_or_else(raft_reply::Body::Error)
+        }
+        (None, _) => raft_reply::Body::Error("not a group of this node".into()),
+        (_, None) => raft_reply::Body::Error("a call without a body".into()),
+    };
+    let body = message::Body::RaftReply(RaftReply { id, group: number, body: Some(body) });
+    // Without a link the caller has given up too.
+    let _ = reply.send(lane, Message { body: Some(body) });
+}
+
+async fn serve(group: &Group, from: NodeId, body: raft_call::Body) -> Result<raft_reply::Body, String> {
+    if !group.voters().iter().flatten().any(|node| *node == from) && !group.voters().is_empty() {
+        return Err("not a replica of this group".into());
+    }
+    let raft = group.raft();
+    match body {
+        raft_call::Body::Append(append) => {
+            let request = wire::append_request(append).map_err(|e| e.to_string())?;
+            let response = raft.append_entries(request).await.map_err(|e| e.to_string())?;
+            Ok(raft_reply::Body::Append(wire::append_response(&response)))
+        }
+        raft_call::Body::Vote(vote) => {
+            let request = wire::vote_request(&vote)?;
+            let response = raft.vote(request).await.map_err(|e| e.to_string())?;
+            Ok(raft_reply::Body::Vote(wire::vote_response(&response)))
+        }
+        raft_call::Body::PreVote(vote) => {
+            let request = wire::vote_request(&vote)?;
+            let response = raft.pre_vote(request).await.map_err(|e| e.to_string())?;
+            Ok(raft_reply::Body::Vote(wire::vote_response(&response)))
+        }
+        raft_call::Body::Transfer(transfer) => {
+            let request = wire::transfer_request(&transfer)?;
+            let response = raft.handle_transfer_leader(request).await.map_err(|e| e.to_string())?;
+            Ok(raft_reply::Body::Transfer(response.is_ok()))
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! A group's log as openraft wants it, over the group's part of the write-ahead log.
+
+use std::{io, ops::RangeBounds, ops::Bound};
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use openraft::{
+    LogState, OptionalSend, RaftLogReader,
+    storage::{IOFlushed, RaftLogStorage},
+};
+
+use crate::{
+    types::{
+        Entry, LogId, TypeConfig, Vote, committed_from_stored, committed_to_stored, log_id_of,
+        vote_from_stored, vote_to_stored,
+    },
+    wal::GroupWal,
+};
+
+/// What one append to a follower carries at most, in bytes; one entry always goes.
+const APPEND_BYTES_MAX: usize = 4 << 20;
+/// What is read at once when entries are applied, in bytes.
+const APPLY_BYTES: usize = 4 << 20;
+
+#[derive(Clone)]
+pub struct LogStore {
+    wal: GroupWal,
+}
+
+impl LogStore {
+    pub fn new(wal: GroupWal) -> Self {
+        Self { wal }
+    }
+
+    fn vote(&self) -> io::Result<Option<Vote>> {
+        self.wal.vote().map(|stored| vote_from_stored(&stored)).transpose()
+    }
+
+    /// At least one entry, where there are any.
+    async fn read(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let stored = self.wal.read(from, to, max_bytes).await?;
+        let entries = stored.into_iter().map(Entry::from_stored).collect::<io::Result<Vec<_>>>()?;
+        // What was read is compared with what was asked for: a log that serves other
+        // entries than its own must not be believed.
+        for (entry, index) in entries.iter().zip(from..) {
+            if entry.index() != index {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "entry of another index"));
+            }
+        }
+        Ok(entries)
+    }
+
+    async fn log_id(&self, index: u64) -> io::Result<Option<LogId>> {
+        let stored = self.wal.read(index, index + 1, APPEND_BYTES_MAX).await?;
+        stored.first().map(|stored| log_id_of(stored)).transpose()
+    }
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<RB>(&mut self, range: RB) -> io::Result<Vec<Entry>>
+    where
+        RB: RangeBounds<u64> + Clone + std::fmt::Debug + OptionalSend,
+    {
+        let (mut from, to) = self.bounds(&range);
+        let mut entries = Vec::new();
+        while from < to {
+            let some = self.read(from, to, APPLY_BYTES).await?;
+            if some.is_empty() {
+                break;
+            }
+            from += some.len() as u64;
+            entries.extend(some);
+        }
+        Ok(entries)
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        self.vote()
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        self.read(start, end, APPEND_BYTES_MAX).await
+    }
+
+    /// In steps: a restarted node applies its whole log in one call.
+    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
+    where
+        RB: RangeBounds<u64> + Clone + std::fmt::Debug + OptionalSend,
+    {
+        let (from, to) = self.bounds(&range);
+        let store = self.clone();
+        let next = |(store, from, to, mut some): (LogStore, u64, u64, std::vec::IntoIter<Entry>)| async move {
+            if some.as_slice().is_empty() && from < to {
+                some = match store.read(from, to, APPLY_BYTES).await {
+                    Ok(some) => some.into_iter(),
+                    // The error ends the stream.
+                    Err(error) => return Some((Err(error), (store, to, to, Vec::new().into_iter()))),
+                };
+            }
+            let entry = some.next()?;
+            let next = entry.index() + 1;
+            Some((Ok(entry), (store, next, to, some)))
+        };
+        Box::pin(stream::unfold((store, from, to, Vec::new().into_iter()), next))
+    }
+}
+
+impl LogStore {
+    fn bounds(&self, range: &impl RangeBounds<u64>) -> (u64, u64) {
+        let from = match range.start_bound() {
+            Bound::Included(n) => *n,
+            Bound::Excluded(n) => n.saturating_add(1),
+            Bound::Unbounded => self.wal.first_index(),
+        };
+        let end = self.wal.last_index().map_or(0, |last| last + 1);
+        let to = match range.end_bound() {
+            Bound::Included(n) => n.saturating_add(1),
+            Bound::Excluded(n) => *n,
+            Bound::Unbounded => end,
+        };
+        (from, to.min(end))
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
+        let last_log_id = match self.wal.last_index() {
+            Some(last) => self.log_id(last).await?,
+            None => None,
+        };
+        Ok(LogState { last_purged_log_id: None, last_log_id })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        self.wal.save_vote(vote_to_stored(vote)).await
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        self.wal.save_committed(committed_to_stored(committed.as_ref()));
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        match self.wal.committed() {
+            Some(stored) => committed_from_stored(&stored),
+            None => Ok(None),
+        }
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let mut entries = entries.into_iter().peekable();
+        let Some(first) = entries.peek().map(Entry::index) else {
+            callback.io_completed(Ok(()));
+            return Ok(());
+        };
+        let records: Vec<Bytes> = entries.map(Entry::into_stored).collect();
+        self.wal.append(first, records, Box::new(move |result| callback.io_completed(result)));
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> io::Result<()> {
+        self.wal.truncate_from(last_log_id.map_or(0, |id| id.index + 1)).await
+    }
+
+    /// Nothing is purged before there are snapshots; a log without its beginning could not
+    /// be proven after a restart.
+    async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
+        Err(io::Error::other(format!("refused to purge up to {log_id}: there is no snapshot")))
+    }
+}
