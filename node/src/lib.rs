@@ -1,1 +1,123 @@
+//! A node: it holds replicas of groups of documents, and serves them to routers on links.
 
+mod accept;
+mod calls;
+mod config;
+mod fanout;
+mod followers;
+mod hosted;
+mod leads;
+mod members;
+mod metrics;
+mod peers;
+mod raft;
+mod reads;
+mod routers;
+mod service;
+mod start;
+mod wire;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use codraft_proto::{
+    ids::{GroupId, NodeId},
+    link::LinkHandle,
+    tasks::Tasks,
+};
+
+use codraft_raft::wal::Wal;
+
+pub use codraft_raft::group::Lead;
+pub use config::{NodeConfig, Outside};
+pub use start::StartError;
+
+use crate::{hosted::Groups, metrics::Metrics, raft::Raft};
+
+/// How long a node that goes away waits for others to take its groups over.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A running node. Dropping it does not stop it: `shutdown` does.
+pub struct Node {
+    id: NodeId,
+    address: String,
+    tasks: Tasks,
+    /// What other nodes and routers see; ended first.
+    links: Tasks,
+    dialled: Vec<LinkHandle>,
+    groups: Arc<Groups>,
+    raft: Arc<Raft>,
+    wal: Wal,
+    metrics: Arc<Metrics>,
+}
+
+impl Node {
+    /// Opens the disk, joins the groups, and serves links when this returns.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration, the disk or the address; nothing is left
+    /// running then.
+    pub async fn start(config: NodeConfig, outside: Outside) -> Result<Self, StartError> {
+        start::start(config, outside).await
+    }
+
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// Where it serves links, with the port that it got.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The leaders of this node's groups as it knows them.
+    pub fn leads(&self) -> Vec<Lead> {
+        self.groups
+            .iter()
+            .map(|hosted| hosted.group.lead())
+            .collect()
+    }
+
+    /// Whether every group of this node has a leader.
+    pub fn is_ready(&self) -> bool {
+        self.groups
+            .iter()
+            .all(|hosted| hosted.group.lead().node.is_some())
+    }
+
+    /// The hash of a replica's state and the log index that it stands at; `None` if the
+    /// group is not here. Walks the whole state.
+    pub fn digest(&self, group: GroupId) -> Option<(u64, [u8; 32])> {
+        let hosted = self.groups.hosted.get(&group)?;
+        Some(
+            hosted
+                .group
+                .with(|shard, _| (shard.applied(), shard.digest())),
+        )
+    }
+
+    /// What it counts, as OpenMetrics text.
+    pub fn metrics(&self) -> String {
+        let log = self.wal.stats();
+        self.metrics.log(log.syncs, log.records, log.bytes);
+        self.metrics.text()
+    }
+
+    /// Resolves, with the reason, when the node cannot go on (its disk failed, one of its
+    /// tasks panicked); the process must then exit. Never while all is well.
+    pub fn failed(&self) -> impl Future<Output = &'static str> + Send + 'static {
+        self.tasks.failed()
+    }
+
+    /// Hands its leaderships over, then ends.
+    pub async fn shutdown(self) {
+        // Each group waits for itself, and not long; this only bounds what cannot happen.
+        let handed_over = self.raft.groups.transfer_leadership();
+        if tokio::time::timeout(FAREWELL, handed_over).await.is_err() {
+            tracing::warn!(node = %self.id, "going away while leading: nobody took over in time");
+        }
+        self.dialled.iter().for_each(LinkHandle::close);
+        self.links.shutdown().await;
+        self.raft.groups.shutdown().await;
+        self.tasks.shutdown().await;
+    }
+}

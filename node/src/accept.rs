@@ -1,0 +1,75 @@
+//! Who may come in, and who listens to them.
+
+use std::sync::Arc;
+
+use codraft_proto::{
+    ids::NodeId,
+    link::{Accept, Inbound, Lane, LinkError, Outbox},
+    v1::{Hello, Message, PeerRole, message::Body},
+};
+
+use crate::{
+    leads,
+    members::Members,
+    raft::Raft,
+    service::{RouterInbound, Service},
+    wire::message,
+};
+
+pub(crate) struct Door {
+    pub service: Arc<Service>,
+    pub members: Arc<Members>,
+    pub raft: Arc<Raft>,
+}
+
+impl Accept for Door {
+    fn accept(&self, peer: &Hello, outbox: Outbox) -> Result<Arc<dyn Inbound>, LinkError> {
+        match peer.role() {
+            PeerRole::Router => {
+                let link = self.service.routers.add(outbox);
+                tracing::info!(link = link.id, router = peer.id, "a router is here");
+                leads::introduce(&self.service.groups, &link);
+                Ok(Arc::new(RouterInbound::new(self.service.clone(), link)))
+            }
+            PeerRole::Node => {
+                self.members.check(peer)?;
+                let node = NodeId(peer.id);
+                Ok(Arc::new(Questions {
+                    node,
+                    raft: self.raft.clone(),
+                    outbox,
+                }))
+            }
+            PeerRole::Unspecified => Err(LinkError::WrongPeer("of no role".into())),
+        }
+    }
+}
+
+/// What another node asks on the link that it dialled.
+struct Questions {
+    node: NodeId,
+    raft: Arc<Raft>,
+    outbox: Outbox,
+}
+
+impl Inbound for Questions {
+    fn batch(&self, lane: Lane, messages: Vec<Message>) {
+        for m in messages {
+            match m.body {
+                Some(Body::RaftCall(call)) => self.raft.call(self.node, lane, call, &self.outbox),
+                Some(Body::Pulse(pulse)) => {
+                    // Without room for an answer silence is the truth.
+                    let _ = self
+                        .outbox
+                        .send(Lane::Control, message(Body::PulseBack(pulse)));
+                }
+                Some(Body::Suspect(suspect)) => {
+                    self.raft.suspect(self.node, suspect, &self.outbox);
+                }
+                _ => tracing::warn!(peer = %self.node, "unexpected message of a node"),
+            }
+        }
+    }
+
+    fn closed(&self, _reason: &LinkError) {}
+}

@@ -1,0 +1,127 @@
+//! Changes that are not operations: they wait for their outcome, each with a deadline.
+
+use std::{sync::Arc, time::Duration};
+
+use codraft_ot::Kind;
+use codraft_proto::{
+    ids::{DocId, Role},
+    reject::Code,
+    v1::{self, message::Body, reply},
+};
+use codraft_raft::{
+    command::{self, Algebra, Command},
+    group::{Answered, Origin},
+};
+use tokio::sync::oneshot;
+
+use crate::{
+    routers::{Pending, Place, RouterLink},
+    service::Service,
+    wire,
+};
+
+/// The longest that a call may ask to wait.
+pub(crate) const PATIENCE_MAX_MS: u32 = 60_000;
+
+/// The command that creates a document; the router chose its id.
+pub(crate) fn create(
+    doc: DocId,
+    owner: String,
+    create: v1::Create,
+) -> Result<Command, v1::Problem> {
+    let unsupported = |what| wire::problem(Code::Unsupported, what);
+    let kind = Kind::from_number(create.kind).ok_or_else(|| unsupported("kind of document"))?;
+    let algebra = match create.algebra.as_str() {
+        "" => Algebra::Delta1,
+        name => Algebra::from_name(name).ok_or_else(|| unsupported("algebra"))?,
+    };
+    let initial = (!create.initial.is_empty()).then_some(create.initial);
+    let (title, owner) = (create.title.into(), owner.into());
+    Ok(Command::Create(command::Create {
+        doc,
+        kind,
+        algebra,
+        title,
+        owner,
+        initial,
+    }))
+}
+
+/// The command that changes a role.
+pub(crate) fn grant(doc: DocId, by: String, grant: v1::Grant) -> Result<Command, v1::Problem> {
+    let role = match grant.role {
+        0 => None,
+        number => {
+            let role = Role::from_number(number);
+            Some(role.ok_or_else(|| wire::problem(Code::Unsupported, "role"))?)
+        }
+    };
+    Ok(Command::Grant(command::Grant {
+        doc,
+        by: by.into(),
+        user: grant.user.into(),
+        role,
+    }))
+}
+
+/// Proposes a change and replies when its outcome is known, or when it took too long; then
+/// it may still come to pass.
+pub(crate) fn change(
+    service: &Arc<Service>,
+    link: &Arc<RouterLink>,
+    doc: DocId,
+    id: u64,
+    command: Result<Command, v1::Problem>,
+    patience: Duration,
+) {
+    let proposed = command.and_then(|command| propose(service, link, &doc, command));
+    let (answer, place) = match proposed {
+        Ok(waits) => waits,
+        Err(problem) => {
+            service.metrics.refused_number(problem.code);
+            return reply(link, id, reply::Body::Problem(problem));
+        }
+    };
+    let link = link.clone();
+    service.tasks.spawn("call", async move {
+        let body = match tokio::time::timeout(patience, answer).await {
+            Ok(Ok(Ok(outcome))) => wire::change(outcome),
+            Ok(Ok(Err(error))) => reply::Body::Problem(wire::proposing(error)),
+            Ok(Err(_)) => reply::Body::Problem(wire::problem(Code::ShuttingDown, "")),
+            Err(_) => {
+                let text = "no outcome in time; it may still come to pass";
+                reply::Body::Problem(wire::problem(Code::Timeout, text))
+            }
+        };
+        reply(&link, id, body);
+        drop(place);
+    });
+}
+
+type Waits = (oneshot::Receiver<Answered>, Place);
+
+fn propose(
+    service: &Service,
+    link: &Arc<RouterLink>,
+    doc: &DocId,
+    command: Command,
+) -> Result<Waits, v1::Problem> {
+    let busy = || wire::problem(Code::Busy, "too many requests wait");
+    let hosted = service.groups.of_doc(doc).ok_or_else(wire::wrong_group)?;
+    let place = link.place().ok_or_else(busy)?;
+    let (told, answer) = oneshot::channel();
+    let tag = link.expect(Pending::Call(told)).ok_or_else(busy)?;
+    let origin = Origin { link: link.id, tag };
+    if let Err(error) = hosted.group.submit(command, origin) {
+        link.take(tag);
+        return Err(wire::proposing(error));
+    }
+    Ok((answer, place))
+}
+
+fn reply(link: &RouterLink, id: u64, body: reply::Body) {
+    link.push(Body::Reply(v1::Reply {
+        id,
+        body: Some(body),
+    }));
+}

@@ -1,0 +1,54 @@
+//! What a node is told at its start.
+
+use std::{path::PathBuf, sync::Arc};
+
+use codraft_proto::{ids::NodeId, link::LinkOptions, topology::Topology};
+use codraft_raft::{
+    disk::Disk,
+    group::{GroupLimits, RaftTimes},
+    machine::MachineLimits,
+    wal::WalOptions,
+};
+
+#[derive(Clone)]
+pub struct NodeConfig {
+    pub id: NodeId,
+    /// `host:port` to serve links on; port 0 asks for a free one.
+    pub listen: String,
+    /// The directory that is this node's disk.
+    pub data: PathBuf,
+    pub topology: Arc<dyn Topology>,
+    pub times: RaftTimes,
+    pub limits: GroupLimits,
+    /// Part of what is replicated: the same on every node.
+    pub machine: MachineLimits,
+    pub wal: WalOptions,
+    pub link: LinkOptions,
+    /// Links carry no encryption yet, so anything but this machine's loopback is refused;
+    /// the simulation has no loopback between its hosts.
+    pub plain_text_anywhere: bool,
+}
+
+impl NodeConfig {
+    pub fn new(id: NodeId, listen: String, data: PathBuf, topology: Arc<dyn Topology>) -> Self {
+        Self {
+            id,
+            listen,
+            data,
+            topology,
+            times: RaftTimes::default(),
+            limits: GroupLimits::default(),
+            machine: MachineLimits::default(),
+            wal: WalOptions::default(),
+            link: LinkOptions::default(),
+            plain_text_anywhere: false,
+        }
+    }
+}
+
+/// What a node takes from the world.
+#[derive(Clone)]
+pub struct Outside {
+    pub common: codraft_proto::outside::Outside,
+    pub disk: Arc<dyn Disk>,
+}

@@ -1,0 +1,167 @@
+//! From what a group applied to the links that wait for it. Called with the group's lock
+//! held, so that a feed has the order of the log and an answer to `Open` its exact place.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use codraft_proto::{
+    ids::{DocId, NodeId},
+    v1::{self, answer::Verdict, message::Body},
+};
+use codraft_raft::{
+    group::{Answered, GroupEvents, Lead, Origin, ProposeError},
+    machine::{Applied, Outcome, Shard},
+};
+
+use crate::{
+    hosted::Feed,
+    metrics::{Metrics, lock},
+    routers::{Pending, RouterLink, Routers},
+    wire,
+};
+
+pub(crate) struct Fanout {
+    node: NodeId,
+    feed: Arc<Feed>,
+    routers: Arc<Routers>,
+    metrics: Arc<Metrics>,
+    /// The link of the last answer; they come in runs.
+    last: Option<Arc<RouterLink>>,
+    /// The events of one entry by document; kept to spare an allocation an entry.
+    scratch: Vec<(DocId, usize)>,
+}
+
+impl Fanout {
+    pub fn new(
+        node: NodeId,
+        feed: Arc<Feed>,
+        routers: Arc<Routers>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            node,
+            feed,
+            routers,
+            metrics,
+            last: None,
+            scratch: Vec::new(),
+        }
+    }
+}
+
+impl GroupEvents for Fanout {
+    fn applied(&mut self, _shard: &Shard, applied: &[Applied]) {
+        self.metrics.batch.observe(applied.len() as f64);
+        let mut events = 0;
+        let mut state = lock(&self.feed.state);
+        self.scratch.clear();
+        for (index, applied) in applied.iter().enumerate() {
+            if applied.event.is_some() {
+                events += 1;
+                if state.followers.follows(&applied.doc) {
+                    self.scratch.push((applied.doc, index));
+                }
+            }
+        }
+        self.metrics.applied.inc_by(events);
+        // Stable: within a document the order of the log stays.
+        self.scratch.sort_by_key(|(doc, _)| *doc);
+        let mut rest = self.scratch.as_slice();
+        while let Some((doc, _)) = rest.first() {
+            let (run, behind) = rest.split_at(rest.iter().take_while(|(d, _)| d == doc).count());
+            let of_doc = || {
+                run.iter()
+                    .filter_map(|(_, i)| applied.get(*i)?.event.as_deref())
+            };
+            let hash = of_doc()
+                .last()
+                .map_or_else(Bytes::new, |e| Bytes::copy_from_slice(&e.hash.0));
+            let events = of_doc().map(wire::event).collect();
+            state.followers.send(
+                doc,
+                v1::Events {
+                    doc: doc.to_bytes(),
+                    events,
+                    hash,
+                },
+            );
+            rest = behind;
+        }
+    }
+
+    fn answered(&mut self, origin: Origin, answer: Answered) {
+        let known = self.last.take().filter(|link| link.id == origin.link);
+        let Some(link) = known.or_else(|| self.routers.get(origin.link)) else {
+            return;
+        };
+        match link.take(origin.tag) {
+            Some(Pending::Edit {
+                doc,
+                client,
+                seq,
+                base,
+            }) => {
+                let verdict = match answer {
+                    Ok(outcome) => {
+                        self.count(&outcome);
+                        wire::verdict(outcome)
+                    }
+                    Err(error) => Some(Verdict::Retry(self.retry(error))),
+                };
+                if verdict.is_some() {
+                    let (doc, client) = (doc.to_bytes(), client.to_bytes());
+                    link.push(Body::Answer(v1::Answer {
+                        doc,
+                        client,
+                        seq,
+                        base,
+                        verdict,
+                    }));
+                }
+            }
+            Some(Pending::Call(waits)) => {
+                // Who waited may have given up.
+                let _ = waits.send(answer);
+            }
+            None => {}
+        }
+        self.last = Some(link);
+    }
+
+    fn led(&mut self, lead: Lead) {
+        self.metrics.leader_changes.inc();
+        let leads = lead.node == Some(self.node);
+        let mut state = lock(&self.feed.state);
+        if state.leading != leads {
+            self.metrics.leading.inc_by(if leads { 1 } else { -1 });
+        }
+        state.leading = leads;
+        if !leads {
+            state.followers.cut_all(&wire::not_leader(&lead));
+        }
+        drop(state);
+        if lead.node.is_some() {
+            self.routers.tell_all(&Body::Lead(wire::lead(&lead)));
+        }
+    }
+}
+
+impl Fanout {
+    fn retry(&self, error: ProposeError) -> v1::Problem {
+        let problem = wire::proposing(error);
+        self.metrics.refused_number(problem.code);
+        problem
+    }
+
+    fn count(&self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Refused(refusal) => self.metrics.refused(refusal.code),
+            Outcome::Retry(code) => self.metrics.refused(*code),
+            // No code of its own: what a client is told is that its base is too old.
+            Outcome::Rebase { .. } => {
+                self.metrics.rebased.inc();
+            }
+            Outcome::Applied { .. } | Outcome::Already { .. } => {}
+        }
+    }
+}

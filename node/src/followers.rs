@@ -1,0 +1,245 @@
+//! Which links follow which documents of one group, and the credit that each feed has left.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use codraft_proto::{
+    ids::DocId,
+    link::{CREDIT_WINDOW, credit_cost},
+    reject::Code,
+    v1::{self, message::Body},
+};
+
+use crate::{metrics::Metrics, routers::RouterLink, wire};
+
+/// Changed only by who holds the group's lock, or by a link that ended.
+pub(crate) struct Followers {
+    docs: BTreeMap<DocId, Vec<Follower>>,
+    metrics: Arc<Metrics>,
+}
+
+struct Follower {
+    link: Arc<RouterLink>,
+    credit: u64,
+}
+
+impl Followers {
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            docs: BTreeMap::new(),
+            metrics,
+        }
+    }
+
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.docs.is_empty()
+    }
+
+    pub fn follows(&self, doc: &DocId) -> bool {
+        self.docs.contains_key(doc)
+    }
+
+    /// The link gets all events of the document from here on. If it follows already its
+    /// credit stays as it is, unless it starts `afresh`.
+    pub fn add(&mut self, doc: DocId, link: &Arc<RouterLink>, afresh: bool) {
+        // Its end has cleaned up, or will; a link that is closed must not come back.
+        if link.is_closed() {
+            return;
+        }
+        let of_doc = self.docs.entry(doc).or_default();
+        match of_doc.iter_mut().find(|f| f.link.id == link.id) {
+            Some(follower) if afresh => follower.credit = CREDIT_WINDOW,
+            Some(_) => {}
+            None => {
+                of_doc.push(Follower {
+                    link: link.clone(),
+                    credit: CREDIT_WINDOW,
+                });
+                self.metrics.followers.inc();
+            }
+        }
+    }
+
+    pub fn remove(&mut self, doc: &DocId, link: u64) {
+        if let Some(of_doc) = self.docs.get_mut(doc) {
+            let before = of_doc.len();
+            of_doc.retain(|f| f.link.id != link);
+            self.metrics
+                .followers
+                .dec_by((before - of_doc.len()) as i64);
+            if of_doc.is_empty() {
+                self.docs.remove(doc);
+            }
+        }
+    }
+
+    /// A link has ended.
+    pub fn remove_link(&mut self, link: u64) {
+        let mut gone = 0;
+        self.docs.retain(|_, of_doc| {
+            let before = of_doc.len();
+            of_doc.retain(|f| f.link.id != link);
+            gone += (before - of_doc.len()) as i64;
+            !of_doc.is_empty()
+        });
+        self.metrics.followers.dec_by(gone);
+    }
+
+    /// The router has delivered, or dropped, so many bytes of this feed.
+    pub fn credit(&mut self, doc: &DocId, link: u64, bytes: u64) {
+        let of_doc = self.docs.get_mut(doc);
+        if let Some(follower) = of_doc.and_then(|f| f.iter_mut().find(|f| f.link.id == link)) {
+            follower.credit = follower.credit.saturating_add(bytes).min(CREDIT_WINDOW);
+        }
+    }
+
+    /// Sends events to all who follow their document. Who has no credit left is cut and
+    /// follows again when it can take more; it never holds up the others.
+    pub fn send(&mut self, doc: &DocId, events: v1::Events) {
+        let Some(of_doc) = self.docs.get_mut(doc) else {
+            return;
+        };
+        let cost = credit_cost(&events.events);
+        let before = of_doc.len();
+        let (mut events, mut behind) = (Some(events), before);
+        of_doc.retain_mut(|follower| {
+            behind -= 1;
+            let Some(left) = follower.credit.checked_sub(cost) else {
+                let problem = wire::problem(Code::Busy, "the feed's credit is used up");
+                follower.link.push(cut(doc, problem));
+                return false;
+            };
+            follower.credit = left;
+            // The last one takes it: mostly there is one router, and no copy.
+            let events = if behind == 0 {
+                events.take()
+            } else {
+                events.clone()
+            };
+            if let Some(events) = events {
+                follower.link.push(Body::Events(events));
+            }
+            true
+        });
+        let gone = before - of_doc.len();
+        if gone > 0 {
+            self.metrics.followers.dec_by(gone as i64);
+            self.metrics.cuts.inc_by(gone as u64);
+            if of_doc.is_empty() {
+                self.docs.remove(doc);
+            }
+        }
+    }
+
+    /// Ends all feeds for the same reason.
+    pub fn cut_all(&mut self, problem: &v1::Problem) {
+        let mut gone = 0;
+        for (doc, of_doc) in std::mem::take(&mut self.docs) {
+            gone += of_doc.len();
+            of_doc
+                .iter()
+                .for_each(|f| f.link.push(cut(&doc, problem.clone())));
+        }
+        self.metrics.followers.dec_by(gone as i64);
+        self.metrics.cuts.inc_by(gone as u64);
+    }
+}
+
+fn cut(doc: &DocId, problem: v1::Problem) -> Body {
+    Body::Cut(v1::Cut {
+        doc: doc.to_bytes(),
+        problem: Some(problem),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use codraft_proto::link::{Lane, Outbox};
+
+    use super::*;
+    use crate::routers::Routers;
+
+    fn events(bytes: usize) -> v1::Events {
+        let event = v1::Event {
+            body: vec![0; bytes].into(),
+            ..v1::Event::default()
+        };
+        v1::Events {
+            events: vec![event],
+            ..v1::Events::default()
+        }
+    }
+
+    struct Room {
+        followers: Followers,
+        metrics: Arc<Metrics>,
+        links: Vec<(Arc<RouterLink>, Outbox)>,
+    }
+
+    fn room() -> Room {
+        let metrics = Metrics::new();
+        let routers = Routers::default();
+        let link = |_| {
+            let outbox = Outbox::detached();
+            (routers.add(outbox.clone()), outbox)
+        };
+        let links = (0..2).map(link).collect();
+        Room {
+            followers: Followers::new(metrics.clone()),
+            metrics,
+            links,
+        }
+    }
+
+    #[test]
+    fn a_feed_without_credit_is_cut_and_the_other_goes_on() {
+        let Room {
+            mut followers,
+            metrics,
+            links,
+        } = room();
+        let doc = DocId([1; 16]);
+        for (link, _) in &links {
+            followers.add(doc, link, true);
+        }
+        let half = (CREDIT_WINDOW / 2) as usize - 64;
+        followers.send(&doc, events(half));
+        followers.send(&doc, events(half));
+        followers.credit(&doc, links[0].0.id, CREDIT_WINDOW * 9);
+        followers.send(&doc, events(1));
+        let kinds = |outbox: &Outbox| {
+            let messages = outbox.take(Lane::Data).into_iter();
+            messages
+                .map(|m| matches!(m.body, Some(Body::Events(_))))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(kinds(&links[0].1), [true, true, true]);
+        assert_eq!(kinds(&links[1].1), [true, true, false], "the last is a cut");
+        assert_eq!(metrics.followers.get(), 1);
+        followers.send(&doc, events(1));
+        assert_eq!(kinds(&links[1].1), [] as [bool; 0]);
+    }
+
+    #[test]
+    fn a_link_that_ended_follows_nothing() {
+        let Room {
+            mut followers,
+            metrics,
+            links,
+        } = room();
+        for n in 0..10 {
+            followers.add(DocId([n; 16]), &links[0].0, true);
+        }
+        followers.add(DocId([3; 16]), &links[1].0, true);
+        assert_eq!(metrics.followers.get(), 11);
+        links[0].1.close();
+        followers.remove_link(links[0].0.id);
+        followers.add(DocId([1; 16]), &links[0].0, true);
+        assert_eq!(metrics.followers.get(), 1);
+        followers.cut_all(&wire::not_found());
+        assert_eq!(links[1].1.take(Lane::Data).len(), 1);
+        assert!(followers.is_empty());
+        assert_eq!(metrics.followers.get(), 0);
+    }
+}

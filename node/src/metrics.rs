@@ -1,0 +1,156 @@
+//! What a node counts, and its text form for whoever scrapes it.
+
+use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
+
+use codraft_proto::reject::Code;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CodeLabel {
+    code: &'static str,
+}
+
+/// Counters are atomics: they are touched on the road of every operation.
+pub(crate) struct Metrics {
+    registry: Mutex<Registry>,
+    /// Operations that arrived on links.
+    pub submits: Counter,
+    /// Events that took a revision here, of documents with followers or without.
+    pub applied: Counter,
+    /// Commands in one applied entry.
+    pub batch: Histogram,
+    /// Pairs of a link and a document that it follows.
+    pub followers: Gauge,
+    /// Feeds that were cut: out of credit, or leadership lost.
+    pub cuts: Counter,
+    pub leader_changes: Counter,
+    /// Groups that this node leads.
+    pub leading: Gauge,
+    pub links: Gauge,
+    /// Operations whose base was too old.
+    pub rebased: Counter,
+    log_syncs: Counter,
+    log_records: Counter,
+    log_bytes: Counter,
+    refused: Family<CodeLabel, Counter>,
+}
+
+impl Metrics {
+    pub fn new() -> Arc<Self> {
+        let mut registry = Registry::with_prefix("codraft_node");
+        let metrics = Self {
+            submits: Counter::default(),
+            applied: Counter::default(),
+            batch: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
+            followers: Gauge::default(),
+            cuts: Counter::default(),
+            leader_changes: Counter::default(),
+            leading: Gauge::default(),
+            links: Gauge::default(),
+            rebased: Counter::default(),
+            log_syncs: Counter::default(),
+            log_records: Counter::default(),
+            log_bytes: Counter::default(),
+            refused: Family::default(),
+            registry: Mutex::default(),
+        };
+        let m = &metrics;
+        registry.register(
+            "submits",
+            "Operations that arrived on links",
+            m.submits.clone(),
+        );
+        registry.register("applied", "Events that took a revision", m.applied.clone());
+        registry.register(
+            "batch_commands",
+            "Commands in one log entry",
+            m.batch.clone(),
+        );
+        registry.register(
+            "followers",
+            "Documents followed, summed over links",
+            m.followers.clone(),
+        );
+        registry.register("cuts", "Feeds that were cut", m.cuts.clone());
+        registry.register(
+            "leader_changes",
+            "Changes of leader seen",
+            m.leader_changes.clone(),
+        );
+        registry.register("leading", "Groups led by this node", m.leading.clone());
+        registry.register("router_links", "Links of routers", m.links.clone());
+        registry.register(
+            "log_syncs",
+            "Syncs of the log to its disk",
+            m.log_syncs.clone(),
+        );
+        registry.register(
+            "log_records",
+            "Records written to the log",
+            m.log_records.clone(),
+        );
+        registry.register("log_bytes", "Bytes written to the log", m.log_bytes.clone());
+        registry.register(
+            "rebased",
+            "Operations whose base was too old",
+            m.rebased.clone(),
+        );
+        registry.register(
+            "refused",
+            "Answers other than an event, by code",
+            m.refused.clone(),
+        );
+        *lock(&metrics.registry) = registry;
+        Arc::new(metrics)
+    }
+
+    pub fn refused(&self, code: Code) {
+        self.refused
+            .get_or_create(&CodeLabel {
+                code: code.as_str(),
+            })
+            .inc();
+    }
+
+    pub fn refused_number(&self, number: u32) {
+        if let Some(code) = Code::from_number(number) {
+            self.refused(code);
+        }
+    }
+
+    /// What the log counts itself.
+    pub fn log(&self, syncs: u64, records: u64, bytes: u64) {
+        for (counter, count) in [
+            (&self.log_syncs, syncs),
+            (&self.log_records, records),
+            (&self.log_bytes, bytes),
+        ] {
+            counter.inner().store(count, Ordering::Relaxed);
+        }
+    }
+
+    /// The OpenMetrics text.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        match text::encode(&mut out, &lock(&self.registry)) {
+            Ok(()) => out,
+            // Writing into a string does not fail; an empty page says enough if it ever does.
+            Err(std::fmt::Error) => String::new(),
+        }
+    }
+}
+
+/// Locks a mutex whose holder may have panicked: what is guarded in this crate is valid at
+/// every step.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,156 @@
+//! The links that this node dials: one to every other node. What is asked goes out here and
+//! is answered on the same link.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use codraft_proto::{
+    ids::NodeId,
+    link::{self, Dialled, Inbound, Lane, LinkError, LinkHandle, LinkOptions, Outbox},
+    outside::Outside,
+    tasks::Tasks,
+    v1::{Hello, Message, PeerRole, message::Body},
+};
+use codraft_raft::group::Peers;
+
+use crate::{members::Members, metrics::lock, raft::Raft};
+
+/// The dialled links, by node.
+#[derive(Default)]
+pub(crate) struct Dialling {
+    peers: BTreeMap<NodeId, Peer>,
+}
+
+struct Peer {
+    outbox: Arc<Mutex<Option<Outbox>>>,
+}
+
+impl Peers for Dialling {
+    fn outbox(&self, node: NodeId) -> Option<Outbox> {
+        lock(&self.peers.get(&node)?.outbox).clone()
+    }
+}
+
+impl Dialling {
+    pub fn new(nodes: impl Iterator<Item = NodeId>) -> Self {
+        let peer = |node| {
+            (
+                node,
+                Peer {
+                    outbox: Arc::default(),
+                },
+            )
+        };
+        Self {
+            peers: nodes.map(peer).collect(),
+        }
+    }
+
+    /// Dials every node of the list and keeps the links up.
+    pub fn dial(
+        &self,
+        dialler: &Dialler<'_>,
+        nodes: &[(NodeId, String)],
+        members: &Arc<Members>,
+        raft: &Arc<Raft>,
+    ) -> Vec<LinkHandle> {
+        let dial = |(node, address): &(NodeId, String)| {
+            let outbox = self.peers.get(node)?.outbox.clone();
+            let road = Road {
+                node: *node,
+                outbox,
+                members: members.clone(),
+                raft: raft.clone(),
+            };
+            Some(dialler.dial(address.clone(), Arc::new(road)))
+        };
+        nodes.iter().filter_map(dial).collect()
+    }
+}
+
+/// How this node dials.
+pub(crate) struct Dialler<'a> {
+    pub tasks: &'a Tasks,
+    pub outside: &'a Outside,
+    pub hello: &'a Hello,
+    pub options: &'a LinkOptions,
+}
+
+impl Dialler<'_> {
+    fn dial(&self, address: String, dialled: Arc<dyn Dialled>) -> LinkHandle {
+        let Self {
+            tasks,
+            outside,
+            hello,
+            options,
+        } = self;
+        link::dial(
+            tasks,
+            outside,
+            address,
+            (*hello).clone(),
+            dialled,
+            (*options).clone(),
+        )
+    }
+}
+
+/// What one dialled link is about.
+#[derive(Clone)]
+struct Road {
+    node: NodeId,
+    outbox: Arc<Mutex<Option<Outbox>>>,
+    members: Arc<Members>,
+    raft: Arc<Raft>,
+}
+
+impl Dialled for Road {
+    fn up(&self, peer: &Hello, outbox: Outbox) -> Result<Arc<dyn Inbound>, LinkError> {
+        if peer.role() != PeerRole::Node || peer.id != self.node.0 {
+            return Err(LinkError::WrongPeer(format!("not node {}", self.node)));
+        }
+        self.members.check(peer)?;
+        tracing::info!(peer = %self.node, incarnation = peer.incarnation, "link up");
+        *lock(&self.outbox) = Some(outbox);
+        self.raft.link_up(self.node, peer.incarnation);
+        Ok(Arc::new(Answers {
+            road: self.clone(),
+            incarnation: peer.incarnation,
+        }))
+    }
+
+    fn down(&self, error: &LinkError) {
+        match error {
+            LinkError::Refused { .. } => self.raft.redial_refused(self.node),
+            LinkError::WrongPeer(_) => tracing::error!(peer = %self.node, %error, "no link"),
+            _ => tracing::debug!(peer = %self.node, %error, "no link"),
+        }
+    }
+}
+
+/// What comes back on a dialled link.
+struct Answers {
+    road: Road,
+    incarnation: u64,
+}
+
+impl Inbound for Answers {
+    fn batch(&self, _lane: Lane, messages: Vec<Message>) {
+        let Road { node, raft, .. } = &self.road;
+        for message in messages {
+            match message.body {
+                Some(Body::RaftReply(reply)) => raft.reply(reply),
+                Some(Body::PulseBack(_)) => raft.pulse_back(*node, self.incarnation),
+                Some(Body::SuspectReply(reply)) => raft.suspect_reply(*node, reply),
+                _ => tracing::warn!(peer = %node, "unexpected message on a dialled link"),
+            }
+        }
+    }
+
+    fn closed(&self, _reason: &LinkError) {
+        lock(&self.road.outbox).take();
+        self.road.raft.link_broke(self.road.node, self.incarnation);
+    }
+}

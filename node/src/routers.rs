@@ -1,0 +1,193 @@
+//! The links of routers: what each still has to be told, and all of them at once.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use codraft_proto::{
+    ids::{ClientId, DocId},
+    link::{Lane, Outbox, SendError},
+    v1::message::Body,
+};
+use codraft_raft::group::Answered;
+use tokio::sync::oneshot;
+
+use crate::{metrics::lock, wire::message};
+
+/// Proposals of one link that have no outcome yet.
+const PENDING_MAX: usize = 65_536;
+
+/// Opens, follows and calls of one link that have no answer yet.
+const REQUESTS_MAX: usize = 16_384;
+
+/// What a proposal's outcome belongs to.
+pub(crate) enum Pending {
+    Edit {
+        doc: DocId,
+        client: ClientId,
+        seq: u64,
+        base: u64,
+    },
+    Call(oneshot::Sender<Answered>),
+}
+
+/// One link of a router.
+pub(crate) struct RouterLink {
+    pub id: u64,
+    outbox: Outbox,
+    pending: Mutex<Slab>,
+    requests: AtomicUsize,
+}
+
+impl RouterLink {
+    /// Sends on the data lane. A link that takes no more is ended: what cannot be said now
+    /// would be a gap in a feed, and after a new link the router follows again.
+    pub fn push(&self, body: Body) {
+        if self.outbox.send(Lane::Data, message(body)) == Err(SendError::Full) {
+            tracing::warn!(link = self.id, "a router reads too slowly: link ended");
+            self.outbox.close();
+        }
+    }
+
+    /// Sends on the control lane, if there is room.
+    pub fn tell(&self, body: Body) {
+        let _ = self.outbox.send(Lane::Control, message(body));
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.outbox.is_closed()
+    }
+
+    pub fn close(&self) {
+        self.outbox.close();
+    }
+
+    /// Keeps what an outcome belongs to, under the tag that it comes back with; `None` when
+    /// too much waits.
+    pub fn expect(&self, pending: Pending) -> Option<u64> {
+        lock(&self.pending).insert(pending)
+    }
+
+    pub fn take(&self, tag: u64) -> Option<Pending> {
+        lock(&self.pending).take(tag)
+    }
+
+    /// A place for a request that is answered later; given back when it is dropped.
+    pub fn place(self: &Arc<Self>) -> Option<Place> {
+        let taken = self.requests.fetch_add(1, Ordering::Relaxed);
+        let place = Place(self.clone());
+        (taken < REQUESTS_MAX).then_some(place)
+    }
+}
+
+pub(crate) struct Place(pub Arc<RouterLink>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[derive(Default)]
+struct Slab {
+    entries: Vec<Option<Pending>>,
+    free: Vec<u32>,
+}
+
+impl Slab {
+    fn insert(&mut self, pending: Pending) -> Option<u64> {
+        if let Some(index) = self.free.pop() {
+            *self.entries.get_mut(index as usize)? = Some(pending);
+            return Some(u64::from(index));
+        }
+        if self.entries.len() >= PENDING_MAX {
+            return None;
+        }
+        self.entries.push(Some(pending));
+        Some(self.entries.len() as u64 - 1)
+    }
+
+    fn take(&mut self, tag: u64) -> Option<Pending> {
+        let pending = self.entries.get_mut(usize::try_from(tag).ok()?)?.take()?;
+        self.free.push(tag as u32);
+        Some(pending)
+    }
+}
+
+/// All links of routers.
+#[derive(Default)]
+pub(crate) struct Routers {
+    links: Mutex<BTreeMap<u64, Arc<RouterLink>>>,
+    next: AtomicU64,
+}
+
+impl Routers {
+    pub fn add(&self, outbox: Outbox) -> Arc<RouterLink> {
+        let link = Arc::new(RouterLink {
+            id: self.next.fetch_add(1, Ordering::Relaxed),
+            outbox,
+            pending: Mutex::default(),
+            requests: AtomicUsize::new(0),
+        });
+        lock(&self.links).insert(link.id, link.clone());
+        link
+    }
+
+    pub fn remove(&self, id: u64) {
+        lock(&self.links).remove(&id);
+    }
+
+    pub fn get(&self, id: u64) -> Option<Arc<RouterLink>> {
+        lock(&self.links).get(&id).cloned()
+    }
+
+    /// On the control lane of every link.
+    pub fn tell_all(&self, body: &Body) {
+        for link in lock(&self.links).values() {
+            link.tell(body.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn edit(seq: u64) -> Pending {
+        Pending::Edit {
+            doc: DocId::default(),
+            client: ClientId::default(),
+            seq,
+            base: 0,
+        }
+    }
+
+    #[test]
+    fn an_outcome_is_told_once_and_its_tag_used_again() {
+        let link = Routers::default().add(Outbox::detached());
+        let (a, b) = (link.expect(edit(1)).unwrap(), link.expect(edit(2)).unwrap());
+        assert!(matches!(link.take(b), Some(Pending::Edit { seq: 2, .. })));
+        assert!(link.take(b).is_none());
+        assert!(link.take(99).is_none());
+        assert_eq!(link.expect(edit(3)), Some(b));
+        assert!(matches!(link.take(a), Some(Pending::Edit { seq: 1, .. })));
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let link = Routers::default().add(Outbox::detached());
+        for n in 0..PENDING_MAX {
+            assert!(link.expect(edit(n as u64)).is_some());
+        }
+        assert!(link.expect(edit(0)).is_none());
+        let places: Vec<_> = (0..REQUESTS_MAX).map(|_| link.place().unwrap()).collect();
+        assert!(link.place().is_none());
+        drop(places);
+        assert!(link.place().is_some());
+    }
+}

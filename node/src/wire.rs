@@ -1,0 +1,148 @@
+//! Between what the machine says and what travels.
+
+use bytes::Bytes;
+use codraft_proto::{
+    ids::NodeId,
+    reject::Code,
+    v1::{self, Message, answer::Verdict, message::Body, reply},
+};
+use codraft_raft::{
+    group::{Lead, ProposeError, ReadError},
+    machine::{Document, Event, Outcome},
+};
+
+pub(crate) fn message(body: Body) -> Message {
+    Message { body: Some(body) }
+}
+
+pub(crate) fn lead(lead: &Lead) -> v1::Lead {
+    let node = lead.node.map_or(0, |NodeId(n)| n);
+    v1::Lead {
+        group: lead.group.0,
+        term: lead.term,
+        node,
+    }
+}
+
+pub(crate) fn problem(code: Code, message: impl Into<String>) -> v1::Problem {
+    v1::Problem {
+        code: code as u32,
+        message: message.into(),
+        ..v1::Problem::default()
+    }
+}
+
+/// Missing and not for you look alike.
+pub(crate) fn not_found() -> v1::Problem {
+    problem(Code::NotFound, "no such document")
+}
+
+pub(crate) fn wrong_group() -> v1::Problem {
+    problem(Code::WrongGroup, "not a group of this node")
+}
+
+/// Somebody else leads, or nobody does.
+pub(crate) fn not_leader(hint: &Lead) -> v1::Problem {
+    match hint.node {
+        Some(_) => v1::Problem {
+            leader: Some(lead(hint)),
+            ..problem(Code::NotLeader, "")
+        },
+        None => problem(Code::NoLeader, "no leader at the moment"),
+    }
+}
+
+pub(crate) fn event(event: &Event) -> v1::Event {
+    v1::Event {
+        rev: event.rev,
+        client: event.client.map_or_else(Bytes::new, |c| c.to_bytes()),
+        user: event.user.to_string(),
+        seq: event.seq,
+        ts_ms: event.ts_ms,
+        kind: event.kind.into(),
+        body: event.body.clone(),
+    }
+}
+
+/// The answer to an attempt; none where the event on the feed is the answer.
+pub(crate) fn verdict(outcome: Outcome) -> Option<Verdict> {
+    Some(match outcome {
+        Outcome::Applied { .. } => return None,
+        Outcome::Already { rev, .. } => Verdict::Already(rev),
+        Outcome::Refused(refusal) => Verdict::Refused(problem(refusal.code, refusal.message)),
+        Outcome::Rebase { floor, head } => Verdict::Rebase(v1::Rebase { floor, head }),
+        Outcome::Retry(code) => Verdict::Retry(problem(code, "")),
+    })
+}
+
+/// The reply to a change that was asked for by a call.
+pub(crate) fn change(outcome: Outcome) -> reply::Body {
+    match outcome {
+        Outcome::Applied { rev } | Outcome::Already { rev, .. } => reply::Body::Rev(rev),
+        Outcome::Refused(refusal) => reply::Body::Problem(problem(refusal.code, refusal.message)),
+        Outcome::Rebase { .. } => reply::Body::Problem(problem(Code::Internal, "")),
+        Outcome::Retry(code) => reply::Body::Problem(problem(code, "")),
+    }
+}
+
+pub(crate) fn description(document: &Document, user: &str) -> v1::Description {
+    let permission =
+        |(user, grant): (&codraft_proto::ids::UserId, codraft_raft::machine::Grant)| {
+            v1::Permission {
+                user: user.to_string(),
+                role: grant.role as u32,
+                rev: grant.rev,
+            }
+        };
+    v1::Description {
+        permissions: document.grants().map(permission).collect(),
+        ..short_description(document, user)
+    }
+}
+
+/// Without the permissions of others.
+pub(crate) fn short_description(document: &Document, user: &str) -> v1::Description {
+    v1::Description {
+        doc: document.id().to_bytes(),
+        title: document.title().to_owned(),
+        owner: document.owner().to_string(),
+        kind: document.kind() as u32,
+        algebra: document.algebra().as_str().to_owned(),
+        rev: document.rev(),
+        role: document.role(user).map_or(0, |role| role as u32),
+        permissions: Vec::new(),
+        created_ms: document.created_ms(),
+        updated_ms: document.updated_ms(),
+        floor: document.floor(),
+    }
+}
+
+/// Why something was not proposed, or what became of it is not known here.
+pub(crate) fn proposing(error: ProposeError) -> v1::Problem {
+    match error {
+        ProposeError::NotLeader(hint) => lost(hint),
+        ProposeError::Busy => problem(Code::Busy, error.to_string()),
+        ProposeError::Shutdown => problem(Code::ShuttingDown, error.to_string()),
+        // The edges let nothing through that is so large; if they ever do it is not final,
+        // since it is not recorded.
+        ProposeError::TooLarge => problem(Code::Busy, error.to_string()),
+        ProposeError::Unproven => problem(Code::Unproven, error.to_string()),
+    }
+}
+
+pub(crate) fn reading(error: ReadError) -> v1::Problem {
+    match error {
+        ReadError::NotLeader(hint) => lost(hint),
+        ReadError::Timeout => problem(Code::NoLeader, error.to_string()),
+        ReadError::Busy => problem(Code::Busy, error.to_string()),
+        ReadError::Shutdown => problem(Code::ShuttingDown, error.to_string()),
+        ReadError::Unproven => problem(Code::Unproven, error.to_string()),
+    }
+}
+
+fn lost(hint: Option<Lead>) -> v1::Problem {
+    match hint {
+        Some(hint) => not_leader(&hint),
+        None => problem(Code::NoLeader, "no leader at the moment"),
+    }
+}
