@@ -158,8 +158,10 @@ impl Wal {
     /// then: what the disk holds is not known any more.
     pub async fn failed(&self) -> String {
         let mut watch = self.shared.failed.subscribe();
-        match watch.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
+        // Apart from the `match`, or the watch's guard would live across its await.
+        let reason = watch.wait_for(Option::is_some).await.map(|r| r.clone().unwrap_or_default());
+        match reason {
+            Ok(reason) => reason,
             Err(_) => std::future::pending().await,
         }
     }
