@@ -74,7 +74,7 @@ impl GroupEvents for Fanout {
                     .filter_map(|(_, i)| applied.get(*i)?.event.as_deref())
             };
             let hash = of_doc()
-                .last()
+                .next_back()
                 .map_or_else(Bytes::new, |e| Bytes::copy_from_slice(&e.hash.0));
             let events = of_doc().map(wire::event).collect();
             state.followers.send(

@@ -142,7 +142,7 @@ impl Inbound for Answers {
         for message in messages {
             match message.body {
                 Some(Body::RaftReply(reply)) => raft.reply(reply),
-                Some(Body::PulseBack(_)) => raft.pulse_back(*node, self.incarnation),
+                Some(Body::PulseBack(_)) => raft.pulse_back(*node),
                 Some(Body::SuspectReply(reply)) => raft.suspect_reply(*node, reply),
                 _ => tracing::warn!(peer = %node, "unexpected message on a dialled link"),
             }

@@ -1,5 +1,7 @@
 //! The way from links to the consensus of the groups and to the search for dead leaders.
 
+use std::sync::Arc;
+
 use codraft_proto::{
     ids::NodeId,
     link::{Lane, Outbox},
@@ -8,7 +10,7 @@ use codraft_proto::{
 use codraft_raft::{group::Groups, suspect::Suspicion};
 
 pub(crate) struct Raft {
-    pub groups: Groups,
+    pub groups: Arc<Groups>,
     pub suspicion: Suspicion,
 }
 
@@ -26,7 +28,6 @@ impl Raft {
     }
 
     pub fn link_broke(&self, node: NodeId, incarnation: u64) {
-        self.groups.peer_lost(node);
         self.suspicion.link_broke(node, incarnation);
     }
 
@@ -34,15 +35,15 @@ impl Raft {
         self.suspicion.redial_refused(node);
     }
 
-    pub fn pulse_back(&self, node: NodeId, incarnation: u64) {
-        self.suspicion.pulse_back(node, incarnation);
+    pub fn pulse_back(&self, node: NodeId) {
+        self.suspicion.pulse_received(node);
     }
 
     pub fn suspect(&self, from: NodeId, suspect: v1::Suspect, reply: &Outbox) {
-        self.suspicion.suspect(from, suspect, reply);
+        self.suspicion.handle(from, suspect, reply);
     }
 
     pub fn suspect_reply(&self, from: NodeId, reply: v1::SuspectReply) {
-        self.suspicion.suspect_reply(from, reply);
+        self.suspicion.handle_reply(from, reply);
     }
 }

@@ -1,7 +1,7 @@
 //! How a node comes up, in order: who am I, what do I hold, then the doors.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
@@ -119,6 +119,15 @@ async fn run(
         .map(|group| (GroupId(group), topology.replicas(GroupId(group))))
         .filter(|(_, replicas)| replicas.contains(&config.id))
         .collect();
+    let replicas: BTreeSet<_> = groups
+        .iter()
+        .flat_map(|(_, nodes)| nodes)
+        .copied()
+        .collect();
+    let others = replicas
+        .into_iter()
+        .filter(|node| *node != config.id)
+        .collect();
     let mut feeds = BTreeMap::new();
     let fanout = |group: GroupId| {
         let followers = Followers::new(metrics.clone());
@@ -148,7 +157,8 @@ async fn run(
     )
     .await
     .map_err(|error| StartError::Groups(error.to_string()))?;
-    let suspicion = Suspicion::start(tasks, config.id);
+    let consensus = Arc::new(consensus);
+    let suspicion = Suspicion::start(consensus.clone(), dialling.clone(), others, tasks);
 
     let host = |(id, feed): (GroupId, Arc<Feed>)| {
         let group = consensus.group(id)?.clone();
@@ -176,7 +186,7 @@ async fn run(
     tasks.spawn("leads", leads::beat(groups.clone(), routers.clone()));
 
     let members = Arc::new(Members::new(
-        nodes.iter().map(|(node, _)| *node),
+        peers.iter().map(|(node, _)| *node),
         known,
         tasks,
     ));
