@@ -28,7 +28,8 @@ def codraft(*extra):
 
 
 # One user may hold 64 sockets of a document; a fan-out to 1,000 comes from one user here.
-WIDE = {"CODRAFT_LIMITS__SOCKETS_PER_USER_AND_DOCUMENT": "100000", "RUST_LOG": "warn"}
+WIDE = {"CODRAFT_LIMITS__SOCKETS_PER_USER_AND_DOCUMENT": "100000", "CODRAFT_LIMITS__OPS_PER_SECOND": "1000000",
+        "CODRAFT_LIMITS__BYTES_PER_SECOND": "1000000000", "RUST_LOG": "warn"}
 # name: (protocol of the generator, command, environment, port)
 SERVERS = {
     "sharedb": ("sharedb", js("sharedb.mjs"), {}, 7001),

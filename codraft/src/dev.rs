@@ -213,7 +213,13 @@ fn plan(layout: &Layout, args: &DevArgs) -> Result<Plan> {
         (None, Some(groups)) => groups,
         (None, None) => init::GROUPS,
     };
-    Ok(Plan { cluster: old.map(|p| p.cluster), groups, nodes, router, joined: args.joined, dev: true })
+    Ok(Plan { cluster: old.and_then(|old| old.cluster),
+        groups,
+        nodes,
+        router,
+        joined: args.joined,
+        dev: true,
+    })
 }
 
 fn start(

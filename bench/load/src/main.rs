@@ -219,7 +219,7 @@ fn open_all(a: &Args, w: &mut World, run: u32, docs: usize, writers: usize, view
         c
     };
     for d in 0..docs {
-        adapters::prepare(&proto, &host, port, &format!("{name}-{d}"));
+        adapters::prepare(&proto, &host, port, &format!("{name}-{d}"), a.num("preload", 10000.0) as usize);
     }
     // the first connection of each document creates it
     for d in 0..docs {
@@ -467,7 +467,7 @@ fn replay(a: &Args) -> Value {
     let (proto, doc) = (a.get("proto", ""), a.get("doc", ""));
     let mut w = World::new();
     w.per_doc = vec![0];
-    adapters::prepare(&proto, &a.get("host", "127.0.0.1"), a.num("port", 0.0) as u16, &doc);
+    adapters::prepare(&proto, &a.get("host", "127.0.0.1"), a.num("port", 0.0) as u16, &doc, 0);
     let mut c = base_cfg(a, doc.clone(), 0);
     c.creator = true;
     c.preload = 0;

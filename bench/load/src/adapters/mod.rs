@@ -68,9 +68,9 @@ pub fn make(proto: &str, cfg: Cfg) -> Box<dyn Client> {
 }
 
 /// Once per document, before any connection (REST calls some servers want).
-pub fn prepare(proto: &str, host: &str, port: u16, doc: &str) {
+pub fn prepare(proto: &str, host: &str, port: u16, doc: &str, preload: usize) {
     if proto == "codraft" {
-        codraft::prepare(host, port, doc);
+        codraft::prepare(host, port, doc, preload);
     }
     if proto == "y-sweet" {
         let r = crate::net::http(host, port, "POST", "/doc/new", &format!("{{\"docId\":\"{doc}\"}}"));
