@@ -24,7 +24,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
-pub use auth::{KeyError, Keys, PublicAlgorithm, PublicKey};
+pub use auth::{KeyError, Keys, PublicAlgorithm, PublicKey, sign_token};
 use codraft_proto::{
     ids::DocId,
     limits::Limits,

@@ -96,8 +96,22 @@ impl Queue {
         }
     }
 
-    pub fn is_ended(&self) -> bool {
-        lock(&self.state).end.is_some()
+    pub fn ended(&self) -> Option<End> {
+        lock(&self.state).end
+    }
+
+    /// Resolves when the socket was let go for reading too slowly. For the task that takes,
+    /// while it does not.
+    pub async fn overflowed(&self) {
+        poll_fn(|context| {
+            let mut state = lock(&self.state);
+            if state.end.is_some_and(|end| end.code == Code::SlowConsumer) {
+                return Poll::Ready(());
+            }
+            state.waker = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Waits until there is something, then takes all of it. For one task only. Safe to

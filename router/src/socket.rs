@@ -133,6 +133,9 @@ struct Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
+        if let Some(end) = self.queue.ended() {
+            self.shared.metrics.closed(end.code);
+        }
         if let Some((hub, member)) = self.joined.take() {
             hub.leave(&self.shared, member);
         }
@@ -167,7 +170,6 @@ impl Socket {
                         return;
                     }
                     if let Some(end) = end {
-                        self.shared.metrics.closed(end.code);
                         close(&mut web, end).await;
                         return;
                     }
@@ -228,7 +230,18 @@ impl Socket {
                 Err(_) => return false,
             },
         };
-        matches!(timeout(WRITE_TIMEOUT, web.send(message)).await, Ok(Ok(())))
+        let mut send = web.send(message);
+        // Mostly the kernel takes it at once, and no timer is needed.
+        if let Some(sent) = (&mut send).now_or_never() {
+            return sent.is_ok();
+        }
+        tokio::select! {
+            biased;
+            sent = timeout(WRITE_TIMEOUT, &mut send) => matches!(sent, Ok(Ok(()))),
+            () = self.queue.overflowed() => {
+                matches!(timeout(CLOSE_TIMEOUT, send).await, Ok(Ok(())))
+            }
+        }
     }
 
     /// `false` when the connection is over.
@@ -247,7 +260,7 @@ impl Socket {
             // The peer has gone.
             None | Some(Err(_)) => return false,
         };
-        if self.queue.is_ended() {
+        if self.queue.ended().is_some() {
             return true; // nothing counts any more; the end is on its way
         }
         let bytes = match (self.encoding, message) {

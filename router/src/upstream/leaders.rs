@@ -111,7 +111,7 @@ mod tests {
     const A: NodeId = NodeId(1);
     const B: NodeId = NodeId(2);
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn later_terms_win_and_only_the_leader_is_a_sign_of_life() {
         let (mut leaders, t) = (Leaders::default(), Instant::now());
         let group = GroupId(1);
@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(leaders.get(group).and_then(|l| l.node), Some(B));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_leader_whose_link_broke_is_not_named_again_by_hearsay() {
         let (mut leaders, t) = (Leaders::default(), Instant::now());
         leaders.told(A, &lead(3, 1), t);

@@ -1,0 +1,228 @@
+//! Real sockets before nodes that are not: typing, and a leader that goes away.
+#![allow(clippy::unwrap_used)]
+
+mod fake;
+
+use std::time::Duration;
+
+use codraft_proto::{
+    frame::{At, ClientFrame, Encoding, ServerFrame},
+    ids::Role,
+    limits::Limits,
+    reject::Code,
+};
+use fake::{
+    Scene,
+    client::{Client, insert},
+    hash_at, http,
+};
+
+const BOTH: [(&str, u32); 2] = [("ana", 4), ("bo", 3)];
+
+#[tokio::test]
+async fn two_type_in_two_encodings_and_each_sees_all() {
+    let scene = Scene::new().await;
+    let doc = scene.document(1, &BOTH);
+    let at = scene.router.address().to_owned();
+    let (mut ana, welcome) = Client::open(&at, doc, "ana", 1, Encoding::Binary).await;
+    assert_eq!((welcome.role, welcome.rev, welcome.acked), (Role::Owner, 0, None));
+    assert_eq!(welcome.who[0].client, ana.id, "its own slot");
+    let (mut bo, _) = Client::open(&at, doc, "bo", 2, Encoding::Json).await;
+    for (n, text) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        let author = if n % 2 == 0 { &mut ana } else { &mut bo };
+        author.op(text).await;
+        let expected = (n as u64 + 1, insert(text));
+        assert_eq!(ana.edit().await, expected);
+        assert_eq!(bo.edit().await, expected);
+    }
+    // A third comes later, a fourth resumes.
+    let (_, welcome) = Client::open(&at, doc, "bo", 3, Encoding::Binary).await;
+    assert_eq!((welcome.rev, welcome.resumed()), (4, false));
+    let mut late = Client::silent(&at, doc, "bo", 4, Encoding::Binary).await;
+    let welcome = late.hello(Some(At { rev: 2, hash: hash_at(2) })).await;
+    assert_eq!((welcome.rev, welcome.resumed()), (2, true));
+    assert_eq!(late.edit().await, (3, insert("c")));
+    assert_eq!(late.edit().await, (4, insert("d")));
+    ana.op("e").await;
+    assert_eq!(late.edit().await, (5, insert("e")));
+    // The same client id again: the newer socket has it.
+    let (_, welcome) = Client::open(&at, doc, "ana", 1, Encoding::Binary).await;
+    assert_eq!(welcome.acked, Some((3, 5)));
+    assert_eq!(ana.closed().await, Code::Replaced.close_code());
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn sockets_outlive_the_leader_and_what_it_swallowed_is_sent_again() {
+    let scene = Scene::new().await;
+    let doc = scene.document(1, &BOTH);
+    let at = scene.router.address().to_owned();
+    let (mut ana, _) = Client::open(&at, doc, "ana", 1, Encoding::Binary).await;
+    let (mut bo, _) = Client::open(&at, doc, "bo", 2, Encoding::Json).await;
+    ana.op("before").await;
+    assert_eq!(bo.edit().await.0, 1);
+    assert_eq!(ana.edit().await.0, 1);
+    scene.with_world(|w| w.swallow = true);
+    ana.op("during").await;
+    while scene.with_world(|w| w.submits) < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    scene.kill(1).await;
+    scene.with_world(|w| w.swallow = false);
+    // Typed while nobody leads.
+    bo.op("while nobody led").await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    scene.lead(2);
+    for client in [&mut ana, &mut bo] {
+        let texts = [client.edit().await.1, client.edit().await.1];
+        assert_eq!(texts, [insert("during"), insert("while nobody led")], "in their order");
+    }
+    ana.op("after").await;
+    assert_eq!(bo.edit().await, (4, insert("after")));
+    assert_eq!(scene.rev(doc), 4, "nothing twice");
+    let metrics = http::get(&at, "/metrics", "").await.body;
+    assert!(metrics.contains("codraft_router_failover_seconds_count 1"), "{metrics}");
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn what_the_dead_leader_had_applied_is_acknowledged_once() {
+    let scene = Scene::new().await;
+    let doc = scene.document(1, &BOTH);
+    let at = scene.router.address().to_owned();
+    let (mut ana, _) = Client::open(&at, doc, "ana", 1, Encoding::Binary).await;
+    scene.with_world(|w| w.mute = true);
+    ana.op("applied, and nobody heard").await;
+    while scene.rev(doc) < 1 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    scene.kill(1).await;
+    scene.with_world(|w| w.mute = false);
+    scene.lead(2);
+    assert_eq!(ana.edit().await.0, 1);
+    ana.op("next").await;
+    assert_eq!(ana.edit().await.0, 2);
+    assert_eq!(scene.rev(doc), 2);
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_leader_that_steps_down_names_the_next() {
+    let scene = Scene::new().await;
+    let doc = scene.document(1, &BOTH);
+    let at = scene.router.address().to_owned();
+    let (mut ana, _) = Client::open(&at, doc, "ana", 1, Encoding::Binary).await;
+    for leader in [2, 1, 2] {
+        scene.lead_quietly(leader);
+        ana.op("x").await;
+        ana.edit().await;
+    }
+    let (_, welcome) = Client::open(&at, doc, "bo", 2, Encoding::Json).await;
+    assert_eq!(welcome.rev, 3);
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_silent_leader_is_told_of_and_forgotten_when_it_speaks() {
+    let scene = Scene::new().await;
+    let doc = scene.document(1, &BOTH);
+    let at = scene.router.address().to_owned();
+    let (mut ana, _) = Client::open(&at, doc, "ana", 1, Encoding::Binary).await;
+    scene.with_world(|w| w.silent = true);
+    assert_eq!(ana.next().await, ServerFrame::Saving { on: true });
+    scene.with_world(|w| w.silent = false);
+    assert_eq!(ana.next().await, ServerFrame::Saving { on: false });
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn grants_change_open_sockets_before_anything_later() {
+    let scene = Scene::new().await;
+    let doc = scene.document(1, &BOTH);
+    let at = scene.router.address().to_owned();
+    let (mut ana, _) = Client::open(&at, doc, "ana", 1, Encoding::Json).await;
+    let (mut bo, _) = Client::open(&at, doc, "bo", 2, Encoding::Binary).await;
+    scene.grant(doc, "bo", Role::Viewer as u32);
+    let mut bo_heard = Vec::new();
+    while bo_heard.last() != Some(&ServerFrame::Role { role: Role::Viewer }) {
+        bo_heard.push(bo.next().await);
+    }
+    scene.grant(doc, "bo", 0);
+    ana.op("not for bo").await;
+    assert_eq!(ana.edit().await.0, 3);
+    assert_eq!(bo.closed().await, Code::Revoked.close_code());
+    assert_eq!(bo.rev, 1, "and nothing of what came after was read before");
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_feed_that_cannot_go_on_is_opened_again_on_the_same_socket() {
+    let scene = Scene::new().await;
+    let doc = scene.document(1, &BOTH);
+    let at = scene.router.address().to_owned();
+    let (mut ana, _) = Client::open(&at, doc, "ana", 1, Encoding::Binary).await;
+    scene.with_world(|w| w.mute = true);
+    scene.grant(doc, "cy", Role::Viewer as u32);
+    scene.trim(doc);
+    scene.with_world(|w| w.mute = false);
+    scene.lead(2);
+    assert!(matches!(ana.next().await, ServerFrame::Resync { .. }));
+    let welcome = ana.hello(None).await;
+    assert_eq!(welcome.rev, 1);
+    ana.op("x").await;
+    assert_eq!(ana.edit().await.0, 2);
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn answers_of_the_shard_reach_the_client() {
+    let scene = Scene::new().await;
+    let doc = scene.document(1, &BOTH);
+    let at = scene.router.address().to_owned();
+    let (mut ana, _) = Client::open(&at, doc, "ana", 1, Encoding::Binary).await;
+    for (code, last) in [(Code::Forbidden, true), (Code::BaseAhead, false)] {
+        scene.with_world(|w| w.refuse = Some(code));
+        let seq = ana.op("x").await;
+        match ana.next().await {
+            ServerFrame::Reject { seq: s, base: 0, last: l, code: c, .. } => {
+                assert_eq!((s, l, c), (seq, last, code));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // A full queue is the router's to wait for.
+    scene.with_world(|w| w.refuse = Some(Code::Busy));
+    ana.op("patience").await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    scene.with_world(|w| w.refuse = None);
+    assert_eq!(ana.edit().await, (1, insert("patience")));
+    // What was acknowledged already is said to be so.
+    ana.send(&ClientFrame::Op { seq: ana.seq, base: 0, ops: insert("patience") }).await;
+    assert_eq!(ana.next().await, ServerFrame::Already { seq: ana.seq, rev: 1 });
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn who_does_not_read_is_let_go_and_slows_nobody() {
+    let limits = Limits { bytes_per_second: 1 << 30, ..Limits::default() };
+    let scene = Scene::with(limits).await;
+    let doc = scene.document(1, &BOTH);
+    let at = scene.router.address().to_owned();
+    let (mut ana, _) = Client::open(&at, doc, "ana", 1, Encoding::Binary).await;
+    let (_stuck, _) = Client::open(&at, doc, "bo", 2, Encoding::Json).await;
+    let (mut bo, _) = Client::open(&at, doc, "bo", 3, Encoding::Binary).await;
+    let text = "x".repeat(200_000);
+    let let_go = "codraft_router_closes_total{code=\"slow_consumer\"} 1";
+    // As much as the kernel buffers, then the queue, then a second to take it after all.
+    for _ in 0..200 {
+        ana.op(&text).await;
+        ana.edit().await;
+        bo.edit().await;
+        if http::get(&at, "/metrics", "").await.body.contains(let_go) {
+            scene.end().await;
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the one that does not read is still there");
+}
