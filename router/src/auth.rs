@@ -307,5 +307,9 @@ mod tests;
 /// When the claims cannot be signed.
 pub fn sign_token(secret: &[u8], user: &str, from: u64, until: u64) -> Result<String, KeyError> {
     let claims = serde_json::json!({"sub": user, "iat": from, "exp": until});
-    Ok(encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(secret))?)
+    Ok(encode(
+        &Header::new(Algorithm::HS256),
+        &claims,
+        &EncodingKey::from_secret(secret),
+    )?)
 }

@@ -67,6 +67,8 @@ async fn connection(io: Box<dyn Io>, app: axum::Router) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
+        // It would read the machine's clock, which is not ours to read.
+        .auto_date_header(false)
         .serve_connection(TokioIo::new(io), TowerToHyperService::new(app))
         .with_upgrades()
         .await;

@@ -209,6 +209,7 @@ impl Hub {
             return false;
         }
         (member.resume, member.unsent) = (resume, unsent);
+        member.session.start_over();
         member.phase = Phase::Waiting;
         self.connect_if_cold(shared, &mut state);
         self.open_waiting(shared, &mut state);

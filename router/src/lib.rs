@@ -290,7 +290,7 @@ async fn keep_time(shared: Arc<Shared>) {
                     shared.hubs.silent(&shared, group);
                 }
                 tick = tick.wrapping_add(1);
-                if tick % 4 == 0 {
+                if tick.is_multiple_of(4) {
                     shared.hubs.unstick(&shared);
                 }
             }

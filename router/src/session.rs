@@ -170,6 +170,11 @@ impl Session {
         }
     }
 
+    /// The client starts over: what it still has to send it sends again.
+    pub fn start_over(&mut self) {
+        self.inflight = None;
+    }
+
     /// An event of this client went by on the feed: the acknowledgement. The operation it
     /// acknowledges, when it is the one in flight.
     pub fn applied(&mut self, seq: u64, rev: u64) -> Option<Inflight> {

@@ -23,7 +23,13 @@ use tokio_tungstenite::{
         Error, Message,
         error::CapacityError,
         handshake::derive_accept_key,
-        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
+        protocol::{
+            CloseFrame, Role, WebSocketConfig,
+            frame::{
+                Frame,
+                coding::{CloseCode, Data, OpCode},
+            },
+        },
     },
 };
 
@@ -38,6 +44,8 @@ use crate::{
 
 /// Idle sockets hold so much for reading, and nothing for writing.
 const READ_BUFFER: usize = 4 << 10;
+/// Larger messages are written in parts of this.
+const FRAGMENT: usize = 16 << 10;
 /// The first message is a hello, which is small.
 const HELLO_BYTES: usize = 64 << 10;
 /// A peer that takes nothing for so long is gone.
@@ -222,17 +230,9 @@ impl Socket {
             .metrics
             .written_bytes
             .inc_by(message.len() as u64);
-        let message = match self.encoding {
-            Encoding::Binary => Message::Binary(message),
-            Encoding::Json => match message.try_into() {
-                Ok(text) => Message::Text(text),
-                // JSON is UTF-8.
-                Err(_) => return false,
-            },
-        };
-        let mut send = web.send(message);
+        let mut send = pin!(send(web, self.encoding, message));
         // Mostly the kernel takes it at once, and no timer is needed.
-        if let Some(sent) = (&mut send).now_or_never() {
+        if let Some(sent) = send.as_mut().now_or_never() {
             return sent.is_ok();
         }
         tokio::select! {
@@ -408,6 +408,38 @@ impl Socket {
         }
         true
     }
+}
+
+/// Writes a message, a large one in fragments: the library keeps a buffer of the largest
+/// frame it ever wrote, for as long as the socket lives.
+async fn send<T>(
+    web: &mut WebSocketStream<T>,
+    encoding: Encoding,
+    mut message: Bytes,
+) -> Result<(), Error>
+where
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let mut kind = match encoding {
+        Encoding::Binary => Data::Binary,
+        Encoding::Json => Data::Text,
+    };
+    while message.len() > FRAGMENT {
+        let part = message.split_to(FRAGMENT);
+        web.feed(Message::Frame(Frame::message(
+            part,
+            OpCode::Data(kind),
+            false,
+        )))
+        .await?;
+        kind = Data::Continue;
+    }
+    web.send(Message::Frame(Frame::message(
+        message,
+        OpCode::Data(kind),
+        true,
+    )))
+    .await
 }
 
 fn refusal(code: Code) -> &'static str {

@@ -19,7 +19,11 @@ use tokio_tungstenite::tungstenite::Message;
 const USERS: [(&str, u32); 2] = [("ana", 4), ("bo", 3)];
 
 fn hello(id: u8) -> ClientFrame {
-    ClientFrame::Hello { client: ClientId([id; 16]), resume: None, unsent: false }
+    ClientFrame::Hello {
+        client: ClientId([id; 16]),
+        resume: None,
+        unsent: false,
+    }
 }
 
 #[tokio::test]
@@ -32,25 +36,62 @@ async fn handshakes_that_are_refused_before_the_upgrade() {
     let good = || bearer(http::token("ana", 600));
     let origin = |o: &str| ("origin", o.to_owned());
     let ticket = http::ticket(&at, codraft_proto::ids::DocId([1; 16]), "ana").await;
-    let both = |t: &str| ("sec-websocket-protocol", format!("codraft.v1.bin, ticket.{t}"));
+    let both = |t: &str| {
+        (
+            "sec-websocket-protocol",
+            format!("codraft.v1.bin, ticket.{t}"),
+        )
+    };
     let table = [
         (vec![bin()], 401, Code::TokenInvalid),
         (vec![bin(), origin(ORIGIN)], 401, Code::TokenInvalid),
         (vec![bin(), bearer("x.y.z".into())], 401, Code::TokenInvalid),
-        (vec![bin(), ("authorization", "Basic YTpi".into())], 401, Code::TokenInvalid),
-        (vec![bin(), bearer(http::token("ana", -600))], 401, Code::TokenExpired),
-        (vec![bin(), bearer(http::token("", 600))], 401, Code::TokenInvalid),
-        (vec![bin(), good(), origin("http://evil.test")], 403, Code::Origin),
-        (vec![bin(), good(), origin("http://page.test.evil")], 403, Code::Origin),
+        (
+            vec![bin(), ("authorization", "Basic YTpi".into())],
+            401,
+            Code::TokenInvalid,
+        ),
+        (
+            vec![bin(), bearer(http::token("ana", -600))],
+            401,
+            Code::TokenExpired,
+        ),
+        (
+            vec![bin(), bearer(http::token("", 600))],
+            401,
+            Code::TokenInvalid,
+        ),
+        (
+            vec![bin(), good(), origin("http://evil.test")],
+            403,
+            Code::Origin,
+        ),
+        (
+            vec![bin(), good(), origin("http://page.test.evil")],
+            403,
+            Code::Origin,
+        ),
         (vec![bin(), good(), origin("null")], 403, Code::Origin),
         (vec![both(&ticket)], 403, Code::Origin),
-        (vec![both("forged"), origin(ORIGIN)], 401, Code::TokenInvalid),
+        (
+            vec![both("forged"), origin(ORIGIN)],
+            401,
+            Code::TokenInvalid,
+        ),
         (vec![good()], 422, Code::Unsupported),
-        (vec![good(), ("sec-websocket-protocol", "chat".into())], 422, Code::Unsupported),
+        (
+            vec![good(), ("sec-websocket-protocol", "chat".into())],
+            422,
+            Code::Unsupported,
+        ),
     ];
     for (headers, status, code) in table {
         let refused = connect(&at, &doc, &headers).await.err();
-        assert_eq!(refused, Some((status, code.as_str().to_owned())), "{headers:?}");
+        assert_eq!(
+            refused,
+            Some((status, code.as_str().to_owned())),
+            "{headers:?}"
+        );
     }
     let not_an_id = connect(&at, "x", &[bin(), good()]).await.err();
     assert_eq!(not_an_id, Some((404, "not_found".to_owned())));
@@ -58,9 +99,15 @@ async fn handshakes_that_are_refused_before_the_upgrade() {
     assert_eq!((plain.status, plain.code().as_str()), (400, "malformed"));
     // And what is in order: the header alone, the header from an allowed page, a ticket, once.
     connect(&at, &doc, &[bin(), good()]).await.unwrap();
-    connect(&at, &doc, &[bin(), good(), origin(ORIGIN)]).await.unwrap();
-    connect(&at, &doc, &[both(&ticket), origin(ORIGIN)]).await.unwrap();
-    let again = connect(&at, &doc, &[both(&ticket), origin(ORIGIN)]).await.err();
+    connect(&at, &doc, &[bin(), good(), origin(ORIGIN)])
+        .await
+        .unwrap();
+    connect(&at, &doc, &[both(&ticket), origin(ORIGIN)])
+        .await
+        .unwrap();
+    let again = connect(&at, &doc, &[both(&ticket), origin(ORIGIN)])
+        .await
+        .err();
     assert_eq!(again, Some((401, "token_invalid".to_owned())));
     scene.end().await;
 }
@@ -76,21 +123,61 @@ async fn bad_frames_close_their_own_socket_only() {
     let large = 300 << 10;
     let table = [
         (Encoding::Binary, binary(b""), Code::Malformed),
-        (Encoding::Binary, binary(b"\x80\x01\x02"), Code::UnknownFrame),
-        (Encoding::Binary, binary(b"\x21\xff\xff\xff\x7f"), Code::Malformed),
-        (Encoding::Binary, binary(b"\xa1\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"), Code::Malformed),
-        (Encoding::Binary, text("{\"type\":\"ping\"}"), Code::Malformed),
-        (Encoding::Binary, binary(&vec![0; large]), Code::FrameTooLarge),
+        (
+            Encoding::Binary,
+            binary(b"\x80\x01\x02"),
+            Code::UnknownFrame,
+        ),
+        (
+            Encoding::Binary,
+            binary(b"\x21\xff\xff\xff\x7f"),
+            Code::Malformed,
+        ),
+        (
+            Encoding::Binary,
+            binary(b"\xa1\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"),
+            Code::Malformed,
+        ),
+        (
+            Encoding::Binary,
+            text("{\"type\":\"ping\"}"),
+            Code::Malformed,
+        ),
+        (
+            Encoding::Binary,
+            binary(&vec![0; large]),
+            Code::FrameTooLarge,
+        ),
         (Encoding::Json, text("{"), Code::Malformed),
         (Encoding::Json, text("[]]"), Code::Malformed),
         (Encoding::Json, text("7"), Code::Malformed),
-        (Encoding::Json, text("{\"type\":\"dance\"}"), Code::UnknownFrame),
-        (Encoding::Json, text(r#"{"type":"op","seq":1,"base":-1,"ops":[]}"#), Code::Malformed),
-        (Encoding::Json, text(r#"{"type":"op","seq":1,"base":0,"ops":[{"retain":0}]}"#), Code::Malformed),
+        (
+            Encoding::Json,
+            text("{\"type\":\"dance\"}"),
+            Code::UnknownFrame,
+        ),
+        (
+            Encoding::Json,
+            text(r#"{"type":"op","seq":1,"base":-1,"ops":[]}"#),
+            Code::Malformed,
+        ),
+        (
+            Encoding::Json,
+            text(r#"{"type":"op","seq":1,"base":0,"ops":[{"retain":0}]}"#),
+            Code::Malformed,
+        ),
         (Encoding::Json, text(&"[".repeat(100_000)), Code::Malformed),
         (Encoding::Json, binary(b"\xa5"), Code::Malformed),
-        (Encoding::Json, text(&"x".repeat(large)), Code::FrameTooLarge),
-        (Encoding::Json, text(r#"{"type":"hello","client":"00000000000000000000000000000009","unsent":false}"#), Code::UnknownFrame),
+        (
+            Encoding::Json,
+            text(&"x".repeat(large)),
+            Code::FrameTooLarge,
+        ),
+        (
+            Encoding::Json,
+            text(r#"{"type":"hello","client":"00000000000000000000000000000009","unsent":false}"#),
+            Code::UnknownFrame,
+        ),
     ];
     for (n, (encoding, message, code)) in table.into_iter().enumerate() {
         let (mut bad, _) = Client::open(&at, doc, "bo", 100 + n as u8, encoding).await;
@@ -102,13 +189,19 @@ async fn bad_frames_close_their_own_socket_only() {
         honest.edit().await;
     }
     let metrics = http::get(&at, "/metrics", "").await.body;
-    assert!(!metrics.contains("codraft_router_closes_total{code=\"malformed\"} 0"), "{metrics}");
+    assert!(
+        !metrics.contains("codraft_router_closes_total{code=\"malformed\"} 0"),
+        "{metrics}"
+    );
     scene.end().await;
 }
 
 #[tokio::test]
 async fn the_first_frame_is_a_small_hello_within_its_time() {
-    let limits = Limits { hello_ms: 300, ..Limits::default() };
+    let limits = Limits {
+        hello_ms: 300,
+        ..Limits::default()
+    };
     let scene = Scene::with(limits).await;
     let doc = scene.document(1, &USERS);
     let at = scene.router.address().to_owned();
@@ -125,7 +218,10 @@ async fn the_first_frame_is_a_small_hello_within_its_time() {
 
 #[tokio::test]
 async fn who_may_not_come_in() {
-    let limits = Limits { sockets_per_user_and_document: 2, ..Limits::default() };
+    let limits = Limits {
+        sockets_per_user_and_document: 2,
+        ..Limits::default()
+    };
     let scene = Scene::with(limits).await;
     let doc = scene.document(1, &USERS);
     let at = scene.router.address().to_owned();
@@ -135,7 +231,11 @@ async fn who_may_not_come_in() {
     let missing = codraft_proto::ids::DocId([99; 16]);
     let mut lost = Client::silent(&at, missing, "ana", 9, Encoding::Json).await;
     lost.send(&hello(9)).await;
-    assert_eq!(lost.closed().await, Code::NotFound.close_code(), "looks the same");
+    assert_eq!(
+        lost.closed().await,
+        Code::NotFound.close_code(),
+        "looks the same"
+    );
     let (_ana, _) = Client::open(&at, doc, "ana", 1, Encoding::Binary).await;
     let mut thief = Client::silent(&at, doc, "bo", 1, Encoding::Binary).await;
     thief.send(&hello(1)).await;
@@ -155,11 +255,20 @@ async fn operations_out_of_order_are_not_proposed() {
     let (mut ana, _) = Client::open(&at, doc, "ana", 1, Encoding::Binary).await;
     scene.with_world(|w| w.swallow = true);
     ana.op("first").await;
-    let op = |seq, text| ClientFrame::Op { seq, base: 0, ops: insert(text) };
-    for (frame, expected) in [(op(1, "other"), Code::SeqConflict), (op(2, "second"), Code::Busy)] {
+    let op = |seq, text| ClientFrame::Op {
+        seq,
+        base: 0,
+        ops: insert(text),
+    };
+    for (frame, expected) in [
+        (op(1, "other"), Code::SeqConflict),
+        (op(2, "second"), Code::Busy),
+    ] {
         ana.send(&frame).await;
         match ana.next().await {
-            ServerFrame::Reject { last: false, code, .. } => assert_eq!(code, expected),
+            ServerFrame::Reject {
+                last: false, code, ..
+            } => assert_eq!(code, expected),
             other => panic!("{other:?}"),
         }
     }
@@ -172,7 +281,10 @@ async fn operations_out_of_order_are_not_proposed() {
 
 #[tokio::test]
 async fn who_is_too_fast_is_told_when_to_send_again() {
-    let limits = Limits { ops_per_second: 2, ..Limits::default() };
+    let limits = Limits {
+        ops_per_second: 2,
+        ..Limits::default()
+    };
     let scene = Scene::with(limits).await;
     let doc = scene.document(1, &USERS);
     let at = scene.router.address().to_owned();
@@ -183,7 +295,12 @@ async fn who_is_too_fast_is_told_when_to_send_again() {
     }
     ana.op("x").await;
     match ana.next().await {
-        ServerFrame::Reject { last: false, code: Code::Rate, retry_after_ms, .. } => {
+        ServerFrame::Reject {
+            last: false,
+            code: Code::Rate,
+            retry_after_ms,
+            ..
+        } => {
             assert!((1..=500).contains(&retry_after_ms), "{retry_after_ms}");
         }
         other => panic!("{other:?}"),
@@ -204,8 +321,16 @@ async fn a_token_ends_its_socket_unless_it_is_renewed() {
     let short = http::token("ana", 2);
     let (mut ends, mut renewed) = (open(&short, 1).await, open(&short, 2).await);
     let mut foreign = open(&short, 3).await;
-    renewed.send(&ClientFrame::Auth { token: http::token("ana", 600) }).await;
-    foreign.send(&ClientFrame::Auth { token: http::token("bo", 600) }).await;
+    renewed
+        .send(&ClientFrame::Auth {
+            token: http::token("ana", 600),
+        })
+        .await;
+    foreign
+        .send(&ClientFrame::Auth {
+            token: http::token("bo", 600),
+        })
+        .await;
     assert_eq!(foreign.closed().await, Code::TokenInvalid.close_code());
     assert_eq!(ends.closed().await, Code::TokenExpired.close_code());
     renewed.op("still here").await;

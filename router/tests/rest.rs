@@ -15,29 +15,55 @@ async fn create_read_and_share() {
     assert_eq!(created.status, 201, "{}", created.body);
     let made = created.json();
     let id = made["id"].as_str().unwrap();
-    assert!(created.head.contains(&format!("location: /v1/docs/{id}")), "{}", created.head);
-    assert_eq!((&made["rev"], &made["kind"], &made["owner"]), (&json!(1), &json!("text"), &json!("ana")));
+    assert!(
+        created.head.contains(&format!("location: /v1/docs/{id}")),
+        "{}",
+        created.head
+    );
+    assert_eq!(
+        (&made["rev"], &made["kind"], &made["owner"]),
+        (&json!(1), &json!("text"), &json!("ana"))
+    );
 
     let path = format!("/v1/docs/{id}");
     let read = http::get(&at, &path, &http::bearer("ana")).await.json();
-    assert_eq!((&read["title"], &read["role"]), (&json!("Minutes"), &json!("owner")));
+    assert_eq!(
+        (&read["title"], &read["role"]),
+        (&json!("Minutes"), &json!("owner"))
+    );
 
     // Missing, not yours and no id at all are the same answer.
     let foreign = http::get(&at, &path, &http::bearer("bo")).await;
-    let missing = http::get(&at, &format!("/v1/docs/{}", "0".repeat(32)), &http::bearer("bo")).await;
+    let missing = http::get(
+        &at,
+        &format!("/v1/docs/{}", "0".repeat(32)),
+        &http::bearer("bo"),
+    )
+    .await;
     let no_id = http::get(&at, "/v1/docs/x", &http::bearer("bo")).await;
-    assert_eq!((foreign.status, foreign.code().as_str()), (404, "not_found"));
+    assert_eq!(
+        (foreign.status, foreign.code().as_str()),
+        (404, "not_found")
+    );
     assert_eq!(foreign.body, missing.body);
     assert_eq!(foreign.body, no_id.body);
 
     let bo = format!("{path}/permissions/bo");
     let put = http::json(&at, "PUT", &bo, "ana", &json!({"role": "editor"})).await;
-    assert_eq!(put.json(), json!({"user": "bo", "role": "editor", "rev": 2}));
+    assert_eq!(
+        put.json(),
+        json!({"user": "bo", "role": "editor", "rev": 2})
+    );
     let not_owner = http::json(&at, "PUT", &bo, "bo", &json!({"role": "owner"})).await;
-    assert_eq!((not_owner.status, not_owner.code().as_str()), (403, "forbidden"));
+    assert_eq!(
+        (not_owner.status, not_owner.code().as_str()),
+        (403, "forbidden")
+    );
     let wrong = http::json(&at, "PUT", &bo, "ana", &json!({"role": "king"})).await;
     assert_eq!((wrong.status, wrong.code().as_str()), (400, "malformed"));
-    let list = http::get(&at, &format!("{path}/permissions"), &http::bearer("bo")).await.json();
+    let list = http::get(&at, &format!("{path}/permissions"), &http::bearer("bo"))
+        .await
+        .json();
     assert_eq!(list["permissions"].as_array().unwrap().len(), 2);
     let gone = http::send(&at, "DELETE", &bo, &http::bearer("ana"), "").await;
     assert_eq!(gone.json(), json!({"user": "bo", "role": null, "rev": 3}));
@@ -50,16 +76,31 @@ async fn an_idempotency_key_makes_one_document() {
     let scene = Scene::new().await;
     let at = scene.router.address().to_owned();
     let create = async |user: &str, key: &str, title: &str| {
-        let headers =
-            format!("{}content-type: application/json\r\nidempotency-key: {key}\r\n", http::bearer(user));
-        http::send(&at, "POST", "/v1/docs", &headers, &json!({"title": title}).to_string()).await
+        let headers = format!(
+            "{}content-type: application/json\r\nidempotency-key: {key}\r\n",
+            http::bearer(user)
+        );
+        http::send(
+            &at,
+            "POST",
+            "/v1/docs",
+            &headers,
+            &json!({"title": title}).to_string(),
+        )
+        .await
     };
     let first = create("ana", "k1", "A").await;
     let again = create("ana", "k1", "A").await;
     assert_eq!((first.status, again.status), (201, 201));
     assert_eq!(first.json()["id"], again.json()["id"]);
-    assert_ne!(first.json()["id"], create("ana", "k2", "A").await.json()["id"]);
-    assert_ne!(first.json()["id"], create("bo", "k1", "A").await.json()["id"]);
+    assert_ne!(
+        first.json()["id"],
+        create("ana", "k2", "A").await.json()["id"]
+    );
+    assert_ne!(
+        first.json()["id"],
+        create("bo", "k1", "A").await.json()["id"]
+    );
     let other = create("ana", "k1", "B").await;
     assert_eq!((other.status, other.code().as_str()), (409, "exists"));
     scene.end().await;
@@ -94,16 +135,48 @@ async fn bad_requests_have_their_code() {
         ("POST", "/v1/docs", "", "{}", 401, "token_invalid"),
         ("POST", "/v1/docs", typed.as_str(), "{", 400, "malformed"),
         ("POST", "/v1/docs", typed.as_str(), "{}", 400, "malformed"),
-        ("POST", "/v1/docs", typed.as_str(), r#"{"title":"a","color":1}"#, 400, "malformed"),
-        ("POST", "/v1/docs", typed.as_str(), r#"{"title":"a","kind":"cube"}"#, 422, "unsupported"),
-        ("POST", "/v1/docs", typed.as_str(), r#"{"title":"a","initial":[{"retain":-1}]}"#, 400, "malformed"),
-        ("POST", "/v1/docs", typed.as_str(), &large, 413, "frame_too_large"),
+        (
+            "POST",
+            "/v1/docs",
+            typed.as_str(),
+            r#"{"title":"a","color":1}"#,
+            400,
+            "malformed",
+        ),
+        (
+            "POST",
+            "/v1/docs",
+            typed.as_str(),
+            r#"{"title":"a","kind":"cube"}"#,
+            422,
+            "unsupported",
+        ),
+        (
+            "POST",
+            "/v1/docs",
+            typed.as_str(),
+            r#"{"title":"a","initial":[{"retain":-1}]}"#,
+            400,
+            "malformed",
+        ),
+        (
+            "POST",
+            "/v1/docs",
+            typed.as_str(),
+            &large,
+            413,
+            "frame_too_large",
+        ),
         ("GET", "/v1/nothing", ana.as_str(), "", 404, "not_found"),
     ];
     for (method, path, headers, body, status, code) in table {
         let answer = http::send(&at, method, path, headers, body).await;
         let shown = format!("{method} {path} {:.40}: {}", body, answer.body);
-        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{shown}");
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (status, code),
+            "{shown}"
+        );
     }
     scene.end().await;
 }
@@ -114,17 +187,33 @@ async fn what_is_served_beside() {
     let at = scene.router.address().to_owned();
     assert_eq!(http::get(&at, "/healthz", "").await.body, "ok");
     let openapi = http::get(&at, "/openapi.json", "").await.json();
-    for path in ["/v1/docs", "/v1/docs/{id}/permissions/{user}", "/v1/collab/{id}/ticket"] {
+    for path in [
+        "/v1/docs",
+        "/v1/docs/{id}/permissions/{user}",
+        "/v1/collab/{id}/ticket",
+    ] {
         assert!(openapi["paths"][path].is_object(), "{path}");
     }
     let page = http::get(&at, "/", "").await;
-    assert!(page.status == 200 && page.head.contains("text/html"), "{}", page.head);
+    assert!(
+        page.status == 200 && page.head.contains("text/html"),
+        "{}",
+        page.head
+    );
     assert_eq!(http::get(&at, "/../Cargo.toml", "").await.status, 404);
     let asked = format!("origin: {ORIGIN}\r\naccess-control-request-method: POST\r\n");
     let preflight = http::send(&at, "OPTIONS", "/v1/docs", &asked, "").await;
-    assert!(preflight.head.contains(&format!("access-control-allow-origin: {ORIGIN}")));
+    assert!(
+        preflight
+            .head
+            .contains(&format!("access-control-allow-origin: {ORIGIN}"))
+    );
     let foreign = "origin: http://evil.test\r\naccess-control-request-method: POST\r\n";
     let refused = http::send(&at, "OPTIONS", "/v1/docs", foreign, "").await;
-    assert!(!refused.head.contains("access-control-allow-origin"), "{}", refused.head);
+    assert!(
+        !refused.head.contains("access-control-allow-origin"),
+        "{}",
+        refused.head
+    );
     scene.end().await;
 }

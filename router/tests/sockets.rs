@@ -25,7 +25,10 @@ async fn two_type_in_two_encodings_and_each_sees_all() {
     let doc = scene.document(1, &BOTH);
     let at = scene.router.address().to_owned();
     let (mut ana, welcome) = Client::open(&at, doc, "ana", 1, Encoding::Binary).await;
-    assert_eq!((welcome.role, welcome.rev, welcome.acked), (Role::Owner, 0, None));
+    assert_eq!(
+        (welcome.role, welcome.rev, welcome.acked),
+        (Role::Owner, 0, None)
+    );
     assert_eq!(welcome.who[0].client, ana.id, "its own slot");
     let (mut bo, _) = Client::open(&at, doc, "bo", 2, Encoding::Json).await;
     for (n, text) in ["a", "b", "c", "d"].into_iter().enumerate() {
@@ -39,7 +42,12 @@ async fn two_type_in_two_encodings_and_each_sees_all() {
     let (_, welcome) = Client::open(&at, doc, "bo", 3, Encoding::Binary).await;
     assert_eq!((welcome.rev, welcome.resumed()), (4, false));
     let mut late = Client::silent(&at, doc, "bo", 4, Encoding::Binary).await;
-    let welcome = late.hello(Some(At { rev: 2, hash: hash_at(2) })).await;
+    let welcome = late
+        .hello(Some(At {
+            rev: 2,
+            hash: hash_at(2),
+        }))
+        .await;
     assert_eq!((welcome.rev, welcome.resumed()), (2, true));
     assert_eq!(late.edit().await, (3, insert("c")));
     assert_eq!(late.edit().await, (4, insert("d")));
@@ -75,13 +83,20 @@ async fn sockets_outlive_the_leader_and_what_it_swallowed_is_sent_again() {
     scene.lead(2);
     for client in [&mut ana, &mut bo] {
         let texts = [client.edit().await.1, client.edit().await.1];
-        assert_eq!(texts, [insert("during"), insert("while nobody led")], "in their order");
+        assert_eq!(
+            texts,
+            [insert("during"), insert("while nobody led")],
+            "in their order"
+        );
     }
     ana.op("after").await;
     assert_eq!(bo.edit().await, (4, insert("after")));
     assert_eq!(scene.rev(doc), 4, "nothing twice");
     let metrics = http::get(&at, "/metrics", "").await.body;
-    assert!(metrics.contains("codraft_router_failover_seconds_count 1"), "{metrics}");
+    assert!(
+        metrics.contains("codraft_router_failover_seconds_count 1"),
+        "{metrics}"
+    );
     scene.end().await;
 }
 
@@ -175,6 +190,21 @@ async fn a_feed_that_cannot_go_on_is_opened_again_on_the_same_socket() {
 }
 
 #[tokio::test]
+async fn a_gap_in_a_feed_is_mended_and_nobody_notices() {
+    let scene = Scene::new().await;
+    let doc = scene.document(1, &BOTH);
+    let at = scene.router.address().to_owned();
+    let (mut ana, _) = Client::open(&at, doc, "ana", 1, Encoding::Binary).await;
+    scene.with_world(|w| w.mute = true);
+    scene.grant(doc, "cy", Role::Viewer as u32);
+    scene.grant(doc, "cy", Role::Editor as u32);
+    scene.with_world(|w| w.mute = false);
+    ana.op("x").await;
+    assert_eq!(ana.edit().await.0, 3);
+    scene.end().await;
+}
+
+#[tokio::test]
 async fn answers_of_the_shard_reach_the_client() {
     let scene = Scene::new().await;
     let doc = scene.document(1, &BOTH);
@@ -184,7 +214,13 @@ async fn answers_of_the_shard_reach_the_client() {
         scene.with_world(|w| w.refuse = Some(code));
         let seq = ana.op("x").await;
         match ana.next().await {
-            ServerFrame::Reject { seq: s, base: 0, last: l, code: c, .. } => {
+            ServerFrame::Reject {
+                seq: s,
+                base: 0,
+                last: l,
+                code: c,
+                ..
+            } => {
                 assert_eq!((s, l, c), (seq, last, code));
             }
             other => panic!("{other:?}"),
@@ -197,14 +233,28 @@ async fn answers_of_the_shard_reach_the_client() {
     scene.with_world(|w| w.refuse = None);
     assert_eq!(ana.edit().await, (1, insert("patience")));
     // What was acknowledged already is said to be so.
-    ana.send(&ClientFrame::Op { seq: ana.seq, base: 0, ops: insert("patience") }).await;
-    assert_eq!(ana.next().await, ServerFrame::Already { seq: ana.seq, rev: 1 });
+    ana.send(&ClientFrame::Op {
+        seq: ana.seq,
+        base: 0,
+        ops: insert("patience"),
+    })
+    .await;
+    assert_eq!(
+        ana.next().await,
+        ServerFrame::Already {
+            seq: ana.seq,
+            rev: 1
+        }
+    );
     scene.end().await;
 }
 
 #[tokio::test]
 async fn who_does_not_read_is_let_go_and_slows_nobody() {
-    let limits = Limits { bytes_per_second: 1 << 30, ..Limits::default() };
+    let limits = Limits {
+        bytes_per_second: 1 << 30,
+        ..Limits::default()
+    };
     let scene = Scene::with(limits).await;
     let doc = scene.document(1, &BOTH);
     let at = scene.router.address().to_owned();

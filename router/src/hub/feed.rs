@@ -71,6 +71,18 @@ pub(super) fn hash_of(bytes: &[u8]) -> Option<[u8; 32]> {
     bytes.try_into().ok()
 }
 
+/// The revision that these events lead to from `position`, those up to it left out; `None`
+/// when they leave a gap.
+fn reaches(events: &[v1::Event], position: u64) -> Option<u64> {
+    events
+        .iter()
+        .try_fold(position, |rev, event| match event.rev {
+            next if next <= position => Some(rev),
+            next if next == rev + 1 => Some(next),
+            _ => None,
+        })
+}
+
 impl Hub {
     /// Looks for the leader when there is no link to ask on.
     pub(super) fn connect_if_cold(&self, shared: &Shared, state: &mut State) {
@@ -121,6 +133,7 @@ impl Hub {
 
     fn unroute(&self, shared: &Shared, state: &mut State) {
         state.route = None;
+        state.opening.clear();
         self.lost(shared, state);
         for member in state.members.values_mut() {
             member.session.unsent();
@@ -300,16 +313,14 @@ impl Hub {
         if let Some(problem) = followed.problem {
             return self.not_fed(shared, state, problem);
         }
-        let Some(hash) = hash_of(&followed.hash).filter(|_| followed.resumed) else {
+        let position = state.position.map_or(0, |p| p.rev);
+        let whole = followed.resumed && reaches(&followed.events, position) == Some(followed.rev);
+        let Some(hash) = hash_of(&followed.hash).filter(|_| whole) else {
             self.resync_all(shared, state);
             return None;
         };
         state.feed = Feed::Live;
         self.deliver(shared, state, followed.events, hash);
-        if state.position.is_some_and(|p| p.rev != followed.rev) {
-            self.resync_all(shared, state);
-            return None;
-        }
         self.found(shared, state);
         self.submit_all(shared, state);
         self.open_waiting(shared, state);
@@ -377,10 +388,10 @@ impl Hub {
             return;
         }
         state.uncredited += credit_cost(&events.events);
-        let first = events.events.first().map_or(0, |e| e.rev);
-        let gap = state.position.is_none_or(|p| first > p.rev + 1);
-        match hash_of(&events.hash) {
-            Some(hash) if !gap => self.deliver(shared, state, events.events, hash),
+        let position = state.position.map_or(0, |p| p.rev);
+        match (reaches(&events.events, position), hash_of(&events.hash)) {
+            (Some(rev), Some(_)) if rev == position => {} // all of it was delivered before
+            (Some(_), Some(hash)) => self.deliver(shared, state, events.events, hash),
             _ => self.refollow(shared, state),
         }
         if state.uncredited >= CREDIT_STEP {
@@ -492,5 +503,33 @@ impl Hub {
 
     pub(super) fn client_of(event: &v1::Event) -> Option<ClientId> {
         ClientId::from_slice(&event.client)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_lead_on_without_a_gap_or_not_at_all() {
+        let events = |revs: &[u64]| -> Vec<v1::Event> {
+            revs.iter()
+                .map(|rev| v1::Event {
+                    rev: *rev,
+                    ..v1::Event::default()
+                })
+                .collect()
+        };
+        assert_eq!(reaches(&events(&[4, 5]), 3), Some(5));
+        assert_eq!(
+            reaches(&events(&[2, 3, 4]), 3),
+            Some(4),
+            "repeats are left out"
+        );
+        assert_eq!(reaches(&events(&[2, 3]), 3), Some(3));
+        assert_eq!(reaches(&events(&[]), 3), Some(3));
+        assert_eq!(reaches(&events(&[5]), 3), None);
+        assert_eq!(reaches(&events(&[4, 6]), 3), None);
+        assert_eq!(reaches(&events(&[4, 4]), 3), None);
     }
 }

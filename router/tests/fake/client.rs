@@ -49,7 +49,9 @@ pub async fn connect(
     }
     match client_async(request, stream).await {
         Ok((web, response)) => {
-            let echoed = response.headers()["sec-websocket-protocol"].to_str().unwrap();
+            let echoed = response.headers()["sec-websocket-protocol"]
+                .to_str()
+                .unwrap();
             assert!(Encoding::from_subprotocol(echoed).is_some(), "{echoed}");
             Ok(web)
         }
@@ -65,7 +67,13 @@ pub async fn connect(
 
 impl Client {
     /// Connects, without a hello.
-    pub async fn silent(address: &str, doc: DocId, user: &str, id: u8, encoding: Encoding) -> Client {
+    pub async fn silent(
+        address: &str,
+        doc: DocId,
+        user: &str,
+        id: u8,
+        encoding: Encoding,
+    ) -> Client {
         let token = http::token(user, 600);
         Self::with_token(address, doc, &token, id, encoding).await
     }
@@ -83,7 +91,15 @@ impl Client {
         ];
         let web = connect(address, &doc.to_string(), &headers).await.unwrap();
         let (clock, waiting) = (Clock::default(), VecDeque::new());
-        Client { id: ClientId([id; 16]), encoding, web, clock, waiting, seq: 0, rev: 0 }
+        Client {
+            id: ClientId([id; 16]),
+            encoding,
+            web,
+            clock,
+            waiting,
+            seq: 0,
+            rev: 0,
+        }
     }
 
     pub async fn open(
@@ -99,7 +115,12 @@ impl Client {
     }
 
     pub async fn hello(&mut self, resume: Option<At>) -> Welcome {
-        self.send(&ClientFrame::Hello { client: self.id, resume, unsent: false }).await;
+        self.send(&ClientFrame::Hello {
+            client: self.id,
+            resume,
+            unsent: false,
+        })
+        .await;
         match self.next().await {
             ServerFrame::Welcome(welcome) => {
                 self.rev = welcome.rev;
@@ -128,7 +149,12 @@ impl Client {
     /// Sends the next operation: an insert of this text.
     pub async fn op(&mut self, text: &str) -> u64 {
         self.seq += 1;
-        self.send(&ClientFrame::Op { seq: self.seq, base: self.rev, ops: insert(text) }).await;
+        self.send(&ClientFrame::Op {
+            seq: self.seq,
+            base: self.rev,
+            ops: insert(text),
+        })
+        .await;
         self.seq
     }
 
@@ -204,7 +230,10 @@ impl Client {
 pub fn insert(text: &str) -> Bytes {
     let frame = serde_json::json!({"type": "op", "seq": 1, "base": 0, "ops": [{"insert": text}]});
     let limits = codraft_proto::limits::Limits::default().of_operations();
-    match json::decode_client(frame.to_string().as_bytes(), &limits).unwrap().pop() {
+    match json::decode_client(frame.to_string().as_bytes(), &limits)
+        .unwrap()
+        .pop()
+    {
         Some(ClientFrame::Op { ops, .. }) => ops,
         other => panic!("{other:?}"),
     }

@@ -18,7 +18,11 @@ impl Response {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
     }
     pub fn code(&self) -> String {
-        assert!(self.head.contains("application/problem+json"), "{}", self.head);
+        assert!(
+            self.head.contains("application/problem+json"),
+            "{}",
+            self.head
+        );
         self.json()["code"].as_str().unwrap().to_owned()
     }
 }
@@ -36,7 +40,11 @@ pub async fn send(address: &str, method: &str, path: &str, headers: &str, body: 
     let all = String::from_utf8(all).unwrap();
     let (head, body) = all.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Response { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    Response {
+        status,
+        head: head.to_ascii_lowercase(),
+        body: body.to_owned(),
+    }
 }
 
 pub async fn get(address: &str, path: &str, headers: &str) -> Response {
@@ -58,8 +66,12 @@ pub fn token(user: &str, seconds: i64) -> String {
     use codraft_proto::outside::{Clock, SystemClock};
     let exp = SystemClock.now_ms() as i64 / 1000 + seconds;
     let key = jsonwebtoken::EncodingKey::from_secret(super::TOKEN_SECRET);
-    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &json!({"sub": user, "exp": exp}), &key)
-        .unwrap()
+    jsonwebtoken::encode(
+        &jsonwebtoken::Header::default(),
+        &json!({"sub": user, "exp": exp}),
+        &key,
+    )
+    .unwrap()
 }
 
 pub async fn ticket(address: &str, doc: DocId, user: &str) -> String {

@@ -82,12 +82,20 @@ pub fn hash_at(rev: u64) -> [u8; 32] {
 }
 
 fn problem(code: Code) -> v1::Problem {
-    v1::Problem { code: code as u32, message: "so the fake says".into(), ..Default::default() }
+    v1::Problem {
+        code: code as u32,
+        message: "so the fake says".into(),
+        ..Default::default()
+    }
 }
 
 impl World {
     fn lead(&self) -> v1::Lead {
-        v1::Lead { group: 0, term: self.term, node: self.leader }
+        v1::Lead {
+            group: 0,
+            term: self.term,
+            node: self.leader,
+        }
     }
 
     fn send(&self, link: u64, body: Body) {
@@ -98,7 +106,10 @@ impl World {
     }
 
     fn not_leader(&self) -> v1::Problem {
-        v1::Problem { leader: Some(self.lead()), ..problem(Code::NotLeader) }
+        v1::Problem {
+            leader: Some(self.lead()),
+            ..problem(Code::NotLeader)
+        }
     }
 
     fn push(&mut self, doc: &Bytes, mut event: v1::Event) -> u64 {
@@ -134,7 +145,11 @@ impl World {
                 false => Verdict::Refused(problem(code)),
             }
         } else {
-            let known = self.docs.get(&m.doc).and_then(|d| d.clients.get(&m.client)).copied();
+            let known = self
+                .docs
+                .get(&m.doc)
+                .and_then(|d| d.clients.get(&m.client))
+                .copied();
             match known {
                 Some((seq, rev)) if seq == m.seq => Verdict::Already(rev),
                 _ => {
@@ -165,8 +180,16 @@ impl World {
     }
 
     fn open(&mut self, link: u64, leads: bool, m: v1::Open) {
-        let mut opened = v1::Opened { tag: m.tag, doc: m.doc.clone(), ..Default::default() };
-        let role = self.docs.get(&m.doc).and_then(|d| d.roles.get(&m.user)).copied();
+        let mut opened = v1::Opened {
+            tag: m.tag,
+            doc: m.doc.clone(),
+            ..Default::default()
+        };
+        let role = self
+            .docs
+            .get(&m.doc)
+            .and_then(|d| d.roles.get(&m.user))
+            .copied();
         match role {
             _ if !leads => opened.problem = Some(self.not_leader()),
             None => opened.problem = Some(problem(Code::NotFound)),
@@ -181,8 +204,10 @@ impl World {
                 opened.rev = rev;
                 opened.hash = Bytes::copy_from_slice(&hash_at(rev));
                 opened.ts_ms = 1_000_000 + rev * 10;
-                opened.acked =
-                    doc.clients.get(&m.client).map(|(seq, rev)| v1::Acked { seq: *seq, rev: *rev });
+                opened.acked = doc.clients.get(&m.client).map(|(seq, rev)| v1::Acked {
+                    seq: *seq,
+                    rev: *rev,
+                });
                 match m.resume.filter(|r| r.rev >= doc.floor && r.rev <= rev) {
                     Some(resume) => {
                         opened.resumed = true;
@@ -196,7 +221,10 @@ impl World {
     }
 
     fn follow(&mut self, link: u64, leads: bool, m: v1::Follow) {
-        let mut followed = v1::Followed { doc: m.doc.clone(), ..Default::default() };
+        let mut followed = v1::Followed {
+            doc: m.doc.clone(),
+            ..Default::default()
+        };
         if leads {
             let doc = self.docs.get_mut(&m.doc).unwrap();
             doc.followers.insert(link);
@@ -214,12 +242,26 @@ impl World {
     }
 
     fn call(&mut self, link: u64, leads: bool, m: v1::Call) {
-        let body = if leads { self.answer(&m) } else { reply::Body::Problem(self.not_leader()) };
-        self.send(link, Body::Reply(v1::Reply { id: m.id, body: Some(body) }));
+        let body = if leads {
+            self.answer(&m)
+        } else {
+            reply::Body::Problem(self.not_leader())
+        };
+        self.send(
+            link,
+            Body::Reply(v1::Reply {
+                id: m.id,
+                body: Some(body),
+            }),
+        );
     }
 
     fn answer(&mut self, m: &v1::Call) -> reply::Body {
-        let role = self.docs.get(&m.doc).and_then(|d| d.roles.get(&m.user)).copied();
+        let role = self
+            .docs
+            .get(&m.doc)
+            .and_then(|d| d.roles.get(&m.user))
+            .copied();
         match (m.body.clone().unwrap(), role) {
             (call::Body::Create(create), _) if !self.docs.contains_key(&m.doc) => {
                 let doc = Doc {
@@ -230,12 +272,16 @@ impl World {
                     ..Doc::default()
                 };
                 self.docs.insert(m.doc.clone(), doc);
-                let event = v1::Event { kind: event::CREATE, user: m.user.clone(), ..Default::default() };
+                let event = v1::Event {
+                    kind: event::CREATE,
+                    user: m.user.clone(),
+                    ..Default::default()
+                };
                 reply::Body::Rev(self.push(&m.doc, event))
             }
             (call::Body::Create(_), _) => reply::Body::Problem(problem(Code::Exists)),
             (_, None) => reply::Body::Problem(problem(Code::NotFound)),
-            (call::Body::Grant(grant), Some(role)) if role == 4 => {
+            (call::Body::Grant(grant), Some(4)) => {
                 reply::Body::Rev(self.grant(&m.doc, &m.user, &grant.user, grant.role))
             }
             (call::Body::Grant(_), _) => reply::Body::Problem(problem(Code::Forbidden)),
@@ -296,11 +342,19 @@ impl Accept for Node {
         let mut world = self.world.lock().unwrap();
         world.next_link += 1;
         let link = world.next_link;
-        world.links.push(Link { id: link, node: self.id, outbox });
+        world.links.push(Link {
+            id: link,
+            node: self.id,
+            outbox,
+        });
         if world.leader == self.id && !world.silent {
             world.tell_lead();
         }
-        Ok(Arc::new(FromRouter { link, node: self.id, world: self.world.clone() }))
+        Ok(Arc::new(FromRouter {
+            link,
+            node: self.id,
+            world: self.world.clone(),
+        }))
     }
 }
 
@@ -362,13 +416,20 @@ impl Scene {
     }
 
     pub async fn with(limits: Limits) -> Scene {
-        let world = World { leader: 1, term: 1, ..World::default() };
+        let world = World {
+            leader: 1,
+            term: 1,
+            ..World::default()
+        };
         let world = Arc::new(Mutex::new(world));
         let tasks = Tasks::new();
         let (mut entries, mut nodes) = (Vec::new(), BTreeMap::new());
         for id in 1..=2 {
             let listener = Tcp.listen("127.0.0.1:0").await.unwrap();
-            entries.push(NodeEntry { id, address: listener.local_address().unwrap() });
+            entries.push(NodeEntry {
+                id,
+                address: listener.local_address().unwrap(),
+            });
             let hello = Hello {
                 cluster: CLUSTER.into(),
                 role: PeerRole::Node.into(),
@@ -378,7 +439,10 @@ impl Scene {
                 ..Hello::default()
             };
             let node_tasks = tasks.child();
-            let accept = Arc::new(Node { id, world: world.clone() });
+            let accept = Arc::new(Node {
+                id,
+                world: world.clone(),
+            });
             serve(&node_tasks, listener, hello, accept, LinkOptions::default());
             nodes.insert(id, node_tasks);
         }
@@ -392,7 +456,11 @@ impl Scene {
                 }
             }
         });
-        let topology = FileTopology { cluster: CLUSTER.into(), groups: 1, nodes: entries };
+        let topology = FileTopology {
+            cluster: CLUSTER.into(),
+            groups: 1,
+            nodes: entries,
+        };
         let keys = Keys {
             token_secret: TOKEN_SECRET.into(),
             token_public: None,
@@ -403,7 +471,12 @@ impl Scene {
         config.limits = limits;
         config.page = true;
         let router = Router::start(config, outside()).await.unwrap();
-        let scene = Scene { world, router, nodes, tasks };
+        let scene = Scene {
+            world,
+            router,
+            nodes,
+            tasks,
+        };
         scene.ready().await;
         scene
     }
@@ -421,9 +494,22 @@ impl Scene {
     /// A document with these users: (name, role's number).
     pub fn document(&self, id: u8, users: &[(&str, u32)]) -> DocId {
         let doc = DocId([id; 16]);
-        let roles = users.iter().map(|(user, role)| ((*user).to_owned(), *role)).collect();
-        let content = Doc { title: "T".into(), kind: 1, owner: "ana".into(), roles, ..Doc::default() };
-        self.world.lock().unwrap().docs.insert(doc.to_bytes(), content);
+        let roles = users
+            .iter()
+            .map(|(user, role)| ((*user).to_owned(), *role))
+            .collect();
+        let content = Doc {
+            title: "T".into(),
+            kind: 1,
+            owner: "ana".into(),
+            roles,
+            ..Doc::default()
+        };
+        self.world
+            .lock()
+            .unwrap()
+            .docs
+            .insert(doc.to_bytes(), content);
         doc
     }
 
