@@ -1,0 +1,482 @@
+// A document on a live socket: ticket, hello, events in, operations out, and all of it again
+// when the socket is gone. What a user typed leaves this file acknowledged, still waiting, or
+// as a conflict copy; never lost.
+
+import Delta from "quill-delta";
+
+import { Api, ApiError, type Fetch } from "./api.js";
+import { Backoff } from "./backoff.js";
+import { decodeDelta } from "./delta-binary.js";
+import { ClientDocument, type Unsent } from "./document.js";
+import { decodeServer, encodeClient, hex, SUBPROTOCOL } from "./frame.js";
+import type { ClientFrame, Role, ServerFrame, Welcome, Who } from "./frame.js";
+
+/**
+ * Where the user's work is:
+ * `connecting` nothing has been opened yet; `local` typed, not sent; `sent` on its way;
+ * `saved` acknowledged: on the disks of a majority; `saving` the servers are choosing a new
+ * leader; `offline` no connection, trying again; `closed` for good, `reason` says why.
+ */
+export type Status = "connecting" | "local" | "sent" | "saved" | "saving" | "offline" | "closed";
+
+/** Text that could not be put into the document, and why. */
+export interface ConflictCopy extends Unsent {
+  reason: string;
+}
+
+export interface Events {
+  /** Something of another's: apply it to the screen. Not called for local work. */
+  change(delta: Delta): void;
+  status(status: Status, reason: string): void;
+  /** A document was opened, or opened again. */
+  opened(about: { title: string; role: Role; user: string }): void;
+  role(role: Role): void;
+  /** Others whose events arrived: the client and the time of the event, by the server. */
+  author(who: Who, at: number): void;
+  /** Milliseconds from each keystroke to its acknowledgement. */
+  saved(tookMs: number[]): void;
+  conflict(copy: ConflictCopy): void;
+}
+
+export interface SocketLike {
+  binaryType: string;
+  readonly readyState: number;
+  onopen: (() => void) | null;
+  onmessage: ((event: { data: unknown }) => void) | null;
+  onclose: ((event: { code: number; reason: string }) => void) | null;
+  onerror: (() => void) | null;
+  send(data: Uint8Array): void;
+  close(code?: number): void;
+}
+
+export interface Options {
+  /** Where the router is: `https://docs.example`. */
+  base: string;
+  doc: string;
+  /**
+   * A valid token. `refused`: the last one was, so a new one is needed; answer null when there
+   * is none, and the connection closes.
+   */
+  token(refused: boolean): Promise<string | null> | string | null;
+  events: Partial<Events>;
+  fetch?: Fetch;
+  webSocket?: (url: string, protocols: string[]) => SocketLike;
+  random?: () => number;
+  /** Milliseconds that never go back. */
+  now?: () => number;
+}
+
+/** A socket that is silent for this long is asked for a sign of life. */
+const QUIET_MS = 15_000;
+/** And is given up when none came for this long. */
+const DEAD_MS = 25_000;
+/** Opening a document takes at most this long. */
+const OPEN_MS = 15_000;
+/** Keystrokes whose times are kept until they are acknowledged. */
+const TIMES_MAX = 1_000;
+/** What a frame needs beside the operation in it. */
+const FRAME_HEAD_BYTES = 64;
+const OPEN = 1;
+
+export class Connection {
+  readonly document = new ClientDocument();
+
+  private readonly api: Api;
+  private readonly events: Partial<Events>;
+  private readonly backoff: Backoff;
+  private readonly now: () => number;
+
+  private client = newClientId();
+  private socket: SocketLike | null = null;
+  /** Raised whenever what an older attempt still does must not count any more. */
+  private attempt = 0;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private heartbeat: ReturnType<typeof setInterval> | undefined;
+  private resend: ReturnType<typeof setTimeout> | undefined;
+  private heardAt = 0;
+  /** Whether the document has been opened on the socket that is there. */
+  private live = false;
+  private everOpened = false;
+  private tokenRefused = false;
+  private leaderLost = false;
+  private closedFor: string | null = null;
+  private slot = -1;
+  private slots = new Map<number, Who>();
+  private rev = 0;
+  private ts = 0;
+  private frameBytes = 64 << 10;
+  private shown: Status | null = null;
+  /** When each keystroke was made that waits, and each one that is in flight. */
+  private waitingSince: number[] = [];
+  private flyingSince: number[] = [];
+
+  constructor(private readonly options: Options) {
+    this.api = new Api(options.base, options.fetch);
+    this.events = options.events;
+    this.backoff = new Backoff(options.random);
+    this.now = options.now ?? (() => performance.now());
+  }
+
+  get clientId(): string {
+    return this.client;
+  }
+
+  get status(): Status {
+    if (this.closedFor !== null) return "closed";
+    if (!this.live) return this.everOpened || this.shown === "offline" ? "offline" : "connecting";
+    if (this.leaderLost) return "saving";
+    if (this.document.inflight) return "sent";
+    return this.document.hasPending ? "local" : "saved";
+  }
+
+  open(): void {
+    if (typeof addEventListener === "function") {
+      addEventListener("online", this.online);
+      addEventListener("offline", this.offline);
+    }
+    void this.connect();
+  }
+
+  /** For good. */
+  close(reason = "closed"): void {
+    this.closedFor ??= reason;
+    this.drop();
+    if (typeof removeEventListener === "function") {
+      removeEventListener("online", this.online);
+      removeEventListener("offline", this.offline);
+    }
+    this.tell();
+  }
+
+  /** The user did this, to the content as it is. */
+  edit(delta: Delta): void {
+    this.document.local(delta);
+    if (this.waitingSince.length < TIMES_MAX) this.waitingSince.push(this.now());
+    this.flush();
+    this.tell();
+  }
+
+  /** A newer token for the same user, before the old one expires. */
+  renew(token: string): void {
+    if (this.live) this.send({ type: "auth", token });
+  }
+
+  // ---- Coming and going --------------------------------------------------------------------
+
+  private readonly online = (): void => {
+    if (this.closedFor !== null || this.socket?.readyState === OPEN) return;
+    this.backoff.reset();
+    void this.connect();
+  };
+
+  private readonly offline = (): void => {
+    if (this.closedFor === null) this.lost();
+  };
+
+  private async connect(): Promise<void> {
+    this.drop();
+    const attempt = this.attempt;
+    let token: string | null;
+    let ticket: string;
+    try {
+      token = await this.options.token(this.tokenRefused);
+      if (attempt !== this.attempt) return;
+      if (token === null) return this.close("the access token is missing or has expired");
+      ticket = await this.api.ticket(token, this.options.doc);
+    } catch (error) {
+      if (attempt === this.attempt) this.notAdmitted(error);
+      return;
+    }
+    if (attempt !== this.attempt) return;
+    const make = this.options.webSocket ?? browserSocket;
+    const socket = make(this.api.socketUrl(this.options.doc), [SUBPROTOCOL, `ticket.${ticket}`]);
+    socket.binaryType = "arraybuffer";
+    this.socket = socket;
+    this.heardAt = this.now();
+    socket.onopen = () => {
+      if (socket === this.socket) this.hello();
+    };
+    socket.onmessage = ({ data }) => {
+      if (socket === this.socket) this.received(data);
+    };
+    socket.onclose = ({ code, reason }) => {
+      if (socket === this.socket) this.socketClosed(code, reason);
+    };
+    socket.onerror = () => {};
+    this.heartbeat = setInterval(() => this.beat(), 5_000);
+  }
+
+  private notAdmitted(error: unknown): void {
+    if (error instanceof ApiError && error.status === 401) {
+      // Once with a new token, where there is one.
+      if (this.tokenRefused) return this.close(error.message);
+      this.tokenRefused = true;
+      return this.later(0);
+    }
+    if (error instanceof ApiError && !error.isTransient) return this.close(error.message);
+    this.later(0);
+  }
+
+  private socketClosed(code: number, reason: string): void {
+    if (code === 4432 || code === 4433) {
+      this.tokenRefused = true;
+      return this.later(0);
+    }
+    // A final refusal is answered, not closed for; what is closed for stays as it is.
+    if (code >= 4400 && code < 4500) {
+      this.keepConflict(reason || "The server refused this connection.", 0);
+      return this.close(reason || CLOSE_REASONS[code] || `closed with ${code}`);
+    }
+    this.lost();
+  }
+
+  /** The socket is of no use any more; another one is tried after a while. */
+  private lost(atLeastMs = 0): void {
+    this.later(atLeastMs);
+  }
+
+  private later(atLeastMs: number): void {
+    this.drop();
+    if (this.closedFor !== null) return;
+    this.timer = setTimeout(() => void this.connect(), this.backoff.next(atLeastMs));
+    this.shown = this.shown === null ? "offline" : this.shown;
+    this.tell();
+  }
+
+  private drop(): void {
+    this.attempt += 1;
+    clearTimeout(this.timer);
+    clearTimeout(this.resend);
+    clearInterval(this.heartbeat);
+    const socket = this.socket;
+    this.socket = null;
+    this.live = false;
+    this.leaderLost = false;
+    if (socket) {
+      socket.onopen = socket.onmessage = socket.onclose = null;
+      socket.close(1000);
+    }
+  }
+
+  /** Gives up a socket that says nothing, and asks it first. */
+  private beat(): void {
+    const quiet = this.now() - this.heardAt;
+    if (quiet >= DEAD_MS || (!this.live && quiet >= OPEN_MS)) return this.lost();
+    if (this.live && quiet >= QUIET_MS) this.send({ type: "ping" });
+  }
+
+  private hello(): void {
+    const resume = this.document.resumeFrom;
+    const unsent = !this.document.isSaved;
+    this.send({ type: "hello", client: this.client, resume, unsent });
+  }
+
+  private send(frame: ClientFrame): void {
+    if (this.socket?.readyState === OPEN) this.socket.send(encodeClient(frame));
+  }
+
+  // ---- Frames ------------------------------------------------------------------------------
+
+  private received(data: unknown): void {
+    this.heardAt = this.now();
+    const socket = this.socket;
+    try {
+      if (!(data instanceof ArrayBuffer)) throw new Error("a message that is not binary");
+      for (const frame of decodeServer(new Uint8Array(data))) {
+        this.take(frame);
+        if (socket !== this.socket) return;
+      }
+    } catch (error) {
+      // Whatever it was, the server's state is right and this one is not.
+      console.warn("codraft: opening the document again:", error);
+      this.startOver("The document here and on the server had come apart.");
+    }
+    this.flush();
+    this.tell();
+  }
+
+  private take(frame: ServerFrame): void {
+    switch (frame.type) {
+      case "welcome":
+        return this.welcome(frame);
+      case "who":
+        this.slots.set(frame.slot, frame);
+        if (frame.client === this.client) this.slot = frame.slot;
+        return;
+      case "op":
+        return this.event(frame.since, frame.slot, frame.ops);
+      case "event":
+        return this.event(frame.since, frame.slot, null);
+      case "skip":
+        return this.event(frame.since, null, null);
+      case "mark":
+        return this.document.mark(frame);
+      case "already":
+        // Its event would have come first, had this document been continued.
+        if (this.document.inflight?.seq === frame.seq) {
+          this.startOver("The document was opened anew.", frame.seq);
+        }
+        return;
+      case "reject":
+        return this.rejected(frame);
+      case "rebase":
+        if (this.document.inflight?.seq === frame.seq) {
+          this.startOver("Too much had changed while this was written.");
+        }
+        return;
+      case "role":
+        this.events.role?.(frame.role);
+        return;
+      case "resync":
+        this.live = false;
+        return this.hello();
+      case "saving":
+        this.leaderLost = frame.on;
+        return;
+      case "bye":
+        return this.bye(frame.code, frame.reason, frame.retry_after_ms ?? 0);
+      case "pong":
+      case "presence":
+        return;
+    }
+  }
+
+  private welcome(welcome: Welcome): void {
+    this.slots = new Map(welcome.who.map((who) => [who.slot, who]));
+    this.slot = welcome.who.find((who) => who.client === this.client)?.slot ?? -1;
+    this.rev = welcome.rev;
+    this.ts = welcome.ts;
+    this.leaderLost = false;
+    if (welcome.limits?.frame_bytes > 0) this.frameBytes = welcome.limits.frame_bytes;
+    if (welcome.doc) this.replace(welcome, decodeDelta(welcome.doc));
+    else if (welcome.rev > this.document.rev) throw new Error("a resume behind the welcome");
+    this.live = true;
+    this.everOpened = true;
+    this.tokenRefused = false;
+    this.backoff.reset();
+    const { title, role, user } = welcome;
+    this.events.opened?.({ title, role, user });
+    // The events that were missed come next; whether the operation in flight is one of them
+    // was just said. If not, it goes out again exactly as it was.
+    const { inflight } = this.document;
+    if (inflight && (welcome.acked?.seq ?? 0) < inflight.seq) this.transmit();
+  }
+
+  /** The server sent the whole document, so what was missed is not known one by one. */
+  private replace(welcome: Welcome, content: Delta): void {
+    const applied = welcome.acked?.seq ?? 0;
+    this.keepConflict("The document could not be continued where it was.", applied);
+    const mayComeLate = (this.document.inflight?.seq ?? 0) > applied;
+    const change = this.document.open(content, { rev: welcome.rev, hash: welcome.hash });
+    this.document.continueAfter(applied);
+    if (change.ops.length > 0) this.events.change?.(change);
+    if (mayComeLate) {
+      // A copy on its way would take the next sequence number: go on under another name.
+      this.renameClient();
+      this.later(0);
+    }
+  }
+
+  private event(since: number, slot: number | null, ops: Uint8Array | null): void {
+    this.rev += 1;
+    this.ts += since;
+    // Since the revision resumed from: it is in here already.
+    if (this.rev <= this.document.rev) return;
+    const who = slot === null ? undefined : this.slots.get(slot);
+    if (ops === null) {
+      this.document.passed(this.rev);
+    } else if (slot === this.slot && this.document.inflight) {
+      this.document.acked(this.rev);
+      const now = this.now();
+      const took = this.flyingSince.map((at) => now - at);
+      this.flyingSince = [];
+      if (took.length > 0) this.events.saved?.(took);
+    } else {
+      const change = this.document.remote(this.rev, decodeDelta(ops));
+      if (change.ops.length > 0) this.events.change?.(change);
+    }
+    if (who && slot !== this.slot) this.events.author?.(who, this.ts);
+  }
+
+  private rejected(frame: Extract<ServerFrame, { type: "reject" }>): void {
+    const { inflight } = this.document;
+    if (!inflight || inflight.seq !== frame.seq || inflight.base !== frame.base) return;
+    if (frame.final) {
+      return this.startOver(frame.message || `The server refused it (${frame.code}).`);
+    }
+    // A base ahead of the server's document: what it has then is not what is shown here.
+    if (frame.code === "base_ahead") return this.lost(frame.retry_after_ms);
+    clearTimeout(this.resend);
+    const after = this.backoff.next(frame.retry_after_ms ?? 0);
+    this.resend = setTimeout(() => this.transmit(), after);
+  }
+
+  private bye(code: string, reason: string, retryAfterMs: number): void {
+    // The close that follows says whether to come back; this says when.
+    if (retryAfterMs > 0) this.lost(retryAfterMs);
+    else if (reason || code) console.info(`codraft: ${code} ${reason}`);
+  }
+
+  // ---- Work that is not saved --------------------------------------------------------------
+
+  private flush(): void {
+    if (!this.live || !this.document.hasPending || this.document.inflight) return;
+    const sent = this.document.send(this.frameBytes - FRAME_HEAD_BYTES);
+    if (!sent) return;
+    this.flyingSince = this.waitingSince;
+    this.waitingSince = [];
+    this.transmit();
+  }
+
+  /** The operation in flight, the same bytes every time. */
+  private transmit(): void {
+    const { inflight } = this.document;
+    if (!inflight || !this.live) return;
+    this.send({ type: "op", seq: inflight.seq, base: inflight.base, ops: inflight.bytes });
+  }
+
+  private keepConflict(reason: string, applied: number): void {
+    const unsent = this.document.unsent(applied);
+    this.waitingSince = [];
+    this.flyingSince = [];
+    if (unsent) this.events.conflict?.({ ...unsent, reason });
+  }
+
+  /** The document as the server has it, under a new name; what is not saved is kept aside. */
+  private startOver(reason: string, applied = 0): void {
+    this.keepConflict(reason, applied);
+    this.document.discard();
+    this.renameClient();
+    this.later(0);
+  }
+
+  private renameClient(): void {
+    this.client = newClientId();
+    this.slot = -1;
+    this.document.forget();
+  }
+
+  private tell(): void {
+    const status = this.status;
+    if (status === this.shown) return;
+    this.shown = status;
+    this.events.status?.(status, this.closedFor ?? "");
+  }
+}
+
+const CLOSE_REASONS: Record<number, string> = {
+  4414: "you may not do this",
+  4415: "there is no such document, or it is not shared with you",
+  4416: "the document was deleted",
+  4434: "this page may not use that server",
+  4436: "your access was taken away",
+  4437: "the document was opened elsewhere",
+};
+
+function newClientId(): string {
+  return hex(crypto.getRandomValues(new Uint8Array(16)));
+}
+
+function browserSocket(url: string, protocols: string[]): SocketLike {
+  return new WebSocket(url, protocols) as unknown as SocketLike;
+}

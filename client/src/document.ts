@@ -1,0 +1,257 @@
+// The client half of a document: what the user typed, what is under way, and what others did
+// meanwhile. One operation is in flight at a time and its bytes never change once sent; what is
+// typed meanwhile waits in one composed operation behind it. No sockets, clocks or screens here.
+// The reference is `ot/src/client.rs`.
+
+import Delta from "quill-delta";
+
+import { encodeDelta } from "./delta-binary.js";
+import type { At } from "./frame.js";
+
+/** The two sides no longer have the same document. Cannot be mended here: open it again. */
+export class DivergedError extends Error {
+  override name = "DivergedError";
+}
+
+/** An operation under way. */
+export interface Inflight {
+  readonly seq: number;
+  /** The revision it was made against; sent again with the same one. */
+  readonly base: number;
+  /** As it was sent, and is sent again. */
+  readonly bytes: Uint8Array;
+  /** The same operation, moved past all that arrived since. */
+  moved: Delta;
+}
+
+/** What a user had typed and what could not be put into the document any more. */
+export interface Unsent {
+  /** The pieces that were typed, in the document's order. */
+  typed: string[];
+  /** The whole document as it was on the screen. */
+  text: string;
+}
+
+export class ClientDocument {
+  private shown = new Delta();
+  private seen = 0;
+  private seq = 0;
+  private flying: Inflight | null = null;
+  private waiting: Delta | null = null;
+  private hashed: At | null = null;
+
+  /** The content with all local work in it. */
+  get content(): Delta {
+    return this.shown;
+  }
+
+  /** The last revision received. */
+  get rev(): number {
+    return this.seen;
+  }
+
+  get inflight(): Readonly<Inflight> | null {
+    return this.flying;
+  }
+
+  get hasPending(): boolean {
+    return this.waiting !== null;
+  }
+
+  /** Whether all that was typed is acknowledged. */
+  get isSaved(): boolean {
+    return this.flying === null && this.waiting === null;
+  }
+
+  /**
+   * The newest revision whose hash is known, to resume from. What comes again because it lies
+   * before `rev` is skipped by the reader.
+   */
+  get resumeFrom(): At | null {
+    return this.hashed;
+  }
+
+  get text(): string {
+    return textOf(this.shown);
+  }
+
+  /** A state of the server, with none of the local work. Returns what changes on the screen. */
+  open(content: Delta, at: At): Delta {
+    const change = replacement(this.shown, content);
+    this.shown = content;
+    this.seen = at.rev;
+    this.hashed = at;
+    this.discard();
+    return change;
+  }
+
+  /** Nothing of the local work will be sent. It stays on the screen until the next `open`. */
+  discard(): void {
+    this.flying = null;
+    this.waiting = null;
+  }
+
+  /** The sequence number of the last operation that the server has of this client. */
+  continueAfter(seq: number): void {
+    this.seq = seq;
+  }
+
+  /** Under a new client id nothing can be resumed, and counting starts anew. */
+  forget(): void {
+    this.hashed = null;
+    this.seq = 0;
+  }
+
+  mark(at: At): void {
+    // A mark of what has not been received says nothing about what is shown.
+    if (at.rev <= this.seen && (this.hashed === null || at.rev >= this.hashed.rev)) {
+      this.hashed = at;
+    }
+  }
+
+  /** The user did this, to the content as it is. */
+  local(delta: Delta): void {
+    this.shown = applied(this.shown, delta);
+    const composed = (this.waiting ? this.waiting.compose(delta) : delta).chop();
+    this.waiting = composed.ops.length > 0 ? composed : null;
+  }
+
+  /**
+   * What to send now, if nothing is under way and something waits. At most `bytesMax` of it:
+   * a long paste goes out in pieces.
+   */
+  send(bytesMax = Number.POSITIVE_INFINITY): Readonly<Inflight> | null {
+    if (this.flying !== null || this.waiting === null) return null;
+    const [first, rest] = split(this.waiting, bytesMax);
+    this.waiting = rest;
+    this.seq += 1;
+    this.flying = { seq: this.seq, base: this.seen, bytes: encodeDelta(first), moved: first };
+    return this.flying;
+  }
+
+  /** The own operation took this revision. */
+  acked(rev: number): void {
+    this.follows(rev);
+    this.flying = null;
+  }
+
+  /** Another's operation took this revision. Returns what changes on the screen. */
+  remote(rev: number, delta: Delta): Delta {
+    this.follows(rev);
+    let theirs = delta;
+    // Theirs came first in the order, so it goes first where both insert at one place.
+    if (this.flying) {
+      const moved = theirs.transform(this.flying.moved, true);
+      theirs = this.flying.moved.transform(theirs, false);
+      this.flying.moved = moved;
+    }
+    if (this.waiting) {
+      const moved = theirs.transform(this.waiting, true);
+      theirs = this.waiting.transform(theirs, false);
+      this.waiting = moved.ops.length > 0 ? moved : null;
+    }
+    this.shown = applied(this.shown, theirs);
+    return theirs;
+  }
+
+  /** An event without text took this revision. */
+  passed(rev: number): void {
+    this.follows(rev);
+  }
+
+  /**
+   * What is not acknowledged, to be kept where it cannot be sent any more. `applied`: the last
+   * sequence number that the server is known to have applied.
+   */
+  unsent(applied: number): Unsent | null {
+    const flying = this.flying && this.flying.seq > applied ? this.flying.moved : null;
+    // What waits is relative to what flies; its inserts are the same without it.
+    const typed = [...insertsOf(flying), ...insertsOf(this.waiting)];
+    return flying || this.waiting ? { typed, text: this.text } : null;
+  }
+
+  private follows(rev: number): void {
+    if (rev !== this.seen + 1) throw new DivergedError(`revision ${rev} after ${this.seen}`);
+    this.seen = rev;
+  }
+}
+
+export function textOf(content: Delta): string {
+  return content.ops.map((op) => (typeof op.insert === "string" ? op.insert : "\uFFFC")).join("");
+}
+
+function insertsOf(delta: Delta | null): string[] {
+  const inserts = delta?.ops.map((op) => op.insert) ?? [];
+  return inserts.filter((insert): insert is string => typeof insert === "string");
+}
+
+function applied(content: Delta, delta: Delta): Delta {
+  const needs = delta.ops.reduce((sum, op) => {
+    return sum + (op.delete ?? (typeof op.retain === "number" ? op.retain : 0));
+  }, 0);
+  if (needs > content.length()) {
+    throw new DivergedError(`an operation on ${needs} units, of which ${content.length()} exist`);
+  }
+  return content.compose(delta);
+}
+
+/** From one content to another, keeping what both begin and end with. */
+function replacement(before: Delta, after: Delta): Delta {
+  const [old, next] = [textOf(before), textOf(after)];
+  if (old === next) return new Delta();
+  const most = Math.min(old.length, next.length);
+  let start = 0;
+  while (start < most && old[start] === next[start]) start += 1;
+  if (start > 0 && isHighSurrogate(old, start - 1)) start -= 1;
+  let end = 0;
+  while (end < most - start && old[old.length - 1 - end] === next[next.length - 1 - end]) end += 1;
+  if (end > 0 && isLowSurrogate(old, old.length - end)) end -= 1;
+  const inserted = after.slice(start, next.length - end);
+  return new Delta()
+    .retain(start)
+    .concat(inserted)
+    .delete(old.length - start - end)
+    .chop();
+}
+
+function isHighSurrogate(text: string, at: number): boolean {
+  return (text.charCodeAt(at) & 0xfc00) === 0xd800;
+}
+
+function isLowSurrogate(text: string, at: number): boolean {
+  return (text.charCodeAt(at) & 0xfc00) === 0xdc00;
+}
+
+/** An operation as one of at most `bytesMax` and the rest after it. */
+function split(delta: Delta, bytesMax: number): [Delta, Delta | null] {
+  if (encodeDelta(delta).length <= bytesMax) return [delta, null];
+  const first = new Delta();
+  let bytes = 0;
+  // Units of the first part's result that the rest has to step over.
+  let passed = 0;
+  for (const [i, op] of delta.ops.entries()) {
+    const size = encodeDelta(new Delta([op])).length;
+    if (bytes + size <= bytesMax || (i === 0 && typeof op.insert !== "string")) {
+      first.push(op);
+      bytes += size;
+      passed += op.delete === undefined ? new Delta([op]).length() : 0;
+      continue;
+    }
+    const rest = new Delta().retain(passed);
+    const others = delta.ops.slice(i);
+    if (typeof op.insert === "string") {
+      // Three bytes are the most that one unit takes.
+      let units = Math.min(op.insert.length, Math.floor((bytesMax - bytes - 8) / 3));
+      if (units > 0 && isHighSurrogate(op.insert, units - 1)) units -= 1;
+      if (units <= 0 && i === 0) units = isHighSurrogate(op.insert, 0) ? 2 : 1;
+      if (units > 0) {
+        first.insert(op.insert.slice(0, units), op.attributes);
+        rest.retain(units);
+        others[0] = { ...op, insert: op.insert.slice(units) };
+      }
+    }
+    for (const other of others) rest.push(other);
+    return [first.chop(), rest.chop()];
+  }
+  return [first, null];
+}

@@ -1,0 +1,201 @@
+// Frames of the subprotocol `codraft.v1.bin`, as `proto/src/frame/binary.rs` describes them.
+
+import { MalformedError, Reader, Writer } from "./delta-binary.js";
+
+export const SUBPROTOCOL = "codraft.v1.bin";
+
+const LAST = 0x80;
+const KIND = 0x3f;
+
+export type Role = "viewer" | "commenter" | "editor" | "owner";
+
+/** A revision and the hash of the chain of events up to it. */
+export interface At {
+  rev: number;
+  hash: string;
+}
+
+export interface Who {
+  slot: number;
+  client: string;
+  user: string;
+}
+
+export interface Welcome {
+  type: "welcome";
+  client: string;
+  user: string;
+  role: Role;
+  kind: string;
+  algebra: string;
+  title: string;
+  rev: number;
+  hash: string;
+  /** Milliseconds since the Unix epoch, of the event before those that follow. */
+  ts: number;
+  resumed: boolean;
+  acked: { seq: number; rev: number } | null;
+  who: Who[];
+  limits: { frame_bytes: number };
+  incarnation: string;
+  /** The document's content; null where the events after the revision resumed from follow. */
+  doc: Uint8Array | null;
+}
+
+export type ServerFrame =
+  | Welcome
+  | ({ type: "who" } & Who)
+  | { type: "op"; slot: number; since: number; ops: Uint8Array }
+  | { type: "event"; slot: number; since: number; kind: string; user?: string; role?: Role }
+  | { type: "skip"; since: number }
+  | { type: "already"; seq: number; rev: number }
+  | {
+      type: "reject";
+      seq: number;
+      base: number;
+      final: boolean;
+      code: string;
+      message: string;
+      retry_after_ms?: number;
+    }
+  | { type: "rebase"; seq: number; base: number; floor: number; head: number }
+  | ({ type: "mark" } & At)
+  | { type: "presence"; slot: number; data: unknown }
+  | { type: "role"; role: Role }
+  | { type: "resync"; reason: string }
+  | { type: "pong" }
+  | { type: "bye"; code: string; reason: string; retry_after_ms?: number }
+  | { type: "saving"; on: boolean };
+
+export type ClientFrame =
+  | { type: "hello"; client: string; resume: At | null; unsent: boolean }
+  | { type: "op"; seq: number; base: number; ops: Uint8Array }
+  | { type: "auth"; token: string }
+  | { type: "ping" };
+
+const ROLES: readonly Role[] = ["viewer", "commenter", "editor", "owner"];
+const utf8 = new TextEncoder();
+
+/** Reads one message: a batch of frames. */
+export function decodeServer(message: Uint8Array): ServerFrame[] {
+  const input = new Reader(message);
+  const frames: ServerFrame[] = [];
+  while (input.left > 0) {
+    const head = input.byte();
+    const body = (head & LAST) !== 0 ? input.rest() : input.raw(input.varint());
+    const frame = decodeBody(head & KIND, new Reader(body));
+    // A kind from a later version: what this one does not know does not concern it.
+    if (frame) frames.push(frame);
+  }
+  return frames;
+}
+
+function decodeBody(kind: number, body: Reader): ServerFrame | null {
+  switch (kind) {
+    case 1: {
+      const fields = object(body.string());
+      const rest = body.rest();
+      return {
+        ...(fields as unknown as Welcome),
+        type: "welcome",
+        acked: (fields.acked as Welcome["acked"] | undefined) ?? null,
+        doc: fields.resumed === true ? null : rest,
+      };
+    }
+    case 2:
+      return { ...(json(body) as unknown as Who), type: "who" };
+    case 3:
+      return { type: "op", slot: body.varint(), since: body.varint(), ops: body.rest() };
+    case 4: {
+      const slot = body.varint();
+      const since = body.varint();
+      return { ...(json(body) as { kind: string }), type: "event", slot, since };
+    }
+    case 5:
+      return { type: "skip", since: body.varint() };
+    case 6:
+      return { type: "already", seq: body.varint(), rev: body.varint() };
+    case 7:
+      return { ...(json(body) as unknown as Frame<"reject">), type: "reject" };
+    case 8:
+      return {
+        type: "rebase",
+        seq: body.varint(),
+        base: body.varint(),
+        floor: body.varint(),
+        head: body.varint(),
+      };
+    case 9:
+      return { type: "mark", rev: body.varint(), hash: hex(body.raw(32)) };
+    case 10: {
+      const slot = body.varint();
+      return { type: "presence", slot, data: body.left > 0 ? json(body) : null };
+    }
+    case 11: {
+      const role = ROLES[body.byte() - 1];
+      if (!role) throw new MalformedError("a role of no known number");
+      return { type: "role", role };
+    }
+    case 12:
+      return { ...(json(body) as unknown as Frame<"resync">), type: "resync" };
+    case 13:
+      return { type: "pong" };
+    case 14:
+      return { ...(json(body) as unknown as Frame<"bye">), type: "bye" };
+    case 15:
+      return { type: "saving", on: body.byte() === 1 };
+    default:
+      return null;
+  }
+}
+
+type Frame<T extends ServerFrame["type"]> = Extract<ServerFrame, { type: T }>;
+
+/** One frame as a message of its own. */
+export function encodeClient(frame: ClientFrame): Uint8Array {
+  const out = new Writer();
+  switch (frame.type) {
+    case "hello": {
+      out.byte(32 | LAST);
+      const { client, resume, unsent } = frame;
+      const fields = { type: "hello", client, unsent, ...(resume ? { resume } : {}) };
+      out.raw(utf8.encode(JSON.stringify(fields)));
+      break;
+    }
+    case "op":
+      out.byte(33 | LAST);
+      out.varint(frame.seq);
+      out.varint(frame.base);
+      out.raw(frame.ops);
+      break;
+    case "auth":
+      out.byte(36 | LAST);
+      out.raw(utf8.encode(frame.token));
+      break;
+    case "ping":
+      out.byte(37 | LAST);
+      break;
+  }
+  return out.take();
+}
+
+export function hex(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function json(body: Reader): Record<string, unknown> {
+  return object(body.text(body.left));
+}
+
+function object(text: string): Record<string, unknown> {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch {
+    throw new MalformedError("not JSON");
+  }
+  if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
+    throw new MalformedError("a frame is an object");
+  }
+  return parsed as Record<string, unknown>;
+}
