@@ -10,3 +10,4 @@ mod applied;
 mod network;
 mod store;
 mod types;
+pub mod suspect;

@@ -1,6 +1,6 @@
 //! Raft's messages on a link: calls with an id and a deadline, replies that find their call.
 
-mod wire;
+pub(crate) mod wire;
 
 use std::{
     collections::BTreeMap,

@@ -97,6 +97,24 @@ impl Outbox {
         queue.waiting.drain(..).map(|(_, m)| m).collect()
     }
 
+    /// Waits until something waits in a lane and takes it; none when the outbox is closed.
+    /// One waiter a lane. For tests with [`Outbox::detached`].
+    pub async fn taken(&self, lane: Lane) -> Option<Vec<Message>> {
+        std::future::poll_fn(|cx| {
+            let mut queue = lock(self.shared.queue(lane));
+            if queue.closed {
+                return Poll::Ready(None);
+            }
+            if queue.waiting.is_empty() {
+                queue.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            queue.bytes = 0;
+            Poll::Ready(Some(queue.waiting.drain(..).map(|(_, m)| m).collect()))
+        })
+        .await
+    }
+
     /// Queues a message for the lane's next batch; never waits.
     pub fn send(&self, lane: Lane, message: Message) -> Result<(), SendError> {
         let bytes = message.encoded_len();

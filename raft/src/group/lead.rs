@@ -94,7 +94,8 @@ pub(super) async fn watch(group: Arc<Inner>) {
         if metrics.changed().await.is_err() {
             // The group's raft ended: by shutdown, or because it cannot go on.
             let why = group.stopped();
-            group.tell(Lead { node: None, ..*lock(&group.lead) });
+            let last = *lock(&group.lead);
+            group.tell(Lead { node: None, ..last });
             group.close(why);
             return;
         }

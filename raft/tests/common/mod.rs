@@ -1,0 +1,331 @@
+//! Three nodes' groups in one process, joined by links that can be cut.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use codraft_ot::{Delta, Kind};
+use codraft_proto::{
+    ids::{ClientId, DocId, GroupId, NodeId},
+    link::{Lane, Outbox},
+    outside::{Clock, Entropy, Outside},
+    tasks::Tasks,
+    transport::Tcp,
+    v1::{Message, message::Body},
+};
+use codraft_raft::{
+    command::{Algebra, Command, Create, Edit},
+    disk::{Disk, memory::MemoryDisk},
+    group::{Answered, GroupEvents, Groups, Lead, Origin, Peers, RaftConfig},
+    machine::{Applied, Shard},
+    suspect::Suspicion,
+    wal::{Wal, WalOptions},
+};
+use tokio::sync::mpsc;
+
+pub struct CountingClock(AtomicU64);
+
+impl Clock for CountingClock {
+    fn now_ms(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+struct NoEntropy;
+impl Entropy for NoEntropy {
+    fn fill(&self, bytes: &mut [u8]) {
+        bytes.fill(0);
+    }
+}
+
+pub fn outside() -> Outside {
+    Outside {
+        transport: Arc::new(Tcp),
+        clock: Arc::new(CountingClock(AtomicU64::new(1_000))),
+        seed: 1,
+        entropy: Arc::new(NoEntropy),
+    }
+}
+
+/// What the groups of one node said.
+#[derive(Default)]
+pub struct Heard {
+    pub applied: AtomicU64,
+    pub batches: AtomicU64,
+    pub leads: Mutex<Vec<Lead>>,
+    pub answers: Mutex<BTreeMap<u64, mpsc::Sender<(Origin, Answered)>>>,
+}
+
+struct Ears(Arc<Heard>);
+
+impl GroupEvents for Ears {
+    fn applied(&mut self, _shard: &Shard, applied: &[Applied]) {
+        self.0.applied.fetch_add(applied.len() as u64, Ordering::Relaxed);
+        self.0.batches.fetch_add(1, Ordering::Relaxed);
+    }
+    fn answered(&mut self, origin: Origin, answer: Answered) {
+        if let Some(told) = self.0.answers.lock().unwrap().get(&origin.link) {
+            let _ = told.try_send((origin, answer));
+        }
+    }
+    fn led(&mut self, lead: Lead) {
+        self.0.leads.lock().unwrap().push(lead);
+    }
+}
+
+/// One node's links: detached outboxes, pumped by tasks.
+#[derive(Default)]
+pub struct Links {
+    outboxes: Mutex<BTreeMap<NodeId, Outbox>>,
+}
+
+impl Peers for Links {
+    fn outbox(&self, node: NodeId) -> Option<Outbox> {
+        self.outboxes.lock().unwrap().get(&node).cloned()
+    }
+}
+
+pub struct Node {
+    pub id: NodeId,
+    pub groups: Arc<Groups>,
+    pub links: Arc<Links>,
+    pub heard: Arc<Heard>,
+    pub suspicion: OnceLock<Suspicion>,
+    pub tasks: Tasks,
+    pub dead: AtomicBool,
+    pub incarnation: u64,
+    pub wal: Wal,
+}
+
+pub struct Cluster {
+    pub nodes: Vec<Arc<Node>>,
+    pub disks: Vec<Arc<MemoryDisk>>,
+    pub groups: u32,
+    incarnations: u64,
+}
+
+pub const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
+
+impl Cluster {
+    pub async fn start(groups: u32, suspicion: bool) -> Cluster {
+        let disks: Vec<_> = NODES.iter().map(|_| Arc::new(MemoryDisk::new())).collect();
+        Self::on(disks, groups, suspicion, 1).await
+    }
+
+    pub async fn on(disks: Vec<Arc<MemoryDisk>>, groups: u32, suspicion: bool, incarnation: u64) -> Cluster {
+        let mut nodes = Vec::new();
+        for (id, disk) in NODES.into_iter().zip(&disks) {
+            nodes.push(Arc::new(Node::start(id, disk.clone(), groups, incarnation).await));
+        }
+        for from in &nodes {
+            for to in &nodes {
+                if from.id != to.id {
+                    join(from, to);
+                }
+            }
+        }
+        if suspicion {
+            for node in &nodes {
+                let others = NODES.into_iter().filter(|n| *n != node.id).collect();
+                let suspicion =
+                    Suspicion::start(node.groups.clone(), node.links.clone(), others, &node.tasks);
+                for other in nodes.iter().filter(|n| n.id != node.id) {
+                    suspicion.link_up(other.id, other.incarnation);
+                }
+                let _ = node.suspicion.set(suspicion);
+            }
+        }
+        Cluster { nodes, disks, groups, incarnations: incarnation }
+    }
+
+    pub fn node(&self, id: NodeId) -> &Arc<Node> {
+        self.nodes.iter().find(|n| n.id == id).unwrap()
+    }
+
+    /// A living node that leads the group, as that node itself says.
+    pub async fn leader(&self, group: GroupId) -> Arc<Node> {
+        let found = async {
+            loop {
+                for node in self.nodes.iter().filter(|n| !n.dead.load(Ordering::Relaxed)) {
+                    if node.groups.group(group).unwrap().lead().node == Some(node.id) {
+                        return node.clone();
+                    }
+                }
+                tokio::time::sleep(Duration::from_micros(200)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), found).await.expect("no leader")
+    }
+
+    /// As `kill -9`: the links break and redials are refused. The others see it where
+    /// `seen`.
+    pub fn kill(&self, node: &Arc<Node>, seen: bool) {
+        node.dead.store(true, Ordering::Relaxed);
+        node.links.outboxes.lock().unwrap().clear();
+        node.tasks.abort();
+        for other in self.nodes.iter().filter(|n| n.id != node.id) {
+            let gone = other.links.outboxes.lock().unwrap().remove(&node.id);
+            if let Some(outbox) = gone {
+                outbox.close();
+            }
+            other.groups.peer_lost(node.id);
+            if seen && let Some(suspicion) = other.suspicion.get() {
+                suspicion.link_broke(node.id, node.incarnation);
+                suspicion.redial_refused(node.id);
+            }
+        }
+    }
+
+    /// Stops all and starts again from the disks.
+    pub async fn restart(self, suspicion: bool) -> Cluster {
+        for node in &self.nodes {
+            node.groups.shutdown().await;
+            node.tasks.shutdown().await;
+        }
+        Self::on(self.disks, self.groups, suspicion, self.incarnations + 1).await
+    }
+
+    pub async fn equal(&self, group: GroupId) -> [u8; 32] {
+        let equal = async {
+            loop {
+                let alive = self.nodes.iter().filter(|n| !n.dead.load(Ordering::Relaxed));
+                let states: Vec<_> = alive
+                    .map(|n| n.groups.group(group).unwrap().with(|s, _| (s.applied(), s.digest())))
+                    .collect();
+                if states.windows(2).all(|w| w[0] == w[1]) {
+                    return states[0].1;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), equal).await.expect("replicas differ")
+    }
+}
+
+impl Node {
+    async fn start(id: NodeId, disk: Arc<MemoryDisk>, groups: u32, incarnation: u64) -> Node {
+        let tasks = Tasks::new();
+        let options = WalOptions { segment_bytes: 8 << 20, ..WalOptions::default() };
+        let disk: Arc<dyn Disk> = disk;
+        let (wal, _) = Wal::open(&tasks, disk, PathBuf::from("/wal"), options).await.unwrap();
+        let links = Arc::new(Links::default());
+        let heard = Arc::new(Heard::default());
+        let groups = (0..groups).map(|g| (GroupId(g), NODES.to_vec())).collect();
+        let config = RaftConfig::new(id, groups);
+        let events = |_| Box::new(Ears(heard.clone())) as Box<dyn GroupEvents>;
+        let started =
+            Groups::start(config, wal.clone(), links.clone(), &tasks, &outside(), events).await;
+        Node {
+            id,
+            groups: Arc::new(started.unwrap()),
+            links,
+            heard: heard.clone(),
+            suspicion: OnceLock::new(),
+            tasks,
+            dead: AtomicBool::new(false),
+            incarnation,
+            wal,
+        }
+    }
+
+    /// Where answers with `link` of an origin go.
+    pub fn answers(&self, link: u64) -> mpsc::Receiver<(Origin, Answered)> {
+        let (told, answers) = mpsc::channel(65_536);
+        self.heard.answers.lock().unwrap().insert(link, told);
+        answers
+    }
+}
+
+/// A link from one node to another: what is asked goes one way, answers come back.
+fn join(from: &Arc<Node>, to: &Arc<Node>) {
+    let (there, back) = (Outbox::detached(), Outbox::detached());
+    from.links.outboxes.lock().unwrap().insert(to.id, there.clone());
+    for lane in [Lane::Control, Lane::Data] {
+        let (asker, other, asked, answer) = (from.id, to.clone(), there.clone(), back.clone());
+        let broken = there.clone();
+        to.tasks.spawn("asked", async move {
+            while let Some(messages) = asked.taken(lane).await {
+                messages.into_iter().for_each(|m| serve(&other, asker, lane, m, &answer));
+            }
+        });
+        let (node, other, answers) = (from.clone(), to.id, back.clone());
+        from.tasks.spawn("answers", async move {
+            while let Some(messages) = answers.taken(lane).await {
+                if broken.is_closed() {
+                    return;
+                }
+                messages.into_iter().for_each(|m| answered(&node, other, m));
+            }
+        });
+    }
+}
+
+fn serve(node: &Node, from: NodeId, lane: Lane, message: Message, back: &Outbox) {
+    match message.body {
+        Some(Body::RaftCall(call)) => node.groups.handle(from, lane, call, back),
+        Some(Body::Pulse(pulse)) => {
+            let _ = back.send(Lane::Control, Message { body: Some(Body::PulseBack(pulse)) });
+        }
+        Some(Body::Suspect(suspect)) => {
+            if let Some(suspicion) = node.suspicion.get() {
+                suspicion.handle(from, suspect, back);
+            }
+        }
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+fn answered(node: &Node, from: NodeId, message: Message) {
+    match message.body {
+        Some(Body::RaftReply(reply)) => node.groups.handle_reply(reply),
+        Some(Body::PulseBack(_)) => {
+            node.suspicion.get().into_iter().for_each(|s| s.pulse_received(from));
+        }
+        Some(Body::SuspectReply(reply)) => {
+            node.suspicion.get().into_iter().for_each(|s| s.handle_reply(from, reply.clone()));
+        }
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+pub fn doc(n: u64) -> DocId {
+    DocId([n as u8; 16])
+}
+
+pub fn create(n: u64) -> Command {
+    Command::Create(Create {
+        doc: doc(n),
+        kind: Kind::Text,
+        algebra: Algebra::Delta1,
+        title: "a title".into(),
+        owner: "ann".into(),
+        initial: None,
+    })
+}
+
+/// Inserts one letter at the start.
+pub fn edit(n: u64, client: u64, seq: u64, base: u64) -> Command {
+    let mut delta = Delta::new();
+    delta.insert("x");
+    let mut ops = Vec::new();
+    delta.encode(&mut ops);
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&client.to_le_bytes());
+    id[8..].copy_from_slice(&n.to_le_bytes());
+    Command::Edit(Edit {
+        doc: doc(n),
+        client: ClientId(id),
+        user: "ann".into(),
+        seq,
+        base,
+        ops: Bytes::from(ops),
+    })
+}

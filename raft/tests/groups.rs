@@ -1,0 +1,166 @@
+//! Groups of three replicas: they apply the same, survive restarts and lost leaders.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use codraft_proto::ids::GroupId;
+use codraft_raft::{
+    group::{Origin, ProposeError, ReadError},
+    machine::Outcome,
+};
+use common::{Cluster, Node, create, doc, edit};
+
+const G: GroupId = GroupId(0);
+
+/// Submits at whoever leads until there is an outcome, as a router would.
+async fn commit(cluster: &Cluster, link: u64, command: codraft_raft::command::Command) -> Outcome {
+    let whole = async {
+        loop {
+            let leader = cluster.leader(G).await;
+            let mut answers = leader.answers(link);
+            let group = leader.groups.group(G).unwrap();
+            if group.submit(command.clone(), Origin { link, tag: 7 }).is_ok() {
+                let answer = tokio::time::timeout(Duration::from_secs(5), answers.recv()).await;
+                if let Ok(Some((origin, Ok(outcome)))) = answer {
+                    assert_eq!(origin, Origin { link, tag: 7 });
+                    return outcome;
+                }
+            }
+            tokio::time::sleep(Duration::from_micros(500)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), whole).await.expect("no outcome")
+}
+
+fn text(node: &Node) -> String {
+    node.groups.group(G).unwrap().with(|shard, _| {
+        shard.document(&doc(1)).map(|d| d.content().text()).unwrap_or_default()
+    })
+}
+
+#[tokio::test]
+async fn group_replicas_apply_equally_and_a_restart_replays() {
+    let cluster = Cluster::start(2, true).await;
+    assert_eq!(commit(&cluster, 1, create(1)).await, Outcome::Applied { rev: 1 });
+    let leader = cluster.leader(G).await;
+    let group = leader.groups.group(G).unwrap().clone();
+    let mut answers = leader.answers(2);
+    let before = leader.heard.batches.load(std::sync::atomic::Ordering::Relaxed);
+    for client in 0..500 {
+        group.submit(edit(1, client, 1, 1), Origin { link: 2, tag: client }).unwrap();
+    }
+    for client in 0..500 {
+        let (origin, answer) = answers.recv().await.unwrap();
+        assert_eq!((origin.tag, answer), (client, Ok(Outcome::Applied { rev: client + 2 })));
+    }
+    let batches = leader.heard.batches.load(std::sync::atomic::Ordering::Relaxed) - before;
+    assert!(batches < 100, "500 commands went as {batches} entries");
+    let digest = cluster.equal(G).await;
+    assert_eq!(text(&leader), "x".repeat(500));
+
+    let cluster = cluster.restart(true).await;
+    let leader = cluster.leader(G).await;
+    leader.groups.group(G).unwrap().read().await.unwrap();
+    assert_eq!(text(&leader), "x".repeat(500), "a read sees all that was committed");
+    assert_eq!(cluster.equal(G).await, digest);
+    assert_eq!(
+        commit(&cluster, 3, edit(1, 3, 1, 1)).await,
+        Outcome::Already { seq: 1, rev: 5 },
+        "a repeat is known after a restart",
+    );
+}
+
+#[tokio::test]
+async fn group_followers_say_who_leads() {
+    let cluster = Cluster::start(1, true).await;
+    commit(&cluster, 1, create(1)).await;
+    let leader = cluster.leader(G).await;
+    cluster.equal(G).await;
+    let follower = cluster.nodes.iter().find(|n| n.id != leader.id).unwrap();
+    let group = follower.groups.group(G).unwrap();
+    let error = group.submit(edit(1, 1, 1, 1), Origin { link: 1, tag: 1 }).unwrap_err();
+    let ProposeError::NotLeader(Some(lead)) = error else { panic!("{error:?}") };
+    assert_eq!(lead.node, Some(leader.id));
+    assert!(matches!(group.read().await, Err(ReadError::NotLeader(Some(_)))));
+    assert!(leader.groups.group(G).unwrap().is_leading_with_quorum());
+    assert!(!group.is_leading_with_quorum());
+}
+
+#[tokio::test]
+async fn group_first_leaders_are_spread() {
+    let cluster = Cluster::start(3, true).await;
+    let mut leaders = Vec::new();
+    for group in 0..3 {
+        leaders.push(cluster.leader(GroupId(group)).await.id);
+    }
+    leaders.sort_unstable();
+    assert_eq!(leaders, common::NODES);
+}
+
+#[tokio::test]
+async fn group_leadership_is_handed_over() {
+    let cluster = Cluster::start(1, true).await;
+    commit(&cluster, 1, create(1)).await;
+    let old = cluster.leader(G).await;
+    let started = Instant::now();
+    assert!(old.groups.group(G).unwrap().transfer_leadership().await);
+    assert_eq!(commit(&cluster, 2, edit(1, 1, 1, 1)).await, Outcome::Applied { rev: 2 });
+    println!("handed over, next commit after {:?}", started.elapsed());
+    assert_ne!(cluster.leader(G).await.id, old.id);
+    assert!(started.elapsed() < Duration::from_millis(500));
+}
+
+async fn next_commit_after_kill(suspicion: bool) -> Duration {
+    let cluster = Cluster::start(1, suspicion).await;
+    commit(&cluster, 1, create(1)).await;
+    cluster.equal(G).await;
+    // As in life: the leader was there for a while.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let dead = cluster.leader(G).await;
+    let started = Instant::now();
+    cluster.kill(&dead, suspicion);
+    assert_eq!(commit(&cluster, 2, edit(1, 1, 1, 1)).await, Outcome::Applied { rev: 2 });
+    let took = started.elapsed();
+    cluster.equal(G).await;
+    let leader = cluster.leader(G).await;
+    leader.groups.group(G).unwrap().read().await.unwrap();
+    assert_eq!(text(&leader), "x");
+    for node in &cluster.nodes {
+        node.groups.shutdown().await;
+    }
+    took
+}
+
+#[tokio::test]
+async fn group_dead_leader_is_replaced_at_once() {
+    for _ in 0..5 {
+        let took = next_commit_after_kill(true).await;
+        println!("dead leader, next commit after {took:?}");
+        assert!(took < Duration::from_millis(600), "{took:?}");
+    }
+}
+
+#[tokio::test]
+async fn group_timers_replace_a_leader_that_nobody_suspects() {
+    let took = next_commit_after_kill(false).await;
+    println!("dead leader, by timers alone: next commit after {took:?}");
+    assert!(took < Duration::from_secs(6), "{took:?}");
+}
+
+#[tokio::test]
+async fn group_wrong_suspicion_is_harmless() {
+    let cluster = Cluster::start(1, true).await;
+    commit(&cluster, 1, create(1)).await;
+    let leader = cluster.leader(G).await;
+    for node in cluster.nodes.iter().filter(|n| n.id != leader.id) {
+        let suspicion = node.suspicion.get().unwrap();
+        suspicion.link_broke(leader.id, leader.incarnation);
+        suspicion.redial_refused(leader.id);
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(commit(&cluster, 2, edit(1, 1, 1, 1)).await, Outcome::Applied { rev: 2 });
+    assert_ne!(cluster.leader(G).await.id, leader.id);
+    cluster.equal(G).await;
+}
