@@ -45,8 +45,11 @@ const TICK: Duration = Duration::from_millis(250);
 const FAREWELL: Duration = Duration::from_millis(300);
 
 pub struct RouterConfig {
-    /// `host:port`; on loopback only, while there is no TLS.
+    /// `host:port`.
     pub listen: String,
+    /// There is no TLS yet, so anything but this machine's loopback is refused; the simulation
+    /// has no loopback between its hosts.
+    pub plain_text_anywhere: bool,
     /// Where `/metrics` is served; `None`: beside the rest.
     pub metrics_listen: Option<String>,
     pub topology: Arc<dyn Topology>,
@@ -68,6 +71,7 @@ impl RouterConfig {
     pub fn new(listen: impl Into<String>, topology: Arc<dyn Topology>, keys: Keys) -> Self {
         Self {
             listen: listen.into(),
+            plain_text_anywhere: false,
             metrics_listen: None,
             topology,
             keys,
@@ -139,7 +143,8 @@ impl Router {
     /// # Errors
     /// When an address cannot be listened on or is not on loopback, or a key is not usable.
     pub async fn start(config: RouterConfig, outside: Outside) -> Result<Router, StartError> {
-        let listener = listen(&outside, &config.listen).await?;
+        let anywhere = config.plain_text_anywhere;
+        let listener = listen(&outside, &config.listen, anywhere).await?;
         let address = listener
             .local_address()
             .map_err(|error| StartError::Listen {
@@ -147,7 +152,7 @@ impl Router {
                 error,
             })?;
         let metrics_listener = match &config.metrics_listen {
-            Some(address) => Some(listen(&outside, address).await?),
+            Some(address) => Some(listen(&outside, address, anywhere).await?),
             None => None,
         };
         let mut incarnation = [0; 8];
@@ -252,8 +257,9 @@ impl Handle {
 async fn listen(
     outside: &Outside,
     address: &str,
+    anywhere: bool,
 ) -> Result<Box<dyn codraft_proto::transport::Listener>, StartError> {
-    if !is_loopback(address) {
+    if !anywhere && !is_loopback(address) {
         return Err(StartError::NotLoopback(address.to_owned()));
     }
     let listener = outside.transport.listen(address).await;

@@ -21,7 +21,7 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         Error, Message,
-        error::CapacityError,
+        error::{CapacityError, ProtocolError},
         handshake::derive_accept_key,
         protocol::{
             CloseFrame, Role, WebSocketConfig,
@@ -252,6 +252,10 @@ impl Socket {
             Some(Err(Error::Capacity(CapacityError::MessageTooLong { .. }))) => {
                 self.end(Code::FrameTooLarge, "a message above the limit");
                 return true;
+            }
+            // Gone without a word, as tabs and networks go.
+            Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => {
+                return false;
             }
             Some(Err(Error::Protocol(_) | Error::Utf8(_) | Error::AttackAttempt)) => {
                 self.end(Code::Malformed, "not a WebSocket message");

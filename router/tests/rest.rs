@@ -167,6 +167,14 @@ async fn bad_requests_have_their_code() {
             413,
             "frame_too_large",
         ),
+        (
+            "PUT",
+            "/v1/docs/x/permissions/bo",
+            "content-type: application/json\r\n",
+            "{",
+            401,
+            "token_invalid",
+        ),
         ("GET", "/v1/nothing", ana.as_str(), "", 404, "not_found"),
     ];
     for (method, path, headers, body, status, code) in table {

@@ -22,7 +22,7 @@ use super::{
     principal,
     problem::ProblemBody,
 };
-use crate::Shared;
+use crate::{Shared, auth::Principal};
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -94,6 +94,7 @@ pub async fn put(
     headers: HeaderMap,
     body: Result<Json<NewRole>, JsonRejection>,
 ) -> Result<Json<Changed>, Failure> {
+    let asks = principal(&shared, &headers)?;
     let Json(NewRole { role }) = body?;
     let role = role.parse::<Role>().map_err(|()| {
         Failure::new(
@@ -101,7 +102,7 @@ pub async fn put(
             "a role is viewer, commenter, editor or owner",
         )
     })?;
-    change(&shared, id, user, &headers, Some(role)).await
+    change(&shared, &asks, id, user, Some(role)).await
 }
 
 /// Takes a user's role away: their sockets on this document are closed.
@@ -125,17 +126,17 @@ pub async fn delete(
     Path((id, user)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Json<Changed>, Failure> {
-    change(&shared, id, user, &headers, None).await
+    let asks = principal(&shared, &headers)?;
+    change(&shared, &asks, id, user, None).await
 }
 
 async fn change(
     shared: &Shared,
+    asks: &Principal,
     id: String,
     user: String,
-    headers: &HeaderMap,
     role: Option<Role>,
 ) -> Result<Json<Changed>, Failure> {
-    let asks = principal(shared, headers)?;
     let id = doc_id(&Path(id))?;
     if user.is_empty() || user.len() > USER_BYTES_MAX || user.chars().any(char::is_control) {
         let detail = format!("a user has 1 to {USER_BYTES_MAX} bytes");

@@ -18,6 +18,8 @@ pub struct Leader {
     pub term: u64,
     /// `None`: of this term nobody is known, or the link to them broke.
     pub node: Option<NodeId>,
+    /// Who led in this term until the link broke.
+    lost: Option<NodeId>,
     /// When the leader itself last said that it leads with a majority.
     pub heard: Instant,
     /// Silent for `SILENCE`.
@@ -44,6 +46,7 @@ impl Leaders {
             let fresh = Leader {
                 term: lead.term,
                 node: said,
+                lost: None,
                 heard: now,
                 silent: false,
             };
@@ -54,12 +57,14 @@ impl Leaders {
             return false;
         }
         // Hearsay of a term never names again a leader whose link broke in that term.
-        let news = lead.term > known.term || (known.node.is_none() && own);
+        let news = lead.term > known.term
+            || (known.node.is_none() && (own || (said.is_some() && said != known.lost)));
         if news {
             let moved = known.node != said || lead.term > known.term;
             *known = Leader {
                 term: lead.term,
                 node: said,
+                lost: None,
                 heard: now,
                 silent: false,
             };
@@ -77,7 +82,7 @@ impl Leaders {
         let mut led = Vec::new();
         for (group, leader) in &mut self.groups {
             if leader.node == Some(node) {
-                leader.node = None;
+                leader.lost = leader.node.take();
                 led.push(*group);
             }
         }
@@ -138,6 +143,12 @@ mod tests {
         assert!(
             leaders.told(A, &lead(3, 1), t),
             "it says so itself, on a new link"
+        );
+        assert!(!leaders.told(A, &lead(4, 0), t), "a term without a leader");
+        assert_eq!(leaders.get(GroupId(1)).and_then(|l| l.node), None);
+        assert!(
+            leaders.told(A, &lead(4, 2), t),
+            "hearsay of one that is linked"
         );
     }
 }
