@@ -72,6 +72,8 @@ const QUIET_MS = 15_000;
 const DEAD_MS = 25_000;
 /** Opening a document takes at most this long. */
 const OPEN_MS = 15_000;
+/** A document that has been open for this long opened well. */
+const STEADY_MS = 5_000;
 /** Keystrokes whose times are kept until they are acknowledged. */
 const TIMES_MAX = 1_000;
 /** What a frame needs beside the operation in it. */
@@ -83,7 +85,9 @@ export class Connection {
 
   private readonly api: Api;
   private readonly events: Partial<Events>;
+  /** Between sockets, and between two sendings of one operation. */
   private readonly backoff: Backoff;
+  private readonly patience: Backoff;
   private readonly now: () => number;
 
   private client = newClientId();
@@ -96,7 +100,10 @@ export class Connection {
   private heardAt = 0;
   /** Whether the document has been opened on the socket that is there. */
   private live = false;
+  private liveSince = 0;
   private everOpened = false;
+  /** Whether the attempt before this one came to nothing. */
+  private failed = false;
   private tokenRefused = false;
   private leaderLost = false;
   private closedFor: string | null = null;
@@ -114,6 +121,7 @@ export class Connection {
     this.api = new Api(options.base, options.fetch);
     this.events = options.events;
     this.backoff = new Backoff(options.random);
+    this.patience = new Backoff(options.random);
     this.now = options.now ?? (() => performance.now());
   }
 
@@ -123,7 +131,7 @@ export class Connection {
 
   get status(): Status {
     if (this.closedFor !== null) return "closed";
-    if (!this.live) return this.everOpened || this.shown === "offline" ? "offline" : "connecting";
+    if (!this.live) return this.everOpened || this.failed ? "offline" : "connecting";
     if (this.leaderLost) return "saving";
     if (this.document.inflight) return "sent";
     return this.document.hasPending ? "local" : "saved";
@@ -239,7 +247,7 @@ export class Connection {
     this.drop();
     if (this.closedFor !== null) return;
     this.timer = setTimeout(() => void this.connect(), this.backoff.next(atLeastMs));
-    this.shown = this.shown === null ? "offline" : this.shown;
+    this.failed = true;
     this.tell();
   }
 
@@ -262,7 +270,10 @@ export class Connection {
   private beat(): void {
     const quiet = this.now() - this.heardAt;
     if (quiet >= DEAD_MS || (!this.live && quiet >= OPEN_MS)) return this.lost();
-    if (this.live && quiet >= QUIET_MS) this.send({ type: "ping" });
+    if (!this.live) return;
+    if (quiet >= QUIET_MS) this.send({ type: "ping" });
+    // Not at once: a document that opens and breaks again must not be asked for in a rush.
+    if (this.now() - this.liveSince >= STEADY_MS) this.backoff.reset();
   }
 
   private hello(): void {
@@ -351,9 +362,10 @@ export class Connection {
     if (welcome.doc) this.replace(welcome, decodeDelta(welcome.doc));
     else if (welcome.rev > this.document.rev) throw new Error("a resume behind the welcome");
     this.live = true;
+    this.liveSince = this.now();
     this.everOpened = true;
+    this.failed = false;
     this.tokenRefused = false;
-    this.backoff.reset();
     const { title, role, user } = welcome;
     this.events.opened?.({ title, role, user });
     // The events that were missed come next; whether the operation in flight is one of them
@@ -387,6 +399,7 @@ export class Connection {
       this.document.passed(this.rev);
     } else if (slot === this.slot && this.document.inflight) {
       this.document.acked(this.rev);
+      this.patience.reset();
       const now = this.now();
       const took = this.flyingSince.map((at) => now - at);
       this.flyingSince = [];
@@ -407,7 +420,7 @@ export class Connection {
     // A base ahead of the server's document: what it has then is not what is shown here.
     if (frame.code === "base_ahead") return this.lost(frame.retry_after_ms);
     clearTimeout(this.resend);
-    const after = this.backoff.next(frame.retry_after_ms ?? 0);
+    const after = this.patience.next(frame.retry_after_ms ?? 0);
     this.resend = setTimeout(() => this.transmit(), after);
   }
 

@@ -1,0 +1,125 @@
+// The page: one document, named in the address's fragment (`#token=…&doc=…`), which no server
+// and no log ever sees.
+
+import { Api, ApiError } from "../src/api.js";
+import { Connection, type Status } from "../src/connection.js";
+import type { Role } from "../src/frame.js";
+import { Editor } from "./editor.js";
+import { conflictCopy, copyText, failure } from "./notices.js";
+import { People } from "./people.js";
+import { Strip } from "./strip.js";
+
+const TEXTS: Record<Status, string> = {
+  connecting: "Opening…",
+  local: "Typed",
+  sent: "Sent",
+  saved: "Saved",
+  saving: "Saving… a new leader is being chosen",
+  offline: "Offline. What you type is kept here and sent when the connection is back",
+  closed: "Closed",
+};
+
+function byId(id: string): HTMLElement {
+  const element = document.getElementById(id);
+  if (!element) throw new Error(`the page has no #${id}`);
+  return element;
+}
+
+function fragment(): URLSearchParams {
+  return new URLSearchParams(location.hash.slice(1));
+}
+
+function address(token: string, doc: string | null): string {
+  const named = new URLSearchParams({ token, ...(doc === null ? {} : { doc }) });
+  return `${location.pathname}#${named}`;
+}
+
+function showStatus(status: Status): void {
+  const element = byId("status");
+  element.dataset["status"] = status;
+  byId("status-text").textContent = TEXTS[status];
+}
+
+async function start(): Promise<void> {
+  const token = fragment().get("token");
+  if (!token) {
+    showStatus("closed");
+    return failure("No access token", "Open the whole address that Codraft printed when it started.");
+  }
+  let doc = fragment().get("doc");
+  if (!doc) {
+    doc = await new Api(location.origin).createDocument(token, "Untitled");
+    history.replaceState(null, "", address(token, doc));
+  }
+  openDocument(token, doc);
+}
+
+function openDocument(token: string, doc: string): void {
+  let role: Role = "viewer";
+  let status: Status = "connecting";
+  const people = new People(byId("people"));
+  const strip = new Strip(doc, token);
+  const editor = new Editor(byId("editor"), (delta) => connection.edit(delta));
+  const permit = (): void => {
+    const mayEdit = role === "editor" || role === "owner";
+    editor.setEditable(mayEdit && status !== "closed" && status !== "connecting");
+  };
+
+  const connection = new Connection({
+    base: location.origin,
+    doc,
+    // A newer one may have been put into the address.
+    token: (refused) => {
+      const current = fragment().get("token");
+      return refused && current === token ? null : current;
+    },
+    events: {
+      change: (delta) => editor.apply(delta),
+      status: (now, reason) => {
+        const first = status === "connecting";
+        status = now;
+        showStatus(now);
+        permit();
+        if (now === "closed") failure("This document was closed", sentence(reason));
+        else if (first && now === "saved") editor.focus();
+      },
+      opened: (about) => {
+        role = about.role;
+        byId("title").textContent = about.title || "Untitled";
+        document.title = `${about.title || "Untitled"} · Codraft`;
+        people.show();
+        permit();
+      },
+      role: (now) => {
+        role = now;
+        permit();
+      },
+      author: (who, at) => people.wrote(who.client, at),
+      saved: (tookMs) => strip.saved(tookMs),
+      conflict: conflictCopy,
+    },
+  });
+
+  const share = byId("share");
+  share.addEventListener("click", () => copyText(location.href, byId("share-text")));
+  share.dataset["url"] = location.href;
+  (byId("new-link") as HTMLAnchorElement).href = address(token, null);
+  // The fragment alone does not load the page again.
+  addEventListener("hashchange", () => location.reload());
+  addEventListener("beforeunload", (event) => {
+    if (!connection.document.isSaved) event.preventDefault();
+  });
+
+  connection.open();
+  void strip.start();
+}
+
+function sentence(text: string): string {
+  return text ? `${text[0]?.toUpperCase()}${text.slice(1)}.` : "";
+}
+
+start().catch((error: unknown) => {
+  showStatus("closed");
+  const detail = error instanceof ApiError || error instanceof Error ? error.message : "";
+  failure("The document could not be made", sentence(detail));
+});
