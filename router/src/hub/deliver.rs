@@ -1,6 +1,8 @@
 //! From the feed to the sockets: each event becomes a frame once, a batch is encoded once for
 //! each encoding that somebody listens in, and all sockets share the bytes.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use codraft_proto::{
     event,
@@ -128,13 +130,17 @@ impl Hub {
         let (client, user) = (member.session.client, member.session.user.clone());
         let (encoding, resumed) = (member.encoding, member.resume);
         let mut missed = Vec::with_capacity(opened.events.len());
+        let mut missed_slots = BTreeSet::new();
         // Its own slot first: a client knows its operations by it.
         let mut full = state.slots.of(Some(client), &user).is_err();
         let resumed = resumed.filter(|_| opened.resumed);
         let first_ts_ms = opened.events.first().map_or(opened.ts_ms, |e| e.ts_ms);
         for event in opened.events.into_iter().filter(|_| resumed.is_some()) {
             match state.slots.of(Self::client_of(&event), &event.user) {
-                Ok(slot) => missed.push(frame_of(event, slot)),
+                Ok(slot) => {
+                    missed_slots.insert(slot);
+                    missed.push(frame_of(event, slot));
+                }
                 Err(Full) => full = true,
             }
         }
@@ -151,6 +157,14 @@ impl Hub {
                 opened.ts_ms,
             ),
         };
+        let clients = &state.clients;
+        let is_here = |slot: &Slot| slot.client.is_some_and(|c| clients.contains_key(&c));
+        let known = |n: u32, slot: &Slot| missed_slots.contains(&n) || is_here(slot);
+        let who = state.slots.introduce(known);
+        let who = who
+            .into_iter()
+            .map(|(n, slot)| who_frame(n, slot))
+            .collect();
         let welcome = Welcome {
             client,
             user,
@@ -162,11 +176,7 @@ impl Hub {
             hash: at.hash,
             ts_ms,
             acked: opened.acked.map(|a| (a.seq, a.rev)),
-            who: state
-                .slots
-                .all()
-                .map(|(slot, who)| who_frame(slot, who))
-                .collect(),
+            who,
             doc: resumed.is_none().then_some(opened.state),
             frame_bytes: shared.limits.frame_bytes,
             incarnation: shared.incarnation,

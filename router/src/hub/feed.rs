@@ -144,7 +144,8 @@ impl Hub {
     }
 
     fn lost(&self, shared: &Shared, state: &mut State) {
-        if state.lost_ms.is_none() && state.position.is_some() {
+        let waited_for = state.members.values().any(|m| m.phase == Phase::Live);
+        if state.lost_ms.is_none() && waited_for {
             state.lost_ms = Some(shared.now_ms());
             shared.metrics.saving.inc();
         }

@@ -65,8 +65,16 @@ impl Slots {
         }
     }
 
-    pub fn all(&self) -> impl Iterator<Item = (u32, &Slot)> {
-        (0..).zip(&self.slots)
+    /// The slots that one who joins now is told of. The others are announced again, to all,
+    /// before their next event: a welcome does not grow with all who were ever here.
+    pub fn introduce(&mut self, known: impl Fn(u32, &Slot) -> bool) -> Vec<(u32, &Slot)> {
+        for (n, slot) in (0..).zip(&mut self.slots) {
+            slot.announced &= known(n, slot);
+        }
+        (0..)
+            .zip(&self.slots)
+            .filter(|(n, slot)| known(*n, slot))
+            .collect()
     }
 }
 
@@ -87,7 +95,15 @@ mod tests {
             Some(Some(ClientId([1; 16])))
         );
         assert!(slots.announce(a).is_none());
-        assert_eq!(slots.all().count(), 2);
+        slots.announce(b);
+        let told: Vec<u32> = slots
+            .introduce(|n, _| n == b)
+            .iter()
+            .map(|(n, _)| *n)
+            .collect();
+        assert_eq!(told, [b]);
+        assert!(slots.announce(b).is_none());
+        assert!(slots.announce(a).is_some(), "who joined does not know it");
     }
 
     #[test]
