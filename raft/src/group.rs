@@ -155,6 +155,14 @@ impl Group {
         configs.iter().map(|voters| voters.iter().map(|n| NodeId(*n)).collect()).collect()
     }
 
+    /// Whether a node may speak in this group. A replica that has no members yet hears all.
+    pub(crate) fn hears(&self, node: NodeId) -> bool {
+        let metrics = self.inner.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let mut members = metrics.membership_config.nodes().peekable();
+        members.peek().is_none() || members.any(|(member, _)| *member == node.0)
+    }
+
     pub(crate) fn raft(&self) -> &Raft {
         &self.inner.raft
     }

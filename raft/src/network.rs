@@ -245,7 +245,7 @@ pub async fn answer(group: Option<Group>, from: NodeId, lane: Lane, call: RaftCa
 }
 
 async fn serve(group: &Group, from: NodeId, body: raft_call::Body) -> Result<raft_reply::Body, String> {
-    if !group.voters().iter().flatten().any(|node| *node == from) && !group.voters().is_empty() {
+    if !group.hears(from) {
         return Err("not a replica of this group".into());
     }
     let raft = group.raft();
