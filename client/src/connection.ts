@@ -359,8 +359,12 @@ export class Connection {
     this.ts = welcome.ts;
     this.leaderLost = false;
     if (welcome.limits?.frame_bytes > 0) this.frameBytes = welcome.limits.frame_bytes;
-    if (welcome.doc) this.replace(welcome, decodeDelta(welcome.doc));
-    else if (welcome.rev > this.document.rev) throw new Error("a resume behind the welcome");
+    if (welcome.doc) {
+      this.replace(welcome, decodeDelta(welcome.doc));
+      if (this.socket === null) return;
+    } else if (welcome.rev > this.document.rev) {
+      throw new Error("a resume from what was not received");
+    }
     this.live = true;
     this.liveSince = this.now();
     this.everOpened = true;
@@ -383,8 +387,9 @@ export class Connection {
     this.document.continueAfter(applied);
     if (change.ops.length > 0) this.events.change?.(change);
     if (mayComeLate) {
-      // A copy on its way would take the next sequence number: go on under another name.
-      this.renameClient();
+      // A copy on its way would take the next sequence number: go on under another name, from
+      // this same state.
+      this.rename();
       this.later(0);
     }
   }
@@ -459,14 +464,14 @@ export class Connection {
   private startOver(reason: string, applied = 0): void {
     this.keepConflict(reason, applied);
     this.document.discard();
-    this.renameClient();
+    this.rename();
     this.later(0);
   }
 
-  private renameClient(): void {
+  private rename(): void {
     this.client = newClientId();
     this.slot = -1;
-    this.document.forget();
+    this.document.continueAfter(0);
   }
 
   private tell(): void {

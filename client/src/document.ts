@@ -78,28 +78,26 @@ export class ClientDocument {
   /** A state of the server, with none of the local work. Returns what changes on the screen. */
   open(content: Delta, at: At): Delta {
     const change = replacement(this.shown, content);
+    this.discard();
     this.shown = content;
     this.seen = at.rev;
     this.hashed = at;
-    this.discard();
     return change;
   }
 
-  /** Nothing of the local work will be sent. It stays on the screen until the next `open`. */
+  /**
+   * None of the local work will be sent. It stays on the screen until the next `open`, so what
+   * is shown is no revision's state, and nothing can be resumed from.
+   */
   discard(): void {
     this.flying = null;
     this.waiting = null;
+    this.hashed = null;
   }
 
   /** The sequence number of the last operation that the server has of this client. */
   continueAfter(seq: number): void {
     this.seq = seq;
-  }
-
-  /** Under a new client id nothing can be resumed, and counting starts anew. */
-  forget(): void {
-    this.hashed = null;
-    this.seq = 0;
   }
 
   mark(at: At): void {

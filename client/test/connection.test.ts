@@ -1,0 +1,326 @@
+import assert from "node:assert/strict";
+import { test, type TestContext } from "node:test";
+import Delta from "quill-delta";
+import { WebSocket } from "ws";
+
+import { Connection, type ConflictCopy, type SocketLike, type Status } from "../src/connection.js";
+import { encodeDelta } from "../src/delta-binary.js";
+import { randomEdit, seeded } from "./random.js";
+import { frame, Server } from "./server.js";
+
+interface Tab {
+  connection: Connection;
+  statuses: Status[];
+  conflicts: ConflictCopy[];
+  /** The text as a screen would have it. */
+  screen: () => string;
+  type: (text: string, at?: number) => void;
+  edit: (delta: Delta) => void;
+}
+
+async function server(t: TestContext): Promise<Server> {
+  const started = await Server.start();
+  t.after(() => started.stop());
+  return started;
+}
+
+function tab(t: TestContext, on: Server, token: () => string | null = () => "token"): Tab {
+  const statuses: Status[] = [];
+  const conflicts: ConflictCopy[] = [];
+  let screen = new Delta();
+  const connection = new Connection({
+    base: on.base,
+    doc: "doc-1",
+    token,
+    // Quick, and still different each time.
+    random: () => Math.random() * 0.05,
+    webSocket: (url, protocols) => new WebSocket(url, protocols) as unknown as SocketLike,
+    events: {
+      change: (delta) => (screen = screen.compose(delta)),
+      status: (status) => statuses.push(status),
+      conflict: (copy) => conflicts.push(copy),
+    },
+  });
+  t.after(() => connection.close());
+  connection.open();
+  const edit = (delta: Delta): void => {
+    screen = screen.compose(delta);
+    connection.edit(delta);
+  };
+  return {
+    connection,
+    statuses,
+    conflicts,
+    screen: () => screen.ops.map((op) => op.insert).join(""),
+    type: (text, at) => edit(new Delta().retain(at ?? screen.length()).insert(text).chop()),
+    edit,
+  };
+}
+
+async function until(what: string, holds: () => boolean): Promise<void> {
+  const end = Date.now() + 10_000;
+  while (!holds()) {
+    if (Date.now() > end) throw new Error(`not within ten seconds: ${what}`);
+    await new Promise((done) => setTimeout(done, 2));
+  }
+}
+
+const saved = (tab: Tab) => until("saved", () => tab.connection.status === "saved");
+const sends = (on: Server, seq: number) => on.received.filter((one) => one.seq === seq);
+
+test("types, sends, is saved, and others see it", async (t) => {
+  const on = await server(t);
+  const [a, b] = [tab(t, on), tab(t, on)];
+  await Promise.all([saved(a), saved(b)]);
+  a.type("hello");
+  assert.equal(a.connection.status, "sent");
+  a.type(" world");
+  await saved(a);
+  await until("the other has it", () => b.screen() === "hello world");
+  assert.equal(on.order.text, "hello world");
+  assert.equal(on.order.rev, 2, "what waited went out as one");
+  assert.deepEqual(a.statuses, ["saved", "sent", "saved"]);
+});
+
+test("a socket that breaks before the operation was applied: the same bytes again", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await saved(a);
+  let cuts = 2;
+  on.onOperation = () => (cuts-- > 0 ? "cut-before" : "apply");
+  a.type("once");
+  await until("applied", () => on.order.rev === 1);
+  await saved(a);
+  assert.equal(on.order.text, "once");
+  assert.equal(a.screen(), "once");
+  assert.equal(sends(on, 1).length, 3);
+  assert.equal(new Set(sends(on, 1).map((one) => one.bytes)).size, 1, "identical bytes");
+  assert.deepEqual(on.hellos.map((hello) => hello.unsent), [false, true, true]);
+  assert.equal(new Set(on.hellos.map((hello) => hello.client)).size, 1);
+  assert.deepEqual(a.conflicts, []);
+});
+
+test("a socket that breaks after it was applied: not sent again, not doubled", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await saved(a);
+  let cuts = 1;
+  on.onOperation = () => (cuts-- > 0 ? "cut-after" : "apply");
+  a.type("once");
+  a.type(" more");
+  await until("both", () => on.order.rev === 2);
+  await saved(a);
+  assert.equal(on.order.text, "once more");
+  assert.equal(a.screen(), "once more");
+  assert.equal(sends(on, 1).length, 1);
+  assert.deepEqual(a.conflicts, []);
+});
+
+test("others' work while away comes in, and the bytes in flight do not change", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await saved(a);
+  a.type("base");
+  await saved(a);
+  on.mark();
+  await until("marked", () => a.connection.document.resumeFrom?.rev === 1);
+  on.edit("b".repeat(32), 1, 1, encodeDelta(new Delta().insert("0 ")));
+  await until("seen", () => a.screen() === "0 base");
+  let cuts = 1;
+  on.onOperation = () => {
+    if (cuts-- <= 0) return "apply";
+    on.edit("b".repeat(32), 2, 2, encodeDelta(new Delta().insert("1 ")));
+    return "cut-before";
+  };
+  a.type("!");
+  await until("applied", () => on.order.text === "1 0 base!");
+  await saved(a);
+  assert.equal(a.screen(), on.order.text, "what came again was skipped");
+  assert.equal(on.hellos.at(-1)?.resume?.rev, 1);
+  assert.equal(new Set(sends(on, 2).map((one) => one.bytes)).size, 1);
+});
+
+test("typed while offline is sent when the socket is back", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await saved(a);
+  on.ticketStatus = 503;
+  on.cutAll();
+  await until("offline", () => a.connection.status === "offline");
+  for (const letter of "written away") a.type(letter);
+  assert.equal(a.connection.status, "offline");
+  on.ticketStatus = 201;
+  await saved(a);
+  assert.equal(on.order.text, "written away");
+});
+
+test("a refusal for now is sent again, byte for byte", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await saved(a);
+  let refusals = 3;
+  on.onOperation = () => (refusals-- > 0 ? "reject" : "apply");
+  a.type("patience");
+  await saved(a);
+  assert.equal(on.order.text, "patience");
+  assert.equal(sends(on, 1).length, 4);
+  assert.equal(new Set(sends(on, 1).map((one) => one.bytes)).size, 1);
+});
+
+for (const outcome of ["refuse", "rebase"] as const) {
+  test(`${outcome}: the text is kept as a conflict copy and the document goes on`, async (t) => {
+    const on = await server(t);
+    const a = tab(t, on);
+    await saved(a);
+    a.type("kept ");
+    await saved(a);
+    let refusals = 1;
+    on.onOperation = () => (refusals-- > 0 ? outcome : "apply");
+    a.type("lost");
+    await until("a conflict copy", () => a.conflicts.length === 1);
+    assert.deepEqual(a.conflicts[0]?.typed, ["lost"]);
+    assert.equal(a.conflicts[0]?.text, "kept lost");
+    await until("the server's state", () => a.screen() === "kept ");
+    await saved(a);
+    a.type("on");
+    await saved(a);
+    assert.equal(on.order.text, "kept on");
+    assert.equal(a.screen(), "kept on");
+  });
+}
+
+test("a server that cannot continue: what it has not applied is kept aside", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await saved(a);
+  on.resumes = false;
+  let cuts = 1;
+  on.onOperation = () => (cuts-- > 0 ? "cut-after" : "apply");
+  a.type("applied");
+  a.type(" and not");
+  await until("a conflict copy", () => a.conflicts.length === 1);
+  assert.deepEqual(a.conflicts[0]?.typed, [" and not"]);
+  await saved(a);
+  assert.equal(a.screen(), "applied");
+  a.type("!");
+  await saved(a);
+  assert.equal(on.order.text, "applied!");
+});
+
+test("a server that applied nothing of it: all is kept aside", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await saved(a);
+  on.resumes = false;
+  on.onOperation = () => "cut-before";
+  a.type("never");
+  await until("a conflict copy", () => a.conflicts.length === 1);
+  assert.deepEqual(a.conflicts[0]?.typed, ["never"]);
+  await saved(a);
+  on.onOperation = () => "apply";
+  a.type("new");
+  await saved(a);
+  assert.equal(on.order.text, "new");
+  assert.equal(a.conflicts.length, 1);
+});
+
+test("close codes: 45xx come back, 44xx do not", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await saved(a);
+  on.closeAll(4572);
+  await until("gone", () => a.connection.status === "offline");
+  await saved(a);
+  on.closeAll(4415);
+  await until("closed", () => a.connection.status === "closed");
+  const tickets = on.tickets;
+  await new Promise((done) => setTimeout(done, 50));
+  assert.equal(on.tickets, tickets);
+});
+
+test("an expired token is asked for anew, and without one it ends", async (t) => {
+  const on = await server(t);
+  let token: string | null = "first";
+  const asked: boolean[] = [];
+  const a = tab(t, on, () => token);
+  const refused = a.connection as unknown as { options: { token: (refused: boolean) => string | null } };
+  const before = refused.options.token;
+  refused.options.token = (was) => {
+    asked.push(was);
+    return before(was);
+  };
+  await saved(a);
+  on.closeAll(4433);
+  await until("asked", () => asked.length > 0);
+  assert.equal(asked[0], true);
+  await saved(a);
+  token = null;
+  on.closeAll(4433);
+  await until("closed", () => a.connection.status === "closed");
+});
+
+test("the leader is lost and found", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await saved(a);
+  on.say(frame(15, new Uint8Array([1])));
+  await until("saving", () => a.connection.status === "saving");
+  on.say(frame(15, new Uint8Array([0])));
+  await saved(a);
+});
+
+test("bytes that mean nothing: the document is opened again", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await saved(a);
+  a.type("kept");
+  await saved(a);
+  t.mock.method(console, "warn", () => {});
+  on.say(frame(3, new Uint8Array([0x80])));
+  await until("a new hello", () => on.hellos.length === 2);
+  await saved(a);
+  assert.equal(a.screen(), "kept");
+});
+
+test("a long paste goes out in pieces", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await saved(a);
+  const text = "0123456789😀".repeat(12_000);
+  a.type(text);
+  await saved(a);
+  assert.equal(on.order.text, text);
+  assert.ok(on.received.every((one) => one.bytes.length / 2 <= 1 << 16));
+});
+
+test("sockets that break all the time: one text, nothing doubled", async (t) => {
+  const on = await server(t);
+  const random = seeded(11);
+  const tabs = [tab(t, on), tab(t, on), tab(t, on)];
+  await Promise.all(tabs.map(saved));
+  on.onOperation = () => {
+    const dice = random();
+    if (dice < 0.08) return "cut-before";
+    if (dice < 0.16) return "cut-after";
+    return dice < 0.22 ? "reject" : "apply";
+  };
+  for (let i = 0; i < 300; i += 1) {
+    const one = tabs[i % tabs.length] as Tab;
+    const delta = randomEdit(one.screen(), random);
+    if (delta.ops.length > 0) one.edit(delta);
+    if (i % 40 === 0) on.mark();
+    await new Promise((done) => setTimeout(done, 1));
+  }
+  await until("equal", () =>
+    tabs.every((one) => one.connection.status === "saved" && one.screen() === on.order.text));
+  for (const one of tabs) {
+    assert.equal(one.connection.document.text, on.order.text);
+    assert.deepEqual(one.conflicts, []);
+  }
+  const bytes = new Map<string, string>();
+  for (const { client, seq, bytes: sent } of on.received) {
+    const before = bytes.get(`${client}/${seq}`);
+    assert.ok(before === undefined || before === sent, "a sequence with other bytes");
+    bytes.set(`${client}/${seq}`, sent);
+  }
+});

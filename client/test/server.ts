@@ -1,0 +1,183 @@
+// A router in a few lines, on real sockets, to break at will.
+
+import { createServer, type Server as HttpServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { WebSocketServer, type WebSocket } from "ws";
+
+import { Reader, Writer } from "../src/delta-binary.js";
+import { Order, type Applied } from "./order.js";
+
+const LAST = 0x80;
+
+interface Seat {
+  socket: WebSocket;
+  client: string;
+}
+
+export class Server {
+  readonly order = new Order();
+  /** Messages that held an operation, as they came, by client and sequence. */
+  readonly received: { client: string; seq: number; bytes: string }[] = [];
+  readonly hellos: { client: string; resume?: { rev: number; hash: string }; unsent: boolean }[] = [];
+  tickets = 0;
+  /** What to do with an operation: `apply` it and say so, or break the socket before or after. */
+  onOperation: () => "apply" | "cut-before" | "cut-after" | "ignore" | "reject" | "rebase" | "refuse" =
+    () => "apply";
+  /** Whether to continue where a client was. */
+  resumes = true;
+  ticketStatus = 201;
+  private seats = new Set<Seat>();
+  private slots: string[] = [];
+
+  private constructor(
+    private readonly http: HttpServer,
+    private readonly sockets: WebSocketServer,
+  ) {}
+
+  static async start(): Promise<Server> {
+    const http = createServer();
+    const sockets = new WebSocketServer({
+      server: http,
+      handleProtocols: (offered) => (offered.has("codraft.v1.bin") ? "codraft.v1.bin" : false),
+    });
+    const server = new Server(http, sockets);
+    http.on("request", (request, response) => {
+      const isTicket = request.method === "POST" && request.url === "/v1/collab/doc-1/ticket";
+      const status = isTicket ? server.ticketStatus : 404;
+      server.tickets += 1;
+      response.writeHead(status, { "content-type": "application/json" });
+      const ticket = { ticket: `t${server.tickets}`, expires_at: 0, role: "editor" };
+      response.end(JSON.stringify(status === 201 ? ticket : { code: "no_leader", title: "No" }));
+    });
+    sockets.on("connection", (socket) => server.join(socket));
+    await new Promise<void>((done) => http.listen(0, "127.0.0.1", done));
+    return server;
+  }
+
+  get base(): string {
+    return `http://127.0.0.1:${(this.http.address() as AddressInfo).port}`;
+  }
+
+  async stop(): Promise<void> {
+    for (const socket of this.sockets.clients) socket.terminate();
+    this.sockets.close();
+    this.http.closeAllConnections();
+    await new Promise((done) => this.http.close(done));
+  }
+
+  cutAll(): void {
+    for (const { socket } of this.seats) socket.terminate();
+  }
+
+  closeAll(code: number): void {
+    for (const { socket } of this.seats) socket.close(code);
+  }
+
+  say(frame: Uint8Array): void {
+    for (const { socket } of this.seats) socket.send(frame);
+  }
+
+  /** An edit from elsewhere. */
+  edit(client: string, seq: number, base: number, ops: Uint8Array): void {
+    this.deliver(this.order.submit(client, seq, base, ops) as Applied);
+  }
+
+  mark(): void {
+    const body = new Writer();
+    body.varint(this.order.rev);
+    body.raw(new Uint8Array(32).fill(this.order.rev));
+    this.say(frame(9, body.take()));
+  }
+
+  private join(socket: WebSocket): void {
+    const seat: Seat = { socket, client: "" };
+    socket.on("close", () => this.seats.delete(seat));
+    socket.on("error", () => {});
+    socket.on("message", (data: Buffer) => {
+      const input = new Reader(new Uint8Array(data));
+      const head = input.byte();
+      if ((head & 0x3f) === 32) this.hello(seat, JSON.parse(input.text(input.left)));
+      else if ((head & 0x3f) === 33) {
+        this.operation(seat, input.varint(), input.varint(), input.rest(), data.toString("hex"));
+      }
+    });
+  }
+
+  private hello(seat: Seat, hello: Server["hellos"][number]): void {
+    this.hellos.push(hello);
+    seat.client = hello.client;
+    this.seats.add(seat);
+    const resumed = this.resumes && hello.resume !== undefined;
+    const rev = resumed ? (hello.resume?.rev ?? 0) : this.order.rev;
+    this.slot(hello.client);
+    const welcome = {
+      type: "welcome", client: hello.client, user: "ana", role: "editor", kind: "text",
+      algebra: "delta-1", title: "Minutes", rev, hash: "0".repeat(64), ts: 1_000, resumed,
+      who: this.slots.map((client, slot) => ({ slot, client, user: "ana" })),
+      limits: { frame_bytes: 1 << 16 }, incarnation: "1",
+      ...(this.order.acked(hello.client) ? { acked: this.order.acked(hello.client) } : {}),
+    };
+    const body = new Writer();
+    body.string(JSON.stringify(welcome));
+    if (!resumed) body.raw(this.order.state);
+    seat.socket.send(frame(1, body.take()));
+    if (resumed) for (const event of this.order.log.slice(rev)) seat.socket.send(this.event(event));
+  }
+
+  private operation(seat: Seat, seq: number, base: number, ops: Uint8Array, bytes: string): void {
+    this.received.push({ client: seat.client, seq, bytes });
+    const what = this.onOperation();
+    if (what === "ignore") return;
+    if (what === "cut-before") return seat.socket.terminate();
+    if (what === "reject" || what === "refuse") {
+      const reject = { seq, base, final: what === "refuse", code: "busy", message: "not now" };
+      return seat.socket.send(frame(7, Buffer.from(JSON.stringify(reject))));
+    }
+    if (what === "rebase") {
+      const body = new Writer();
+      for (const n of [seq, base, this.order.rev, this.order.rev]) body.varint(n);
+      return seat.socket.send(frame(8, body.take()));
+    }
+    const outcome = this.order.submit(seat.client, seq, base, ops);
+    if ("already" in outcome) {
+      const body = new Writer();
+      body.varint(seq);
+      body.varint(outcome.already);
+      return seat.socket.send(frame(6, body.take()));
+    }
+    if (what === "cut-after") {
+      this.seats.delete(seat);
+      seat.socket.terminate();
+    }
+    this.deliver(outcome);
+  }
+
+  private deliver(applied: Applied): void {
+    const known = this.slots.includes(applied.client);
+    const slot = this.slot(applied.client);
+    const who = { slot, client: applied.client, user: "bo" };
+    if (!known) this.say(frame(2, Buffer.from(JSON.stringify(who))));
+    this.say(this.event(applied));
+  }
+
+  private event(applied: Applied): Uint8Array {
+    const body = new Writer();
+    body.varint(this.slot(applied.client));
+    body.varint(5);
+    body.raw(applied.ops);
+    return frame(3, body.take());
+  }
+
+  private slot(client: string): number {
+    if (!this.slots.includes(client)) this.slots.push(client);
+    return this.slots.indexOf(client);
+  }
+}
+
+/** One frame as a message of its own. */
+export function frame(kind: number, body: Uint8Array): Uint8Array {
+  const out = new Writer();
+  out.byte(kind | LAST);
+  out.raw(body);
+  return out.take();
+}
