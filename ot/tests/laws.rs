@@ -1,0 +1,173 @@
+//! The laws of the algebra (oracle O1): convergence of two operations, composition, inverse.
+//! At random on text and rich text, and for every pair of small operations.
+
+mod common;
+
+use codraft_ot::{ClientDocument, Content, Delta, Kind, Limits};
+use common::*;
+use proptest::prelude::*;
+
+fn kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![Just(Kind::Text), Just(Kind::Rich)]
+}
+
+fn case() -> impl Strategy<Value = (Content, Vec<Step>, Vec<Step>)> {
+    let document = kind().prop_flat_map(|kind| document(kind).prop_map(move |d| content(kind, &d)));
+    (document, steps(), steps())
+}
+
+/// S·a·T(b,a) = S·b·T(a,b), with `a` first.
+fn converges(s: &Content, a: &Delta, b: &Delta) {
+    let one = applied(&applied(s, a), &a.transform(b, true));
+    let other = applied(&applied(s, b), &b.transform(a, false));
+    assert_eq!(one.to_delta(), other.to_delta(), "on {:?}\na {a:?}\nb {b:?}", s.text());
+    assert_eq!(one.digest(), other.digest());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn two_operations_converge((s, a, b) in case()) {
+        let (a, b) = (fit(&s, &a), fit(&s, &b));
+        converges(&s, &a, &b);
+    }
+
+    #[test]
+    fn one_after_the_other_is_one((s, a, b) in case()) {
+        let a = fit(&s, &a);
+        let after = applied(&s, &a);
+        let b = fit(&after, &b);
+        let both = a.compose(&b).unwrap();
+        prop_assert!(is_canonical(&both));
+        prop_assert_eq!(applied(&s, &both).to_delta(), applied(&after, &b).to_delta());
+    }
+
+    #[test]
+    fn an_inverse_undoes((s, a, _) in case()) {
+        let a = fit(&s, &a);
+        let back = a.invert(&s.to_delta()).unwrap();
+        prop_assert_eq!(applied(&applied(&s, &a), &back).to_delta(), s.to_delta());
+    }
+
+    #[test]
+    fn bytes_come_back((s, a, b) in case()) {
+        for delta in [fit(&s, &a), fit(&s, &b), s.to_delta()] {
+            let bytes = delta.to_bytes();
+            let read = Delta::decode(&bytes, &Limits::default()).unwrap();
+            prop_assert_eq!(&read, &delta);
+            prop_assert_eq!(read.to_bytes(), bytes);
+        }
+    }
+
+    #[test]
+    fn no_bytes_are_fatal(bytes in prop::collection::vec(any::<u8>(), 0..60), (s, _, _) in case()) {
+        if let Ok(delta) = Delta::decode(&bytes, &Limits::default()) {
+            prop_assert!(is_canonical(&delta));
+            let mut content = s.clone();
+            if content.apply(&delta, &Limits::default()).is_err() {
+                prop_assert_eq!(content.to_delta(), s.to_delta());
+            }
+        }
+    }
+
+    /// A cursor between two characters stays between the same two.
+    #[test]
+    fn a_position_keeps_its_place((s, a, _) in case(), at in 0..20u32) {
+        let a = fit(&s, &a);
+        let at = at.min(s.units());
+        let (first, last) = (a.transform_position(at, true), a.transform_position(at, false));
+        prop_assert!(first <= last && last <= applied(&s, &a).units());
+    }
+
+    /// A server that orders, and clients that compose what waits: all end alike.
+    #[test]
+    fn clients_converge(start in document(Kind::Text), turns in prop::collection::vec((0..3usize, any::<bool>(), steps()), 1..40)) {
+        let mut server = content(Kind::Text, &start);
+        let mut log: Vec<(usize, Delta)> = Vec::new();
+        let mut clients: Vec<ClientDocument> =
+            (0..3).map(|_| ClientDocument::new(server.clone(), 0, 0)).collect();
+        let mut submit = |log: &mut Vec<(usize, Delta)>, who: usize, client: &mut ClientDocument| {
+            if let Some(sent) = client.send() {
+                let mut delta = sent.sent.clone();
+                for (_, earlier) in &log[sent.base as usize..] {
+                    delta = earlier.transform(&delta, true);
+                }
+                server.apply(&delta, &Limits::default()).unwrap();
+                log.push((who, delta));
+            }
+        };
+        let receive = |log: &[(usize, Delta)], who: usize, client: &mut ClientDocument| {
+            for (rev, (author, delta)) in (1..).zip(log).skip(client.rev() as usize) {
+                if *author == who {
+                    client.acked(rev);
+                } else {
+                    client.remote(rev, delta).unwrap();
+                }
+            }
+        };
+        for (who, hear, steps) in turns {
+            let client = &mut clients[who];
+            if hear {
+                receive(&log, who, client);
+            }
+            let delta = fit(client.content(), &steps);
+            client.local(&delta).unwrap();
+            submit(&mut log, who, client);
+        }
+        for _ in 0..3 {
+            for (who, client) in clients.iter_mut().enumerate() {
+                receive(&log, who, client);
+                submit(&mut log, who, client);
+            }
+        }
+        for (who, client) in clients.iter_mut().enumerate() {
+            receive(&log, who, client);
+            prop_assert!(client.is_saved());
+            prop_assert_eq!(client.content().text(), server.text());
+        }
+    }
+}
+
+#[test]
+fn every_pair_of_small_operations_converges() {
+    let mut pairs = 0u64;
+    for document in small_documents(3) {
+        let mut s = Content::new(Kind::Text);
+        let mut start = Delta::new();
+        start.insert(&document);
+        s.apply(&start, &Limits::default()).unwrap();
+        let operations = all_operations(&document);
+        for a in &operations {
+            let after_a = applied(&s, a);
+            assert_eq!(applied(&after_a, &a.invert(&start).unwrap()).text(), document);
+            for b in &operations {
+                let one = applied(&after_a, &a.transform(b, true));
+                let other = applied(&applied(&s, b), &b.transform(a, false));
+                assert_eq!(one.text(), other.text(), "on {document:?}\na {a:?}\nb {b:?}");
+                pairs += 1;
+            }
+        }
+    }
+    assert!(pairs > 1_000_000, "only {pairs} pairs");
+}
+
+#[test]
+fn every_two_small_operations_compose() {
+    for document in small_documents(2) {
+        let s = content(Kind::Text, &document_delta(&document));
+        for a in all_operations(&document) {
+            let after = applied(&s, &a);
+            for b in all_operations(&after.text()).iter().step_by(3) {
+                let both = a.compose(b).unwrap();
+                assert_eq!(applied(&s, &both).text(), applied(&after, b).text());
+            }
+        }
+    }
+}
+
+fn document_delta(text: &str) -> Delta {
+    let mut delta = Delta::new();
+    delta.insert(text);
+    delta
+}
