@@ -8,6 +8,7 @@
 
 mod deliver;
 mod feed;
+mod open;
 mod slots;
 
 use std::{
@@ -30,8 +31,8 @@ use crate::{
     upstream::Route,
     wire,
 };
-pub(crate) use deliver::kind_name;
 use feed::{Feed, Position};
+pub(crate) use open::kind_name;
 use slots::Slots;
 
 /// A document that nobody has open is followed this much longer: tabs reload.

@@ -1,20 +1,17 @@
 //! From the feed to the sockets: each event becomes a frame once, a batch is encoded once for
 //! each encoding that somebody listens in, and all sockets share the bytes.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 use codraft_proto::{
     event,
-    frame::{At, Encoding, OpEvent, OtherEvent, ServerFrame, Welcome, Who, binary::Clock},
-    ids::{ClientId, Role},
+    frame::{Encoding, OpEvent, OtherEvent, ServerFrame, Who, binary::Clock},
+    ids::ClientId,
     reject::Code,
     v1,
 };
 
 use super::{
     Hub, Phase, State,
-    feed::Position,
     slots::{Full, Slot, Slots},
 };
 use crate::{Shared, queue::End, wire};
@@ -102,7 +99,7 @@ impl Hub {
     }
 
     /// The table of authors is full: every socket starts over.
-    fn start_anew(&self, state: &mut State) {
+    pub(super) fn start_anew(&self, state: &mut State) {
         state.slots = Slots::default();
         let retry_after_ms = Some(1_000);
         Self::end_all(
@@ -112,98 +109,6 @@ impl Hub {
                 ..End::because(Code::Busy)
             },
         );
-    }
-
-    /// Tells a member that its document is open: the state, or what it has missed.
-    pub(super) fn welcome(
-        &self,
-        shared: &Shared,
-        state: &mut State,
-        id: u64,
-        opened: v1::Opened,
-        hash: [u8; 32],
-        role: Role,
-    ) {
-        let Some(member) = state.members.get(&id) else {
-            return;
-        };
-        let (client, user) = (member.session.client, member.session.user.clone());
-        let (encoding, resumed) = (member.encoding, member.resume);
-        let mut missed = Vec::with_capacity(opened.events.len());
-        let mut missed_slots = BTreeSet::new();
-        // Its own slot first: a client knows its operations by it.
-        let mut full = state.slots.of(Some(client), &user).is_err();
-        let resumed = resumed.filter(|_| opened.resumed);
-        let first_ts_ms = opened.events.first().map_or(opened.ts_ms, |e| e.ts_ms);
-        for event in opened.events.into_iter().filter(|_| resumed.is_some()) {
-            match state.slots.of(Self::client_of(&event), &event.user) {
-                Ok(slot) => {
-                    missed_slots.insert(slot);
-                    missed.push(frame_of(event, slot));
-                }
-                Err(Full) => full = true,
-            }
-        }
-        if full {
-            return self.start_anew(state);
-        }
-        let (at, ts_ms) = match resumed {
-            Some(at) => (at, first_ts_ms),
-            None => (
-                At {
-                    rev: opened.rev,
-                    hash,
-                },
-                opened.ts_ms,
-            ),
-        };
-        let clients = &state.clients;
-        let is_here = |slot: &Slot| slot.client.is_some_and(|c| clients.contains_key(&c));
-        let known = |n: u32, slot: &Slot| missed_slots.contains(&n) || is_here(slot);
-        let who = state.slots.introduce(known);
-        let who = who
-            .into_iter()
-            .map(|(n, slot)| who_frame(n, slot))
-            .collect();
-        let welcome = Welcome {
-            client,
-            user,
-            role,
-            kind: kind_name(opened.kind).to_owned(),
-            algebra: opened.algebra,
-            title: opened.title,
-            rev: at.rev,
-            hash: at.hash,
-            ts_ms,
-            acked: opened.acked.map(|a| (a.seq, a.rev)),
-            who,
-            doc: resumed.is_none().then_some(opened.state),
-            frame_bytes: shared.limits.frame_bytes,
-            incarnation: shared.incarnation,
-        };
-        let mut frames = vec![ServerFrame::Welcome(Box::new(welcome))];
-        frames.extend(missed);
-        if resumed.is_some() {
-            frames.push(ServerFrame::Mark(At {
-                rev: opened.rev,
-                hash,
-            }));
-        }
-        // What the feed counts its next event's time from.
-        if let Some(Position { ts_ms, rev, .. }) = &mut state.position
-            && *rev == opened.rev
-        {
-            *ts_ms = (*ts_ms).max(opened.ts_ms);
-        }
-        if let Some(member) = state.members.get(&id) {
-            member
-                .queue
-                .push(wire::frames(encoding, Clock::default(), &frames));
-            if state.saving {
-                let frame = ServerFrame::Saving { on: true };
-                member.queue.push(wire::frame(encoding, &frame));
-            }
-        }
     }
 }
 
@@ -220,7 +125,7 @@ fn announced(
     Ok(slot)
 }
 
-fn who_frame(slot: u32, who: &Slot) -> Who {
+pub(super) fn who_frame(slot: u32, who: &Slot) -> Who {
     // A user who came by no tab has the client of zeros.
     Who {
         slot,
@@ -229,7 +134,7 @@ fn who_frame(slot: u32, who: &Slot) -> Who {
     }
 }
 
-fn frame_of(event: v1::Event, slot: u32) -> ServerFrame {
+pub(super) fn frame_of(event: v1::Event, slot: u32) -> ServerFrame {
     let v1::Event {
         rev,
         seq,
@@ -260,8 +165,4 @@ fn frame_of(event: v1::Event, slot: u32) -> ServerFrame {
         user,
         role,
     })
-}
-
-pub(crate) fn kind_name(kind: u32) -> &'static str {
-    if kind == 2 { "rich" } else { "text" }
 }

@@ -2,13 +2,13 @@
 
 use codraft_proto::{
     frame::{At, ServerFrame, binary::Clock},
-    ids::{ClientId, Role},
+    ids::ClientId,
     link::{CREDIT_WINDOW, credit_cost},
     reject::Code,
     v1::{self, message::Body},
 };
 
-use super::{Hub, Member, PAUSE_MIN_MS, Phase, STUCK_MS, State};
+use super::{Hub, PAUSE_MIN_MS, Phase, STUCK_MS, State};
 use crate::{Shared, lock, queue::End, upstream::Route, wire};
 
 /// Consumed bytes are credited to the node in steps of this.
@@ -131,7 +131,7 @@ impl Hub {
         Self::tell_saving(&mut state, true);
     }
 
-    fn unroute(&self, shared: &Shared, state: &mut State) {
+    pub(super) fn unroute(&self, shared: &Shared, state: &mut State) {
         state.route = None;
         state.opening.clear();
         self.lost(shared, state);
@@ -152,7 +152,7 @@ impl Hub {
     }
 
     /// The feed is back.
-    fn found(&self, shared: &Shared, state: &mut State) {
+    pub(super) fn found(&self, shared: &Shared, state: &mut State) {
         state.pause_ms = PAUSE_MIN_MS;
         if let Some(since_ms) = state.lost_ms.take() {
             shared.metrics.saving.dec();
@@ -219,43 +219,11 @@ impl Hub {
     }
 
     /// The feed has a gap, or ended: follow again from the position, on the same link.
-    fn refollow(&self, shared: &Shared, state: &mut State) {
+    pub(super) fn refollow(&self, shared: &Shared, state: &mut State) {
         shared.metrics.resyncs.inc();
         match state.position {
             Some(position) => self.follow(shared, state, position, true),
             None => state.feed = Feed::Cold,
-        }
-    }
-
-    /// Asks for the documents of the members that wait to be opened. Not while the feed is
-    /// found again: an answer must take its place in a feed that stands.
-    pub(super) fn open_waiting(&self, shared: &Shared, state: &mut State) {
-        if matches!(state.feed, Feed::Following { .. }) {
-            return;
-        }
-        let Some(route) = state.route.clone() else {
-            return;
-        };
-        let now_ms = shared.now_ms();
-        for (id, member) in &mut state.members {
-            if member.phase != Phase::Waiting {
-                continue;
-            }
-            let tag = shared.next_tag();
-            let open = v1::Open {
-                tag,
-                doc: self.doc_bytes.clone(),
-                client: member.session.client_bytes.clone(),
-                user: member.session.user.to_string(),
-                resume: member.resume.map(resume),
-                unsent: member.unsent,
-            };
-            if !route.send(Body::Open(open)) {
-                self.retry_later(shared, state);
-                return;
-            }
-            state.opening.insert(tag, *id);
-            member.phase = Phase::Opening { since_ms: now_ms };
         }
     }
 
@@ -296,12 +264,12 @@ impl Hub {
         }
     }
 
-    fn is_of(state: &State, link: u64) -> bool {
+    pub(super) fn is_of(state: &State, link: u64) -> bool {
         state.route.as_ref().is_some_and(|r| r.link == link)
     }
 
     /// Whether a problem means that somebody else is to be asked, or the same one later.
-    fn is_elsewhere(code: Code) -> bool {
+    pub(super) fn is_elsewhere(code: Code) -> bool {
         code.may_retry() && !matches!(code, Code::Unproven | Code::BaseAhead)
     }
 
@@ -410,85 +378,6 @@ impl Hub {
                 state.uncredited = bytes;
             }
         }
-    }
-
-    /// A document was opened for one socket.
-    pub fn opened(&self, shared: &Shared, link: u64, opened: v1::Opened) -> Option<v1::Lead> {
-        let mut state = lock(&self.state);
-        let state = &mut *state;
-        let id = state.opening.remove(&opened.tag)?;
-        if !Self::is_of(state, link) {
-            return None;
-        }
-        if let Some(problem) = opened.problem {
-            return self.not_opened(shared, state, id, problem);
-        }
-        let (hash, role) = (hash_of(&opened.hash), Role::from_number(opened.role));
-        let (Some(hash), Some(role)) = (hash, role) else {
-            let problem = v1::Problem {
-                code: Code::Internal as u32,
-                ..v1::Problem::default()
-            };
-            return self.not_opened(shared, state, id, problem);
-        };
-        let ts_ms = opened.ts_ms;
-        match (state.feed, state.position) {
-            (Feed::Live, Some(position)) if position.rev == opened.rev => {}
-            (Feed::Cold, _) => {
-                state.feed = Feed::Live;
-                state.position = Some(Position {
-                    rev: opened.rev,
-                    hash,
-                    ts_ms,
-                });
-                state.marked = opened.rev;
-                self.found(shared, state);
-            }
-            _ => {
-                // Not in its place: the feed is found again, then this one is asked again.
-                if let Some(member) = state.members.get_mut(&id) {
-                    member.phase = Phase::Waiting;
-                }
-                if state.feed == Feed::Live {
-                    self.refollow(shared, state);
-                }
-                return None;
-            }
-        }
-        let is_opening = |m: &&mut Member| matches!(m.phase, Phase::Opening { .. });
-        let member = state.members.get_mut(&id).filter(is_opening)?;
-        member.phase = Phase::Live;
-        let acked = opened.acked.as_ref().map(|a| (a.seq, a.rev));
-        member.session.opened(role, acked);
-        self.welcome(shared, state, id, opened, hash, role);
-        if let (Some(route), Some(member)) = (&state.route, state.members.get_mut(&id))
-            && !self.submit(shared, route, member)
-        {
-            self.retry_later(shared, state);
-        }
-        None
-    }
-
-    fn not_opened(
-        &self,
-        shared: &Shared,
-        state: &mut State,
-        id: u64,
-        problem: v1::Problem,
-    ) -> Option<v1::Lead> {
-        let code = Code::from_number(problem.code).unwrap_or(Code::Internal);
-        let member = state.members.get_mut(&id)?;
-        if Self::is_elsewhere(code) {
-            member.phase = Phase::Waiting;
-            if matches!(code, Code::NotLeader | Code::NoLeader) && state.feed == Feed::Cold {
-                self.unroute(shared, state);
-            }
-            self.retry_later(shared, state);
-            return problem.leader;
-        }
-        shared.metrics.rejected(code);
-        member.queue.end(End::because(code));
-        None
     }
 
     /// The chain hash at the position, for clients to resume by.
