@@ -39,5 +39,8 @@ pub fn grant_body(user: &str, role: Option<Role>) -> Bytes {
 /// Whose grant it is and what they have now; `None` for what is not a grant's body.
 pub fn read_grant(body: &[u8]) -> Option<(&str, Option<Role>)> {
     let (role, user) = body.split_first()?;
-    Some((std::str::from_utf8(user).ok()?, Role::from_number(u32::from(*role))))
+    Some((
+        std::str::from_utf8(user).ok()?,
+        Role::from_number(u32::from(*role)),
+    ))
 }

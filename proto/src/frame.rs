@@ -29,7 +29,9 @@ impl Encoding {
     }
 
     pub fn from_subprotocol(name: &str) -> Option<Encoding> {
-        [Encoding::Json, Encoding::Binary].into_iter().find(|e| e.subprotocol() == name)
+        [Encoding::Json, Encoding::Binary]
+            .into_iter()
+            .find(|e| e.subprotocol() == name)
     }
 }
 
@@ -43,15 +45,31 @@ pub struct At {
 #[derive(Debug, Clone, PartialEq)]
 pub enum ClientFrame {
     /// The first frame.
-    Hello { client: ClientId, resume: Option<At>, unsent: bool },
+    Hello {
+        client: ClientId,
+        resume: Option<At>,
+        unsent: bool,
+    },
     /// One in flight a document; sent again with the same bytes until answered.
-    Op { seq: u64, base: u64, ops: Bytes },
+    Op {
+        seq: u64,
+        base: u64,
+        ops: Bytes,
+    },
     /// Positions in UTF-16 units at `rev`; no data: gone.
-    Presence { rev: u64, data: Option<String> },
+    Presence {
+        rev: u64,
+        data: Option<String>,
+    },
     /// The digest of an idle client's document.
-    Check { rev: u64, digest: [u8; 32] },
+    Check {
+        rev: u64,
+        digest: [u8; 32],
+    },
     /// A new token on the open socket.
-    Auth { token: String },
+    Auth {
+        token: String,
+    },
     Ping,
 }
 
@@ -120,23 +138,54 @@ pub enum ServerFrame {
     Op(OpEvent),
     Event(OtherEvent),
     /// An event that this reader may not see.
-    Skip { rev: u64, ts_ms: u64 },
+    Skip {
+        rev: u64,
+        ts_ms: u64,
+    },
     /// A repeat of what was applied.
-    Already { seq: u64, rev: u64 },
+    Already {
+        seq: u64,
+        rev: u64,
+    },
     /// `last`: the outcome is in the log. Else nothing was proposed: send again.
-    Reject { seq: u64, base: u64, last: bool, code: Code, message: String, retry_after_ms: u32 },
+    Reject {
+        seq: u64,
+        base: u64,
+        last: bool,
+        code: Code,
+        message: String,
+        retry_after_ms: u32,
+    },
     /// The base is too old.
-    Rebase { seq: u64, base: u64, floor: u64, head: u64 },
+    Rebase {
+        seq: u64,
+        base: u64,
+        floor: u64,
+        head: u64,
+    },
     /// The chain hash at a revision.
     Mark(At),
-    Presence { slot: u32, data: Option<String> },
-    Role { role: Role },
+    Presence {
+        slot: u32,
+        data: Option<String>,
+    },
+    Role {
+        role: Role,
+    },
     /// Open again: what follows would have a gap.
-    Resync { reason: String },
+    Resync {
+        reason: String,
+    },
     /// The shard does not answer at the moment (`on`), or does again.
-    Saving { on: bool },
+    Saving {
+        on: bool,
+    },
     Pong,
-    Bye { code: Code, reason: String, retry_after_ms: u32 },
+    Bye {
+        code: Code,
+        reason: String,
+        retry_after_ms: u32,
+    },
 }
 
 /// A frame that cannot be taken.
@@ -149,10 +198,16 @@ pub struct FrameError {
 
 impl FrameError {
     pub(crate) fn malformed(message: impl Into<String>) -> Self {
-        Self { code: Code::Malformed, message: message.into() }
+        Self {
+            code: Code::Malformed,
+            message: message.into(),
+        }
     }
     pub(crate) fn unknown(message: impl Into<String>) -> Self {
-        Self { code: Code::UnknownFrame, message: message.into() }
+        Self {
+            code: Code::UnknownFrame,
+            message: message.into(),
+        }
     }
 }
 

@@ -28,7 +28,9 @@ pub fn group_of(slot: Slot, groups: u32) -> GroupId {
 
 /// The nodes that hold a group, the one preferred as its first leader first.
 pub fn replicas(group: GroupId, nodes: &[NodeId]) -> Vec<NodeId> {
-    let points = nodes.iter().map(|n| Node::new(Key(n.0)).quantity(VIRTUAL_NODES));
+    let points = nodes
+        .iter()
+        .map(|n| Node::new(Key(n.0)).quantity(VIRTUAL_NODES));
     let ring: StaticHashRing<'_, Key, (), Pinned> = StaticHashRing::new(Pinned, points);
     let mut chosen: Vec<NodeId> = ring
         .calc_candidates(&Key(u64::from(group.0)))

@@ -25,7 +25,10 @@ pub trait Topology: Send + Sync + 'static {
         placement::group_of(placement::slot_of(doc), self.groups())
     }
     fn address(&self, node: NodeId) -> Option<String> {
-        self.nodes().into_iter().find(|(id, _)| *id == node).map(|(_, address)| address)
+        self.nodes()
+            .into_iter()
+            .find(|(id, _)| *id == node)
+            .map(|(_, address)| address)
     }
 }
 
@@ -36,7 +39,7 @@ pub struct FileTopology {
     pub cluster: String,
     /// 1 to 256; fixed when the cluster is made.
     pub groups: u32,
-    #[serde(rename = "node")]
+    #[serde(rename = "node", default)]
     pub nodes: Vec<NodeEntry>,
 }
 
@@ -83,6 +86,19 @@ impl FileTopology {
         Ok(topology)
     }
 
+    /// The text of a `cluster.toml` that `parse` reads back as this.
+    ///
+    /// # Errors
+    /// What is wrong with it: a file that would be refused is not written.
+    pub fn to_text(&self) -> Result<String, TopologyError> {
+        self.check()?;
+        let mut text = format!("cluster = \"{}\"\ngroups = {}\n", self.cluster, self.groups);
+        for NodeEntry { id, address } in &self.nodes {
+            text.push_str(&format!("\n[[node]]\nid = {id}\naddress = \"{address}\"\n"));
+        }
+        Ok(text)
+    }
+
     fn check(&self) -> Result<(), TopologyError> {
         let letters = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
         if !(1..=64).contains(&self.cluster.len()) || !self.cluster.chars().all(letters) {
@@ -101,12 +117,14 @@ impl FileTopology {
             if self.nodes[..i].iter().any(|other| other.id == node.id) {
                 return Err(TopologyError::SameId(node.id));
             }
-            if self.nodes[..i].iter().any(|other| other.address == node.address) {
+            if self.nodes[..i]
+                .iter()
+                .any(|other| other.address == node.address)
+            {
                 return Err(TopologyError::SameAddress(node.address.clone()));
             }
             let (id, address) = (node.id, node.address.clone());
-            let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-            if port.is_none_or(|port| port == 0) {
+            if !is_host_and_port(&address) {
                 return Err(TopologyError::Address { id, address });
             }
         }
@@ -125,12 +143,35 @@ impl Topology for FileTopology {
         self.groups
     }
     fn nodes(&self) -> Vec<(NodeId, String)> {
-        self.nodes.iter().map(|node| (NodeId(node.id), node.address.clone())).collect()
+        self.nodes
+            .iter()
+            .map(|node| (NodeId(node.id), node.address.clone()))
+            .collect()
     }
     fn replicas(&self, group: GroupId) -> Vec<NodeId> {
         let nodes: Vec<NodeId> = self.nodes.iter().map(|node| NodeId(node.id)).collect();
         placement::replicas(group, &nodes)
     }
+}
+
+/// `host:port` with a host and a port that can be dialled; an IPv6 host stands in brackets.
+fn is_host_and_port(address: &str) -> bool {
+    let Some((host, port)) = address.rsplit_once(':') else {
+        return false;
+    };
+    let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    let host_ok = match bracketed {
+        Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            !host.is_empty()
+                && host
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+        }
+    };
+    // Digits alone: `parse` would take a plus sign.
+    let digits = port.bytes().all(|b| b.is_ascii_digit());
+    host_ok && digits && port.parse::<u16>().is_ok_and(|port| port != 0)
 }
 
 /// Whether an address is on this machine's loopback alone: all that may be listened on while

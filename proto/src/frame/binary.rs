@@ -23,7 +23,7 @@
 //! | 7 | reject | JSON |
 //! | 8 | rebase | varint seq, varint base, varint floor, varint head |
 //! | 9 | mark | varint rev, 32 bytes chain hash |
-//! | 10 | presence | varint slot, JSON or nothing (gone) |
+//! | 10 | presence | varint slot, a JSON object or nothing (gone) |
 //! | 11 | role | 1 byte: 1 viewer, 2 commenter, 3 editor, 4 owner |
 //! | 12 | resync | JSON |
 //! | 13 | pong | nothing |
@@ -41,10 +41,15 @@
 //! |---|---|---|
 //! | 32 | hello | JSON |
 //! | 33 | op | varint seq, varint base, the Delta |
-//! | 34 | presence | varint rev, JSON or nothing (gone) |
+//! | 34 | presence | varint rev, a JSON object or nothing (gone) |
 //! | 35 | check | varint rev, 32 bytes digest |
 //! | 36 | auth | the token, UTF-8 |
 //! | 37 | ping | nothing |
+//!
+//! JSON bodies are frames as the JSON encoding has them, `type` included; the order of their
+//! fields means nothing. Where a body ends is said by its frame, so a Delta has no length of its
+//! own. Varints have at most nine bytes (63 bits). Examples of every frame:
+//! `tests/vectors/frames.json`.
 //!
 //! A Delta is in `ot`'s binary form (`ot/src/codec.rs`).
 
@@ -102,7 +107,10 @@ fn server_frame(out: &mut Vec<u8>, clock: &mut Clock, frame: &ServerFrame, last:
         // The hot one, without a buffer in between.
         ServerFrame::Op(op) => {
             let since = op.ts_ms.saturating_sub(clock.ts_ms);
-            *clock = Clock { rev: op.rev, ts_ms: op.ts_ms.max(clock.ts_ms) };
+            *clock = Clock {
+                rev: op.rev,
+                ts_ms: op.ts_ms.max(clock.ts_ms),
+            };
             let slot = u64::from(op.slot);
             let length = varint_len(slot) + varint_len(since) + op.ops.len();
             head(out, kind::OP, last, length);
@@ -122,11 +130,17 @@ fn server_frame(out: &mut Vec<u8>, clock: &mut Clock, frame: &ServerFrame, last:
 fn server_body(body: &mut Vec<u8>, clock: &mut Clock, frame: &ServerFrame) -> u8 {
     let mut since = |body: &mut Vec<u8>, rev: u64, ts_ms: u64| {
         varint(body, ts_ms.saturating_sub(clock.ts_ms));
-        *clock = Clock { rev, ts_ms: ts_ms.max(clock.ts_ms) };
+        *clock = Clock {
+            rev,
+            ts_ms: ts_ms.max(clock.ts_ms),
+        };
     };
     match frame {
         ServerFrame::Welcome(welcome) => {
-            *clock = Clock { rev: welcome.rev, ts_ms: welcome.ts_ms };
+            *clock = Clock {
+                rev: welcome.rev,
+                ts_ms: welcome.ts_ms,
+            };
             let text = json::server_text(frame, false);
             varint(body, text.len() as u64);
             body.extend_from_slice(text.as_bytes());
@@ -156,8 +170,15 @@ fn server_body(body: &mut Vec<u8>, clock: &mut Clock, frame: &ServerFrame) -> u8
             varint(body, *rev);
             kind::ALREADY
         }
-        ServerFrame::Rebase { seq, base, floor, head } => {
-            [seq, base, floor, head].into_iter().for_each(|n| varint(body, *n));
+        ServerFrame::Rebase {
+            seq,
+            base,
+            floor,
+            head,
+        } => {
+            [seq, base, floor, head]
+                .into_iter()
+                .for_each(|n| varint(body, *n));
             kind::REBASE
         }
         ServerFrame::Mark(At { rev, hash }) => {
@@ -211,14 +232,27 @@ pub fn decode_server(message: &Bytes, clock: &mut Clock) -> Result<Vec<ServerFra
 fn server_of(kind: u8, mut body: Bytes, clock: &mut Clock) -> Result<ServerFrame, FrameError> {
     let next = |body: &mut Bytes, clock: &mut Clock| -> Result<Clock, FrameError> {
         let since = take_varint(body)?;
-        *clock = Clock { rev: clock.rev + 1, ts_ms: clock.ts_ms.saturating_add(since) };
+        let rev = clock
+            .rev
+            .checked_add(1)
+            .ok_or_else(|| FrameError::malformed("no revision left"))?;
+        *clock = Clock {
+            rev,
+            ts_ms: clock.ts_ms.saturating_add(since),
+        };
         Ok(*clock)
     };
     Ok(match kind {
         kind::OP => {
             let slot = take_slot(&mut body)?;
             let at = next(&mut body, clock)?;
-            ServerFrame::Op(OpEvent { rev: at.rev, slot, seq: 0, ts_ms: at.ts_ms, ops: body })
+            ServerFrame::Op(OpEvent {
+                rev: at.rev,
+                slot,
+                seq: 0,
+                ts_ms: at.ts_ms,
+                ops: body,
+            })
         }
         kind::WELCOME => {
             let length = take_varint(&mut body)? as usize;
@@ -230,7 +264,10 @@ fn server_of(kind: u8, mut body: Bytes, clock: &mut Clock) -> Result<ServerFrame
             let ServerFrame::Welcome(mut welcome) = frame else {
                 return Err(FrameError::malformed("welcome: another frame inside"));
             };
-            *clock = Clock { rev: welcome.rev, ts_ms: welcome.ts_ms };
+            *clock = Clock {
+                rev: welcome.rev,
+                ts_ms: welcome.ts_ms,
+            };
             welcome.doc = (!welcome.resumed()).then_some(body);
             ServerFrame::Welcome(welcome)
         }
@@ -238,34 +275,61 @@ fn server_of(kind: u8, mut body: Bytes, clock: &mut Clock) -> Result<ServerFrame
             let slot = take_slot(&mut body)?;
             let at = next(&mut body, clock)?;
             let (kind, user, role) = json::other_event_of(&parse_json(&body)?)?;
-            ServerFrame::Event(OtherEvent { rev: at.rev, slot, ts_ms: at.ts_ms, kind, user, role })
+            ServerFrame::Event(OtherEvent {
+                rev: at.rev,
+                slot,
+                ts_ms: at.ts_ms,
+                kind,
+                user,
+                role,
+            })
         }
         kind::SKIP => {
             let at = next(&mut body, clock)?;
-            ServerFrame::Skip { rev: at.rev, ts_ms: at.ts_ms }
+            ServerFrame::Skip {
+                rev: at.rev,
+                ts_ms: at.ts_ms,
+            }
         }
-        kind::ALREADY => {
-            ServerFrame::Already { seq: take_varint(&mut body)?, rev: take_varint(&mut body)? }
-        }
+        kind::ALREADY => ServerFrame::Already {
+            seq: take_varint(&mut body)?,
+            rev: take_varint(&mut body)?,
+        },
         kind::REBASE => ServerFrame::Rebase {
             seq: take_varint(&mut body)?,
             base: take_varint(&mut body)?,
             floor: take_varint(&mut body)?,
             head: take_varint(&mut body)?,
         },
-        kind::MARK => ServerFrame::Mark(At { rev: take_varint(&mut body)?, hash: take_hash(&body)? }),
+        kind::MARK => ServerFrame::Mark(At {
+            rev: take_varint(&mut body)?,
+            hash: take_hash(&body)?,
+        }),
         kind::PRESENCE => {
             let slot = take_slot(&mut body)?;
-            ServerFrame::Presence { slot, data: take_text(body)? }
+            ServerFrame::Presence {
+                slot,
+                data: take_presence(&body)?,
+            }
         }
         kind::ROLE => {
             let role = body.first().and_then(|n| Role::from_number(u32::from(*n)));
-            ServerFrame::Role { role: role.ok_or_else(|| FrameError::malformed("role: unknown"))? }
+            ServerFrame::Role {
+                role: role.ok_or_else(|| FrameError::malformed("role: unknown"))?,
+            }
         }
-        kind::SAVING => ServerFrame::Saving { on: body.first() == Some(&1) },
+        kind::SAVING => ServerFrame::Saving {
+            on: body.first() == Some(&1),
+        },
         kind::PONG => ServerFrame::Pong,
-        kind::WHO | kind::REJECT | kind::RESYNC | kind::BYE => json::server_of(&parse_json(&body)?)?,
-        other => return Err(FrameError::unknown(format!("there is no server frame {other}"))),
+        kind::WHO | kind::REJECT | kind::RESYNC | kind::BYE => {
+            json::server_of(&parse_json(&body)?)?
+        }
+        other => {
+            return Err(FrameError::unknown(format!(
+                "there is no server frame {other}"
+            )));
+        }
     })
 }
 
@@ -315,7 +379,9 @@ pub fn decode_client(message: &Bytes) -> Result<Vec<ClientFrame>, FrameError> {
     }
     while !rest.is_empty() {
         if frames.len() == BATCH_MAX {
-            return Err(FrameError::malformed(format!("more than {BATCH_MAX} frames in a message")));
+            return Err(FrameError::malformed(format!(
+                "more than {BATCH_MAX} frames in a message"
+            )));
         }
         let (kind, body) = split(&mut rest)?;
         frames.push(client_of(kind, body)?);
@@ -336,15 +402,25 @@ fn client_of(kind: u8, mut body: Bytes) -> Result<ClientFrame, FrameError> {
         },
         kind::CLIENT_PRESENCE => {
             let rev = take_varint(&mut body)?;
-            ClientFrame::Presence { rev, data: take_text(body)? }
+            ClientFrame::Presence {
+                rev,
+                data: take_presence(&body)?,
+            }
         }
-        kind::CHECK => ClientFrame::Check { rev: take_varint(&mut body)?, digest: take_hash(&body)? },
+        kind::CHECK => ClientFrame::Check {
+            rev: take_varint(&mut body)?,
+            digest: take_hash(&body)?,
+        },
         kind::AUTH => {
             let token = take_text(body)?.unwrap_or_default();
             ClientFrame::Auth { token }
         }
         kind::PING => ClientFrame::Ping,
-        other => return Err(FrameError::unknown(format!("there is no client frame {other}"))),
+        other => {
+            return Err(FrameError::unknown(format!(
+                "there is no client frame {other}"
+            )));
+        }
     })
 }
 
@@ -388,7 +464,9 @@ fn varint_len(n: u64) -> usize {
 fn take_varint(input: &mut Bytes) -> Result<u64, FrameError> {
     let mut value = 0u64;
     for i in 0..9 {
-        let Some(byte) = input.get(i).copied() else { break };
+        let Some(byte) = input.get(i).copied() else {
+            break;
+        };
         value |= u64::from(byte & 0x7f) << (7 * i);
         if byte & 0x80 == 0 {
             let _ = input.split_to(i + 1);
@@ -403,7 +481,17 @@ fn take_slot(input: &mut Bytes) -> Result<u32, FrameError> {
 }
 
 fn take_hash(body: &Bytes) -> Result<[u8; 32], FrameError> {
-    body[..].try_into().map_err(|_| FrameError::malformed("a hash has 32 bytes"))
+    body[..]
+        .try_into()
+        .map_err(|_| FrameError::malformed("a hash has 32 bytes"))
+}
+
+/// Looked into although the router only relays it: it must not break those who read it.
+fn take_presence(body: &Bytes) -> Result<Option<String>, FrameError> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    json::presence_of(&parse_json(body)?)
 }
 
 /// Empty: none.

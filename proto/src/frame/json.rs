@@ -27,14 +27,19 @@ pub fn decode_client(text: &[u8], limits: &Limits) -> Result<Vec<ClientFrame>, F
     let decode = |value: &Value| match client_of(value)? {
         ClientFrame::Op { seq, base, .. } => {
             let delta = delta_of(&value["ops"], limits).map_err(|e| op_error(&e))?;
-            Ok(ClientFrame::Op { seq, base, ops: delta.to_bytes().into() })
+            Ok(ClientFrame::Op {
+                seq,
+                base,
+                ops: delta.to_bytes().into(),
+            })
         }
         other => Ok(other),
     };
     match &value {
-        Value::Array(items) if items.len() > BATCH_MAX => {
-            Err(FrameError::malformed(format!("more than {BATCH_MAX} frames in a message")))
-        }
+        Value::Array(items) if items.len() > BATCH_MAX => Err(FrameError::malformed(format!(
+            "more than {BATCH_MAX} frames in a message"
+        ))),
+        Value::Array(items) if items.is_empty() => Err(FrameError::malformed("an empty message")),
         Value::Array(items) => items.iter().map(decode).collect(),
         one => Ok(vec![decode(one)?]),
     }
@@ -80,7 +85,10 @@ pub(super) fn client_of(value: &Value) -> Result<ClientFrame, FrameError> {
             client: frame.client("client")?,
             resume: match &value["resume"] {
                 Value::Null => None,
-                at => Some(at_of(&Fields { value: at, name: "resume" })?),
+                at => Some(at_of(&Fields {
+                    value: at,
+                    name: "resume",
+                })?),
             },
             unsent: value["unsent"].as_bool().unwrap_or(false),
         },
@@ -92,13 +100,15 @@ pub(super) fn client_of(value: &Value) -> Result<ClientFrame, FrameError> {
         },
         "presence" => ClientFrame::Presence {
             rev: value["rev"].as_u64().unwrap_or(0),
-            data: match &value["data"] {
-                Value::Null => None,
-                data => Some(data.to_string()),
-            },
+            data: presence_of(&value["data"])?,
         },
-        "check" => ClientFrame::Check { rev: frame.number("rev")?, digest: frame.hash("digest")? },
-        "auth" => ClientFrame::Auth { token: frame.text("token")?.to_owned() },
+        "check" => ClientFrame::Check {
+            rev: frame.number("rev")?,
+            digest: frame.hash("digest")?,
+        },
+        "auth" => ClientFrame::Auth {
+            token: frame.text("token")?.to_owned(),
+        },
         "ping" => ClientFrame::Ping,
         other => return Err(unknown(other)),
     })
@@ -106,8 +116,13 @@ pub(super) fn client_of(value: &Value) -> Result<ClientFrame, FrameError> {
 
 pub(super) fn client_text(frame: &ClientFrame) -> String {
     match frame {
-        ClientFrame::Hello { client, resume, unsent } => {
-            let mut value = json!({"type": "hello", "client": client.to_string(), "unsent": unsent});
+        ClientFrame::Hello {
+            client,
+            resume,
+            unsent,
+        } => {
+            let mut value =
+                json!({"type": "hello", "client": client.to_string(), "unsent": unsent});
             if let Some(at) = resume {
                 value["resume"] = json!({"rev": at.rev, "hash": hex(&at.hash)});
             }
@@ -149,7 +164,14 @@ pub(super) fn server_text(frame: &ServerFrame, with_doc: bool) -> String {
         }
         ServerFrame::Skip { rev, ts_ms } => json!({"type": "skip", "rev": rev, "ts": ts_ms}),
         ServerFrame::Already { seq, rev } => json!({"type": "already", "seq": seq, "rev": rev}),
-        ServerFrame::Reject { seq, base, last, code, message, retry_after_ms } => {
+        ServerFrame::Reject {
+            seq,
+            base,
+            last,
+            code,
+            message,
+            retry_after_ms,
+        } => {
             let mut value = json!({"type": "reject", "seq": seq, "base": base, "final": last,
                 "code": code.as_str(), "message": message});
             if *retry_after_ms > 0 {
@@ -157,7 +179,12 @@ pub(super) fn server_text(frame: &ServerFrame, with_doc: bool) -> String {
             }
             value
         }
-        ServerFrame::Rebase { seq, base, floor, head } => {
+        ServerFrame::Rebase {
+            seq,
+            base,
+            floor,
+            head,
+        } => {
             json!({"type": "rebase", "seq": seq, "base": base, "floor": floor, "head": head})
         }
         ServerFrame::Mark(at) => json!({"type": "mark", "rev": at.rev, "hash": hex(&at.hash)}),
@@ -168,7 +195,11 @@ pub(super) fn server_text(frame: &ServerFrame, with_doc: bool) -> String {
         ServerFrame::Resync { reason } => json!({"type": "resync", "reason": reason}),
         ServerFrame::Saving { on } => json!({"type": "saving", "on": on}),
         ServerFrame::Pong => json!({"type": "pong"}),
-        ServerFrame::Bye { code, reason, retry_after_ms } => json!({"type": "bye",
+        ServerFrame::Bye {
+            code,
+            reason,
+            retry_after_ms,
+        } => json!({"type": "bye",
             "code": code.as_str(), "reason": reason, "retry_after_ms": retry_after_ms}),
     }
     .to_string()
@@ -189,10 +220,23 @@ pub(super) fn server_of(value: &Value) -> Result<ServerFrame, FrameError> {
         "event" => {
             let (kind, user, role) = other_event_of(value)?;
             let (rev, slot, ts_ms) = (frame.number("rev")?, frame.slot()?, frame.number("ts")?);
-            ServerFrame::Event(OtherEvent { rev, slot, ts_ms, kind, user, role })
+            ServerFrame::Event(OtherEvent {
+                rev,
+                slot,
+                ts_ms,
+                kind,
+                user,
+                role,
+            })
         }
-        "skip" => ServerFrame::Skip { rev: frame.number("rev")?, ts_ms: frame.number("ts")? },
-        "already" => ServerFrame::Already { seq: frame.number("seq")?, rev: frame.number("rev")? },
+        "skip" => ServerFrame::Skip {
+            rev: frame.number("rev")?,
+            ts_ms: frame.number("ts")?,
+        },
+        "already" => ServerFrame::Already {
+            seq: frame.number("seq")?,
+            rev: frame.number("rev")?,
+        },
         "reject" => ServerFrame::Reject {
             seq: frame.number("seq")?,
             base: frame.number("base")?,
@@ -210,14 +254,17 @@ pub(super) fn server_of(value: &Value) -> Result<ServerFrame, FrameError> {
         "mark" => ServerFrame::Mark(at_of(&frame)?),
         "presence" => ServerFrame::Presence {
             slot: frame.slot()?,
-            data: match &value["data"] {
-                Value::Null => None,
-                data => Some(data.to_string()),
-            },
+            data: presence_of(&value["data"])?,
         },
-        "role" => ServerFrame::Role { role: frame.role("role")? },
-        "resync" => ServerFrame::Resync { reason: frame.text("reason")?.to_owned() },
-        "saving" => ServerFrame::Saving { on: value["on"].as_bool().unwrap_or(false) },
+        "role" => ServerFrame::Role {
+            role: frame.role("role")?,
+        },
+        "resync" => ServerFrame::Resync {
+            reason: frame.text("reason")?.to_owned(),
+        },
+        "saving" => ServerFrame::Saving {
+            on: value["on"].as_bool().unwrap_or(false),
+        },
         "pong" => ServerFrame::Pong,
         "bye" => ServerFrame::Bye {
             code: frame.code()?,
@@ -257,11 +304,17 @@ fn welcome_of(frame: &Fields<'_>) -> Result<Welcome, FrameError> {
     let acked = match &value["acked"] {
         Value::Null => None,
         at => {
-            let at = Fields { value: at, name: "acked" };
+            let at = Fields {
+                value: at,
+                name: "acked",
+            };
             Some((at.number("seq")?, at.number("rev")?))
         }
     };
-    let who = value["who"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let who = value["who"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let incarnation = frame.text("incarnation")?.parse();
     Ok(Welcome {
         client: frame.client("client")?,
@@ -276,7 +329,12 @@ fn welcome_of(frame: &Fields<'_>) -> Result<Welcome, FrameError> {
         acked,
         who: who
             .iter()
-            .map(|w| who_of(&Fields { value: w, name: "who" }))
+            .map(|w| {
+                who_of(&Fields {
+                    value: w,
+                    name: "who",
+                })
+            })
             .collect::<Result<_, _>>()?,
         doc: match (&value["doc"], value["resumed"].as_bool()) {
             (_, Some(true)) => None,
@@ -294,7 +352,11 @@ fn who_value(who: &Who) -> Value {
 
 fn who_of(frame: &Fields<'_>) -> Result<Who, FrameError> {
     let (client, user) = (frame.client("client")?, frame.text("user")?.into());
-    Ok(Who { slot: frame.slot()?, client, user })
+    Ok(Who {
+        slot: frame.slot()?,
+        client,
+        user,
+    })
 }
 
 fn other_event_value(event: &OtherEvent) -> Value {
@@ -313,19 +375,38 @@ pub(super) fn other_event_text(event: &OtherEvent) -> String {
 type OtherFields = (String, Option<UserId>, Option<Role>);
 
 pub(super) fn other_event_of(value: &Value) -> Result<OtherFields, FrameError> {
-    let fields = Fields { value, name: "event" };
+    let fields = Fields {
+        value,
+        name: "event",
+    };
     let user = value["user"].as_str().map(UserId::from);
     let role = value["role"].as_str().and_then(|r| r.parse().ok());
     Ok((fields.text("kind")?.to_owned(), user, role))
 }
 
 fn at_of(frame: &Fields<'_>) -> Result<At, FrameError> {
-    Ok(At { rev: frame.number("rev")?, hash: frame.hash("hash")? })
+    Ok(At {
+        rev: frame.number("rev")?,
+        hash: frame.hash("hash")?,
+    })
 }
 
 /// Presence data travels as JSON text.
 fn embedded(data: &Option<String>) -> Value {
-    data.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null)
+    data.as_deref()
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or(Value::Null)
+}
+
+/// What a client says of itself reaches other clients: an object, or gone.
+pub(super) fn presence_of(data: &Value) -> Result<Option<String>, FrameError> {
+    match data {
+        Value::Null => Ok(None),
+        Value::Object(_) => Ok(Some(data.to_string())),
+        _ => Err(FrameError::malformed(
+            "presence: data must be an object or null",
+        )),
+    }
 }
 
 fn unknown(name: &str) -> FrameError {
@@ -352,7 +433,9 @@ impl<'a> Fields<'a> {
     }
 
     fn number(&self, field: &str) -> Result<u64, FrameError> {
-        self.value[field].as_u64().ok_or_else(|| self.wrong(field, "a whole number"))
+        self.value[field]
+            .as_u64()
+            .ok_or_else(|| self.wrong(field, "a whole number"))
     }
 
     fn slot(&self) -> Result<u32, FrameError> {
@@ -360,15 +443,21 @@ impl<'a> Fields<'a> {
     }
 
     fn text(&self, field: &str) -> Result<&'a str, FrameError> {
-        self.value[field].as_str().ok_or_else(|| self.wrong(field, "a string"))
+        self.value[field]
+            .as_str()
+            .ok_or_else(|| self.wrong(field, "a string"))
     }
 
     fn client(&self, field: &str) -> Result<ClientId, FrameError> {
-        self.text(field)?.parse().map_err(|_| self.wrong(field, "32 lower-case hex digits"))
+        self.text(field)?
+            .parse()
+            .map_err(|_| self.wrong(field, "32 lower-case hex digits"))
     }
 
     fn role(&self, field: &str) -> Result<Role, FrameError> {
-        self.text(field)?.parse().map_err(|()| self.wrong(field, "a role"))
+        self.text(field)?
+            .parse()
+            .map_err(|()| self.wrong(field, "a role"))
     }
 
     fn code(&self) -> Result<Code, FrameError> {
@@ -382,7 +471,10 @@ impl<'a> Fields<'a> {
     fn hash(&self, field: &str) -> Result<[u8; 32], FrameError> {
         let wrong = || self.wrong(field, "64 lower-case hex digits");
         let text = self.text(field)?;
-        let (high, low) = (text.get(..32).ok_or_else(wrong)?, text.get(32..).ok_or_else(wrong)?);
+        let (high, low) = (
+            text.get(..32).ok_or_else(wrong)?,
+            text.get(32..).ok_or_else(wrong)?,
+        );
         let half = |s: &str| s.parse::<ClientId>().map_err(|_| wrong());
         let mut hash = [0; 32];
         hash[..16].copy_from_slice(&half(high)?.0);
@@ -393,24 +485,46 @@ impl<'a> Fields<'a> {
 
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
 }
 
 // ---- Operations ----------------------------------------------------------------------------
+
+/// The most that all lengths of an operation may be together: neighbours are merged while it is
+/// read, and no sum may leave 32 bits. `ot`'s decoder, which has the last word, holds the same.
+const UNITS_SUM_MAX: u64 = (u32::MAX / 2) as u64;
 
 /// Reads an operation from an array of components (or an object with `ops`).
 ///
 /// # Errors
 /// Shapes that are not a Delta are `Malformed`; the rest as `ot` says.
 pub fn delta_of(value: &Value, limits: &Limits) -> Result<Delta, OpError> {
-    let items = value.as_array().or_else(|| value["ops"].as_array()).ok_or(OpError::Malformed)?;
+    let items = value
+        .as_array()
+        .or_else(|| value["ops"].as_array())
+        .ok_or(OpError::Malformed)?;
     if items.len() > limits.components {
-        return Err(OpError::TooManyComponents { most: limits.components });
+        return Err(OpError::TooManyComponents {
+            most: limits.components,
+        });
     }
     let mut delta = Delta::new();
+    let mut total = 0u64;
+    // Before each push, where neighbours are merged: the sum must fit at every step.
+    let mut count = |value: &Value| {
+        let units = count(value)?;
+        total += u64::from(units);
+        if total > UNITS_SUM_MAX {
+            Err(OpError::Overflow)
+        } else {
+            Ok(units)
+        }
+    };
     for item in items {
         let object = item.as_object().ok_or(OpError::Malformed)?;
         let attributes = match object.get("attributes") {
@@ -418,7 +532,11 @@ pub fn delta_of(value: &Value, limits: &Limits) -> Result<Delta, OpError> {
             Some(Value::Object(map)) => fields_of(map, 1, limits)?,
             Some(_) => return Err(OpError::Malformed),
         };
-        match (object.get("retain"), object.get("insert"), object.get("delete")) {
+        match (
+            object.get("retain"),
+            object.get("insert"),
+            object.get("delete"),
+        ) {
             (Some(n), None, None) => delta.retain_with(count(n)?, attributes),
             (None, Some(Value::String(text)), None) if text.is_empty() => {
                 return Err(OpError::ZeroCount);
@@ -485,8 +603,10 @@ fn component_value(component: &Component) -> Value {
         Component::Embed { value, .. } => json!({"insert": field_value(value)}),
     };
     if let Some(attributes) = component.attributes() {
-        value["attributes"] =
-            attributes.iter().map(|(k, v)| (k.to_string(), field_value(v))).collect();
+        value["attributes"] = attributes
+            .iter()
+            .map(|(k, v)| (k.to_string(), field_value(v)))
+            .collect();
     }
     value
 }
@@ -500,7 +620,10 @@ fn field_value(field: &Field) -> Value {
         Field::Number(n) => json!(n),
         Field::String(text) => json!(&**text),
         Field::Array(items) => items.iter().map(field_value).collect(),
-        Field::Object(map) => map.iter().map(|(k, v)| (k.to_string(), field_value(v))).collect(),
+        Field::Object(map) => map
+            .iter()
+            .map(|(k, v)| (k.to_string(), field_value(v)))
+            .collect(),
     }
 }
 
@@ -543,5 +666,8 @@ pub fn op_code(error: &OpError) -> Code {
 }
 
 fn op_error(error: &OpError) -> FrameError {
-    FrameError { code: op_code(error), message: error.to_string() }
+    FrameError {
+        code: op_code(error),
+        message: error.to_string(),
+    }
 }

@@ -1,0 +1,273 @@
+//! One message or more of every frame, for the vectors and to be mutated.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use bytes::Bytes;
+use codraft_ot::{Attributes, Delta, Value};
+use codraft_proto::{
+    frame::{At, ClientFrame, OpEvent, OtherEvent, ServerFrame, Welcome, Who},
+    ids::{ClientId, Role},
+    reject::Code,
+};
+
+/// The time of the first event in a server message.
+const TS: u64 = 1_764_000_000_150;
+
+fn client(n: u8) -> ClientId {
+    ClientId(std::array::from_fn(|i| n + i as u8))
+}
+
+fn hash() -> [u8; 32] {
+    std::array::from_fn(|i| 0xa0 ^ i as u8)
+}
+
+fn keystroke() -> Bytes {
+    Delta::new().retain(5_000).insert("x").to_bytes().into()
+}
+
+/// All sorts of components, attributes and values.
+fn rich() -> Bytes {
+    let bold = |value| Attributes::from([("bold".into(), value)]);
+    let picture = Value::Object(Attributes::from([
+        (
+            "image".into(),
+            Value::String("https://example.com/a.png".into()),
+        ),
+        (
+            "sizes".into(),
+            Value::Array(vec![Value::Number(1.5), Value::Number(300.0), Value::Null]),
+        ),
+    ]));
+    let mut delta = Delta::new();
+    delta
+        .retain(1)
+        .insert_with("héllo 🦀", bold(Value::Bool(true)));
+    delta.retain_with(3, bold(Value::Null)).delete(2).retain(1);
+    delta.embed(
+        picture,
+        Attributes::from([("alt".into(), Value::String("A".into()))]),
+    );
+    delta.to_bytes().into()
+}
+
+fn op(rev: u64, slot: u32, ts_ms: u64, ops: Bytes) -> ServerFrame {
+    ServerFrame::Op(OpEvent {
+        rev,
+        slot,
+        seq: 9,
+        ts_ms,
+        ops,
+    })
+}
+
+fn grant(role: Option<Role>) -> ServerFrame {
+    ServerFrame::Event(OtherEvent {
+        rev: 42,
+        slot: 0,
+        ts_ms: TS,
+        kind: "grant".into(),
+        user: Some("bob".into()),
+        role,
+    })
+}
+
+fn welcome(doc: Option<Bytes>, acked: Option<(u64, u64)>) -> ServerFrame {
+    ServerFrame::Welcome(Box::new(Welcome {
+        client: client(1),
+        user: "alice".into(),
+        role: Role::Editor,
+        kind: "rich".into(),
+        algebra: "delta-1".into(),
+        title: "Notes \"2026\"".into(),
+        rev: 41,
+        hash: hash(),
+        ts_ms: TS - 150,
+        acked,
+        who: vec![Who {
+            slot: 0,
+            client: client(1),
+            user: "alice".into(),
+        }],
+        doc,
+        frame_bytes: 262_144,
+        incarnation: u64::MAX,
+    }))
+}
+
+pub fn client_messages() -> Vec<(&'static str, ClientFrame)> {
+    let at = At {
+        rev: 41,
+        hash: hash(),
+    };
+    let data = r#"{"cursor":7,"selection":{"anchor":3,"head":7}}"#.to_owned();
+    vec![
+        (
+            "hello",
+            ClientFrame::Hello {
+                client: client(1),
+                resume: None,
+                unsent: false,
+            },
+        ),
+        (
+            "hello, resume",
+            ClientFrame::Hello {
+                client: client(1),
+                resume: Some(at),
+                unsent: true,
+            },
+        ),
+        (
+            "op, keystroke",
+            ClientFrame::Op {
+                seq: 9,
+                base: 300,
+                ops: keystroke(),
+            },
+        ),
+        (
+            "op, rich",
+            ClientFrame::Op {
+                seq: 1,
+                base: 0,
+                ops: rich(),
+            },
+        ),
+        (
+            "op, nothing",
+            ClientFrame::Op {
+                seq: 128,
+                base: 1 << 40,
+                ops: Bytes::new(),
+            },
+        ),
+        (
+            "presence",
+            ClientFrame::Presence {
+                rev: 41,
+                data: Some(data),
+            },
+        ),
+        (
+            "presence, gone",
+            ClientFrame::Presence {
+                rev: 41,
+                data: None,
+            },
+        ),
+        (
+            "check",
+            ClientFrame::Check {
+                rev: 41,
+                digest: hash(),
+            },
+        ),
+        (
+            "auth",
+            ClientFrame::Auth {
+                token: "header.payload.signature".into(),
+            },
+        ),
+        ("ping", ClientFrame::Ping),
+    ]
+}
+
+pub fn server_messages() -> Vec<(&'static str, Vec<ServerFrame>)> {
+    let doc: Bytes = Delta::new().insert("héllo 🦀\n").to_bytes().into();
+    let who = Who {
+        slot: 200,
+        client: client(100),
+        user: "bob".into(),
+    };
+    let reject = |last, code, retry_after_ms| {
+        let message = "not now".to_owned();
+        ServerFrame::Reject {
+            seq: 9,
+            base: 300,
+            last,
+            code,
+            message,
+            retry_after_ms,
+        }
+    };
+    let bye = |code, retry_after_ms| ServerFrame::Bye {
+        code,
+        reason: "see you".into(),
+        retry_after_ms,
+    };
+    let data = Some(r#"{"cursor":7}"#.to_owned());
+    vec![
+        ("welcome", vec![welcome(Some(doc), None)]),
+        (
+            "welcome, empty text",
+            vec![welcome(Some(Bytes::new()), None)],
+        ),
+        ("welcome, resumed", vec![welcome(None, Some((9, 40)))]),
+        ("who", vec![ServerFrame::Who(who.clone())]),
+        ("op, keystroke", vec![op(42, 3, TS, keystroke())]),
+        ("op, rich", vec![op(42, 200, TS, rich())]),
+        ("event, grant", vec![grant(Some(Role::Viewer))]),
+        ("event, grant taken away", vec![grant(None)]),
+        ("skip", vec![ServerFrame::Skip { rev: 42, ts_ms: TS }]),
+        ("already", vec![ServerFrame::Already { seq: 9, rev: 40 }]),
+        ("reject, final", vec![reject(true, Code::LengthMismatch, 0)]),
+        ("reject, try again", vec![reject(false, Code::Busy, 250)]),
+        (
+            "rebase",
+            vec![ServerFrame::Rebase {
+                seq: 9,
+                base: 300,
+                floor: 4_000,
+                head: 9_000,
+            }],
+        ),
+        (
+            "mark",
+            vec![ServerFrame::Mark(At {
+                rev: 41,
+                hash: hash(),
+            })],
+        ),
+        ("presence", vec![ServerFrame::Presence { slot: 200, data }]),
+        (
+            "presence, gone",
+            vec![ServerFrame::Presence {
+                slot: 200,
+                data: None,
+            }],
+        ),
+        (
+            "role",
+            vec![ServerFrame::Role {
+                role: Role::Commenter,
+            }],
+        ),
+        (
+            "resync",
+            vec![ServerFrame::Resync {
+                reason: "gap".into(),
+            }],
+        ),
+        ("saving", vec![ServerFrame::Saving { on: true }]),
+        ("saved", vec![ServerFrame::Saving { on: false }]),
+        ("pong", vec![ServerFrame::Pong]),
+        ("bye, for good", vec![bye(Code::Revoked, 0)]),
+        ("bye, come again", vec![bye(Code::ShuttingDown, 1_500)]),
+        (
+            "batch",
+            vec![
+                ServerFrame::Who(who),
+                op(42, 200, TS, keystroke()),
+                op(43, 3, TS, keystroke()),
+                ServerFrame::Skip {
+                    rev: 44,
+                    ts_ms: TS + 300,
+                },
+                ServerFrame::Mark(At {
+                    rev: 44,
+                    hash: hash(),
+                }),
+                op(45, 200, TS + 301, rich()),
+            ],
+        ),
+    ]
+}
