@@ -1,8 +1,10 @@
 //! The client half: what a user typed, what is under way, and what others did meanwhile.
 //!
 //! The reference for clients in any language; tests and tools drive it directly. One operation
-//! is in flight at a time, its bytes never change once sent, and what is typed meanwhile waits
-//! in one composed operation behind it.
+//! is in flight at a time, its bytes never change once sent (but see [`ClientDocument::rebase`]),
+//! and what is typed meanwhile waits in one composed operation behind it.
+
+use std::fmt;
 
 use crate::{Content, Delta, Kind, Limits, OpError};
 
@@ -18,13 +20,68 @@ pub struct Inflight {
     moved: Delta,
 }
 
+/// What becomes of an operation that was refused for good.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refused {
+    pub seq: u64,
+    /// As it was sent, for the user to keep.
+    pub given_back: Delta,
+    /// What changes on the screen: the operation undone under whatever was typed since.
+    pub view: Delta,
+}
+
+/// An event of the document's feed, as far as a client's text is concerned.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// This client's own operation of that sequence number.
+    Own { seq: u64 },
+    /// Another's operation, as it was applied.
+    Other(Delta),
+    /// Without text: a grant, a title.
+    Passed,
+}
+
+/// The feed does not continue what this client has: it must load the document again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientError {
+    /// A revision was left out or came twice.
+    Gap { expected: u64, got: u64 },
+    /// An own operation that is not the one under way.
+    NotInflight { seq: u64 },
+    /// An operation does not fit the content: the two have diverged.
+    Diverged(OpError),
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gap { expected, got } => {
+                write!(f, "revision {got} came where {expected} follows")
+            }
+            Self::NotInflight { seq } => write!(f, "operation {seq} is not under way"),
+            Self::Diverged(error) => write!(f, "diverged from the server: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+impl From<OpError> for ClientError {
+    fn from(error: OpError) -> Self {
+        Self::Diverged(error)
+    }
+}
+
 /// One document as a client has it.
 #[derive(Debug, Clone)]
 pub struct ClientDocument {
-    /// With all local work applied.
+    /// With all local work applied: `confirmed`, then `inflight`, then `pending`.
     content: Content,
+    /// As the server has it at `rev`.
+    confirmed: Content,
     /// The last revision received.
     rev: u64,
+    /// The last sequence number given to an operation.
     seq: u64,
     inflight: Option<Inflight>,
     pending: Option<Delta>,
@@ -35,7 +92,15 @@ impl ClientDocument {
     /// `content` is the document at `rev`; `acked` the last sequence number of this client that
     /// was answered, 0 for none.
     pub fn new(content: Content, rev: u64, acked: u64) -> Self {
-        Self { content, rev, seq: acked, inflight: None, pending: None, limits: Limits::default() }
+        Self {
+            confirmed: content.clone(),
+            content,
+            rev,
+            seq: acked,
+            inflight: None,
+            pending: None,
+            limits: Limits::default(),
+        }
     }
 
     pub fn empty(kind: Kind) -> Self {
@@ -44,6 +109,11 @@ impl ClientDocument {
 
     pub fn content(&self) -> &Content {
         &self.content
+    }
+
+    /// The document at `rev`, without local work: what a digest is taken of at any time.
+    pub fn confirmed(&self) -> &Content {
+        &self.confirmed
     }
 
     pub fn rev(&self) -> u64 {
@@ -64,11 +134,13 @@ impl ClientDocument {
     /// # Errors
     /// As `Content::apply`; nothing has changed then.
     pub fn local(&mut self, delta: &Delta) -> Result<(), OpError> {
-        self.content.apply(delta, &self.limits)?;
-        self.pending = Some(match self.pending.take() {
+        let pending = match &self.pending {
             Some(pending) => pending.compose(delta)?,
             None => delta.clone(),
-        });
+        };
+        self.content.apply(delta, &self.limits)?;
+        // What undid itself before it was sent is nothing to send.
+        self.pending = (!pending.is_empty()).then_some(pending);
         Ok(())
     }
 
@@ -77,7 +149,7 @@ impl ClientDocument {
         if self.inflight.is_some() {
             return None;
         }
-        let delta = self.pending.take().filter(|delta| !delta.is_empty())?;
+        let delta = self.pending.take()?;
         self.seq += 1;
         let (seq, base) = (self.seq, self.rev);
         self.inflight = Some(Inflight { seq, base, moved: delta.clone(), sent: delta });
@@ -85,9 +157,15 @@ impl ClientDocument {
     }
 
     /// The own operation took revision `rev`, the next after the last received.
-    pub fn acked(&mut self, rev: u64) -> Option<Inflight> {
+    ///
+    /// # Errors
+    /// Where it does not fit what the server has: the two have diverged.
+    pub fn acked(&mut self, rev: u64) -> Result<Option<Inflight>, OpError> {
+        if let Some(inflight) = &self.inflight {
+            self.confirmed.apply(&inflight.moved, &self.limits)?;
+        }
         self.rev = rev;
-        self.inflight.take()
+        Ok(self.inflight.take())
     }
 
     /// Another's operation took revision `rev`. Returns what changes on the screen.
@@ -95,6 +173,7 @@ impl ClientDocument {
     /// # Errors
     /// Where it does not fit: the two have diverged.
     pub fn remote(&mut self, rev: u64, delta: &Delta) -> Result<Delta, OpError> {
+        self.confirmed.apply(delta, &self.limits)?;
         let mut delta = delta.clone();
         // Theirs came first in the order, so it goes first at one place.
         if let Some(inflight) = &mut self.inflight {
@@ -102,10 +181,10 @@ impl ClientDocument {
             delta = inflight.moved.transform(&delta, false);
             inflight.moved = moved;
         }
-        if let Some(pending) = &mut self.pending {
-            let moved = delta.transform(pending, true);
+        if let Some(pending) = self.pending.take() {
+            let moved = delta.transform(&pending, true);
             delta = pending.transform(&delta, false);
-            *pending = moved;
+            self.pending = (!moved.is_empty()).then_some(moved);
         }
         self.content.apply(&delta, &self.limits)?;
         self.rev = rev;
@@ -117,19 +196,74 @@ impl ClientDocument {
         self.rev = rev;
     }
 
-    /// The operation under way was refused for good: it is taken back out of the content and
-    /// returned, as the user had it.
+    /// The next event of the feed. Returns what changes on the screen, if anything.
     ///
     /// # Errors
-    /// Where the content cannot be recomputed without it.
-    pub fn refused(&mut self) -> Result<Option<Delta>, OpError> {
-        let Some(inflight) = self.inflight.take() else {
+    /// `ClientError`; the document is of no more use then.
+    pub fn receive(&mut self, rev: u64, event: &Event) -> Result<Option<Delta>, ClientError> {
+        let expected = self.rev + 1;
+        if rev != expected {
+            return Err(ClientError::Gap { expected, got: rev });
+        }
+        match event {
+            Event::Own { seq } if self.inflight.as_ref().is_some_and(|i| i.seq == *seq) => {
+                self.acked(rev)?;
+                Ok(None)
+            }
+            Event::Own { seq } => Err(ClientError::NotInflight { seq: *seq }),
+            Event::Other(delta) => Ok(Some(self.remote(rev, delta)?)),
+            Event::Passed => {
+                self.passed(rev);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The connection is new: follow from the revision after this one, and send this again,
+    /// unchanged, so that the server knows a repeat when it sees one.
+    pub fn resume(&self) -> (u64, Option<&Inflight>) {
+        (self.rev, self.inflight.as_ref())
+    }
+
+    /// Told that the base of the operation under way is too old: `events` are those after
+    /// `rev`, fetched. The work is moved past each, one by one as the server would have; where
+    /// the own operation is among them, that was its acknowledgement. Returns what to send
+    /// again under the same number with the fresh base, if it was not.
+    ///
+    /// # Errors
+    /// As `receive`.
+    pub fn rebase(
+        &mut self,
+        events: impl IntoIterator<Item = (u64, Event)>,
+    ) -> Result<Option<&Inflight>, ClientError> {
+        for (rev, event) in events {
+            self.receive(rev, &event)?;
+        }
+        if let Some(inflight) = &mut self.inflight {
+            inflight.base = self.rev;
+            inflight.sent = inflight.moved.clone();
+        }
+        Ok(self.inflight.as_ref())
+    }
+
+    /// The operation under way was refused for good: it is taken back out of the content. What
+    /// was typed behind it stays, as far as it does not stand in what is gone.
+    ///
+    /// # Errors
+    /// Where the content cannot be computed without it; nothing has changed then.
+    pub fn refused(&mut self) -> Result<Option<Refused>, OpError> {
+        let Some(inflight) = &self.inflight else {
             return Ok(None);
         };
-        let local = match self.pending.take() {
-            Some(pending) => inflight.moved.compose(&pending)?,
-            None => inflight.moved,
+        let undo = inflight.moved.invert(&self.confirmed.to_delta())?;
+        let (view, pending) = match &self.pending {
+            Some(pending) => (pending.transform(&undo, false), undo.transform(pending, true)),
+            None => (undo, Delta::new()),
         };
-        Ok(Some(local))
+        self.content.apply(&view, &self.limits)?;
+        let refused = Refused { seq: inflight.seq, given_back: inflight.sent.clone(), view };
+        self.inflight = None;
+        self.pending = (!pending.is_empty()).then_some(pending);
+        Ok(Some(refused))
     }
 }

@@ -10,7 +10,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{Attributes, Attrs, Component, Delta, Limits, OpError, Value, op::units_of};
+use crate::{
+    Attributes, Attrs, Component, Delta, Limits, OpError, Value,
+    op::{UNITS_SUM_MAX, units_of},
+};
 
 const RETAIN: u64 = 0;
 const DELETE: u64 = 1;
@@ -69,19 +72,20 @@ impl Delta {
     pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Delta, OpError> {
         let mut input = Input { bytes, limits };
         let mut delta = Delta::with_capacity(3.min(bytes.len()));
-        let mut count = 0;
+        let (mut count, mut total) = (0, 0u64);
         while !input.bytes.is_empty() {
             count += 1;
             if count > limits.components {
                 return Err(OpError::TooManyComponents { most: limits.components });
             }
-            delta.push(input.component()?);
-            // Merged neighbours must fit too, at every step.
-            if delta.components().len() == 1 || count % 64 == 0 {
-                delta.check_lengths()?;
+            let component = input.component()?;
+            // Before the push: neighbours are merged there, wherever they stand.
+            total += u64::from(component.units());
+            if total > UNITS_SUM_MAX {
+                return Err(OpError::Overflow);
             }
+            delta.push(component);
         }
-        delta.check_lengths()?;
         Ok(delta.chop())
     }
 }

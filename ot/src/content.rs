@@ -1,11 +1,9 @@
 //! A document: a rope of text in UTF-16 units, with runs of attributes where it is rich.
 
-use std::sync::Arc;
-
 use crop::Rope;
 use sha2::{Digest, Sha256};
 
-use crate::{Attrs, Component, Delta, Limits, OpError, Value, attributes};
+use crate::{Component, Delta, Limits, OpError, runs::Runs};
 
 /// What sort of document it is; fixed when it is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,21 +28,13 @@ impl Kind {
 /// Stands in the rope for an embed, one unit long.
 const EMBED: &str = "\u{FFFC}";
 
-/// A stretch of a rich document with the same attributes, or one embed.
-#[derive(Debug, Clone, PartialEq)]
-struct Run {
-    units: u32,
-    attributes: Attrs,
-    embed: Option<Arc<Value>>,
-}
-
 /// The content of a document. Clones share their text.
 #[derive(Clone)]
 pub struct Content {
     kind: Kind,
     rope: Rope,
     /// Of a rich document, covering it without a gap; empty for a plain one.
-    runs: Vec<Run>,
+    runs: Runs,
     /// Whether the whole rope is ASCII, where a unit is a byte.
     ascii: bool,
 }
@@ -52,11 +42,11 @@ pub struct Content {
 impl Content {
     pub fn new(kind: Kind) -> Content {
         match kind {
-            Kind::Text => Content { kind, rope: Rope::new(), runs: Vec::new(), ascii: true },
+            Kind::Text => Content { kind, rope: Rope::new(), runs: Runs::default(), ascii: true },
             Kind::Rich => Content {
                 kind,
                 rope: Rope::from("\n"),
-                runs: vec![Run { units: 1, attributes: None, embed: None }],
+                runs: Runs::of_line_break(),
                 ascii: true,
             },
         }
@@ -82,6 +72,9 @@ impl Content {
     /// All is checked first: on an error nothing has changed.
     pub fn apply(&mut self, delta: &Delta, limits: &Limits) -> Result<(), OpError> {
         self.check(delta, limits)?;
+        if self.kind == Kind::Rich {
+            self.runs = self.runs.after(delta, limits)?;
+        }
         let mut byte = 0;
         let mut at = 0u32;
         for component in delta.components() {
@@ -107,9 +100,6 @@ impl Content {
                     self.rope.delete(byte..end);
                 }
             }
-        }
-        if self.kind == Kind::Rich {
-            self.apply_runs(delta);
         }
         Ok(())
     }
@@ -180,45 +170,6 @@ impl Content {
         }
     }
 
-    /// Walks the runs once and rebuilds what the operation touches.
-    fn apply_runs(&mut self, delta: &Delta) {
-        let old = std::mem::take(&mut self.runs);
-        let mut out: Vec<Run> = Vec::with_capacity(old.len() + delta.components().len() + 1);
-        let mut rest = old.into_iter();
-        let mut current = rest.next();
-        for component in delta.components() {
-            match component {
-                Component::Insert { units, attributes, .. } => {
-                    join(&mut out, Run { units: *units, attributes: inserted(attributes), embed: None });
-                }
-                Component::Embed { value, attributes } => {
-                    let embed = Some(value.clone());
-                    join(&mut out, Run { units: 1, attributes: inserted(attributes), embed });
-                }
-                Component::Retain { .. } | Component::Delete { .. } => {
-                    let mut left = component.units();
-                    while left > 0 {
-                        let Some(mut run) = current.take() else { break };
-                        let take = left.min(run.units);
-                        if take < run.units {
-                            current = Some(Run { units: run.units - take, ..run.clone() });
-                        } else {
-                            current = rest.next();
-                        }
-                        left -= take;
-                        if let Component::Retain { attributes, .. } = component {
-                            run.units = take;
-                            run.attributes = attributes::compose(&run.attributes, attributes, false);
-                            join(&mut out, run);
-                        }
-                    }
-                }
-            }
-        }
-        current.into_iter().chain(rest).for_each(|run| join(&mut out, run));
-        self.runs = out;
-    }
-
     /// The document as the inserts that make it, in canonical form.
     pub fn to_delta(&self) -> Delta {
         let mut delta = Delta::new();
@@ -228,7 +179,7 @@ impl Content {
         }
         let mut at = 0;
         let mut byte = 0;
-        for run in &self.runs {
+        for run in self.runs.iter() {
             at += run.units;
             let end = self.byte_of(at);
             delta.push(match &run.embed {
@@ -236,7 +187,7 @@ impl Content {
                     Component::Embed { value: value.clone(), attributes: run.attributes.clone() }
                 }
                 None => Component::Insert {
-                    text: self.rope.byte_slice(byte..end).to_string().into(),
+                    text: self.rope.byte_slice(byte..end).to_string(),
                     units: run.units,
                     attributes: run.attributes.clone(),
                 },
@@ -256,7 +207,7 @@ impl Content {
             return Err(OpError::Malformed);
         }
         let mut content =
-            Content { kind: Kind::Text, rope: Rope::new(), runs: Vec::new(), ascii: true };
+            Content { kind: Kind::Text, rope: Rope::new(), runs: Runs::default(), ascii: true };
         if kind == Kind::Rich {
             let ends_with_break = match delta.components().last() {
                 Some(Component::Insert { text, .. }) => text.ends_with('\n'),
@@ -272,6 +223,9 @@ impl Content {
             return Err(OpError::DocumentTooLong { most_units: limits.document_units });
         }
         content.kind = kind;
+        if kind == Kind::Rich {
+            content.runs = content.runs.after(delta, limits)?;
+        }
         for component in delta.components() {
             let byte = content.rope.byte_len();
             match component {
@@ -285,31 +239,12 @@ impl Content {
                 }
             }
         }
-        if kind == Kind::Rich {
-            content.apply_runs(delta);
-        }
         Ok(content)
     }
 
     /// SHA-256 of the canonical document: the binary form of `to_delta`.
     pub fn digest(&self) -> [u8; 32] {
         Sha256::digest(self.to_delta().to_bytes()).into()
-    }
-}
-
-/// Attributes of an insert: a removal of what is not there is nothing.
-fn inserted(attributes: &Attrs) -> Attrs {
-    attributes::compose(&None, attributes, false)
-}
-
-fn join(runs: &mut Vec<Run>, run: Run) {
-    match runs.last_mut() {
-        Some(last)
-            if last.embed.is_none() && run.embed.is_none() && last.attributes == run.attributes =>
-        {
-            last.units += run.units;
-        }
-        _ => runs.push(run),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The one walker over an operation: takes components in pieces of a chosen length.
 
-use crate::{Component, op::units_of};
+use crate::Component;
 
 /// Past the end everything is retained, for ever.
 pub(crate) const ENDLESS: u32 = u32::MAX;
@@ -10,6 +10,8 @@ pub(crate) struct Cursor<'a> {
     index: usize,
     /// Units of `components[index]` that are taken already.
     taken: u32,
+    /// Where those end in its text, so that many pieces of a long text cost one walk through it.
+    byte: usize,
 }
 
 /// A piece of a component. `None` where the operation is over.
@@ -17,7 +19,7 @@ pub(crate) type Piece = Option<Component>;
 
 impl<'a> Cursor<'a> {
     pub(crate) fn new(components: &'a [Component]) -> Self {
-        Self { components, index: 0, taken: 0 }
+        Self { components, index: 0, taken: 0, byte: 0 }
     }
 
     pub(crate) fn peek(&self) -> Option<&'a Component> {
@@ -37,13 +39,15 @@ impl<'a> Cursor<'a> {
         self.peek().map_or(ENDLESS, |c| c.units() - self.taken)
     }
 
-    /// Steps over at most `units` of the current component without making a piece of it.
+    /// Steps over at most `units` of the current component without making a piece of it; over
+    /// an insert only as a whole.
     pub(crate) fn skip(&mut self, units: u32) {
         if self.has_next() {
             let left = self.left();
             if units >= left {
                 self.index += 1;
                 self.taken = 0;
+                self.byte = 0;
             } else {
                 self.taken += units;
             }
@@ -68,8 +72,14 @@ impl<'a> Cursor<'a> {
                 Component::Delete { .. } => Component::Delete { units: take },
                 Component::Embed { .. } => current.clone(),
                 Component::Insert { text, attributes, .. } => {
-                    let text = slice(text, self.taken, take).ok_or(SplitPair)?;
-                    Component::Insert { text: text.into(), units: take, attributes: attributes.clone() }
+                    let rest = &text[self.byte..];
+                    let end = byte_of(rest, take).ok_or(SplitPair)?;
+                    self.byte += end;
+                    Component::Insert {
+                        text: rest[..end].into(),
+                        units: take,
+                        attributes: attributes.clone(),
+                    }
                 }
             }
         };
@@ -82,28 +92,18 @@ impl<'a> Cursor<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SplitPair;
 
-/// `units` UTF-16 units of a text from `from` on; `None` where a pair would be split.
-pub(crate) fn slice(text: &str, from: u32, units: u32) -> Option<&str> {
-    if text.is_ascii() {
-        return text.get(from as usize..(from + units) as usize);
+/// Where the first `units` UTF-16 units of a text end; `None` where that splits a pair.
+fn byte_of(text: &str, units: u32) -> Option<usize> {
+    let all = units as usize;
+    if text.as_bytes().get(..all).is_some_and(<[u8]>::is_ascii) {
+        return Some(all);
     }
-    let start = byte_of(text, from)?;
-    let tail = &text[start..];
-    let end = byte_of(tail, units)?;
-    debug_assert_eq!(units_of(&tail[..end]), units);
-    Some(&tail[..end])
-}
-
-fn byte_of(text: &str, unit: u32) -> Option<usize> {
-    let mut units = 0;
+    let mut seen = 0;
     for (byte, c) in text.char_indices() {
-        if units == unit {
-            return Some(byte);
+        if seen >= units {
+            return (seen == units).then_some(byte);
         }
-        if units > unit {
-            return None;
-        }
-        units += c.len_utf16() as u32;
+        seen += c.len_utf16() as u32;
     }
-    (units == unit).then_some(text.len())
+    (seen == units).then_some(text.len())
 }

@@ -14,11 +14,13 @@ mod error;
 mod invert;
 mod limits;
 mod op;
+mod runs;
 mod transform;
 pub mod value;
 
 pub use attributes::{Attributes, Attrs};
 pub use chain::Chain;
+pub use client::ClientDocument;
 pub use content::{Content, Kind};
 pub use error::OpError;
 pub use limits::Limits;

@@ -17,6 +17,13 @@ pub struct Limits {
     pub embed_bytes: usize,
 }
 
+impl Limits {
+    /// For reading a whole document, which has as many components as it has runs.
+    pub fn of_document(&self) -> Limits {
+        Limits { components: self.document_units as usize, ..self.clone() }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::{Attributes, Attrs, OpError, Value};
+use crate::{Attributes, Attrs, Value};
 
 /// One step through the document. Counts are UTF-16 code units and at least 1.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Component {
     Retain { units: u32, attributes: Attrs },
-    Insert { text: Box<str>, units: u32, attributes: Attrs },
+    Insert { text: String, units: u32, attributes: Attrs },
     /// An object in the text: one unit long.
     Embed { value: Arc<Value>, attributes: Attrs },
     Delete { units: u32 },
@@ -140,31 +140,29 @@ impl Delta {
         };
         self.components.iter().all(plain)
     }
-
-    /// All lengths together fit 32 bits, so that nothing that is computed of them overflows.
-    pub(crate) fn check_lengths(&self) -> Result<(), OpError> {
-        let all: u64 = self.components.iter().map(|c| u64::from(c.units())).sum();
-        if all > u64::from(u32::MAX / 2) { Err(OpError::Overflow) } else { Ok(()) }
-    }
 }
+
+/// The most that all lengths of an operation may be together: 32 bits hold whatever is computed
+/// of them.
+pub(crate) const UNITS_SUM_MAX: u64 = (u32::MAX / 2) as u64;
 
 /// Merges `new` into `last` where they are one component.
 fn merge(last: &mut Component, new: &Component) -> bool {
     match (last, new) {
-        (Component::Delete { units }, Component::Delete { units: more }) => *units += more,
+        // Counts stop at the top instead of wrapping: no document is that long, `apply` refuses.
+        (Component::Delete { units }, Component::Delete { units: more }) => {
+            *units = units.saturating_add(*more);
+        }
         (
             Component::Retain { units, attributes },
             Component::Retain { units: more, attributes: other },
-        ) if attributes == other => *units += more,
+        ) if attributes == other => *units = units.saturating_add(*more),
         (
             Component::Insert { text, units, attributes },
             Component::Insert { text: tail, units: more, attributes: other },
         ) if attributes == other => {
-            let mut joined = String::with_capacity(text.len() + tail.len());
-            joined.push_str(text);
-            joined.push_str(tail);
-            *text = joined.into_boxed_str();
-            *units += more;
+            text.push_str(tail);
+            *units = units.saturating_add(*more);
         }
         _ => return false,
     }
@@ -176,5 +174,6 @@ pub(crate) fn units_of(text: &str) -> u32 {
     if text.len() == 1 {
         return 1;
     }
-    text.chars().map(|c| c.len_utf16() as u32).sum()
+    // One unit for the first byte of each character, one more for those of four bytes.
+    text.bytes().map(|b| u32::from((b as i8) >= -0x40) + u32::from(b >= 0xf0)).sum()
 }

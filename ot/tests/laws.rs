@@ -100,7 +100,7 @@ proptest! {
         let receive = |log: &[(usize, Delta)], who: usize, client: &mut ClientDocument| {
             for (rev, (author, delta)) in (1..).zip(log).skip(client.rev() as usize) {
                 if *author == who {
-                    client.acked(rev);
+                    client.acked(rev).unwrap();
                 } else {
                     client.remote(rev, delta).unwrap();
                 }

@@ -105,7 +105,7 @@ impl Table {
         assert_eq!(u32::from(event.kind), event::EDIT);
         if event.client == Some(id(who as u8)) {
             assert_eq!(
-                client.acked(event.rev).map(|sent| sent.seq),
+                client.acked(event.rev).unwrap().map(|sent| sent.seq),
                 Some(event.seq)
             );
         } else {
