@@ -11,6 +11,7 @@ use codraft_proto::{
 use crate::{
     leads,
     members::Members,
+    peers::Dialling,
     raft::Raft,
     service::{RouterInbound, Service},
     wire::message,
@@ -20,6 +21,7 @@ pub(crate) struct Door {
     pub service: Arc<Service>,
     pub members: Arc<Members>,
     pub raft: Arc<Raft>,
+    pub dialling: Arc<Dialling>,
 }
 
 impl Accept for Door {
@@ -34,6 +36,7 @@ impl Accept for Door {
             PeerRole::Node => {
                 self.members.check(peer)?;
                 let node = NodeId(peer.id);
+                self.dialling.seen(node);
                 Ok(Arc::new(Questions {
                     node,
                     raft: self.raft.clone(),

@@ -21,7 +21,6 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use codraft_proto::{
     ids::{GroupId, NodeId},
-    link::LinkHandle,
     tasks::Tasks,
 };
 
@@ -31,7 +30,7 @@ pub use codraft_raft::group::Lead;
 pub use config::{NodeConfig, Outside};
 pub use start::StartError;
 
-use crate::{hosted::Groups, metrics::Metrics, raft::Raft};
+use crate::{hosted::Groups, metrics::Metrics, peers::Dialling, raft::Raft};
 
 /// How long a node that goes away waits for others to take its groups over.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -43,7 +42,7 @@ pub struct Node {
     tasks: Tasks,
     /// What other nodes and routers see; ended first.
     links: Tasks,
-    dialled: Vec<LinkHandle>,
+    dialling: Arc<Dialling>,
     groups: Arc<Groups>,
     raft: Arc<Raft>,
     wal: Wal,
@@ -115,7 +114,7 @@ impl Node {
         if tokio::time::timeout(FAREWELL, handed_over).await.is_err() {
             tracing::warn!(node = %self.id, "going away while leading: nobody took over in time");
         }
-        self.dialled.iter().for_each(LinkHandle::close);
+        self.dialling.close();
         self.links.shutdown().await;
         self.raft.groups.shutdown().await;
         self.tasks.shutdown().await;

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use codraft_proto::{
@@ -23,8 +23,10 @@ pub(crate) struct Dialling {
     peers: BTreeMap<NodeId, Peer>,
 }
 
+#[derive(Default)]
 struct Peer {
     outbox: Arc<Mutex<Option<Outbox>>>,
+    handle: OnceLock<LinkHandle>,
 }
 
 impl Peers for Dialling {
@@ -35,16 +37,8 @@ impl Peers for Dialling {
 
 impl Dialling {
     pub fn new(nodes: impl Iterator<Item = NodeId>) -> Self {
-        let peer = |node| {
-            (
-                node,
-                Peer {
-                    outbox: Arc::default(),
-                },
-            )
-        };
         Self {
-            peers: nodes.map(peer).collect(),
+            peers: nodes.map(|node| (node, Peer::default())).collect(),
         }
     }
 
@@ -55,18 +49,37 @@ impl Dialling {
         nodes: &[(NodeId, String)],
         members: &Arc<Members>,
         raft: &Arc<Raft>,
-    ) -> Vec<LinkHandle> {
-        let dial = |(node, address): &(NodeId, String)| {
-            let outbox = self.peers.get(node)?.outbox.clone();
+    ) {
+        for (node, address) in nodes {
+            let Some(peer) = self.peers.get(node) else {
+                continue;
+            };
+            let outbox = peer.outbox.clone();
             let road = Road {
                 node: *node,
                 outbox,
                 members: members.clone(),
                 raft: raft.clone(),
             };
-            Some(dialler.dial(address.clone(), Arc::new(road)))
-        };
-        nodes.iter().filter_map(dial).collect()
+            let handle = dialler.dial(address.clone(), Arc::new(road));
+            // Dialled once; a second handle would be a fault of `start`.
+            let _ = peer.handle.set(handle);
+        }
+    }
+
+    /// A node has just dialled this one, so it is there: no need to wait for the end of a
+    /// pause.
+    pub fn seen(&self, node: NodeId) {
+        if let Some(handle) = self.peers.get(&node).and_then(|peer| peer.handle.get()) {
+            handle.redial_now();
+        }
+    }
+
+    pub fn close(&self) {
+        self.peers
+            .values()
+            .filter_map(|peer| peer.handle.get())
+            .for_each(LinkHandle::close);
     }
 }
 

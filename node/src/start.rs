@@ -219,6 +219,7 @@ async fn run(
         service,
         members: members.clone(),
         raft: raft.clone(),
+        dialling: dialling.clone(),
     };
     link::serve(
         &links,
@@ -233,14 +234,14 @@ async fn run(
         hello: &hello,
         options: &config.link,
     };
-    let dialled = dialling.dial(&dialler, &peers, &members, &raft);
+    dialling.dial(&dialler, &peers, &members, &raft);
     tracing::info!(node = %config.id, %address, "serving");
     Ok(Node {
         id: config.id,
         address,
         tasks: tasks.clone(),
         links,
-        dialled,
+        dialling,
         groups,
         raft,
         wal,
