@@ -56,9 +56,18 @@ async function until(what, holds) {
   }
 }
 
-async function leader(page) {
-  const card = page.locator("[data-testid=strip] .node.leads .name");
-  return (await card.count()) === 1 ? await card.textContent() : null;
+/** The node that leads and its process, or null. */
+function leader(page) {
+  return page.evaluate(() => {
+    const card = document.querySelector("[data-testid=strip] .node.leads");
+    return card && [".name", ".pid"].map((part) => card.querySelector(part).textContent).join(", ");
+  });
+}
+
+/** By the page itself: a real click would take the keyboard away from the typist. */
+async function killLeader(page) {
+  await page.waitForSelector("[data-testid=kill]:not(:disabled)");
+  await page.getByTestId("kill").evaluate((button) => button.click());
 }
 
 /** The characters of `text` that `typed` could have made, in the order of the document. */
@@ -89,8 +98,7 @@ async function run(browser, codraft) {
   const [a, b] = [{ typed: 0 }, { typed: 0 }];
   const typing = Promise.all([type(left, LEFT, a), type(right, RIGHT, b)]);
   await until("both are typing", () => a.typed > 40 && b.typed > 40);
-  // By the page itself: a real click would take the keyboard away from the typist.
-  await left.page.getByTestId("kill").evaluate((button) => button.click());
+  await killLeader(left.page);
   const atKill = { ...a };
   await until("another leads", async () => {
     const now = await leader(left.page);
@@ -117,7 +125,7 @@ async function run(browser, codraft) {
   const third = await openWindow(browser, left.page.url());
   await until("a fresh window has it", async () => (await textOf(third.page)) === expected);
   const times = await left.page.locator("#times").innerText();
-  console.log(`ok: ${expected.length} characters, leader ${before} killed; ${times.replace(/\s+/g, " ")}`);
+  console.log(`ok: ${expected.length} characters; ${before} led and was killed; ${times.replace(/\s+/g, " ")}`);
 }
 
 async function waitForLeader(page) {
@@ -127,29 +135,43 @@ async function waitForLeader(page) {
 
 // ---- The picture ----------------------------------------------------------------------------
 
+const TITLE = "Minutes, Tuesday";
 const NOTES = [
-  "Minutes, Tuesday\n\nWho: Ana, Bo\n\n",
-  "1. The release goes out on Thursday. Ana writes the notes.\n",
-  "2. A node was killed while we wrote this line, and nobody noticed.\n",
+  "Here: Ana, Bo\n\n1. The release goes out on Thursday. Ana writes the notes.\n",
+  "2. The leader was killed while Bo wrote this line. Nobody noticed.\n",
+  "3. Next time: the graph",
 ];
 
+/** Under a name, which the page itself does not give. */
+async function createDocument({ http, token }, title) {
+  const response = await fetch(`${http}/v1/docs`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+    body: JSON.stringify({ title, kind: "text" }),
+  });
+  assert.equal(response.status, 201);
+  return `${http}/#${new URLSearchParams({ token, doc: (await response.json()).id })}`;
+}
+
 async function picture(browser, codraft) {
-  const left = await openWindow(browser, codraft.ready.url);
+  const url = await createDocument(codraft.ready, TITLE);
+  const left = await openWindow(browser, url);
   await left.editor.click();
-  const right = await openWindow(browser, left.page.url());
+  const right = await openWindow(browser, url);
   await right.editor.click();
-  await type(left, NOTES[0] + NOTES[1], { typed: 0 });
+  await type(left, NOTES[0], { typed: 0 });
   await hasStatus(left.page, "saved");
   await right.editor.press("Control+End");
   const before = await waitForLeader(left.page);
-  const typing = type(right, NOTES[2], { typed: 0 });
-  await right.page.getByTestId("kill").evaluate((button) => button.click());
+  const typing = type(right, NOTES[1], { typed: 0 });
+  await killLeader(right.page);
   await typing;
   await until("another leads, and all run", async () => {
     const now = await leader(left.page);
     return now !== null && now !== before && (await left.page.locator(".node.dead").count()) === 0;
   });
-  await type(left, "3. ", { typed: 0 });
+  await left.editor.press("Control+End");
+  await type(left, NOTES[2], { typed: 0 });
   for (const { page } of [left, right]) {
     await hasStatus(page, "saved");
     await page.evaluate(() => new Promise(requestAnimationFrame));

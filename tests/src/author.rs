@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use codraft_ot::{Component, Content, Delta, Kind, Limits};
 
 use crate::traces::{Patch, Points};
@@ -48,15 +48,18 @@ impl Author {
         self.inflight.is_none() && self.queue.is_empty()
     }
 
-    /// Shows what has arrived up to and including the other's transaction; false when it has
-    /// not arrived yet.
-    pub fn show(&mut self, transaction: usize) -> bool {
-        while !self.unseen.is_empty() && self.unseen[0].0 <= transaction {
+    /// How many operations are not acknowledged yet.
+    pub fn waiting(&self) -> usize {
+        self.queue.len() + usize::from(self.inflight.is_some())
+    }
+
+    /// Shows what has arrived of the transactions below this number.
+    pub fn show_below(&mut self, transaction: usize) {
+        while self.unseen.front().is_some_and(|(number, _)| *number < transaction) {
             if let Some((_, delta)) = self.unseen.pop_front() {
                 self.view.apply(&delta);
             }
         }
-        true
     }
 
     /// Makes a transaction against what is shown.
@@ -79,6 +82,11 @@ impl Author {
         Ok(true)
     }
 
+    /// Whether nothing is under way and something waits.
+    pub fn may_send(&self) -> bool {
+        self.inflight.is_none() && !self.queue.is_empty()
+    }
+
     /// The next operation to send.
     pub fn send(&mut self) -> Option<Vec<u8>> {
         if self.inflight.is_some() {
@@ -90,9 +98,11 @@ impl Author {
         Some(bytes)
     }
 
-    pub fn acked(&mut self, rev: u64) {
+    /// # Errors
+    /// When nothing is under way: an operation was acknowledged twice.
+    pub fn acked(&mut self, rev: u64) -> Result<()> {
         self.rev = rev;
-        self.inflight = None;
+        self.inflight.take().map(|_| ()).context("acknowledged, but nothing is under way")
     }
 
     pub fn remote(&mut self, rev: u64, transaction: usize, delta: &Delta) -> Result<()> {
@@ -111,7 +121,7 @@ impl Author {
 
 impl Points {
     /// Applies a delta in UTF-16 units.
-    fn apply(&mut self, delta: &Delta) {
+    pub(crate) fn apply(&mut self, delta: &Delta) {
         let mut at = 0;
         for component in delta.components() {
             match component {

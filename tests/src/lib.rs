@@ -1,0 +1,11 @@
+//! What the end-to-end tests share: real processes, real sockets, recorded typing.
+#![allow(clippy::disallowed_methods)] // a harness outside the product, never simulated
+
+pub mod author;
+pub mod gaps;
+pub mod kills;
+pub mod processes;
+pub mod replay;
+pub mod rest;
+pub mod socket;
+pub mod traces;

@@ -1,0 +1,120 @@
+//! One WebSocket to the router, speaking `codraft.v1.bin`.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use codraft_proto::{
+    frame::{At, ClientFrame, Encoding, ServerFrame, Welcome, binary},
+    ids::ClientId,
+};
+use futures_util::{SinkExt, StreamExt};
+use http::{HeaderValue, header};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{Message, client::IntoClientRequest},
+};
+
+use crate::rest::Rest;
+
+/// Nothing takes longer than this, on the busiest machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Socket {
+    stream: WebSocketStream<TcpStream>,
+    clock: binary::Clock,
+    /// Slot to client, as the router announced it.
+    pub who: BTreeMap<u32, ClientId>,
+    pub client: ClientId,
+    waiting: std::collections::VecDeque<ServerFrame>,
+}
+
+impl Socket {
+    /// Connects and says hello; what the server answers first.
+    pub async fn open(
+        rest: &Rest,
+        doc: &str,
+        client: ClientId,
+        resume: Option<At>,
+        unsent: bool,
+    ) -> Result<(Socket, Welcome)> {
+        let mut socket = Socket::connect(rest, doc, client).await?;
+        socket.send(&ClientFrame::Hello { client, resume, unsent }).await?;
+        match socket.next().await? {
+            ServerFrame::Welcome(welcome) => Ok((socket, *welcome)),
+            other => bail!("instead of a welcome: {other:?}"),
+        }
+    }
+
+    /// Connects, without a hello.
+    pub async fn connect(rest: &Rest, doc: &str, client: ClientId) -> Result<Socket> {
+        let tcp = TcpStream::connect(&rest.address).await.context("the router is not there")?;
+        tcp.set_nodelay(true)?;
+        let url = format!("ws://{}/v1/collab/{doc}", rest.address);
+        let mut request = url.into_client_request()?;
+        let headers = request.headers_mut();
+        let bearer = HeaderValue::from_str(&format!("Bearer {}", rest.token))?;
+        headers.insert(header::AUTHORIZATION, bearer);
+        let protocol = HeaderValue::from_static(Encoding::Binary.subprotocol());
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+        let (stream, _) = client_async(request, tcp).await.context("the upgrade was refused")?;
+        Ok(Socket {
+            stream,
+            clock: binary::Clock::default(),
+            who: BTreeMap::new(),
+            client,
+            waiting: std::collections::VecDeque::new(),
+        })
+    }
+
+    pub async fn send(&mut self, frame: &ClientFrame) -> Result<()> {
+        let mut bytes = Vec::new();
+        binary::encode_client(&mut bytes, frame);
+        self.send_raw(bytes).await
+    }
+
+    pub async fn send_raw(&mut self, bytes: Vec<u8>) -> Result<()> {
+        Ok(self.stream.send(Message::Binary(bytes.into())).await?)
+    }
+
+    pub async fn send_text(&mut self, text: &str) -> Result<()> {
+        Ok(self.stream.send(Message::text(text)).await?)
+    }
+
+    /// The next frame; an error where the socket closes or nothing comes.
+    pub async fn next(&mut self) -> Result<ServerFrame> {
+        loop {
+            if let Some(frame) = self.waiting.pop_front() {
+                match &frame {
+                    ServerFrame::Who(who) => {
+                        self.who.insert(who.slot, who.client);
+                    }
+                    ServerFrame::Welcome(welcome) => {
+                        self.who.extend(welcome.who.iter().map(|w| (w.slot, w.client)));
+                    }
+                    _ => {}
+                }
+                return Ok(frame);
+            }
+            let message = tokio::time::timeout(PATIENCE, self.stream.next()).await;
+            match message.context("nothing came for 30 s")?.context("the socket ended")?? {
+                Message::Binary(bytes) => {
+                    let bytes = Bytes::from(bytes);
+                    self.waiting.extend(binary::decode_server(&bytes, &mut self.clock)?);
+                }
+                Message::Close(frame) => bail!("the server closed the socket: {frame:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether an event's slot is this client.
+    pub fn is_mine(&self, slot: u32) -> bool {
+        self.who.get(&slot) == Some(&self.client)
+    }
+}
+
+pub fn fresh_client() -> ClientId {
+    ClientId(rand::random())
+}
