@@ -12,10 +12,10 @@ const looks = EditorView.theme({
   "&": { height: "100%", fontSize: "16px", color: "var(--ink)" },
   ".cm-scroller": { fontFamily: "var(--sans)", lineHeight: "1.65", overflow: "auto" },
   ".cm-content": {
-    padding: "clamp(18px, 4vw, 40px) clamp(16px, 5vw, 52px) 30vh",
+    padding: "clamp(18px, 4vw, 40px) 0 30vh",
     caretColor: "var(--accent)",
   },
-  ".cm-line": { padding: "0" },
+  ".cm-line": { padding: "0 clamp(16px, 5vw, 52px)" },
   ".cm-cursor": { borderLeftColor: "var(--accent)", borderLeftWidth: "2px" },
   "&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground": {
     background: "var(--selection)",

@@ -11,13 +11,15 @@ import { Strip } from "./strip.js";
 
 const TEXTS: Record<Status, string> = {
   connecting: "Opening…",
-  local: "Typed",
-  sent: "Sent",
+  local: "Not sent yet",
+  sent: "Sent…",
   saved: "Saved",
   saving: "Saving… a new leader is being chosen",
   offline: "Offline. What you type is kept here and sent when the connection is back",
   closed: "Closed",
 };
+
+const STEADY_MS = 250;
 
 function byId(id: string): HTMLElement {
   const element = document.getElementById(id);
@@ -34,13 +36,23 @@ function address(token: string, doc: string | null): string {
   return `${location.pathname}#${named}`;
 }
 
+let becomingSaved: ReturnType<typeof setTimeout> | undefined;
+
+/** The light at once; the word "Saved" when it lasts, so that it does not flicker at each key. */
 function showStatus(status: Status): void {
-  const element = byId("status");
-  element.dataset["status"] = status;
-  byId("status-text").textContent = TEXTS[status];
+  const text = byId("status-text");
+  byId("status").dataset["status"] = status;
+  clearTimeout(becomingSaved);
+  const show = (): void => {
+    text.textContent = TEXTS[status];
+  };
+  if (status === "saved") becomingSaved = setTimeout(show, STEADY_MS);
+  else show();
 }
 
 async function start(): Promise<void> {
+  // A new fragment alone does not load the page again.
+  addEventListener("hashchange", () => location.reload());
   const token = fragment().get("token");
   if (!token) {
     showStatus("closed");
@@ -101,11 +113,10 @@ function openDocument(token: string, doc: string): void {
   });
 
   const share = byId("share");
+  share.hidden = false;
   share.addEventListener("click", () => copyText(location.href, byId("share-text")));
   share.dataset["url"] = location.href;
   (byId("new-link") as HTMLAnchorElement).href = address(token, null);
-  // The fragment alone does not load the page again.
-  addEventListener("hashchange", () => location.reload());
   addEventListener("beforeunload", (event) => {
     if (!connection.document.isSaved) event.preventDefault();
   });
