@@ -41,7 +41,11 @@ fn answer(case: &Json) -> Result<Json, Failure> {
             return Err("the binary form does not come back".into());
         }
     }
-    let kind = if case["rich"] == true { Kind::Rich } else { Kind::Text };
+    let kind = if case["rich"] == true {
+        Kind::Rich
+    } else {
+        Kind::Text
+    };
     let mut content = Content::from_delta(kind, &document, &limits)?;
     content.apply(&a, &limits)?;
     content.apply(&c, &limits)?;
@@ -80,7 +84,9 @@ fn units_of(json: &Json) -> Result<u32, Failure> {
 }
 
 fn fields_of(map: &Map<String, Json>) -> Result<BTreeMap<Box<str>, Value>, Failure> {
-    map.iter().map(|(name, json)| Ok((name.as_str().into(), value_of(json)?))).collect()
+    map.iter()
+        .map(|(name, json)| Ok((name.as_str().into(), value_of(json)?)))
+        .collect()
 }
 
 fn value_of(json: &Json) -> Result<Value, Failure> {
@@ -112,7 +118,12 @@ fn component_json(component: &Component) -> Json {
 }
 
 fn fields_json(fields: &BTreeMap<Box<str>, Value>) -> Json {
-    Json::Object(fields.iter().map(|(name, v)| (name.to_string(), value_json(v))).collect())
+    Json::Object(
+        fields
+            .iter()
+            .map(|(name, v)| (name.to_string(), value_json(v)))
+            .collect(),
+    )
 }
 
 fn value_json(value: &Value) -> Json {

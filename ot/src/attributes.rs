@@ -38,7 +38,10 @@ pub(crate) fn transform(a: &Attrs, b: &Attrs, priority: bool) -> Attrs {
     match (a, b) {
         (Some(a), Some(b)) if priority => {
             let kept = b.iter().filter(|(key, _)| !a.contains_key(*key));
-            pack(kept.map(|(key, value)| (key.clone(), value.clone())).collect())
+            pack(
+                kept.map(|(key, value)| (key.clone(), value.clone()))
+                    .collect(),
+            )
         }
         _ => b.clone(),
     }

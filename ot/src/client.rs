@@ -152,7 +152,12 @@ impl ClientDocument {
         let delta = self.pending.take()?;
         self.seq += 1;
         let (seq, base) = (self.seq, self.rev);
-        self.inflight = Some(Inflight { seq, base, moved: delta.clone(), sent: delta });
+        self.inflight = Some(Inflight {
+            seq,
+            base,
+            moved: delta.clone(),
+            sent: delta,
+        });
         self.inflight.as_ref()
     }
 
@@ -257,11 +262,18 @@ impl ClientDocument {
         };
         let undo = inflight.moved.invert(&self.confirmed.to_delta())?;
         let (view, pending) = match &self.pending {
-            Some(pending) => (pending.transform(&undo, false), undo.transform(pending, true)),
+            Some(pending) => (
+                pending.transform(&undo, false),
+                undo.transform(pending, true),
+            ),
             None => (undo, Delta::new()),
         };
         self.content.apply(&view, &self.limits)?;
-        let refused = Refused { seq: inflight.seq, given_back: inflight.sent.clone(), view };
+        let refused = Refused {
+            seq: inflight.seq,
+            given_back: inflight.sent.clone(),
+            view,
+        };
         self.inflight = None;
         self.pending = (!pending.is_empty()).then_some(pending);
         Ok(Some(refused))

@@ -28,25 +28,42 @@ impl Delta {
     pub fn encode(&self, out: &mut Vec<u8>) {
         for component in self.components() {
             match component {
-                Component::Retain { units, attributes: None } => {
+                Component::Retain {
+                    units,
+                    attributes: None,
+                } => {
                     varint(out, u64::from(*units) << 2 | RETAIN);
                 }
                 Component::Delete { units } => varint(out, u64::from(*units) << 2 | DELETE),
-                Component::Insert { text, attributes: None, .. } => {
+                Component::Insert {
+                    text,
+                    attributes: None,
+                    ..
+                } => {
                     varint(out, (text.len() as u64) << 2 | INSERT);
                     out.extend_from_slice(text.as_bytes());
                 }
-                Component::Retain { units, attributes: Some(set) } => {
+                Component::Retain {
+                    units,
+                    attributes: Some(set),
+                } => {
                     varint(out, RETAIN_WITH << 2 | OTHER);
                     varint(out, u64::from(*units));
                     map(out, set);
                 }
-                Component::Insert { text, attributes: Some(set), .. } => {
+                Component::Insert {
+                    text,
+                    attributes: Some(set),
+                    ..
+                } => {
                     varint(out, INSERT_WITH << 2 | OTHER);
                     string(out, text);
                     map(out, set);
                 }
-                Component::Embed { value: object, attributes } => {
+                Component::Embed {
+                    value: object,
+                    attributes,
+                } => {
                     varint(out, EMBED << 2 | OTHER);
                     value(out, object);
                     match attributes {
@@ -76,7 +93,9 @@ impl Delta {
         while !input.bytes.is_empty() {
             count += 1;
             if count > limits.components {
-                return Err(OpError::TooManyComponents { most: limits.components });
+                return Err(OpError::TooManyComponents {
+                    most: limits.components,
+                });
             }
             let component = input.component()?;
             // Before the push: neighbours are merged there, wherever they stand.
@@ -103,14 +122,20 @@ impl<'a> Input<'a> {
         let head = self.varint()?;
         let n = head >> 2;
         match head & 3 {
-            RETAIN => Ok(Component::Retain { units: units(n)?, attributes: None }),
+            RETAIN => Ok(Component::Retain {
+                units: units(n)?,
+                attributes: None,
+            }),
             DELETE => Ok(Component::Delete { units: units(n)? }),
             INSERT => self.insert(n, None),
             _ => match n {
                 RETAIN_WITH => {
                     let n = self.varint()?;
                     let units = units(n)?;
-                    Ok(Component::Retain { units, attributes: self.attributes()? })
+                    Ok(Component::Retain {
+                        units,
+                        attributes: self.attributes()?,
+                    })
                 }
                 INSERT_WITH => {
                     let n = self.varint()?;
@@ -122,12 +147,17 @@ impl<'a> Input<'a> {
                     let before = self.bytes.len();
                     let value = self.value(0)?;
                     if before - self.bytes.len() > self.limits.embed_bytes {
-                        return Err(OpError::EmbedTooLarge { most_bytes: self.limits.embed_bytes });
+                        return Err(OpError::EmbedTooLarge {
+                            most_bytes: self.limits.embed_bytes,
+                        });
                     }
                     if !matches!(value, Value::Object(_)) {
                         return Err(OpError::Malformed);
                     }
-                    Ok(Component::Embed { value: Arc::new(value), attributes: self.attributes()? })
+                    Ok(Component::Embed {
+                        value: Arc::new(value),
+                        attributes: self.attributes()?,
+                    })
                 }
                 _ => Err(OpError::Malformed),
             },
@@ -142,14 +172,18 @@ impl<'a> Input<'a> {
     fn attributes(&mut self) -> Result<Attrs, OpError> {
         let count = self.varint()?;
         if count > self.limits.attributes as u64 {
-            return Err(OpError::TooManyAttributes { most: self.limits.attributes });
+            return Err(OpError::TooManyAttributes {
+                most: self.limits.attributes,
+            });
         }
         let mut set = Attributes::new();
         for _ in 0..count {
             let before = self.bytes.len();
             self.entry(&mut set, 1)?;
             if before - self.bytes.len() > self.limits.attribute_bytes {
-                return Err(OpError::AttributeTooLarge { most_bytes: self.limits.attribute_bytes });
+                return Err(OpError::AttributeTooLarge {
+                    most_bytes: self.limits.attribute_bytes,
+                });
             }
         }
         Ok(crate::attributes::pack(set))
@@ -157,7 +191,10 @@ impl<'a> Input<'a> {
 
     fn entry(&mut self, into: &mut BTreeMap<Box<str>, Value>, depth: usize) -> Result<(), OpError> {
         let name = self.string()?;
-        if into.last_key_value().is_some_and(|(last, _)| **last >= *name) {
+        if into
+            .last_key_value()
+            .is_some_and(|(last, _)| **last >= *name)
+        {
             return Err(OpError::Malformed);
         }
         let value = self.value(depth)?;
@@ -167,7 +204,9 @@ impl<'a> Input<'a> {
 
     fn value(&mut self, depth: usize) -> Result<Value, OpError> {
         if depth > self.limits.depth {
-            return Err(OpError::TooDeep { most: self.limits.depth });
+            return Err(OpError::TooDeep {
+                most: self.limits.depth,
+            });
         }
         let (kind, rest) = self.bytes.split_first().ok_or(OpError::Malformed)?;
         self.bytes = rest;
@@ -249,7 +288,11 @@ fn insert(text: &[u8], attributes: Attrs) -> Result<Component, OpError> {
         return Err(OpError::ZeroCount);
     }
     let text = std::str::from_utf8(text).map_err(|_| OpError::Malformed)?;
-    Ok(Component::Insert { text: text.into(), units: units_of(text), attributes })
+    Ok(Component::Insert {
+        text: text.into(),
+        units: units_of(text),
+        attributes,
+    })
 }
 
 fn varint(out: &mut Vec<u8>, mut n: u64) {

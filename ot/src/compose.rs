@@ -35,16 +35,30 @@ impl Delta {
                 (Some(mine), None) => {
                     out.push(mine);
                 }
-                (mine, Some(Component::Retain { attributes: theirs, .. })) => {
+                (
+                    mine,
+                    Some(Component::Retain {
+                        attributes: theirs, ..
+                    }),
+                ) => {
                     let new = match mine {
-                        None => Component::Retain { units, attributes: theirs },
+                        None => Component::Retain {
+                            units,
+                            attributes: theirs,
+                        },
                         Some(Component::Retain { attributes, .. }) => {
                             let attributes = attributes::compose(&attributes, &theirs, true);
                             Component::Retain { units, attributes }
                         }
-                        Some(Component::Insert { text, attributes, .. }) => {
+                        Some(Component::Insert {
+                            text, attributes, ..
+                        }) => {
                             let attributes = attributes::compose(&attributes, &theirs, false);
-                            Component::Insert { text, units, attributes }
+                            Component::Insert {
+                                text,
+                                units,
+                                attributes,
+                            }
                         }
                         Some(Component::Embed { value, attributes }) => {
                             let attributes = attributes::compose(&attributes, &theirs, false);

@@ -42,7 +42,12 @@ pub struct Content {
 impl Content {
     pub fn new(kind: Kind) -> Content {
         match kind {
-            Kind::Text => Content { kind, rope: Rope::new(), runs: Runs::default(), ascii: true },
+            Kind::Text => Content {
+                kind,
+                rope: Rope::new(),
+                runs: Runs::default(),
+                ascii: true,
+            },
             Kind::Rich => Content {
                 kind,
                 rope: Rope::from("\n"),
@@ -58,7 +63,11 @@ impl Content {
 
     /// In UTF-16 code units.
     pub fn units(&self) -> u32 {
-        if self.ascii { self.rope.byte_len() as u32 } else { self.rope.utf16_len() as u32 }
+        if self.ascii {
+            self.rope.byte_len() as u32
+        } else {
+            self.rope.utf16_len() as u32
+        }
     }
 
     /// The text, with U+FFFC for embeds.
@@ -108,13 +117,20 @@ impl Content {
         let units = self.units();
         let operation = delta.base_units();
         if operation > u64::from(units) {
-            return Err(OpError::LengthMismatch { document: units, operation });
+            return Err(OpError::LengthMismatch {
+                document: units,
+                operation,
+            });
         }
         if i64::from(units) + delta.growth() > i64::from(limits.document_units) {
-            return Err(OpError::DocumentTooLong { most_units: limits.document_units });
+            return Err(OpError::DocumentTooLong {
+                most_units: limits.document_units,
+            });
         }
         if delta.components().len() > limits.components {
-            return Err(OpError::TooManyComponents { most: limits.components });
+            return Err(OpError::TooManyComponents {
+                most: limits.components,
+            });
         }
         match self.kind {
             Kind::Text if !delta.is_plain() => return Err(OpError::NotPlain),
@@ -183,9 +199,10 @@ impl Content {
             at += run.units;
             let end = self.byte_of(at);
             delta.push(match &run.embed {
-                Some(value) => {
-                    Component::Embed { value: value.clone(), attributes: run.attributes.clone() }
-                }
+                Some(value) => Component::Embed {
+                    value: value.clone(),
+                    attributes: run.attributes.clone(),
+                },
                 None => Component::Insert {
                     text: self.rope.byte_slice(byte..end).to_string(),
                     units: run.units,
@@ -206,8 +223,12 @@ impl Content {
         if !delta.components().iter().all(Component::is_insert) {
             return Err(OpError::Malformed);
         }
-        let mut content =
-            Content { kind: Kind::Text, rope: Rope::new(), runs: Runs::default(), ascii: true };
+        let mut content = Content {
+            kind: Kind::Text,
+            rope: Rope::new(),
+            runs: Runs::default(),
+            ascii: true,
+        };
         if kind == Kind::Rich {
             let ends_with_break = match delta.components().last() {
                 Some(Component::Insert { text, .. }) => text.ends_with('\n'),
@@ -220,7 +241,9 @@ impl Content {
             return Err(OpError::NotPlain);
         }
         if delta.growth() > i64::from(limits.document_units) {
-            return Err(OpError::DocumentTooLong { most_units: limits.document_units });
+            return Err(OpError::DocumentTooLong {
+                most_units: limits.document_units,
+            });
         }
         content.kind = kind;
         if kind == Kind::Rich {
@@ -250,7 +273,9 @@ impl Content {
 
 impl std::fmt::Debug for Content {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Content").field("kind", &self.kind).field("units", &self.units()).finish()
+        f.debug_struct("Content")
+            .field("kind", &self.kind)
+            .field("units", &self.units())
+            .finish()
     }
 }
-

@@ -19,7 +19,12 @@ pub(crate) type Piece = Option<Component>;
 
 impl<'a> Cursor<'a> {
     pub(crate) fn new(components: &'a [Component]) -> Self {
-        Self { components, index: 0, taken: 0, byte: 0 }
+        Self {
+            components,
+            index: 0,
+            taken: 0,
+            byte: 0,
+        }
     }
 
     pub(crate) fn peek(&self) -> Option<&'a Component> {
@@ -66,12 +71,15 @@ impl<'a> Cursor<'a> {
             current.clone()
         } else {
             match current {
-                Component::Retain { attributes, .. } => {
-                    Component::Retain { units: take, attributes: attributes.clone() }
-                }
+                Component::Retain { attributes, .. } => Component::Retain {
+                    units: take,
+                    attributes: attributes.clone(),
+                },
                 Component::Delete { .. } => Component::Delete { units: take },
                 Component::Embed { .. } => current.clone(),
-                Component::Insert { text, attributes, .. } => {
+                Component::Insert {
+                    text, attributes, ..
+                } => {
                     let rest = &text[self.byte..];
                     let end = byte_of(rest, take).ok_or(SplitPair)?;
                     self.byte += end;

@@ -11,16 +11,33 @@ pub enum OpError {
     /// Lengths do not fit 32 bits.
     Overflow,
     /// Retains and deletes do not fit the document.
-    LengthMismatch { document: u32, operation: u64 },
+    LengthMismatch {
+        document: u32,
+        operation: u64,
+    },
     /// A position between the halves of a surrogate pair.
-    SplitSurrogate { position: u32 },
-    TooManyComponents { most: usize },
-    TooManyAttributes { most: usize },
-    AttributeTooLarge { most_bytes: usize },
-    TooDeep { most: usize },
-    EmbedTooLarge { most_bytes: usize },
+    SplitSurrogate {
+        position: u32,
+    },
+    TooManyComponents {
+        most: usize,
+    },
+    TooManyAttributes {
+        most: usize,
+    },
+    AttributeTooLarge {
+        most_bytes: usize,
+    },
+    TooDeep {
+        most: usize,
+    },
+    EmbedTooLarge {
+        most_bytes: usize,
+    },
     /// The document would grow above its limit.
-    DocumentTooLong { most_units: u32 },
+    DocumentTooLong {
+        most_units: u32,
+    },
     /// Attributes or embeds in a plain text.
     NotPlain,
     /// A rich text keeps its last line break.
@@ -33,8 +50,14 @@ impl fmt::Display for OpError {
             Self::Malformed => write!(f, "these bytes are not an operation"),
             Self::ZeroCount => write!(f, "a retain, insert or delete counts at least one"),
             Self::Overflow => write!(f, "the lengths of the operation are too large"),
-            Self::LengthMismatch { document, operation } => {
-                write!(f, "the operation is for {operation} units, the document has {document}")
+            Self::LengthMismatch {
+                document,
+                operation,
+            } => {
+                write!(
+                    f,
+                    "the operation is for {operation} units, the document has {document}"
+                )
             }
             Self::SplitSurrogate { position } => {
                 write!(f, "position {position} is inside a surrogate pair")

@@ -17,14 +17,23 @@ impl Delta {
                     out.delete(component.units());
                     continue;
                 }
-                Component::Retain { units, attributes: None } => {
+                Component::Retain {
+                    units,
+                    attributes: None,
+                } => {
                     out.retain(*units);
                     walk(&mut old, *units, &mut at, |_| {})?;
                 }
-                Component::Retain { units, attributes: Some(set) } => {
+                Component::Retain {
+                    units,
+                    attributes: Some(set),
+                } => {
                     walk(&mut old, *units, &mut at, |piece| {
                         let attributes = attributes::invert(set, piece.attributes());
-                        out.push(Component::Retain { units: piece.units(), attributes });
+                        out.push(Component::Retain {
+                            units: piece.units(),
+                            attributes,
+                        });
                     })?;
                 }
                 Component::Delete { units } => {
@@ -49,7 +58,10 @@ fn walk(
         let split = |_| OpError::SplitSurrogate { position: *at };
         let Some(piece) = old.next(left).map_err(split)? else {
             let operation = u64::from(*at) + u64::from(left);
-            return Err(OpError::LengthMismatch { document: *at, operation });
+            return Err(OpError::LengthMismatch {
+                document: *at,
+                operation,
+            });
         };
         left -= piece.units();
         *at += piece.units();

@@ -20,7 +20,10 @@ pub struct Limits {
 impl Limits {
     /// For reading a whole document, which has as many components as it has runs.
     pub fn of_document(&self) -> Limits {
-        Limits { components: self.document_units as usize, ..self.clone() }
+        Limits {
+            components: self.document_units as usize,
+            ..self.clone()
+        }
     }
 }
 

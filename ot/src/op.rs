@@ -7,11 +7,23 @@ use crate::{Attributes, Attrs, Value};
 /// One step through the document. Counts are UTF-16 code units and at least 1.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Component {
-    Retain { units: u32, attributes: Attrs },
-    Insert { text: String, units: u32, attributes: Attrs },
+    Retain {
+        units: u32,
+        attributes: Attrs,
+    },
+    Insert {
+        text: String,
+        units: u32,
+        attributes: Attrs,
+    },
     /// An object in the text: one unit long.
-    Embed { value: Arc<Value>, attributes: Attrs },
-    Delete { units: u32 },
+    Embed {
+        value: Arc<Value>,
+        attributes: Attrs,
+    },
+    Delete {
+        units: u32,
+    },
 }
 
 impl Component {
@@ -54,7 +66,9 @@ impl Delta {
     }
 
     pub(crate) fn with_capacity(components: usize) -> Self {
-        Self { components: Vec::with_capacity(components) }
+        Self {
+            components: Vec::with_capacity(components),
+        }
     }
 
     pub fn components(&self) -> &[Component] {
@@ -66,11 +80,17 @@ impl Delta {
     }
 
     pub fn retain(&mut self, units: u32) -> &mut Self {
-        self.push(Component::Retain { units, attributes: None })
+        self.push(Component::Retain {
+            units,
+            attributes: None,
+        })
     }
 
     pub fn retain_with(&mut self, units: u32, attributes: Attributes) -> &mut Self {
-        self.push(Component::Retain { units, attributes: crate::attributes::pack(attributes) })
+        self.push(Component::Retain {
+            units,
+            attributes: crate::attributes::pack(attributes),
+        })
     }
 
     pub fn insert(&mut self, text: &str) -> &mut Self {
@@ -79,12 +99,19 @@ impl Delta {
 
     pub fn insert_with(&mut self, text: &str, attributes: Attributes) -> &mut Self {
         let attributes = crate::attributes::pack(attributes);
-        self.push(Component::Insert { text: text.into(), units: units_of(text), attributes })
+        self.push(Component::Insert {
+            text: text.into(),
+            units: units_of(text),
+            attributes,
+        })
     }
 
     pub fn embed(&mut self, value: Value, attributes: Attributes) -> &mut Self {
         let attributes = crate::attributes::pack(attributes);
-        self.push(Component::Embed { value: Arc::new(value), attributes })
+        self.push(Component::Embed {
+            value: Arc::new(value),
+            attributes,
+        })
     }
 
     pub fn delete(&mut self, units: u32) -> &mut Self {
@@ -112,7 +139,10 @@ impl Delta {
 
     /// Drops a plain retain at the end.
     pub fn chop(mut self) -> Self {
-        if let Some(Component::Retain { attributes: None, .. }) = self.components.last() {
+        if let Some(Component::Retain {
+            attributes: None, ..
+        }) = self.components.last()
+        {
             self.components.pop();
         }
         self
@@ -120,7 +150,11 @@ impl Delta {
 
     /// Units of the document that it walks over: it fits any document at least that long.
     pub fn base_units(&self) -> u64 {
-        self.components.iter().filter(|c| !c.is_insert()).map(|c| u64::from(c.units())).sum()
+        self.components
+            .iter()
+            .filter(|c| !c.is_insert())
+            .map(|c| u64::from(c.units()))
+            .sum()
     }
 
     /// By how much it makes the document longer (or, negative, shorter).
@@ -135,9 +169,8 @@ impl Delta {
 
     /// Whether it has neither attributes nor embeds.
     pub fn is_plain(&self) -> bool {
-        let plain = |c: &Component| {
-            c.attributes().is_none() && !matches!(c, Component::Embed { .. })
-        };
+        let plain =
+            |c: &Component| c.attributes().is_none() && !matches!(c, Component::Embed { .. });
         self.components.iter().all(plain)
     }
 }
@@ -155,11 +188,22 @@ fn merge(last: &mut Component, new: &Component) -> bool {
         }
         (
             Component::Retain { units, attributes },
-            Component::Retain { units: more, attributes: other },
+            Component::Retain {
+                units: more,
+                attributes: other,
+            },
         ) if attributes == other => *units = units.saturating_add(*more),
         (
-            Component::Insert { text, units, attributes },
-            Component::Insert { text: tail, units: more, attributes: other },
+            Component::Insert {
+                text,
+                units,
+                attributes,
+            },
+            Component::Insert {
+                text: tail,
+                units: more,
+                attributes: other,
+            },
         ) if attributes == other => {
             text.push_str(tail);
             *units = units.saturating_add(*more);
@@ -175,5 +219,7 @@ pub(crate) fn units_of(text: &str) -> u32 {
         return 1;
     }
     // One unit for the first byte of each character, one more for those of four bytes.
-    text.bytes().map(|b| u32::from((b as i8) >= -0x40) + u32::from(b >= 0xf0)).sum()
+    text.bytes()
+        .map(|b| u32::from((b as i8) >= -0x40) + u32::from(b >= 0xf0))
+        .sum()
 }

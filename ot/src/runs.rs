@@ -35,8 +35,14 @@ pub(crate) struct Runs {
 impl Runs {
     /// Of what a rich document starts with.
     pub(crate) fn of_line_break() -> Runs {
-        let runs = vec![Run { units: 1, attributes: None, embed: None }];
-        Runs { chunks: vec![Arc::new(Chunk { units: 1, runs })] }
+        let runs = vec![Run {
+            units: 1,
+            attributes: None,
+            embed: None,
+        }];
+        Runs {
+            chunks: vec![Arc::new(Chunk { units: 1, runs })],
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Run> {
@@ -48,27 +54,53 @@ impl Runs {
     /// # Errors
     /// `TooManyAttributes` where text would end with more than an operation may give it.
     pub(crate) fn after(&self, delta: &Delta, limits: &Limits) -> Result<Runs, OpError> {
-        let mut old = Walk { chunks: &self.chunks, run: 0, taken: 0 };
-        let mut new = Builder { chunks: Vec::with_capacity(self.chunks.len() + 2), open: vec![] };
+        let mut old = Walk {
+            chunks: &self.chunks,
+            run: 0,
+            taken: 0,
+        };
+        let mut new = Builder {
+            chunks: Vec::with_capacity(self.chunks.len() + 2),
+            open: vec![],
+        };
         for component in delta.components() {
             match component {
                 // A removal of what is not there is nothing.
-                Component::Insert { units, attributes, .. } => {
+                Component::Insert {
+                    units, attributes, ..
+                } => {
                     let attributes = attributes::compose(&None, attributes, false);
-                    new.push(Run { units: *units, attributes, embed: None });
+                    new.push(Run {
+                        units: *units,
+                        attributes,
+                        embed: None,
+                    });
                 }
                 Component::Embed { value, attributes } => {
                     let attributes = attributes::compose(&None, attributes, false);
-                    new.push(Run { units: 1, attributes, embed: Some(value.clone()) });
+                    new.push(Run {
+                        units: 1,
+                        attributes,
+                        embed: Some(value.clone()),
+                    });
                 }
-                Component::Retain { units, attributes: None } => new.keep(&mut old, *units),
+                Component::Retain {
+                    units,
+                    attributes: None,
+                } => new.keep(&mut old, *units),
                 Component::Retain { units, attributes } => {
                     let mut left = *units;
                     while let Some(mut run) = old.next(left) {
                         left -= run.units;
                         run.attributes = attributes::compose(&run.attributes, attributes, false);
-                        if run.attributes.as_ref().is_some_and(|a| a.len() > limits.attributes) {
-                            return Err(OpError::TooManyAttributes { most: limits.attributes });
+                        if run
+                            .attributes
+                            .as_ref()
+                            .is_some_and(|a| a.len() > limits.attributes)
+                        {
+                            return Err(OpError::TooManyAttributes {
+                                most: limits.attributes,
+                            });
                         }
                         new.push(run);
                     }
@@ -130,7 +162,10 @@ impl<'a> Walk<'a> {
                 self.chunks = &self.chunks[1..];
             }
         }
-        Some(Run { units: take, ..run.clone() })
+        Some(Run {
+            units: take,
+            ..run.clone()
+        })
     }
 }
 
@@ -157,7 +192,10 @@ impl Builder {
     fn keep(&mut self, old: &mut Walk<'_>, units: u32) {
         let mut left = units;
         while left > 0 {
-            if let Some(chunk) = old.whole_chunk(left) {
+            // Few open runs join the chunk that follows, or each insert would leave a small one.
+            if (self.open.is_empty() || self.open.len() >= CHUNK_MAX / 4)
+                && let Some(chunk) = old.whole_chunk(left)
+            {
                 left -= chunk.units;
                 self.close();
                 self.chunks.push(chunk.clone());
@@ -180,7 +218,10 @@ impl Builder {
             return;
         }
         if self.open.len() < CHUNK_MAX / 4
-            && self.chunks.last().is_some_and(|last| last.runs.len() < CHUNK_MAX / 4)
+            && self
+                .chunks
+                .last()
+                .is_some_and(|last| last.runs.len() < CHUNK_MAX / 4)
             && let Some(last) = self.chunks.pop()
         {
             let tail = std::mem::take(&mut self.open);
@@ -195,5 +236,71 @@ impl Builder {
             let units = runs.iter().map(|run| run.units).sum();
             self.chunks.push(Arc::new(Chunk { units, runs }));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(runs: &Runs) {
+        for chunk in &runs.chunks {
+            assert!(!chunk.runs.is_empty() && chunk.runs.len() <= CHUNK_MAX);
+            assert_eq!(
+                chunk.units,
+                chunk.runs.iter().map(|run| run.units).sum::<u32>()
+            );
+        }
+    }
+
+    fn bold(n: u32) -> Attrs {
+        attributes::pack(
+            [("bold".into(), Value::Number(f64::from(n)))]
+                .into_iter()
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn chunks_stay_between_full_and_empty() {
+        let mut runs = Runs::of_line_break();
+        let mut random = 1u32;
+        let mut units = 1;
+        for n in 0..6_000 {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            // In one place, then anywhere.
+            let at = if n < 3_000 { 0 } else { (random >> 8) % units };
+            let mut delta = Delta::new();
+            delta.retain(at);
+            delta.push(Component::Insert {
+                text: "x".into(),
+                units: 1,
+                attributes: bold(n),
+            });
+            runs = runs.after(&delta, &Limits::default()).unwrap();
+            units += 1;
+        }
+        check(&runs);
+        let count = runs.iter().count();
+        assert!(count >= 6_000);
+        assert!(
+            runs.chunks.len() <= count / (CHUNK_MAX / 8),
+            "{} chunks",
+            runs.chunks.len()
+        );
+
+        // A change at one place leaves the other chunks shared.
+        let mut delta = Delta::new();
+        delta.retain(units / 2).delete(1);
+        let after = runs.after(&delta, &Limits::default()).unwrap();
+        check(&after);
+        let shared = |chunk: &&Arc<Chunk>| after.chunks.iter().any(|c| Arc::ptr_eq(c, chunk));
+        assert!(runs.chunks.iter().filter(shared).count() + 3 >= runs.chunks.len());
+
+        let mut delta = Delta::new();
+        delta.delete(units - 1);
+        let after = runs.after(&delta, &Limits::default()).unwrap();
+        check(&after);
+        assert_eq!(after.iter().count(), 1);
     }
 }

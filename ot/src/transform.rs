@@ -60,7 +60,9 @@ impl Delta {
                     position -= units.min(position - offset);
                     continue;
                 }
-                Component::Insert { .. } | Component::Embed { .. } if offset < position || !stay => {
+                Component::Insert { .. } | Component::Embed { .. }
+                    if offset < position || !stay =>
+                {
                     position += units;
                 }
                 _ => {}

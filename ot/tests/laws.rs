@@ -1,5 +1,6 @@
 //! The laws of the algebra (oracle O1): convergence of two operations, composition, inverse.
 //! At random on text and rich text, and for every pair of small operations.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -20,7 +21,12 @@ fn case() -> impl Strategy<Value = (Content, Vec<Step>, Vec<Step>)> {
 fn converges(s: &Content, a: &Delta, b: &Delta) {
     let one = applied(&applied(s, a), &a.transform(b, true));
     let other = applied(&applied(s, b), &b.transform(a, false));
-    assert_eq!(one.to_delta(), other.to_delta(), "on {:?}\na {a:?}\nb {b:?}", s.text());
+    assert_eq!(
+        one.to_delta(),
+        other.to_delta(),
+        "on {:?}\na {a:?}\nb {b:?}",
+        s.text()
+    );
     assert_eq!(one.digest(), other.digest());
 }
 
@@ -79,6 +85,11 @@ proptest! {
         let (first, last) = (a.transform_position(at, true), a.transform_position(at, false));
         prop_assert!(first <= last && last <= applied(&s, &a).units());
     }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     /// A server that orders, and clients that compose what waits: all end alike.
     #[test]
@@ -140,11 +151,18 @@ fn every_pair_of_small_operations_converges() {
         let operations = all_operations(&document);
         for a in &operations {
             let after_a = applied(&s, a);
-            assert_eq!(applied(&after_a, &a.invert(&start).unwrap()).text(), document);
+            assert_eq!(
+                applied(&after_a, &a.invert(&start).unwrap()).text(),
+                document
+            );
             for b in &operations {
                 let one = applied(&after_a, &a.transform(b, true));
                 let other = applied(&applied(&s, b), &b.transform(a, false));
-                assert_eq!(one.text(), other.text(), "on {document:?}\na {a:?}\nb {b:?}");
+                assert_eq!(
+                    one.text(),
+                    other.text(),
+                    "on {document:?}\na {a:?}\nb {b:?}"
+                );
                 pairs += 1;
             }
         }

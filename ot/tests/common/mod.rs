@@ -1,5 +1,5 @@
 //! Operations at random, and all small ones.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 
@@ -138,7 +138,9 @@ pub fn content(kind: Kind, document: &Delta) -> Content {
 
 pub fn applied(content: &Content, delta: &Delta) -> Content {
     let mut content = content.clone();
-    content.apply(delta, &Limits::default()).unwrap_or_else(|e| panic!("{e}: {delta:?}"));
+    content
+        .apply(delta, &Limits::default())
+        .unwrap_or_else(|e| panic!("{e}: {delta:?}"));
     content
 }
 
@@ -147,7 +149,10 @@ pub fn small_documents(most: usize) -> Vec<String> {
     let mut all = vec![String::new()];
     let mut last = all.clone();
     for _ in 0..most {
-        last = last.iter().flat_map(|d| ["a", "b", "😀"].map(|p| format!("{d}{p}"))).collect();
+        last = last
+            .iter()
+            .flat_map(|d| ["a", "b", "😀"].map(|p| format!("{d}{p}")))
+            .collect();
         all.extend(last.clone());
     }
     all.retain(|d| d.encode_utf16().count() <= most);
