@@ -69,6 +69,7 @@ async function start(): Promise<void> {
 function openDocument(token: string, doc: string): void {
   let role: Role = "viewer";
   let status: Status = "connecting";
+  let opened = false;
   const people = new People(byId("people"));
   const strip = new Strip(doc, token);
   const editor = new Editor(byId("editor"), (delta) => connection.edit(delta));
@@ -89,13 +90,15 @@ function openDocument(token: string, doc: string): void {
       change: (delta) => editor.apply(delta),
       status: (now, reason) => {
         const first = status === "connecting";
+        const title = opened ? "This document was closed" : "This document cannot be opened";
         status = now;
         showStatus(now);
         permit();
-        if (now === "closed") failure("This document was closed", sentence(reason));
+        if (now === "closed") failure(title, sentence(reason));
         else if (first && now === "saved") editor.focus();
       },
       opened: (about) => {
+        opened = true;
         role = about.role;
         byId("title").textContent = about.title || "Untitled";
         document.title = `${about.title || "Untitled"} · Codraft`;

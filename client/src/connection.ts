@@ -217,11 +217,13 @@ export class Connection {
   private notAdmitted(error: unknown): void {
     if (error instanceof ApiError && error.status === 401) {
       // Once with a new token, where there is one.
-      if (this.tokenRefused) return this.close(error.message);
+      if (this.tokenRefused) return this.close(REASONS[error.code] ?? error.message);
       this.tokenRefused = true;
       return this.later(0);
     }
-    if (error instanceof ApiError && !error.isTransient) return this.close(error.message);
+    if (error instanceof ApiError && !error.isTransient) {
+      return this.close(REASONS[error.code] ?? error.message);
+    }
     this.later(0);
   }
 
@@ -232,8 +234,9 @@ export class Connection {
     }
     // A final refusal is answered, not closed for; what is closed for stays as it is.
     if (code >= 4400 && code < 4500) {
-      this.keepConflict(reason || "The server refused this connection.", 0);
-      return this.close(reason || CLOSE_REASONS[code] || `closed with ${code}`);
+      const why = REASONS[CLOSE_CODES[code] ?? ""] ?? (reason || `the server closed with ${code}`);
+      this.keepConflict(`Meanwhile, ${why}.`, 0);
+      return this.close(why);
     }
     this.lost();
   }
@@ -420,7 +423,8 @@ export class Connection {
     const { inflight } = this.document;
     if (!inflight || inflight.seq !== frame.seq || inflight.base !== frame.base) return;
     if (frame.final) {
-      return this.startOver(frame.message || `The server refused it (${frame.code}).`);
+      const why = REASONS[frame.code] ?? (frame.message || frame.code);
+      return this.startOver(`The server refused it: ${why}.`);
     }
     // A base ahead of the server's document: what it has then is not what is shown here.
     if (frame.code === "base_ahead") return this.lost(frame.retry_after_ms);
@@ -482,13 +486,26 @@ export class Connection {
   }
 }
 
-const CLOSE_REASONS: Record<number, string> = {
-  4414: "you may not do this",
-  4415: "there is no such document, or it is not shared with you",
-  4416: "the document was deleted",
-  4434: "this page may not use that server",
-  4436: "your access was taken away",
-  4437: "the document was opened elsewhere",
+/** In words, for the codes that a user can meet (`proto/src/reject.rs`). */
+const REASONS: Record<string, string> = {
+  forbidden: "you may not do this",
+  not_found: "there is no such document, or it is not shared with you",
+  deleted: "the document was deleted",
+  document_full: "the document is as large as it may be",
+  origin: "this page may not use that server",
+  revoked: "your access was taken away",
+  replaced: "the document was opened elsewhere",
+  token_invalid: "the access token is not valid",
+  token_expired: "the access token has expired",
+};
+
+const CLOSE_CODES: Record<number, string> = {
+  4414: "forbidden",
+  4415: "not_found",
+  4416: "deleted",
+  4434: "origin",
+  4436: "revoked",
+  4437: "replaced",
 };
 
 function newClientId(): string {

@@ -170,10 +170,13 @@ async function picture(browser, codraft) {
     const now = await leader(left.page);
     return now !== null && now !== before && (await left.page.locator(".node.dead").count()) === 0;
   });
+  const both = async (text) => (await textOf(left.page)) === text && (await textOf(right.page)) === text;
+  await until("both have both", () => both(NOTES[0] + NOTES[1]));
   await left.editor.press("Control+End");
   await type(left, NOTES[2], { typed: 0 });
+  await until("both have all", () => both(NOTES.join("")));
   for (const { page } of [left, right]) {
-    await hasStatus(page, "saved");
+    await page.getByTestId("status").getByText("Saved", { exact: true }).waitFor();
     await page.evaluate(() => new Promise(requestAnimationFrame));
   }
   const shots = await Promise.all([left, right].map(({ page }) => page.screenshot()));
