@@ -109,7 +109,7 @@ function openDocument(token: string, doc: string): void {
         role = now;
         permit();
       },
-      author: (who, at) => people.wrote(who.client, at),
+      here: (who, at) => people.here(who.client, at),
       saved: (tookMs) => strip.saved(tookMs),
       conflict: conflictCopy,
     },

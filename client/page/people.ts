@@ -1,5 +1,6 @@
-// Who writes in this document. Joining is not announced by this version of the protocol, so
-// the count is of those whose changes arrived lately, and oneself.
+// How many people are in this document. This version of the protocol says who was here on
+// opening and who changes something, not who leaves; so whoever was silent for a while is no
+// longer counted.
 
 const LATELY_MS = 120_000;
 
@@ -10,10 +11,10 @@ export class People {
     setInterval(() => this.show(), 10_000);
   }
 
-  /** A change of this client, made at this time by the server's clock. */
-  wrote(client: string, at: number): void {
+  /** This client was here at this time, in milliseconds since the Unix epoch. */
+  here(client: string, at: number): void {
     const isNew = !this.heard.has(client);
-    this.heard.set(client, at);
+    this.heard.set(client, Math.max(at, this.heard.get(client) ?? 0));
     if (isNew) this.show();
   }
 
@@ -24,7 +25,7 @@ export class People {
     }
     const others = this.heard.size;
     this.element.hidden = false;
-    this.element.textContent = others === 0 ? "only you" : `${others + 1} people writing`;
-    this.element.title = "You, and whoever changed something in the last two minutes";
+    this.element.textContent = others === 0 ? "only you" : `${others + 1} people`;
+    this.element.title = "You, and whoever was seen here in the last two minutes";
   }
 }

@@ -31,8 +31,11 @@ export interface Events {
   /** A document was opened, or opened again. */
   opened(about: { title: string; role: Role; user: string }): void;
   role(role: Role): void;
-  /** Others whose events arrived: the client and the time of the event, by the server. */
-  author(who: Who, at: number): void;
+  /**
+   * Another was here at this time, in milliseconds since the Unix epoch: when this document
+   * was opened, or when they changed something. That they left is not told.
+   */
+  here(who: Who, at: number): void;
   /** Milliseconds from each keystroke to its acknowledgement. */
   saved(tookMs: number[]): void;
   conflict(copy: ConflictCopy): void;
@@ -375,6 +378,11 @@ export class Connection {
     this.tokenRefused = false;
     const { title, role, user } = welcome;
     this.events.opened?.({ title, role, user });
+    // With a resume it names the authors of what was missed, too, who may be gone.
+    if (!welcome.resumed) {
+      const others = welcome.who.filter((who) => who.client !== this.client);
+      for (const who of others) this.events.here?.(who, Date.now());
+    }
     // The events that were missed come next; whether the operation in flight is one of them
     // was just said. If not, it goes out again exactly as it was.
     const { inflight } = this.document;
@@ -416,7 +424,7 @@ export class Connection {
       const change = this.document.remote(this.rev, decodeDelta(ops));
       if (change.ops.length > 0) this.events.change?.(change);
     }
-    if (who && slot !== this.slot) this.events.author?.(who, this.ts);
+    if (who && slot !== this.slot) this.events.here?.(who, this.ts);
   }
 
   private rejected(frame: Extract<ServerFrame, { type: "reject" }>): void {

@@ -3,10 +3,10 @@ import { test } from "node:test";
 import Delta from "quill-delta";
 
 import { decodeDelta, encodeDelta, MalformedError } from "../src/delta-binary.js";
+import { bytesOf as bytes, hexOf } from "./hex.js";
 import { randomEdit, seeded } from "./random.js";
 
-const hex = (delta: Delta): string => Buffer.from(encodeDelta(delta)).toString("hex");
-const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, "hex"));
+const hex = (delta: Delta): string => hexOf(encodeDelta(delta));
 
 test("the bytes are those of the server's description", () => {
   assert.equal(hex(new Delta().retain(3).insert("hi").delete(2)), "0c0a686909");
