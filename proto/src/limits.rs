@@ -1,4 +1,5 @@
-//! The limits of the edges, all of them configurable (`[limits]`).
+//! The limits of the edges, all of them configurable (`[limits]`). Those of documents and
+//! operations are not here: they are judged in `apply` and must be the same on every replica.
 
 use serde::Deserialize;
 
@@ -20,10 +21,6 @@ pub struct Limits {
     pub hello_ms: u64,
     /// A body of the REST interface.
     pub body_bytes: u32,
-    /// Components of an operation.
-    pub components: u32,
-    /// UTF-16 units of a document.
-    pub document_units: u32,
 }
 
 impl Default for Limits {
@@ -37,20 +34,14 @@ impl Default for Limits {
             sockets: 100_000,
             hello_ms: 5_000,
             body_bytes: 1 << 20,
-            components: 10_000,
-            document_units: 4 << 20,
         }
     }
 }
 
 impl Limits {
-    /// Those of them that `ot` checks.
+    /// Those of operations: not configurable, the same in every process.
     pub fn of_operations(&self) -> codraft_ot::Limits {
-        codraft_ot::Limits {
-            components: self.components as usize,
-            document_units: self.document_units,
-            ..codraft_ot::Limits::default()
-        }
+        codraft_ot::Limits::default()
     }
 }
 
