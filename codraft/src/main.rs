@@ -8,6 +8,8 @@ mod process;
 mod strip;
 mod token;
 
+use std::process::ExitCode;
+
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
@@ -33,19 +35,31 @@ enum Verb {
     Token(token::TokenArgs),
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
     match cli.command {
-        Verb::Init(args) => init::run(&args),
-        Verb::Token(args) => token::run(&args),
-        Verb::Dev(args) => runtime()?.block_on(dev::run(args)),
+        Verb::Init(args) => init::run(&args)?,
+        Verb::Token(args) => token::run(&args)?,
+        Verb::Dev(args) => runtime()?.block_on(dev::run(args))?,
         Verb::Node(args) => {
             process::log();
-            runtime()?.block_on(process::node(args))
+            return Ok(ended(&runtime()?.block_on(process::node(args))));
         }
         Verb::Router(args) => {
             process::log();
-            runtime()?.block_on(process::router(args))
+            return Ok(ended(&runtime()?.block_on(process::router(args))));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Why a service ended is a line of its log like any other, where those who watch it look.
+fn ended(result: &Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
         }
     }
 }

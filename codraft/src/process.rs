@@ -3,14 +3,13 @@
 use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, bail};
-use codraft_node::{Node, NodeConfig};
+use codraft_node::{Node, NodeConfig, OsDisk};
 use codraft_proto::{
     ids::NodeId,
     outside::{Entropy, OsEntropy, Outside, SystemClock},
     topology::{FileTopology, Topology},
     transport::Tcp,
 };
-use codraft_raft::disk::OsDisk;
 use codraft_router::{Router, RouterConfig};
 
 use crate::{

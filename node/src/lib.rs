@@ -26,7 +26,7 @@ use codraft_proto::{
 
 use codraft_raft::wal::Wal;
 
-pub use codraft_raft::group::Lead;
+pub use codraft_raft::{disk::OsDisk, group::Lead};
 pub use config::{NodeConfig, Outside};
 pub use start::StartError;
 
