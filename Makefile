@@ -1,67 +1,81 @@
 # The two commands of the README are `make dev` and `make test`; the rest are their parts.
+# Everything of `make test` that compiles Rust names the whole workspace: another choice of
+# packages is another choice of features, and builds the dependencies once more.
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
-PROFILE ?= dev
-TRACES ?= $(CURDIR)/../shared/data/traces
-export CODRAFT_TRACES ?= $(if $(wildcard $(TRACES)/README.md),$(TRACES),)
+DEBUG = $(CARGO_TARGET_DIR)/debug
+RELEASE = $(CARGO_TARGET_DIR)/release
+NPM_CI = npm ci --no-audit --no-fund --silent
 
-.PHONY: dev test setup lint unit differential e2e browser page bench bench-gate kill fmt
+# Recordings of typing, where they are (bench/README.md); generated typing where they are not.
+TRACES = $(wildcard ../shared/data/traces)
+export CODRAFT_TRACES ?= $(abspath $(TRACES))
+
+.PHONY: dev page test setup lint build rust client differential browser sim kill bench bench-gate fmt
 
 ## A durable cluster of three nodes and a router, and a page to edit in.
 dev: page
 	cargo build -q -p codraft
-	@$(CARGO_TARGET_DIR)/debug/codraft dev $(ARGS)
+	@$(DEBUG)/codraft dev $(ARGS)
 
 ## The page that the router serves.
 page: client/dist/index.html
-client/dist/index.html: client/node_modules/.package-lock.json $(wildcard client/src/*.ts client/src/*/*.ts client/page/*)
+client/dist/index.html: client/node_modules $(wildcard client/src/*.ts client/page/* client/*.mjs client/*.json)
 	cd client && npm run --silent build
-client/node_modules/.package-lock.json: client/package-lock.json
-	cd client && npm ci --no-audit --no-fund --silent
+client/node_modules: client/package-lock.json
+	cd client && $(NPM_CI)
+	@touch $@
+
+## Everything that must pass.
+test: setup lint build rust client differential browser
+	@echo "all of it passed"
 
 ## Installs what the tests need and a fresh machine lacks.
 setup:
 	deploy/setup.sh
 
-## Everything that must pass.
-test: setup lint unit differential e2e browser
-
-lint:
+lint: page
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 
-unit: page
-	cargo test --workspace --quiet --exclude codraft-e2e
+build: page
+	cargo build --workspace --quiet
+
+## All Rust tests: units, properties, simulation, and end to end with real processes.
+rust: build
+	cargo test --workspace --quiet
+
+client: page
 	cd client && npm run --silent check && npm test --silent
 
 ## The algebra beside npm's quill-delta.
-differential:
-	cd tests/quill && npm ci --no-audit --no-fund --silent && node differential.mjs --cases 100000
+differential: build
+	cd tests/quill && $(NPM_CI) && node differential.mjs --cases 100000
 
-## Real processes on loopback: traces, kill -9, bad input.
-e2e: page
-	cargo test --quiet -p codraft-e2e
+## Two windows in a real browser, the leader killed in between by the page's own button.
+browser: build
+	cd tests/browser && $(NPM_CI) && node failover.mjs
 
-## Two windows in a real browser, the leader killed in between.
-browser: page
-	cargo build -q -p codraft
-	cd tests/browser && npm ci --no-audit --no-fund --silent && node failover.mjs
+## `make sim ARGS="run --seed 7"`: three nodes, a router and two clients under one seed.
+sim:
+	@cargo run --quiet --profile sim -p codraft-simulation -- $(ARGS)
 
-## kill -9 while typists type; prints the gap between two acknowledgements around each kill.
+## kill -9 while a recording is typed; prints the silence around each kill.
 kill: page
-	cargo build -q --release -p codraft -p codraft-e2e
-	$(CARGO_TARGET_DIR)/release/codraft-kill $(ARGS)
+	cargo build --quiet --release -p codraft -p codraft-e2e
+	@$(RELEASE)/codraft-kill $(ARGS)
 
-## Beside the peers, in one run.
+## Beside the peers, in one run; tables at its end.
 bench: page
-	cargo build -q --release -p codraft
+	cargo build --quiet --release -p codraft
 	bench/setup.sh
-	bench/run.py all
+	@bench/run.py all $(ARGS)
 
+## 100 documents x 2 writers beside y-websocket; the last line is the ratios.
 bench-gate: page
-	cargo build -q --release -p codraft
+	cargo build --quiet --release -p codraft
 	bench/setup.sh
-	@bench/run.py gate
+	@bench/run.py gate $(ARGS)
 
 fmt:
 	cargo fmt --all
