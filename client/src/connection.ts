@@ -71,8 +71,8 @@ export interface Options {
 
 /** A socket that is silent for this long is asked for a sign of life. */
 const QUIET_MS = 15_000;
-/** And is given up when none came for this long. */
-const DEAD_MS = 25_000;
+/** And is given up when none comes within this. */
+const ANSWER_MS = 10_000;
 /** Opening a document takes at most this long. */
 const OPEN_MS = 15_000;
 /** A document that has been open for this long opened well. */
@@ -101,6 +101,7 @@ export class Connection {
   private heartbeat: ReturnType<typeof setInterval> | undefined;
   private resend: ReturnType<typeof setTimeout> | undefined;
   private heardAt = 0;
+  private pingedAt = 0;
   /** Whether the document has been opened on the socket that is there. */
   private live = false;
   private liveSince = 0;
@@ -126,10 +127,6 @@ export class Connection {
     this.backoff = new Backoff(options.random);
     this.patience = new Backoff(options.random);
     this.now = options.now ?? (() => performance.now());
-  }
-
-  get clientId(): string {
-    return this.client;
   }
 
   get status(): Status {
@@ -181,7 +178,7 @@ export class Connection {
   };
 
   private readonly offline = (): void => {
-    if (this.closedFor === null) this.lost();
+    if (this.closedFor === null) this.later();
   };
 
   private async connect(): Promise<void> {
@@ -222,18 +219,18 @@ export class Connection {
       // Once with a new token, where there is one.
       if (this.tokenRefused) return this.close(REASONS[error.code] ?? error.message);
       this.tokenRefused = true;
-      return this.later(0);
+      return this.later();
     }
     if (error instanceof ApiError && !error.isTransient) {
       return this.close(REASONS[error.code] ?? error.message);
     }
-    this.later(0);
+    this.later();
   }
 
   private socketClosed(code: number, reason: string): void {
     if (code === 4432 || code === 4433) {
       this.tokenRefused = true;
-      return this.later(0);
+      return this.later();
     }
     // A final refusal is answered, not closed for; what is closed for stays as it is.
     if (code >= 4400 && code < 4500) {
@@ -241,15 +238,11 @@ export class Connection {
       this.keepConflict(`Meanwhile, ${why}.`, 0);
       return this.close(why);
     }
-    this.lost();
+    this.later();
   }
 
   /** The socket is of no use any more; another one is tried after a while. */
-  private lost(atLeastMs = 0): void {
-    this.later(atLeastMs);
-  }
-
-  private later(atLeastMs: number): void {
+  private later(atLeastMs = 0): void {
     this.drop();
     if (this.closedFor !== null) return;
     this.timer = setTimeout(() => void this.connect(), this.backoff.next(atLeastMs));
@@ -274,12 +267,18 @@ export class Connection {
 
   /** Gives up a socket that says nothing, and asks it first. */
   private beat(): void {
-    const quiet = this.now() - this.heardAt;
-    if (quiet >= DEAD_MS || (!this.live && quiet >= OPEN_MS)) return this.lost();
+    const now = this.now();
+    const quiet = now - this.heardAt;
+    // Silence alone says nothing: in a tab in the background this may run once a minute.
+    const unanswered = this.pingedAt > this.heardAt && now - this.pingedAt >= ANSWER_MS;
+    if (unanswered || (!this.live && quiet >= OPEN_MS)) return this.later();
     if (!this.live) return;
-    if (quiet >= QUIET_MS) this.send({ type: "ping" });
+    if (quiet >= QUIET_MS && this.pingedAt <= this.heardAt) {
+      this.pingedAt = now;
+      this.send({ type: "ping" });
+    }
     // Not at once: a document that opens and breaks again must not be asked for in a rush.
-    if (this.now() - this.liveSince >= STEADY_MS) this.backoff.reset();
+    if (now - this.liveSince >= STEADY_MS) this.backoff.reset();
   }
 
   private hello(): void {
@@ -401,7 +400,7 @@ export class Connection {
       // A copy on its way would take the next sequence number: go on under another name, from
       // this same state.
       this.rename();
-      this.later(0);
+      this.later();
     }
   }
 
@@ -435,7 +434,7 @@ export class Connection {
       return this.startOver(`The server refused it: ${why}.`);
     }
     // A base ahead of the server's document: what it has then is not what is shown here.
-    if (frame.code === "base_ahead") return this.lost(frame.retry_after_ms);
+    if (frame.code === "base_ahead") return this.later(frame.retry_after_ms);
     clearTimeout(this.resend);
     const after = this.patience.next(frame.retry_after_ms ?? 0);
     this.resend = setTimeout(() => this.transmit(), after);
@@ -443,7 +442,7 @@ export class Connection {
 
   private bye(code: string, reason: string, retryAfterMs: number): void {
     // The close that follows says whether to come back; this says when.
-    if (retryAfterMs > 0) this.lost(retryAfterMs);
+    if (retryAfterMs > 0) this.later(retryAfterMs);
     else if (reason || code) console.info(`codraft: ${code} ${reason}`);
   }
 
@@ -477,7 +476,7 @@ export class Connection {
     this.keepConflict(reason, applied);
     this.document.discard();
     this.rename();
-    this.later(0);
+    this.later();
   }
 
   private rename(): void {
