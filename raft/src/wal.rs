@@ -145,7 +145,7 @@ impl Wal {
             options,
             segments,
         });
-        tasks.spawn("wal", writer::run(shared.clone(), end));
+        tasks.spawn("wal", writer::run(shared.clone(), tasks.clone(), end));
         Ok((Wal { shared }, report))
     }
 

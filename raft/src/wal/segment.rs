@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::record::{self, Found, HEAD, Position};
 use crate::disk::{Disk, File};
 
-/// Zeros are written in pieces of this size, so that a batch never waits long behind them.
+/// Zeros are written in pieces of this size.
 const FILL: usize = 1 << 20;
 
 /// Where a payload lies.
@@ -72,10 +72,10 @@ impl Segments {
         let mut at = 0;
         while at < bytes {
             let piece = FILL.min((bytes - at) as usize);
-            file.write_at(at, vec![0; piece]).await?;
+            // Synced piece by piece: a batch that comes meanwhile waits behind one of them.
+            file.write_and_sync(at, vec![0; piece]).await?;
             at += piece as u64;
         }
-        file.sync_data().await?;
         self.disk.rename(&unfinished, &self.path(number)).await?;
         self.disk.sync_dir(&self.dir).await?;
         self.hold(number, file.clone());

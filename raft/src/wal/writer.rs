@@ -3,8 +3,8 @@
 use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use codraft_proto::ids::GroupId;
-use tokio::time::timeout;
+use codraft_proto::{ids::GroupId, tasks::Tasks};
+use tokio::{sync::oneshot, time::timeout};
 
 use super::{
     Done, Request, Shared,
@@ -18,8 +18,8 @@ const IDLE_MARK: Duration = Duration::from_secs(1);
 /// A mark is one of these.
 const MARK_BYTES: u64 = 40;
 
-pub async fn run(shared: Arc<Shared>, end: Position) {
-    if let Err(error) = write(&shared, end).await {
+pub async fn run(shared: Arc<Shared>, tasks: Tasks, end: Position) {
+    if let Err(error) = write(&shared, &tasks, end).await {
         let reason = format!("the log cannot be written: {error}");
         tracing::error!(%error, "the log cannot be written; this process must end");
         shared.failed.send_replace(Some(reason));
@@ -28,10 +28,11 @@ pub async fn run(shared: Arc<Shared>, end: Position) {
     }
 }
 
-async fn write(shared: &Arc<Shared>, end: Position) -> io::Result<()> {
+async fn write(shared: &Arc<Shared>, tasks: &Tasks, end: Position) -> io::Result<()> {
+    let segment_bytes = shared.options.segment_bytes;
     let mut file = shared.segments.file(end.segment).await?;
     let mut writer = Writer { end, synced: end, unmarked: end.offset > 0, buffer: Vec::new() };
-    let mut next_made = false;
+    let mut next = None;
     loop {
         let mut requests = std::mem::take(&mut shared.lock().queue);
         if requests.is_empty() {
@@ -43,32 +44,44 @@ async fn write(shared: &Arc<Shared>, end: Position) -> io::Result<()> {
             }
         }
         let bytes: u64 = requests.iter().map(Request::bytes).sum::<u64>() + MARK_BYTES;
-        if bytes > shared.options.segment_bytes {
+        if bytes > segment_bytes {
             requests.into_iter().for_each(|r| r.fail(&io::Error::other("larger than a segment")));
             continue;
         }
-        if writer.end.offset + bytes > shared.options.segment_bytes {
+        if writer.end.offset + bytes > segment_bytes {
             let number = writer.end.segment + 1;
-            file = match shared.segments.file(number).await {
-                Ok(file) => file,
-                Err(_) => shared.segments.make(number, shared.options.segment_bytes).await?,
+            let made = next.take().unwrap_or_else(|| make(shared, tasks, number));
+            file = match made.await.map_err(|_| io::Error::other("the next segment was not made")) {
+                Ok(made) => made?,
+                Err(error) => return Err(error),
             };
             writer.end = Position { segment: number, offset: 0 };
-            next_made = false;
         }
         if let Err(error) = writer.batch(shared, &file, &mut requests).await {
             requests.into_iter().for_each(|request| request.fail(&error));
             return Err(error);
         }
-        // The next file, while this one is only half full.
-        if !next_made && writer.end.offset * 2 > shared.options.segment_bytes {
-            next_made = true;
-            let number = writer.end.segment + 1;
-            if shared.segments.file(number).await.is_err() {
-                shared.segments.make(number, shared.options.segment_bytes).await?;
-            }
+        // The next file is made beside the writing, while this one is only half full.
+        if next.is_none() && writer.end.offset * 2 > segment_bytes {
+            next = Some(make(shared, tasks, writer.end.segment + 1));
         }
     }
+}
+
+type Made = oneshot::Receiver<io::Result<Arc<dyn File>>>;
+
+/// Finds or makes a segment in a task of its own.
+fn make(shared: &Arc<Shared>, tasks: &Tasks, number: u64) -> Made {
+    let (told, made) = oneshot::channel();
+    let shared = shared.clone();
+    tasks.spawn("wal segment", async move {
+        let file = match shared.segments.file(number).await {
+            Ok(file) => Ok(file),
+            Err(_) => shared.segments.make(number, shared.options.segment_bytes).await,
+        };
+        let _ = told.send(file);
+    });
+    made
 }
 
 struct Writer {
