@@ -1,0 +1,102 @@
+//! What the clients and the driver know together, outside of what is simulated.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+#[derive(Clone, Default)]
+pub struct Ledger {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Default)]
+pub struct Inner {
+    /// The document, once it is there.
+    pub doc: Option<String>,
+    pub phase: Phase,
+    pub people: BTreeMap<&'static str, Person>,
+    /// The text that a client that came last of all was given.
+    pub last_text: Option<String>,
+    /// What should not have been.
+    pub problems: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Default)]
+pub enum Phase {
+    #[default]
+    Typing,
+    /// Nothing more is typed; what is under way is awaited.
+    Settling,
+    Done,
+}
+
+/// Where a person at a client stands.
+#[derive(Default)]
+pub struct Person {
+    pub rev: u64,
+    pub saved: bool,
+    pub text: String,
+    /// The letters typed; no two are the same.
+    pub typed: BTreeSet<char>,
+    /// Of these, those in acknowledged operations.
+    pub acked: BTreeSet<char>,
+    pub operations: u64,
+    pub connections: u64,
+}
+
+impl Ledger {
+    pub fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what should not have been; of many, the first ones.
+    pub fn problem(&self, problem: String) {
+        const MOST: usize = 20;
+        let mut inner = self.lock();
+        if inner.problems.len() < MOST {
+            inner.problems.push(problem);
+        }
+    }
+}
+
+impl Inner {
+    /// Whether both have everything, and the same.
+    pub fn is_settled(&self) -> bool {
+        let mut people = self.people.values();
+        let Some(first) = people.next() else {
+            return false;
+        };
+        first.saved && people.all(|other| other.saved && other.rev == first.rev)
+    }
+
+    /// What must hold at the end: all that was typed is acknowledged, and is in the text exactly
+    /// once; all have the same text, and so has who comes last.
+    pub fn check(&mut self) {
+        let Some(last) = self.last_text.clone() else {
+            return self.problems.push("nobody read the document at the end".into());
+        };
+        let mut counts = BTreeMap::<char, u64>::new();
+        for letter in last.chars().filter(|c| !c.is_ascii()) {
+            *counts.entry(letter).or_default() += 1;
+        }
+        for (name, person) in &self.people {
+            if person.text != last {
+                self.problems.push(format!("{name} ended with another text than who comes last"));
+            }
+            if person.typed != person.acked {
+                self.problems.push(format!("not all that {name} typed was acknowledged"));
+            }
+            for letter in &person.acked {
+                match counts.remove(letter) {
+                    Some(1) => {}
+                    Some(n) => self.problems.push(format!("{letter:?} of {name} is there {n} times")),
+                    None => self.problems.push(format!("{letter:?} of {name} was acknowledged and is lost")),
+                }
+            }
+        }
+        for letter in counts.keys() {
+            self.problems.push(format!("{letter:?} is in the text, and nobody typed it"));
+        }
+    }
+}

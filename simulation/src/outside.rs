@@ -1,0 +1,24 @@
+//! The world as the simulation hands it to nodes and routers.
+
+mod clock;
+mod entropy;
+mod transport;
+
+use std::sync::Arc;
+
+use codraft_proto::outside::Outside;
+
+use crate::{outside::clock::SimulatedClock, outside::entropy::SeededEntropy};
+
+pub use transport::SimulatedNetwork;
+
+/// What one start of one process gets. `seed` belongs to that start alone: a process that
+/// comes back draws other numbers.
+pub fn outside(seed: u64) -> Outside {
+    Outside {
+        transport: Arc::new(SimulatedNetwork),
+        clock: Arc::new(SimulatedClock),
+        seed,
+        entropy: Arc::new(SeededEntropy::new(seed)),
+    }
+}

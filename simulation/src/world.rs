@@ -1,0 +1,210 @@
+//! One simulation: three nodes, a router, two people; the leader of their document's group is
+//! killed while they type, and comes back.
+
+use std::{
+    str::FromStr,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use codraft_proto::ids::{DocId, GroupId};
+use codraft_router::sign_token;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use turmoil::Sim;
+
+use crate::{
+    cluster::{Cluster, NODES, ROUTER, ROUTER_PORT, TOKEN_SECRET},
+    ledger::{Ledger, Phase},
+    overrides,
+    person::Person,
+    socket::Speaker,
+    trace::{Trace, line},
+};
+
+const TICK: Duration = Duration::from_millis(1);
+const GROUPS: u32 = 2;
+/// From the end of typing until all must be the same everywhere.
+const SETTLE: Duration = Duration::from_secs(20);
+const PEOPLE: [(&str, char); 2] = [("alice", '\u{4e00}'), ("bob", '\u{ac00}')];
+
+/// What a simulation came to.
+pub struct Outcome {
+    pub elapsed: Duration,
+    pub operations: u64,
+    pub kills: u64,
+    pub problems: Vec<String>,
+}
+
+/// How a process ends.
+#[derive(Debug, Clone, Copy)]
+enum Kill {
+    /// The process dies; its peers hear of it.
+    Process,
+    /// The machine does: nobody hears anything.
+    Power,
+}
+
+/// Runs one simulation on this thread; people type for `typing`.
+///
+/// # Errors
+/// When the simulation itself cannot go on; what did not hold is in the outcome.
+pub fn run(seed: u64, typing: Duration, trace: &Trace) -> Result<Outcome> {
+    let ledger = Ledger::default();
+    let cluster = Cluster::new(seed, GROUPS, trace.clone());
+    let mut sim = turmoil::Builder::new()
+        .rng_seed(seed)
+        .epoch(UNIX_EPOCH + overrides::EPOCH)
+        .tick_duration(TICK)
+        .min_message_latency(Duration::from_millis(1))
+        .max_message_latency(Duration::from_millis(8))
+        .tcp_capacity(16_384)
+        .simulation_duration(typing + SETTLE + Duration::from_secs(60))
+        .build();
+    for (i, name) in NODES.into_iter().enumerate() {
+        let cluster = cluster.clone();
+        sim.host(name, move || cluster.clone().node(i));
+    }
+    let routers = cluster.clone();
+    sim.host(ROUTER, move || routers.clone().router());
+    for (i, (name, letter)) in PEOPLE.into_iter().enumerate() {
+        let token = token(name)?;
+        let speaker = Speaker { name, host: ROUTER, port: ROUTER_PORT, token, trace: trace.clone() };
+        let mut person = Person::new(speaker, ledger.clone(), seed ^ ((i as u64 + 1) << 40), letter);
+        sim.client(name, async move {
+            if i == 0 {
+                person.create(PEOPLE[1].0).await;
+            }
+            person.live().await;
+            if i == 0 {
+                person.read_last().await?;
+            }
+            Ok(())
+        });
+    }
+    let rng = StdRng::seed_from_u64(seed);
+    let mut world = World { sim, cluster, ledger, trace: trace.clone(), rng, kills: 0 };
+    world.play(typing)?;
+    let elapsed = world.sim.elapsed();
+    let mut ledger = world.ledger.lock();
+    ledger.check();
+    Ok(Outcome {
+        elapsed,
+        operations: ledger.people.values().map(|person| person.operations).sum(),
+        kills: world.kills,
+        problems: std::mem::take(&mut ledger.problems),
+    })
+}
+
+fn token(user: &str) -> Result<String> {
+    const DAY: u64 = 86_400;
+    let now = overrides::EPOCH.as_secs();
+    sign_token(TOKEN_SECRET, user, now - DAY, now + DAY).context("signing a token")
+}
+
+struct World<'a> {
+    sim: Sim<'a>,
+    cluster: Cluster,
+    ledger: Ledger,
+    trace: Trace,
+    rng: StdRng,
+    kills: u64,
+}
+
+impl World<'_> {
+    fn play(&mut self, typing: Duration) -> Result<()> {
+        let patience = Duration::from_secs(20);
+        ensure!(self.run_until(patience, Self::has_group)?, "no document after {patience:?}");
+        let group = self.group().context("no document")?;
+        let third = typing / 3;
+        let pause = third + self.jitter(500);
+        self.run_for(pause)?;
+        ensure!(self.run_until(patience, |world| world.cluster.leader(group).is_some())?, "nobody leads");
+        let leader = self.cluster.leader(group).context("nobody leads")?;
+        let how = if self.rng.random_bool(0.5) { Kill::Process } else { Kill::Power };
+        self.kill(leader, how);
+        let pause = third + self.jitter(500);
+        self.run_for(pause)?;
+        self.bring_back(leader, how);
+        self.run_for(third)?;
+        self.ledger.lock().phase = Phase::Settling;
+        line!(self.trace, "nothing more is typed");
+        if !self.run_until(SETTLE, Self::is_settled)? {
+            let digests = self.cluster.digests();
+            self.ledger.problem(format!("not the same everywhere after {SETTLE:?}: {digests:?}"));
+        }
+        for (group, digests) in self.cluster.digests() {
+            for (index, digest) in digests {
+                line!(self.trace, "group {group} at {index}: {}", blake3::Hash::from(digest).to_hex());
+            }
+        }
+        self.ledger.lock().phase = Phase::Done;
+        ensure!(self.run_until(patience, |_| false)?, "the clients do not end");
+        Ok(())
+    }
+
+    fn jitter(&mut self, most_ms: u64) -> Duration {
+        Duration::from_millis(self.rng.random_range(0..most_ms))
+    }
+
+    fn group(&self) -> Option<GroupId> {
+        let doc = self.ledger.lock().doc.clone()?;
+        Some(self.cluster.group_of(&DocId::from_str(&doc).ok()?))
+    }
+
+    fn has_group(&self) -> bool {
+        self.group().is_some()
+    }
+
+    /// Whether both people have everything and every replica of every group is the same.
+    fn is_settled(&self) -> bool {
+        let same = |digests: &Vec<_>| digests.len() == NODES.len() && digests.iter().all(|d| *d == digests[0]);
+        self.ledger.lock().is_settled() && self.cluster.digests().iter().all(|(_, digests)| same(digests))
+    }
+
+    fn kill(&mut self, i: usize, how: Kill) {
+        line!(self.trace, "{} is killed: {how:?}", NODES[i]);
+        self.kills += 1;
+        if matches!(how, Kill::Power) {
+            self.others(i).for_each(|other| self.sim.partition(NODES[i], other));
+        }
+        self.cluster.forget(i);
+        self.sim.crash(NODES[i]);
+        let seed = self.rng.random();
+        self.cluster.lose_power(i, seed);
+    }
+
+    fn bring_back(&mut self, i: usize, how: Kill) {
+        line!(self.trace, "{} comes back", NODES[i]);
+        if matches!(how, Kill::Power) {
+            self.others(i).for_each(|other| self.sim.repair(NODES[i], other));
+        }
+        self.sim.bounce(NODES[i]);
+    }
+
+    fn others(&self, i: usize) -> impl Iterator<Item = &'static str> + use<> {
+        let nodes = NODES.into_iter().enumerate().filter(move |(other, _)| *other != i);
+        nodes.map(|(_, name)| name).chain([ROUTER])
+    }
+
+    fn run_for(&mut self, time: Duration) -> Result<()> {
+        self.run_until(time, |_| false).map(|_| ())
+    }
+
+    /// Runs until it holds or the clients have ended (true), or for so long (false).
+    fn run_until(&mut self, most: Duration, holds: impl Fn(&Self) -> bool) -> Result<bool> {
+        let end = self.sim.elapsed() + most;
+        let mut ticks = 0u32;
+        while self.sim.elapsed() < end {
+            overrides::set_elapsed(self.sim.elapsed());
+            if self.sim.step().map_err(|error| anyhow!("{error}"))? {
+                return Ok(true);
+            }
+            ticks += 1;
+            // Asking costs more than a tick.
+            if ticks.is_multiple_of(50) && holds(self) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
