@@ -8,4 +8,6 @@ pub mod processes;
 pub mod replay;
 pub mod rest;
 pub mod socket;
+pub mod token;
 pub mod traces;
+pub mod typist;

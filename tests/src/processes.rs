@@ -36,36 +36,98 @@ pub struct Running {
 pub struct Processes {
     supervisor: Child,
     data: PathBuf,
+    /// Goes with the processes, where it is theirs alone.
+    folder: Option<Folder>,
     pub ready: Ready,
+}
+
+/// A folder for a cluster that is stopped and started again; removed when dropped, with the
+/// log beside it.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn fresh(name: &str) -> Folder {
+        let unique = format!("codraft-{name}-{}-{}", std::process::id(), rand::random::<u32>());
+        Folder(std::env::temp_dir().join(unique))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where the processes' warnings and errors are, from all starts.
+    pub fn log_path(&self) -> PathBuf {
+        self.0.with_extension("log")
+    }
+
+    /// What the processes warned of so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- {}\n{}---", self.log_path().display(), self.log());
+        }
+        if std::env::var_os("CODRAFT_KEEP").is_none() {
+            let _ = std::fs::remove_dir_all(&self.0);
+            let _ = std::fs::remove_file(self.log_path());
+        }
+    }
 }
 
 impl Processes {
     /// Starts `codraft dev` with further arguments and environment, and waits for its line.
     pub fn start(name: &str, args: &[&str], env: &[(&str, &str)]) -> Result<Processes> {
-        let unique = format!("codraft-{name}-{}-{}", std::process::id(), rand::random::<u32>());
-        let data = std::env::temp_dir().join(unique);
+        let folder = Folder::fresh(name);
+        let mut processes = Processes::run(folder.path(), args, env, Stdio::inherit())?;
+        processes.folder = Some(folder);
+        Ok(processes)
+    }
+
+    /// Starts on a folder that may hold a cluster already, and leaves it there at the end. The
+    /// processes' warnings and errors go to the folder's log.
+    pub fn start_in(folder: &Folder, args: &[&str], env: &[(&str, &str)]) -> Result<Processes> {
+        let log = std::fs::File::options().create(true).append(true).open(folder.log_path())?;
+        Processes::run(folder.path(), args, env, log.into())
+    }
+
+    fn run(data: &Path, args: &[&str], env: &[(&str, &str)], log: Stdio) -> Result<Processes> {
         let mut supervisor = Command::new(program()?)
             .args(["dev", "--json", "--data"])
-            .arg(&data)
+            .arg(data)
             .args(args)
             .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(log)
             .spawn()
             .context("starting codraft dev")?;
         let out = supervisor.stdout.take().context("no standard output")?;
         let mut line = String::new();
         BufReader::new(out).read_line(&mut line)?;
         match serde_json::from_str(&line) {
-            Ok(ready) => Ok(Processes { supervisor, data, ready }),
+            Ok(ready) => {
+                Ok(Processes { supervisor, data: data.to_owned(), folder: None, ready })
+            }
             Err(_) => {
                 let _ = supervisor.kill();
                 let _ = supervisor.wait();
-                let _ = std::fs::remove_dir_all(&data);
                 bail!("codraft dev did not become ready; it said {line:?}")
             }
         }
+    }
+
+    /// A token for a user, as `codraft token` signs it.
+    pub fn token(&self, user: &str) -> Result<String> {
+        token(&self.data, user)
+    }
+
+    /// Ends all processes as a service manager does, and waits until they are gone.
+    pub fn stop(self) {
+        drop(self);
     }
 
     pub fn data(&self) -> &Path {
@@ -105,9 +167,6 @@ impl Drop for Processes {
     fn drop(&mut self) {
         kill(self.supervisor.id(), libc::SIGTERM);
         let _ = self.supervisor.wait();
-        if std::env::var_os("CODRAFT_KEEP").is_none() {
-            let _ = std::fs::remove_dir_all(&self.data);
-        }
     }
 }
 
@@ -117,6 +176,20 @@ pub fn kill(pid: u32, signal: i32) {
         // SAFETY: plain numbers.
         unsafe { libc::kill(pid as i32, signal) };
     }
+}
+
+/// A token signed with the keys of the cluster in `data`.
+pub fn token(data: &Path, user: &str) -> Result<String> {
+    let output = codraft(&["token", "--user", user, "--data"], data)?;
+    Ok(output.trim().to_owned())
+}
+
+/// Runs a command of `codraft` on a folder; what it printed.
+pub fn codraft(args: &[&str], data: &Path) -> Result<String> {
+    let output = Command::new(program()?).args(args).arg(data).output()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "codraft {args:?}: {errors}");
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// The `codraft` built beside this test.
