@@ -14,6 +14,8 @@ pub struct Gaps {
 
 #[derive(Default)]
 struct Inner {
+    /// What is typed into.
+    doc: Option<String>,
     /// When each acknowledgement came.
     acks: Vec<Instant>,
     sent: u64,
@@ -22,6 +24,14 @@ struct Inner {
 impl Gaps {
     fn with<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
         f(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn typing_into(&self, doc: &str) {
+        self.with(|inner| inner.doc = Some(doc.to_owned()));
+    }
+
+    pub fn doc(&self) -> Option<String> {
+        self.with(|inner| inner.doc.clone())
     }
 
     pub fn sent(&self) {

@@ -84,6 +84,7 @@ pub struct Replayed {
 /// author had seen, and one reader beside them. `gaps` takes note of every acknowledgement.
 pub async fn replay(rest: &Rest, trace: Trace, gaps: &Gaps) -> Result<Replayed> {
     let doc = rest.create("a recording", &trace.start_content).await?;
+    gaps.typing_into(&doc);
     let expected = trace.end_content.clone();
     let agents = trace.num_agents.max(1);
     let clients: Vec<ClientId> = (0..agents).map(|_| fresh_client()).collect();

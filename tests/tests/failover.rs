@@ -31,7 +31,10 @@ async fn a_node_dies_while_two_type() -> Result<()> {
             result
         })
     };
-    let kills = kill_at_random(&processes, &gaps, 5, 6, || over.load(Ordering::Relaxed)).await?;
+    let kills = {
+        let stop = || over.load(Ordering::Relaxed);
+        kill_at_random(&processes, &rest, libc::SIGKILL, &gaps, 5, 6, stop).await?
+    };
     let played = typing.await??;
     assert!(kills.len() >= 3, "only {} kills happened: {kills:?}", kills.len());
     assert_eq!(played.text, played.expected);

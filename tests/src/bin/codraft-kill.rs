@@ -23,6 +23,10 @@ use codraft_e2e::{
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let wanted: usize = std::env::args().nth(1).map_or(Ok(50), |n| n.parse())?;
+    let signal = match std::env::args().nth(2).as_deref() {
+        Some("stop") => libc::SIGSTOP,
+        _ => libc::SIGKILL,
+    };
     let fast = [("CODRAFT_LIMITS__OPS_PER_SECOND", "1000000")];
     let processes = Processes::start("kill", &[], &fast)?;
     let rest = Rest::new(&processes.ready.http, &processes.ready.token);
@@ -45,9 +49,19 @@ async fn main() -> Result<()> {
             })
         };
         let stop = || over.load(Ordering::Relaxed);
-        let kills = kill_at_random(&processes, &gaps, round, wanted - all.len(), stop).await?;
+        let kills = kill_at_random(
+            &processes,
+            &rest,
+            signal,
+            &gaps,
+            round,
+            wanted - all.len(),
+            stop,
+        )
+        .await?;
         for killed in &kills {
-            println!("node {} killed: {:.1} ms", killed.node, millis(killed.gap));
+            let who = if killed.led { ", the leader" } else { "" };
+            println!("node {}{who}: {:.1} ms", killed.node, millis(killed.gap));
         }
         all.extend(kills);
         if all.len() >= wanted && !stop() {
@@ -61,17 +75,24 @@ async fn main() -> Result<()> {
         operations += played.operations;
         round += 1;
     }
-    let mut sorted: Vec<Duration> = all.iter().map(|k| k.gap).collect();
-    sorted.sort_unstable();
     println!(
-        "{} kills, {operations} operations acknowledged, 0 lost, 0 doubled, no socket closed; \
-         gap p50 {:.1} ms, p90 {:.1} ms, worst {:.1} ms",
-        all.len(),
-        millis(quantile(&sorted, 0.5)),
-        millis(quantile(&sorted, 0.9)),
-        millis(sorted.last().copied().unwrap_or_default()),
+        "{} kills, {operations} operations acknowledged, 0 lost, 0 doubled, no socket closed",
+        all.len()
     );
+    summary("all", all.iter().map(|k| k.gap).collect());
+    summary("leaders", all.iter().filter(|k| k.led).map(|k| k.gap).collect());
     Ok(())
+}
+
+fn summary(what: &str, mut gaps: Vec<Duration>) {
+    gaps.sort_unstable();
+    println!(
+        "{what}: {} gaps, p50 {:.1} ms, p90 {:.1} ms, worst {:.1} ms",
+        gaps.len(),
+        millis(quantile(&gaps, 0.5)),
+        millis(quantile(&gaps, 0.9)),
+        millis(gaps.last().copied().unwrap_or_default()),
+    );
 }
 
 fn millis(gap: Duration) -> f64 {
