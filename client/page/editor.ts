@@ -21,7 +21,7 @@ const looks = EditorView.theme({
     background: "var(--selection)",
   },
   ".cm-selectionBackground": { background: "var(--line)" },
-  ".cm-placeholder": { color: "var(--grey)" },
+  ".cm-placeholder": { color: "var(--soft)" },
 });
 
 export class Editor {

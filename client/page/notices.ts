@@ -8,6 +8,7 @@ const root = (): HTMLElement => document.getElementById("notices") as HTMLElemen
 export function conflictCopy(copy: ConflictCopy): void {
   const typed = copy.typed.join("\n");
   const notice = box("What you typed last was not saved", copy.reason);
+  notice.dataset["testid"] = "conflict";
   if (typed) {
     const text = document.createElement("pre");
     text.textContent = typed;

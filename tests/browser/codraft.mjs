@@ -1,6 +1,8 @@
-// A development cluster of real processes, for a test.
+// A development cluster of real processes, for a test: one that it starts, or the one whose
+// address is in CODRAFT_URL.
 
 import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,11 +15,28 @@ const target = process.env.CARGO_TARGET_DIR ?? join(root, "target");
 const READY_MS = 60_000;
 const END_MS = 20_000;
 
-/** Starts it on free ports; `ready` is the line that it prints: url, http, token, pids. */
+/** `ready` is what `codraft dev --json` prints; of a cluster that runs already no pids are known. */
+export async function useCodraft() {
+  const running = process.env.CODRAFT_URL;
+  if (!running) return startCodraft();
+  const { origin, hash } = new URL(running);
+  const token = new URLSearchParams(hash.slice(1)).get("token");
+  if (!token) throw new Error("CODRAFT_URL has no #token=…");
+  // Without a document, should it name one: every test begins with one of its own.
+  const url = `${origin}/#${new URLSearchParams({ token })}`;
+  return { ready: { url, http: origin, token, pids: null }, log: [], stop: async () => {} };
+}
+
+/** The command as it was built; CODRAFT_BIN names another one. */
+function command() {
+  const built = ["debug", "release"].map((profile) => join(target, profile, "codraft"));
+  return process.env.CODRAFT_BIN ?? built.find((path) => existsSync(path)) ?? built[0];
+}
+
+/** Starts it on free ports. */
 export async function startCodraft() {
   const data = await mkdtemp(join(tmpdir(), "codraft-browser-"));
-  const command = join(target, "debug", "codraft");
-  const child = spawn(command, ["dev", "--json", "--data", data], {
+  const child = spawn(command(), ["dev", "--json", "--data", data], {
     stdio: ["ignore", "pipe", "pipe"],
   });
   const log = [];
