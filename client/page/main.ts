@@ -38,15 +38,20 @@ function address(token: string, doc: string | null): string {
 
 let becomingSaved: ReturnType<typeof setTimeout> | undefined;
 
-/** The light at once; the word "Saved" when it lasts, so that it does not flicker at each key. */
+/**
+ * The light at once; while somebody types, the word "Saved" only when it lasts, so that it does
+ * not flicker at each key. After anything else at once: the word must not contradict the light.
+ */
 function showStatus(status: Status): void {
   const text = byId("status-text");
+  const before = byId("status").dataset["status"];
   byId("status").dataset["status"] = status;
   clearTimeout(becomingSaved);
   const show = (): void => {
     text.textContent = TEXTS[status];
   };
-  if (status === "saved") becomingSaved = setTimeout(show, STEADY_MS);
+  const typing = before === "sent" || before === "local";
+  if (status === "saved" && typing) becomingSaved = setTimeout(show, STEADY_MS);
   else show();
 }
 
