@@ -1,22 +1,16 @@
 //! The processes of a cluster: as production starts them, on hosts of the simulation.
 
-use std::{
-    cell::RefCell,
-    path::PathBuf,
-    rc::Rc,
-    sync::Arc,
-};
+use std::{cell::RefCell, path::PathBuf, rc::Rc, sync::Arc};
 
 use codraft_node::{Node, NodeConfig};
 use codraft_proto::{
     ids::{DocId, GroupId, NodeId},
     topology::{FileTopology, NodeEntry, Topology},
 };
-use codraft_raft::disk::memory::MemoryDisk;
 use codraft_router::{Keys, Router, RouterConfig};
 
 use crate::{
-    outside::outside,
+    outside::{SlowDisk, outside},
     trace::{Trace, line},
 };
 
@@ -26,6 +20,9 @@ pub const ROUTER_PORT: u16 = 7400;
 const NODE_PORT: u16 = 7401;
 pub const TOKEN_SECRET: &[u8] = b"the simulation's secret of tokens, 32 bytes or more";
 const TICKET_SECRET: &[u8] = b"the simulation's secret of tickets, 32 bytes or more";
+
+/// The log index and the hash of the state of each replica that is up.
+pub type Replicas = Vec<(u64, [u8; 32])>;
 
 pub type HostResult = Result<(), Box<dyn std::error::Error>>;
 
@@ -43,32 +40,55 @@ struct Inner {
 
 /// A machine for a node. Its disk is there whether a process is or not.
 struct Place {
-    disk: MemoryDisk,
+    disk: SlowDisk,
     starts: RefCell<u64>,
     node: RefCell<Option<Node>>,
 }
 
 impl Cluster {
     pub fn new(seed: u64, groups: u32, trace: Trace) -> Self {
-        let entry = |i: usize| NodeEntry { id: i as u64 + 1, address: format!("{}:{NODE_PORT}", NODES[i]) };
+        let entry = |i: usize| NodeEntry {
+            id: i as u64 + 1,
+            address: format!("{}:{NODE_PORT}", NODES[i]),
+        };
         let topology = FileTopology {
             cluster: "simulated".into(),
             groups,
             nodes: (0..NODES.len()).map(entry).collect(),
         };
-        let place = |_| Place { disk: MemoryDisk::new(), starts: RefCell::new(0), node: RefCell::new(None) };
+        let place = |i: usize| Place {
+            disk: SlowDisk::new(seed ^ ((i as u64 + 1) << 56)),
+            starts: RefCell::new(0),
+            node: RefCell::new(None),
+        };
         let places = (0..NODES.len()).map(place).collect();
-        Self { inner: Rc::new(Inner { seed, topology: Arc::new(topology), trace, places }) }
+        Self {
+            inner: Rc::new(Inner {
+                seed,
+                topology: Arc::new(topology),
+                trace,
+                places,
+            }),
+        }
     }
 
     /// Node number `i`'s process, from start to failure.
     pub async fn node(self, i: usize) -> HostResult {
         let place = &self.inner.places[i];
         let start = place.starts.replace_with(|n| *n + 1) + 1;
-        line!(self.inner.trace, "{} starts for the {start}. time", NODES[i]);
+        line!(
+            self.inner.trace,
+            "{} starts for the {start}. time",
+            NODES[i]
+        );
         let listen = format!("{}:{NODE_PORT}", NODES[i]);
         let id = NodeId(i as u64 + 1);
-        let mut config = NodeConfig::new(id, listen, PathBuf::from("/data"), self.inner.topology.clone());
+        let mut config = NodeConfig::new(
+            id,
+            listen,
+            PathBuf::from("/data"),
+            self.inner.topology.clone(),
+        );
         config.plain_text_anywhere = true;
         let common = outside(self.seed_of(i as u64 + 1, start));
         let disk = Arc::new(place.disk.clone());
@@ -103,13 +123,25 @@ impl Cluster {
 
     /// The node that leads a group and knows it.
     pub fn leader(&self, group: GroupId) -> Option<usize> {
-        let leads = |node: &Node| node.leads().iter().any(|l| l.group == group && l.node == Some(node.id()));
-        self.inner.places.iter().position(|place| place.node.borrow().as_ref().is_some_and(leads))
+        let leads = |node: &Node| {
+            node.leads()
+                .iter()
+                .any(|l| l.group == group && l.node == Some(node.id()))
+        };
+        self.inner
+            .places
+            .iter()
+            .position(|place| place.node.borrow().as_ref().is_some_and(leads))
     }
 
     /// Lets go of a node's handle; before its host is crashed.
     pub fn forget(&self, i: usize) {
         self.inner.places[i].node.replace(None);
+    }
+
+    /// From now on a node's disk says that it synced and does not.
+    pub fn lie(&self, i: usize) {
+        self.inner.places[i].disk.lie();
     }
 
     /// What was not synced is lost.
@@ -118,9 +150,19 @@ impl Cluster {
     }
 
     /// Every group's replicas, as far as they are up: (index, hash of the state).
-    pub fn digests(&self) -> Vec<(GroupId, Vec<(u64, [u8; 32])>)> {
-        let digest = |group: GroupId, place: &Place| place.node.borrow().as_ref().and_then(|n| n.digest(group));
-        let of = |group: GroupId| self.inner.places.iter().filter_map(|place| digest(group, place)).collect();
-        (0..self.inner.topology.groups()).map(|g| (GroupId(g), of(GroupId(g)))).collect()
+    pub fn digests(&self) -> Vec<(GroupId, Replicas)> {
+        let digest = |group: GroupId, place: &Place| {
+            place.node.borrow().as_ref().and_then(|n| n.digest(group))
+        };
+        let of = |group: GroupId| {
+            self.inner
+                .places
+                .iter()
+                .filter_map(|place| digest(group, place))
+                .collect()
+        };
+        (0..self.inner.topology.groups())
+            .map(|g| (GroupId(g), of(GroupId(g))))
+            .collect()
     }
 }

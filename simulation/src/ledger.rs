@@ -74,7 +74,9 @@ impl Inner {
     /// once; all have the same text, and so has who comes last.
     pub fn check(&mut self) {
         let Some(last) = self.last_text.clone() else {
-            return self.problems.push("nobody read the document at the end".into());
+            return self
+                .problems
+                .push("nobody read the document at the end".into());
         };
         let mut counts = BTreeMap::<char, u64>::new();
         for letter in last.chars().filter(|c| !c.is_ascii()) {
@@ -82,21 +84,69 @@ impl Inner {
         }
         for (name, person) in &self.people {
             if person.text != last {
-                self.problems.push(format!("{name} ended with another text than who comes last"));
+                self.problems.push(format!(
+                    "{name} ended with another text than who comes last"
+                ));
             }
             if person.typed != person.acked {
-                self.problems.push(format!("not all that {name} typed was acknowledged"));
+                self.problems
+                    .push(format!("not all that {name} typed was acknowledged"));
             }
             for letter in &person.acked {
                 match counts.remove(letter) {
                     Some(1) => {}
-                    Some(n) => self.problems.push(format!("{letter:?} of {name} is there {n} times")),
-                    None => self.problems.push(format!("{letter:?} of {name} was acknowledged and is lost")),
+                    Some(n) => self
+                        .problems
+                        .push(format!("{letter:?} of {name} is there {n} times")),
+                    None => self
+                        .problems
+                        .push(format!("{letter:?} of {name} was acknowledged and is lost")),
                 }
             }
         }
         for letter in counts.keys() {
-            self.problems.push(format!("{letter:?} is in the text, and nobody typed it"));
+            self.problems
+                .push(format!("{letter:?} is in the text, and nobody typed it"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is found where one person typed `letters`, had `acked` of them acknowledged, sees
+    /// `text`, and who comes last sees `last`.
+    fn found(letters: &str, acked: &str, text: &str, last: &str) -> Vec<String> {
+        let mut inner = Inner {
+            last_text: Some(last.into()),
+            ..Inner::default()
+        };
+        let person = Person {
+            typed: letters.chars().collect(),
+            acked: acked.chars().collect(),
+            text: text.into(),
+            ..Person::default()
+        };
+        inner.people.insert("alice", person);
+        inner.check();
+        inner.problems
+    }
+
+    #[test]
+    fn finds_what_is_lost_doubled_or_strange() {
+        assert_eq!(
+            found("一丁", "一丁", ".丁.一", ".丁.一"),
+            Vec::<String>::new()
+        );
+        let problem = |problems: Vec<String>| {
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            problems.concat()
+        };
+        assert!(problem(found("一丁", "一丁", "一", "一")).contains("is lost"));
+        assert!(problem(found("一", "一", "一.一", "一.一")).contains("2 times"));
+        assert!(problem(found("一", "一", "一七", "一七")).contains("nobody typed"));
+        assert!(problem(found("一", "一", "一.", ".一")).contains("another text"));
+        assert!(problem(found("一丁", "一", "一", "一")).contains("not all"));
     }
 }

@@ -14,7 +14,10 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 
-use crate::trace::{Trace, Tracer};
+use crate::{
+    trace::{Trace, Tracer},
+    world::Faults,
+};
 
 #[derive(Debug, Parser)]
 #[command(about, version)]
@@ -36,6 +39,9 @@ struct Run {
     /// Mixes real randomness in, to see that two traces can differ.
     #[arg(long, hide = true)]
     unstable: bool,
+    /// Has the disks lie about a sync before the power goes, to see that a loss is found.
+    #[arg(long, hide = true)]
+    lying_disks: bool,
 }
 
 fn main() -> ExitCode {
@@ -53,25 +59,36 @@ fn main() -> ExitCode {
 fn simulate(run: Run) -> Result<bool> {
     // A thread of its own: what this one drew its keys from is not the seed.
     let (seed, typing, unstable) = (run.seed, Duration::from_secs(run.seconds), run.unstable);
+    let faults = Faults {
+        lying_disks: run.lying_disks,
+    };
     let body = move || {
-        let noise = if unstable { overrides::kernel_random() } else { 0 };
+        let noise = if unstable {
+            overrides::kernel_random()
+        } else {
+            0
+        };
         overrides::take_over(seed ^ noise);
         let trace = Trace::default();
         tracing::subscriber::set_global_default(Tracer::new(trace.clone()))?;
-        let outcome = world::run(seed, typing, &trace);
-        if let Err(error) = &outcome {
-            trace.line(format_args!("the simulation ends: {error:#}"));
-        }
-        anyhow::Ok((outcome, trace))
+        anyhow::Ok((world::run(seed, typing, faults, &trace)?, trace))
     };
-    let thread = std::thread::Builder::new().name("simulation".into()).spawn(body)?;
-    let (outcome, trace) = thread.join().map_err(|_| anyhow!("the simulation panicked"))??;
+    let thread = std::thread::Builder::new()
+        .name("simulation".into())
+        .spawn(body)?;
+    let (outcome, trace) = thread
+        .join()
+        .map_err(|_| anyhow!("the simulation panicked"))??;
     if let Some(path) = &run.trace {
         #[allow(clippy::disallowed_methods)] // the harness's own file, after the simulation
-        std::fs::write(path, trace.text()).with_context(|| format!("writing {}", path.display()))?;
+        std::fs::write(path, trace.text())
+            .with_context(|| format!("writing {}", path.display()))?;
     }
-    let outcome = outcome?;
-    let verdict = if outcome.problems.is_empty() { "held" } else { "BROKEN" };
+    let verdict = if outcome.problems.is_empty() {
+        "held"
+    } else {
+        "BROKEN"
+    };
     println!(
         "run seed={seed} simulated={:.3}s acknowledged={} kills={} trace={} {verdict}",
         outcome.elapsed.as_secs_f64(),

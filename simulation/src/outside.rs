@@ -1,6 +1,7 @@
 //! The world as the simulation hands it to nodes and routers.
 
 mod clock;
+mod disk;
 mod entropy;
 mod transport;
 
@@ -8,9 +9,11 @@ use std::sync::Arc;
 
 use codraft_proto::outside::Outside;
 
-use crate::{outside::clock::SimulatedClock, outside::entropy::SeededEntropy};
+use clock::SimulatedClock;
+use entropy::SeededEntropy;
+use transport::SimulatedNetwork;
 
-pub use transport::SimulatedNetwork;
+pub use disk::SlowDisk;
 
 /// What one start of one process gets. `seed` belongs to that start alone: a process that
 /// comes back draws other numbers.

@@ -62,33 +62,43 @@ impl Person {
                     self.ledger.lock().doc = Some(doc);
                     return;
                 }
-                Err(error) => line!(self.speaker.trace, "{} creates: {error:#}", self.speaker.name),
+                Err(error) => line!(
+                    self.speaker.trace,
+                    "{} creates: {error:#}",
+                    self.speaker.name
+                ),
             }
             sleep(4 * RECONNECT).await;
         }
     }
 
     async fn try_create(&self, friend: &str) -> Result<String> {
-        let body = serde_json::json!({"title": "simulated", "kind": "text", "initial": ".".repeat(START)});
+        let body =
+            serde_json::json!({"title": "simulated", "kind": "text", "initial": ".".repeat(START)});
         let answer = self.speaker.call(Method::POST, "/v1/docs", &body).await?;
         let doc = answer["id"].as_str().context("no id")?.to_owned();
         let path = format!("/v1/docs/{doc}/permissions/{friend}");
-        self.speaker.call(Method::PUT, &path, &serde_json::json!({"role": "editor"})).await?;
+        self.speaker
+            .call(Method::PUT, &path, &serde_json::json!({"role": "editor"}))
+            .await?;
         Ok(doc)
     }
 
     /// Until the driver says that all is done.
     pub async fn live(&mut self) {
         let doc = loop {
-            match self.ledger.lock().doc.clone() {
-                Some(doc) => break doc,
-                None => {}
+            if let Some(doc) = self.ledger.lock().doc.clone() {
+                break doc;
             }
             sleep(RECONNECT).await;
         };
         while self.ledger.lock().phase < Phase::Done {
             if let Err(error) = self.connected(&doc).await {
-                line!(self.speaker.trace, "{} lost the connection: {error:#}", self.speaker.name);
+                line!(
+                    self.speaker.trace,
+                    "{} lost the connection: {error:#}",
+                    self.speaker.name
+                );
                 sleep(RECONNECT).await;
             }
         }
@@ -107,16 +117,29 @@ impl Person {
 
     /// One connection's life.
     async fn connected(&mut self, doc: &str) -> Result<()> {
-        let inflight = self.document.as_ref().is_some_and(|d| d.inflight().is_some());
+        let inflight = self
+            .document
+            .as_ref()
+            .is_some_and(|d| d.inflight().is_some());
         let resume = self.document.as_ref().and(self.mark);
-        let (mut socket, welcome) = self.speaker.open(doc, self.client, resume, inflight).await?;
+        let (mut socket, welcome) = self
+            .speaker
+            .open(doc, self.client, resume, inflight)
+            .await?;
         let acked = welcome.acked.map_or(0, |(seq, _)| seq);
         match (&self.document, resume) {
-            (None, _) => self.document = Some(ClientDocument::new(content(&welcome)?, welcome.rev, acked)),
-            (Some(_), Some(_)) => ensure!(welcome.doc.is_none(), "resumed, and yet given the document"),
+            (None, _) => {
+                self.document = Some(ClientDocument::new(content(&welcome)?, welcome.rev, acked))
+            }
+            (Some(_), Some(_)) => {
+                ensure!(welcome.doc.is_none(), "resumed, and yet given the document")
+            }
             (Some(_), None) => bail!("nothing to resume from"),
         }
-        self.mark = Some(At { rev: welcome.rev, hash: welcome.hash });
+        self.mark = Some(At {
+            rev: welcome.rev,
+            hash: welcome.hash,
+        });
         self.with_ledger(|person| person.connections += 1);
         self.send(&mut socket, inflight).await?;
         let mut keystroke = Instant::now() + self.pause();
@@ -184,12 +207,20 @@ impl Person {
         let Some(document) = &mut self.document else {
             return Ok(());
         };
-        let inflight = if again { document.resume().1 } else { document.send() };
+        let inflight = if again {
+            document.resume().1
+        } else {
+            document.send()
+        };
         let Some(inflight) = inflight else {
             return Ok(());
         };
         let ops = inflight.sent.to_bytes().into();
-        let frame = ClientFrame::Op { seq: inflight.seq, base: inflight.base, ops };
+        let frame = ClientFrame::Op {
+            seq: inflight.seq,
+            base: inflight.base,
+            ops,
+        };
         socket.send(&frame).await
     }
 
@@ -198,16 +229,28 @@ impl Person {
         let (rev, event) = match frame {
             ServerFrame::Op(op) if socket.is_mine(op.slot) => {
                 // This encoding leaves the number out: there is only one it can be.
-                (op.rev, Event::Own { seq: document.inflight().map_or(0, |i| i.seq) })
+                (
+                    op.rev,
+                    Event::Own {
+                        seq: document.inflight().map_or(0, |i| i.seq),
+                    },
+                )
             }
-            ServerFrame::Op(op) => (op.rev, Event::Other(Delta::decode(&op.ops, &Limits::default())?)),
+            ServerFrame::Op(op) => (
+                op.rev,
+                Event::Other(Delta::decode(&op.ops, &Limits::default())?),
+            ),
             ServerFrame::Event(event) => (event.rev, Event::Passed),
             ServerFrame::Skip { rev, .. } => (rev, Event::Passed),
             ServerFrame::Mark(at) => {
                 self.mark = Some(at);
                 return Ok(());
             }
-            ServerFrame::Reject { last: false, retry_after_ms, .. } => {
+            ServerFrame::Reject {
+                last: false,
+                retry_after_ms,
+                ..
+            } => {
                 let pause = Duration::from_millis(u64::from(retry_after_ms.max(20)));
                 self.resend = Some(Instant::now() + pause);
                 return Ok(());
@@ -216,7 +259,9 @@ impl Person {
             ServerFrame::Bye { code, reason, .. } => bail!("bye: {code:?} {reason}"),
             // The event itself comes too, or came.
             ServerFrame::Already { .. } => return Ok(()),
-            ServerFrame::Who(_) | ServerFrame::Presence { .. } | ServerFrame::Role { .. } => return Ok(()),
+            ServerFrame::Who(_) | ServerFrame::Presence { .. } | ServerFrame::Role { .. } => {
+                return Ok(());
+            }
             ServerFrame::Saving { .. } | ServerFrame::Pong => return Ok(()),
             other => {
                 let problem = format!("{} was told {other:?}", self.speaker.name);
@@ -229,9 +274,15 @@ impl Person {
             return Ok(());
         }
         let own = matches!(event, Event::Own { .. });
-        let letters = document.inflight().filter(|_| own).map(|i| letters(&i.sent));
+        let letters = document
+            .inflight()
+            .filter(|_| own)
+            .map(|i| letters(&i.sent));
         if let Err(error) = document.receive(rev, &event) {
-            self.ledger.problem(format!("{} cannot take revision {rev}: {error}", self.speaker.name));
+            self.ledger.problem(format!(
+                "{} cannot take revision {rev}: {error}",
+                self.speaker.name
+            ));
             return Err(error.into());
         }
         if let Some(letters) = letters {
@@ -256,13 +307,21 @@ impl Person {
     }
 
     fn with_ledger(&self, f: impl FnOnce(&mut crate::ledger::Person)) {
-        f(self.ledger.lock().people.entry(self.speaker.name).or_default());
+        f(self
+            .ledger
+            .lock()
+            .people
+            .entry(self.speaker.name)
+            .or_default());
     }
 }
 
 fn content(welcome: &Welcome) -> Result<Content> {
     let limits = Limits::default();
-    let start = Delta::decode(welcome.doc.as_ref().context("no document in the welcome")?, &limits)?;
+    let start = Delta::decode(
+        welcome.doc.as_ref().context("no document in the welcome")?,
+        &limits,
+    )?;
     Ok(Content::from_delta(Kind::Text, &start, &limits)?)
 }
 

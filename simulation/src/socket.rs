@@ -34,7 +34,9 @@ pub struct Speaker {
 
 impl Speaker {
     async fn stream(&self) -> Result<TcpStream> {
-        TcpStream::connect((self.host, self.port)).await.context("the router is not there")
+        TcpStream::connect((self.host, self.port))
+            .await
+            .context("the router is not there")
     }
 
     /// Calls the REST interface.
@@ -51,7 +53,12 @@ impl Speaker {
             let response = sender.send_request(request).await?;
             let status = response.status();
             let body = response.into_body().collect().await?.to_bytes();
-            line!(self.trace, "{} {path}: {status} {}", self.name, String::from_utf8_lossy(&body));
+            line!(
+                self.trace,
+                "{} {path}: {status} {}",
+                self.name,
+                String::from_utf8_lossy(&body)
+            );
             ensure!(status.is_success(), "{path}: {status}");
             Ok(serde_json::from_slice(&body).unwrap_or(Value::Null))
         };
@@ -87,7 +94,13 @@ impl Speaker {
             client,
             waiting: VecDeque::new(),
         };
-        socket.send(&ClientFrame::Hello { client, resume, unsent }).await?;
+        socket
+            .send(&ClientFrame::Hello {
+                client,
+                resume,
+                unsent,
+            })
+            .await?;
         match socket.next().await? {
             ServerFrame::Welcome(welcome) => Ok((socket, *welcome)),
             other => bail!("instead of a welcome: {other:?}"),
@@ -111,7 +124,13 @@ impl Socket {
     pub async fn send(&mut self, frame: &ClientFrame) -> Result<()> {
         let mut bytes = Vec::new();
         binary::encode_client(&mut bytes, frame);
-        line!(self.trace, "{} > {} {}", self.name, short(&bytes, 16), format_args!("{frame:?}"));
+        line!(
+            self.trace,
+            "{} > {} {}",
+            self.name,
+            short(&bytes, 16),
+            format_args!("{frame:?}")
+        );
         Ok(self.stream.send(Message::Binary(bytes.into())).await?)
     }
 
@@ -124,7 +143,8 @@ impl Socket {
                         self.who.insert(who.slot, who.client);
                     }
                     ServerFrame::Welcome(welcome) => {
-                        self.who.extend(welcome.who.iter().map(|w| (w.slot, w.client)));
+                        self.who
+                            .extend(welcome.who.iter().map(|w| (w.slot, w.client)));
                     }
                     _ => {}
                 }
@@ -132,10 +152,14 @@ impl Socket {
             }
             match self.stream.next().await.context("the socket ended")?? {
                 Message::Binary(bytes) => {
-                    let bytes = Bytes::from(bytes);
                     let frames = binary::decode_server(&bytes, &mut self.clock)?;
                     for frame in &frames {
-                        line!(self.trace, "{} < {} {frame:?}", self.name, short(&bytes, 16));
+                        line!(
+                            self.trace,
+                            "{} < {} {frame:?}",
+                            self.name,
+                            short(&bytes, 16)
+                        );
                     }
                     self.waiting.extend(frames);
                 }
@@ -150,4 +174,3 @@ impl Socket {
         self.who.get(&slot) == Some(&self.client)
     }
 }
-

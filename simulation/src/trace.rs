@@ -30,7 +30,10 @@ impl Trace {
     }
 
     pub fn text(&self) -> String {
-        self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.text
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The whole trace in 128 bits.
@@ -76,7 +79,8 @@ impl Subscriber for Tracer {
             return;
         }
         let target = event.metadata().target();
-        self.trace.line(format_args!("{target} {}{}", fields.message, fields.rest));
+        self.trace
+            .line(format_args!("{target} {}{}", fields.message, fields.rest));
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {

@@ -35,6 +35,14 @@ pub struct Outcome {
     pub problems: Vec<String>,
 }
 
+/// What is planted to see the simulation find it.
+#[derive(Debug, Clone, Copy)]
+pub struct Faults {
+    /// For the last 300 ms before all lose their power the disks say that they synced, and did
+    /// not.
+    pub lying_disks: bool,
+}
+
 /// How a process ends.
 #[derive(Debug, Clone, Copy)]
 enum Kill {
@@ -47,8 +55,8 @@ enum Kill {
 /// Runs one simulation on this thread; people type for `typing`.
 ///
 /// # Errors
-/// When the simulation itself cannot go on; what did not hold is in the outcome.
-pub fn run(seed: u64, typing: Duration, trace: &Trace) -> Result<Outcome> {
+/// When it cannot be set up; what did not hold is in the outcome.
+pub fn run(seed: u64, typing: Duration, faults: Faults, trace: &Trace) -> Result<Outcome> {
     let ledger = Ledger::default();
     let cluster = Cluster::new(seed, GROUPS, trace.clone());
     let mut sim = turmoil::Builder::new()
@@ -68,8 +76,19 @@ pub fn run(seed: u64, typing: Duration, trace: &Trace) -> Result<Outcome> {
     sim.host(ROUTER, move || routers.clone().router());
     for (i, (name, letter)) in PEOPLE.into_iter().enumerate() {
         let token = token(name)?;
-        let speaker = Speaker { name, host: ROUTER, port: ROUTER_PORT, token, trace: trace.clone() };
-        let mut person = Person::new(speaker, ledger.clone(), seed ^ ((i as u64 + 1) << 40), letter);
+        let speaker = Speaker {
+            name,
+            host: ROUTER,
+            port: ROUTER_PORT,
+            token,
+            trace: trace.clone(),
+        };
+        let mut person = Person::new(
+            speaker,
+            ledger.clone(),
+            seed ^ ((i as u64 + 1) << 40),
+            letter,
+        );
         sim.client(name, async move {
             if i == 0 {
                 person.create(PEOPLE[1].0).await;
@@ -82,11 +101,22 @@ pub fn run(seed: u64, typing: Duration, trace: &Trace) -> Result<Outcome> {
         });
     }
     let rng = StdRng::seed_from_u64(seed);
-    let mut world = World { sim, cluster, ledger, trace: trace.clone(), rng, kills: 0 };
-    world.play(typing)?;
+    let mut world = World {
+        sim,
+        cluster,
+        ledger,
+        trace: trace.clone(),
+        rng,
+        faults,
+        kills: 0,
+    };
+    let played = world.play(typing);
     let elapsed = world.sim.elapsed();
     let mut ledger = world.ledger.lock();
-    ledger.check();
+    match played {
+        Ok(()) => ledger.check(),
+        Err(error) => ledger.problems.push(format!("{error:#}")),
+    }
     Ok(Outcome {
         elapsed,
         operations: ledger.people.values().map(|person| person.operations).sum(),
@@ -107,38 +137,64 @@ struct World<'a> {
     ledger: Ledger,
     trace: Trace,
     rng: StdRng,
+    faults: Faults,
     kills: u64,
 }
 
 impl World<'_> {
     fn play(&mut self, typing: Duration) -> Result<()> {
         let patience = Duration::from_secs(20);
-        ensure!(self.run_until(patience, Self::has_group)?, "no document after {patience:?}");
+        ensure!(
+            self.run_until(patience, Self::has_group)?,
+            "no document after {patience:?}"
+        );
         let group = self.group().context("no document")?;
         let third = typing / 3;
         let pause = third + self.jitter(500);
         self.run_for(pause)?;
-        ensure!(self.run_until(patience, |world| world.cluster.leader(group).is_some())?, "nobody leads");
+        ensure!(
+            self.run_until(patience, |world| world.cluster.leader(group).is_some())?,
+            "nobody leads"
+        );
         let leader = self.cluster.leader(group).context("nobody leads")?;
-        let how = if self.rng.random_bool(0.5) { Kill::Process } else { Kill::Power };
+        let how = if self.rng.random_bool(0.5) {
+            Kill::Process
+        } else {
+            Kill::Power
+        };
+        line!(self.trace, "the leader is killed: {how:?}");
         self.kill(leader, how);
         let pause = third + self.jitter(500);
         self.run_for(pause)?;
         self.bring_back(leader, how);
-        self.run_for(third)?;
+        self.run_for(third / 2)?;
+        // Without a majority's memory only what is on the disks is left.
+        if self.rng.random_bool(0.5) || self.faults.lying_disks {
+            self.blackout()?;
+        }
+        self.run_for(third / 2)?;
         self.ledger.lock().phase = Phase::Settling;
         line!(self.trace, "nothing more is typed");
         if !self.run_until(SETTLE, Self::is_settled)? {
             let digests = self.cluster.digests();
-            self.ledger.problem(format!("not the same everywhere after {SETTLE:?}: {digests:?}"));
+            self.ledger.problem(format!(
+                "not the same everywhere after {SETTLE:?}: {digests:?}"
+            ));
         }
         for (group, digests) in self.cluster.digests() {
             for (index, digest) in digests {
-                line!(self.trace, "group {group} at {index}: {}", blake3::Hash::from(digest).to_hex());
+                line!(
+                    self.trace,
+                    "group {group} at {index}: {}",
+                    blake3::Hash::from(digest).to_hex()
+                );
             }
         }
         self.ledger.lock().phase = Phase::Done;
-        ensure!(self.run_until(patience, |_| false)?, "the clients do not end");
+        ensure!(
+            self.run_until(patience, |_| false)?,
+            "the clients do not end"
+        );
         Ok(())
     }
 
@@ -157,15 +213,38 @@ impl World<'_> {
 
     /// Whether both people have everything and every replica of every group is the same.
     fn is_settled(&self) -> bool {
-        let same = |digests: &Vec<_>| digests.len() == NODES.len() && digests.iter().all(|d| *d == digests[0]);
-        self.ledger.lock().is_settled() && self.cluster.digests().iter().all(|(_, digests)| same(digests))
+        let same = |digests: &Vec<_>| {
+            digests.len() == NODES.len() && digests.iter().all(|d| *d == digests[0])
+        };
+        self.ledger.lock().is_settled()
+            && self
+                .cluster
+                .digests()
+                .iter()
+                .all(|(_, digests)| same(digests))
+    }
+
+    /// The power goes for all nodes at once, and comes back.
+    fn blackout(&mut self) -> Result<()> {
+        if self.faults.lying_disks {
+            (0..NODES.len()).for_each(|i| self.cluster.lie(i));
+            let lie = Duration::from_millis(300);
+            self.run_for(lie)?;
+        }
+        line!(self.trace, "the power goes everywhere");
+        (0..NODES.len()).for_each(|i| self.kill(i, Kill::Power));
+        let pause = Duration::from_millis(200) + self.jitter(800);
+        self.run_for(pause)?;
+        (0..NODES.len()).for_each(|i| self.bring_back(i, Kill::Power));
+        Ok(())
     }
 
     fn kill(&mut self, i: usize, how: Kill) {
         line!(self.trace, "{} is killed: {how:?}", NODES[i]);
         self.kills += 1;
         if matches!(how, Kill::Power) {
-            self.others(i).for_each(|other| self.sim.partition(NODES[i], other));
+            self.others(i)
+                .for_each(|other| self.sim.partition(NODES[i], other));
         }
         self.cluster.forget(i);
         self.sim.crash(NODES[i]);
@@ -176,13 +255,17 @@ impl World<'_> {
     fn bring_back(&mut self, i: usize, how: Kill) {
         line!(self.trace, "{} comes back", NODES[i]);
         if matches!(how, Kill::Power) {
-            self.others(i).for_each(|other| self.sim.repair(NODES[i], other));
+            self.others(i)
+                .for_each(|other| self.sim.repair(NODES[i], other));
         }
         self.sim.bounce(NODES[i]);
     }
 
     fn others(&self, i: usize) -> impl Iterator<Item = &'static str> + use<> {
-        let nodes = NODES.into_iter().enumerate().filter(move |(other, _)| *other != i);
+        let nodes = NODES
+            .into_iter()
+            .enumerate()
+            .filter(move |(other, _)| *other != i);
         nodes.map(|(_, name)| name).chain([ROUTER])
     }
 

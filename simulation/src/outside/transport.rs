@@ -9,7 +9,12 @@ use turmoil::net::{TcpListener, TcpStream};
 pub struct SimulatedNetwork;
 
 fn split(address: &str) -> io::Result<(&str, u16)> {
-    let bad = || io::Error::new(io::ErrorKind::InvalidInput, format!("{address} is not host:port"));
+    let bad = || {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{address} is not host:port"),
+        )
+    };
     let (host, port) = address.rsplit_once(':').ok_or_else(bad)?;
     Ok((host, port.parse().map_err(|_| bad())?))
 }
@@ -20,7 +25,10 @@ impl Transport for SimulatedNetwork {
             // turmoil knows which host it is on.
             let (_, port) = split(address)?;
             let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
-            Ok(Box::new(SimulatedListener { listener, address: address.to_owned() }) as Box<dyn Listener>)
+            Ok(Box::new(SimulatedListener {
+                listener,
+                address: address.to_owned(),
+            }) as Box<dyn Listener>)
         })
     }
 
