@@ -230,6 +230,12 @@ impl GroupWal {
     pub fn append(&self, first_index: u64, records: Vec<Bytes>, done: Done) {
         let group = self.group;
         let bytes: usize = records.iter().map(Bytes::len).sum();
+        let in_file: usize = records.iter().map(|r| record::size(r.len())).sum();
+        let most = self.shared.options.segment_bytes as usize - record::size(record::MARK);
+        if in_file > most {
+            let error = format!("an append of {in_file} bytes does not fit a segment");
+            return done(Err(io::Error::new(io::ErrorKind::InvalidInput, error)));
+        }
         let mut state = self.shared.lock();
         let held = state.groups.entry(group).or_default();
         held.put(first_index, &records);

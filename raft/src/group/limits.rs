@@ -50,7 +50,7 @@ impl Default for GroupLimits {
 }
 
 /// A command larger than this is not proposed, in bytes.
-pub const COMMAND_BYTES_MAX: usize = 16 << 20;
+pub const COMMAND_BYTES_MAX: usize = 8 << 20;
 
 /// How long a proposal or read is tried again while a fresh leader waits for its first
 /// answers.

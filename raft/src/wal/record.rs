@@ -52,7 +52,7 @@ pub struct Record {
 }
 
 /// What a record takes up in the file.
-pub fn size(payload: usize) -> usize {
+pub const fn size(payload: usize) -> usize {
     (HEAD + payload).next_multiple_of(ALIGN)
 }
 
@@ -77,8 +77,11 @@ pub fn encode(
     out.resize(start + size(payload.len()), 0);
 }
 
-pub fn mark(at: Position) -> [u8; 16] {
-    let mut payload = [0; 16];
+/// Bytes of a mark's payload.
+pub const MARK: usize = 16;
+
+pub fn mark(at: Position) -> [u8; MARK] {
+    let mut payload = [0; MARK];
     payload[..8].copy_from_slice(&at.segment.to_le_bytes());
     payload[8..].copy_from_slice(&at.offset.to_le_bytes());
     payload

@@ -210,3 +210,29 @@ async fn segments_roll_and_records_out_of_memory_read_back() {
         }
     }
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn more_than_a_segment_that_waits_is_cut() {
+    let disk = MemoryDisk::new();
+    let (wal, _, tasks) = open(&disk).await.unwrap();
+    let mut waiting = Vec::new();
+    for group in 1..=40 {
+        let (done, saved) = completion();
+        let large = Bytes::from(vec![group as u8; 6 << 10]);
+        wal.group(GroupId(group)).append(1, vec![large], done);
+        waiting.push(saved);
+    }
+    for saved in waiting {
+        wait(saved).await.unwrap();
+    }
+    let (done, saved) = completion();
+    wal.group(GroupId(1)).append(2, vec![Bytes::from(vec![0; 65 << 10])], done);
+    assert!(wait(saved).await.is_err(), "larger than a segment");
+    tasks.shutdown().await;
+    let (wal, report, tasks) = open(&disk).await.unwrap();
+    assert!(report.segments > 3, "{report:?}");
+    for group in 1..=40 {
+        assert_eq!(held(&wal.group(GroupId(group))).await.len(), 1);
+    }
+    tasks.shutdown().await;
+}

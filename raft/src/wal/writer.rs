@@ -15,8 +15,8 @@ use crate::disk::File;
 
 /// An idle log says within this time up to where it is synced.
 const IDLE_MARK: Duration = Duration::from_secs(1);
-/// A mark is one of these.
-const MARK_BYTES: u64 = 40;
+/// A mark in the file.
+const MARK_BYTES: u64 = record::size(record::MARK) as u64;
 
 pub async fn run(shared: Arc<Shared>, tasks: Tasks, end: Position) {
     if let Err(error) = write(&shared, &tasks, end).await {
@@ -43,10 +43,10 @@ async fn write(shared: &Arc<Shared>, tasks: &Tasks, end: Position) -> io::Result
                 continue;
             }
         }
-        let bytes: u64 = requests.iter().map(Request::bytes).sum::<u64>() + MARK_BYTES;
+        let bytes = shared.fit(&mut requests) + MARK_BYTES;
         if bytes > segment_bytes {
-            requests.into_iter().for_each(|r| r.fail(&io::Error::other("larger than a segment")));
-            continue;
+            // One alone: `append` lets none in that is larger.
+            return Err(io::Error::other("a request is larger than a segment"));
         }
         if writer.end.offset + bytes > segment_bytes {
             let number = writer.end.segment + 1;
@@ -166,6 +166,30 @@ impl Writer {
         }
         done.into_iter().for_each(|told| told(Ok(())));
         Ok(())
+    }
+}
+
+impl Shared {
+    /// Leaves in `requests` what fits one segment, at least one, and puts the rest back in
+    /// front of what came meanwhile. Returns how many bytes it takes in the file.
+    fn fit(&self, requests: &mut Vec<Request>) -> u64 {
+        let most = self.options.segment_bytes - MARK_BYTES;
+        let (mut bytes, mut count) = (0, 0);
+        for request in requests.iter() {
+            let more = request.bytes();
+            if count > 0 && bytes + more > most {
+                break;
+            }
+            bytes += more;
+            count += 1;
+        }
+        if count < requests.len() {
+            let rest = requests.split_off(count);
+            let mut state = self.lock();
+            let newer = std::mem::replace(&mut state.queue, rest);
+            state.queue.extend(newer);
+        }
+        bytes
     }
 }
 
