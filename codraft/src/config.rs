@@ -30,6 +30,8 @@ pub struct NodeSection {
     pub id: u64,
     /// The folder of this node's log and identity.
     pub data: PathBuf,
+    /// Where `/metrics` of the node is served; nowhere when not given.
+    pub metrics_listen: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -39,6 +41,8 @@ pub struct RouterSection {
     /// Exact origins of pages that may open sockets.
     #[serde(default)]
     pub origins: Vec<String>,
+    /// Where `/metrics` of the router is served; beside the rest when not given.
+    pub metrics_listen: Option<String>,
     /// Serve the built-in page.
     #[serde(default)]
     pub page: bool,
@@ -54,7 +58,8 @@ impl Config {
         let mut config: Config = Figment::new()
             .merge(Toml::file_exact(path))
             .merge(Env::prefixed("CODRAFT_").split("__").filter(|key| {
-                let section = key.as_str().split("__").next().unwrap_or_default();
+                // `split` has made dots of the underscores.
+                let section = key.as_str().split('.').next().unwrap_or_default();
                 ["cluster", "keys", "node", "router", "limits"]
                     .iter()
                     .any(|known| section.eq_ignore_ascii_case(known))

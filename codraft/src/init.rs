@@ -152,7 +152,7 @@ fn config_file(who: &str, node: Option<u64>, router: Option<&Plan>) -> String {
          keys = \"keys.toml\"\n"
     );
     if let Some(id) = node {
-        let _ = write!(text, "\n[node]\nid = {id}\n# The log and the identity of this node; never give it to another id.\ndata = \"node-{id}\"\n");
+        let _ = write!(text, "\n[node]\nid = {id}\n# The log and the identity of this node; never give it to another id.\ndata = \"node-{id}\"\n# Counters for Prometheus, on an address of their own:\n# metrics_listen = \"127.0.0.1:{}\"\n", 7500 + id);
     }
     if let Some(plan) = router {
         let listen = &plan.router;

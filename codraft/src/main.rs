@@ -5,6 +5,7 @@ mod dev;
 mod files;
 mod init;
 mod process;
+mod scrape;
 mod strip;
 mod token;
 

@@ -15,7 +15,7 @@ use codraft_router::{Router, RouterConfig};
 use crate::{
     config::{Config, NodeSection, RouterSection},
     dev::stop_signal,
-    files, strip,
+    files, scrape, strip,
     token::Keys,
 };
 
@@ -53,7 +53,8 @@ pub async fn node(args: NodeArgs) -> Result<()> {
     let config = Config::load(&args.config)?;
     let topology = topology(&config)?;
     let section = config.node.clone().context("the configuration has no [node]")?;
-    let node = start_node(&config, &section, &topology).await?;
+    let node = Arc::new(start_node(&config, &section, &topology).await?);
+    let scraped = scrape::serve(section.metrics_listen.as_deref(), Arc::downgrade(&node)).await?;
     let router = match (args.router, &config.router) {
         (true, Some(section)) => Some(start_router(&config, section, &topology).await?),
         (true, None) => bail!("--router wants a [router] in the configuration"),
@@ -70,6 +71,7 @@ pub async fn node(args: NodeArgs) -> Result<()> {
         reason = node.failed() => Some(reason),
         reason = router_failed => Some(reason),
         () = stop_signal() => None,
+        () = scraped => None,
     };
     if let Some(reason) = failure {
         // What the disk or a task left behind is not known: only a new start can tell.
@@ -78,7 +80,9 @@ pub async fn node(args: NodeArgs) -> Result<()> {
     if let Some(router) = router {
         router.shutdown().await;
     }
-    node.shutdown().await;
+    if let Ok(node) = Arc::try_unwrap(node) {
+        node.shutdown().await;
+    }
     Ok(())
 }
 
@@ -128,6 +132,7 @@ async fn start_router(
     };
     let mut router = RouterConfig::new(section.listen.clone(), topology.clone(), keys);
     router.origins.clone_from(&section.origins);
+    router.metrics_listen.clone_from(&section.metrics_listen);
     router.limits = config.limits.clone();
     router.page = section.page;
     if let Some(state) = section.dev_state.clone() {
