@@ -53,7 +53,10 @@ pub struct RouterSection {
 impl Config {
     pub fn load(path: &Path) -> Result<Config> {
         if !path.is_file() {
-            bail!("there is no configuration at {}; `codraft init` writes one", path.display());
+            bail!(
+                "there is no configuration at {}; `codraft init` writes one",
+                path.display()
+            );
         }
         let mut config: Config = Figment::new()
             .merge(Toml::file_exact(path))

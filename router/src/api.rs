@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Path},
+    extract::{DefaultBodyLimit, Path, Request, State},
     http::HeaderMap,
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -65,10 +66,8 @@ pub fn app(shared: &Arc<Shared>, metrics: bool, with_page: bool, extra: Option<R
         app.fallback(missing)
     };
     app.method_not_allowed_fallback(not_here)
-        .layer(axum::middleware::from_fn_with_state(
-            shared.clone(),
-            cors::headers,
-        ))
+        .layer(from_fn_with_state(shared.clone(), cors::headers))
+        .layer(from_fn_with_state(shared.clone(), counted))
         .layer(DefaultBodyLimit::max(shared.limits.body_bytes as usize))
 }
 
@@ -77,6 +76,15 @@ pub fn metrics_app(shared: &Arc<Shared>) -> Router {
     Router::new()
         .route("/metrics", get(status::metrics))
         .with_state(shared.clone())
+}
+
+/// Every refusal is counted, whoever made it.
+async fn counted(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    if let Some(code) = response.extensions().get::<Code>() {
+        shared.metrics.rejected(*code);
+    }
+    response
 }
 
 async fn missing() -> Failure {

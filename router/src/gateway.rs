@@ -101,13 +101,9 @@ pub async fn upgrade(
 ) -> Response {
     let (principal, doc, encoding, accept) = match admit(&shared, &doc, request.headers()) {
         Ok(admitted) => admitted,
-        Err(failure) => {
-            shared.metrics.rejected(failure.code);
-            return failure.into_response();
-        }
+        Err(failure) => return failure.into_response(),
     };
     let Some(place) = socket::Place::take(&shared) else {
-        shared.metrics.rejected(Code::TooManySockets);
         return Failure::from(Code::TooManySockets).into_response();
     };
     let upgraded = hyper::upgrade::on(&mut request);

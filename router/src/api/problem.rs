@@ -99,6 +99,8 @@ impl IntoResponse for Failure {
             retry_after_ms,
         };
         let mut response = (status, Json(body)).into_response();
+        // For the one place that counts refusals.
+        response.extensions_mut().insert(self.code);
         let headers = response.headers_mut();
         let kind = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, kind);
