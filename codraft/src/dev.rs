@@ -115,7 +115,12 @@ pub async fn run(args: DevArgs) -> Result<()> {
         })
         .collect();
     if !args.joined {
-        services.push(service("router".into(), 0, vec!["router".into()], &layout.router_config()));
+        services.push(service(
+            "router".into(),
+            0,
+            vec!["router".into()],
+            &layout.router_config(),
+        ));
     }
 
     let (events, mut inbox) = mpsc::channel(64);
@@ -124,7 +129,11 @@ pub async fn run(args: DevArgs) -> Result<()> {
     }
     save(&layout, &services)?;
     if !args.json {
-        println!("codraft: starting {} nodes and a router in {}", args.nodes, data.display());
+        println!(
+            "codraft: starting {} nodes and a router in {}",
+            args.nodes,
+            data.display()
+        );
     }
 
     let http = format!("http://{}", plan.router);
@@ -205,7 +214,10 @@ fn plan(layout: &Layout, args: &DevArgs) -> Result<Plan> {
     };
     let mut nodes = Vec::new();
     for id in 1..=args.nodes {
-        let wish = old.as_ref().and_then(|p| p.nodes.iter().find(|n| n.0 == id)).map(|n| n.1.clone());
+        let wish = old
+            .as_ref()
+            .and_then(|p| p.nodes.iter().find(|n| n.0 == id))
+            .map(|n| n.1.clone());
         nodes.push((id, address(wish)?));
     }
     let groups = match (&old, args.groups) {
@@ -213,7 +225,8 @@ fn plan(layout: &Layout, args: &DevArgs) -> Result<Plan> {
         (None, Some(groups)) => groups,
         (None, None) => init::GROUPS,
     };
-    Ok(Plan { cluster: old.and_then(|old| old.cluster),
+    Ok(Plan {
+        cluster: old.and_then(|old| old.cluster),
         groups,
         nodes,
         router,
@@ -231,10 +244,16 @@ fn start(
 ) -> Result<()> {
     let service = &mut services[index];
     let mut command = Command::new(program);
-    command.args(&service.args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+        .args(&service.args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     command.kill_on_drop(true);
     end_with_parent(&mut command);
-    let mut child = command.spawn().with_context(|| format!("starting {}", service.name))?;
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("starting {}", service.name))?;
     service.pid = child.id().unwrap_or(0);
     service.started = Instant::now();
     let (name, events) = (service.name.clone(), events.clone());
@@ -251,7 +270,11 @@ async fn follow(child: &mut Child, name: &str, quiet: bool) -> String {
         let mut lines = BufReader::new(errors).lines();
         while let Ok(Some(line)) = lines.next_line().await {
             // As a machine's tool, only what is wrong is worth a line.
-            if !quiet || line.contains("ERROR") || line.contains("WARN") || line.contains("panicked") {
+            if !quiet
+                || line.contains("ERROR")
+                || line.contains("WARN")
+                || line.contains("panicked")
+            {
                 eprintln!("{name:<7}│ {line}");
             }
         }
@@ -280,7 +303,12 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) {
 }
 
 fn save(layout: &Layout, services: &[Service]) -> Result<()> {
-    let running = |s: &Service| Running { id: s.id, pid: s.pid, alive: s.pid != 0, restarts: s.restarts };
+    let running = |s: &Service| Running {
+        id: s.id,
+        pid: s.pid,
+        alive: s.pid != 0,
+        restarts: s.restarts,
+    };
     let state = State {
         nodes: services.iter().filter(|s| s.id != 0).map(running).collect(),
         router: services.iter().find(|s| s.id == 0).map(running),
@@ -295,7 +323,10 @@ async fn wait_ready(router: &str) -> Result<()> {
         }
     };
     timeout(READY_WAIT, ready).await.with_context(|| {
-        format!("the cluster was not ready within {} s; its log is above", READY_WAIT.as_secs())
+        format!(
+            "the cluster was not ready within {} s; its log is above",
+            READY_WAIT.as_secs()
+        )
     })
 }
 
@@ -304,7 +335,8 @@ async fn probe(address: &str) -> bool {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let ask = async {
         let mut stream = tokio::net::TcpStream::connect(address).await?;
-        let request = format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        let request =
+            format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut head = [0; 12];
         stream.read_exact(&mut head).await?;
@@ -323,7 +355,13 @@ fn announce(
     let url = format!("{http}/#token={token}");
     if args.json {
         let pids = services.iter().map(|s| (s.name.clone(), s.pid)).collect();
-        let ready = Ready { url, http, token, pids, state: layout.state() };
+        let ready = Ready {
+            url,
+            http,
+            token,
+            pids,
+            state: layout.state(),
+        };
         println!("{}", serde_json::to_string(&ready)?);
         return Ok(());
     }
@@ -332,7 +370,9 @@ fn announce(
         let config = service.args.last().map(String::as_str).unwrap_or_default();
         println!("  {:<8} pid {:<8} {config}", service.name, service.pid);
     }
-    println!("\n  Open this in two windows and type:\n\n    {url}\n\n  Ctrl-C ends it; the documents stay.\n");
+    println!(
+        "\n  Open this in two windows and type:\n\n    {url}\n\n  Ctrl-C ends it; the documents stay.\n"
+    );
     Ok(())
 }
 

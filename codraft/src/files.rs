@@ -16,7 +16,8 @@ pub fn create_dir_all(path: &Path) -> Result<()> {
 }
 
 pub fn absolute(path: &Path) -> Result<PathBuf> {
-    path.canonicalize().with_context(|| format!("finding {}", path.display()))
+    path.canonicalize()
+        .with_context(|| format!("finding {}", path.display()))
 }
 
 pub fn read(path: &Path) -> Result<String> {
@@ -41,7 +42,12 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let beside = path.with_extension("new");
     let put = || -> std::io::Result<()> {
         let mut options = fs::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&beside)?;
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(&beside)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&beside, path)

@@ -19,7 +19,11 @@ pub struct InitArgs {
     #[arg(long, default_value = ".codraft")]
     pub data: PathBuf,
     /// The nodes' addresses, in the order of their ids.
-    #[arg(long, value_delimiter = ',', default_value = "127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403"
+    )]
     pub nodes: Vec<String>,
     /// The router's address.
     #[arg(long, default_value = "127.0.0.1:7400")]
@@ -36,7 +40,9 @@ pub struct Layout {
 
 impl Layout {
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self {
+            root: root.to_owned(),
+        }
     }
     pub fn cluster(&self) -> PathBuf {
         self.root.join("cluster.toml")
@@ -77,7 +83,11 @@ impl Plan {
         Ok(Plan {
             cluster: Some(topology.cluster.clone()),
             groups: topology.groups,
-            nodes: topology.nodes.iter().map(|n| (n.id, n.address.clone())).collect(),
+            nodes: topology
+                .nodes
+                .iter()
+                .map(|n| (n.id, n.address.clone()))
+                .collect(),
             router: router.listen,
             joined: false,
             dev: false,
@@ -90,7 +100,10 @@ pub fn run(args: &InitArgs) -> Result<()> {
     let data = files::absolute(&args.data)?;
     let layout = Layout::new(&data);
     if layout.cluster().exists() {
-        bail!("{} is there already; a cluster is made once", layout.cluster().display());
+        bail!(
+            "{} is there already; a cluster is made once",
+            layout.cluster().display()
+        );
     }
     let nodes: Vec<_> = (1..).zip(args.nodes.iter().cloned()).collect();
     let plan = Plan {
@@ -102,12 +115,25 @@ pub fn run(args: &InitArgs) -> Result<()> {
         dev: false,
     };
     write(&layout, &plan)?;
-    println!("A cluster of {} nodes is described in {}. Start it with:", plan.nodes.len(), data.display());
+    println!(
+        "A cluster of {} nodes is described in {}. Start it with:",
+        plan.nodes.len(),
+        data.display()
+    );
     for (id, _) in &plan.nodes {
-        println!("  codraft node --config {}", layout.node_config(*id).display());
+        println!(
+            "  codraft node --config {}",
+            layout.node_config(*id).display()
+        );
     }
-    println!("  codraft router --config {}", layout.router_config().display());
-    println!("and make a token with:\n  codraft token --data {} --user you", data.display());
+    println!(
+        "  codraft router --config {}",
+        layout.router_config().display()
+    );
+    println!(
+        "and make a token with:\n  codraft token --data {} --user you",
+        data.display()
+    );
     Ok(())
 }
 
@@ -152,7 +178,11 @@ fn config_file(who: &str, node: Option<u64>, router: Option<&Plan>) -> String {
          keys = \"keys.toml\"\n"
     );
     if let Some(id) = node {
-        let _ = write!(text, "\n[node]\nid = {id}\n# The log and the identity of this node; never give it to another id.\ndata = \"node-{id}\"\n# Counters for Prometheus, on an address of their own:\n# metrics_listen = \"127.0.0.1:{}\"\n", 7500 + id);
+        let _ = write!(
+            text,
+            "\n[node]\nid = {id}\n# The log and the identity of this node; never give it to another id.\ndata = \"node-{id}\"\n# Counters for Prometheus, on an address of their own:\n# metrics_listen = \"127.0.0.1:{}\"\n",
+            7500 + id
+        );
     }
     if let Some(plan) = router {
         let listen = &plan.router;

@@ -41,7 +41,9 @@ pub fn log() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("info,openraft=error,h2=warn,hyper=warn,tonic=warn"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     if std::env::var("CODRAFT_LOG").is_ok_and(|kind| kind == "json") {
         builder.json().init();
     } else {
@@ -52,7 +54,10 @@ pub fn log() {
 pub async fn node(args: NodeArgs) -> Result<()> {
     let config = Config::load(&args.config)?;
     let topology = topology(&config)?;
-    let section = config.node.clone().context("the configuration has no [node]")?;
+    let section = config
+        .node
+        .clone()
+        .context("the configuration has no [node]")?;
     let node = Arc::new(start_node(&config, &section, &topology).await?);
     let scraped = scrape::serve(section.metrics_listen.as_deref(), Arc::downgrade(&node)).await?;
     let router = match (args.router, &config.router) {
@@ -89,7 +94,10 @@ pub async fn node(args: NodeArgs) -> Result<()> {
 pub async fn router(args: RouterArgs) -> Result<()> {
     let config = Config::load(&args.config)?;
     let topology = topology(&config)?;
-    let section = config.router.clone().context("the configuration has no [router]")?;
+    let section = config
+        .router
+        .clone()
+        .context("the configuration has no [router]")?;
     let router = start_router(&config, &section, &topology).await?;
     tokio::select! {
         biased;
@@ -101,7 +109,9 @@ pub async fn router(args: RouterArgs) -> Result<()> {
 }
 
 fn topology(config: &Config) -> Result<Arc<FileTopology>> {
-    Ok(Arc::new(FileTopology::parse(&files::read(&config.cluster)?)?))
+    Ok(Arc::new(FileTopology::parse(&files::read(
+        &config.cluster,
+    )?)?))
 }
 
 async fn start_node(
@@ -110,13 +120,18 @@ async fn start_node(
     topology: &Arc<FileTopology>,
 ) -> Result<Node> {
     let id = NodeId(section.id);
-    let listen = topology.address(id).with_context(|| {
-        format!("node {id} is not in {}", config.cluster.display())
-    })?;
+    let listen = topology
+        .address(id)
+        .with_context(|| format!("node {id} is not in {}", config.cluster.display()))?;
     let node = NodeConfig::new(id, listen, section.data.clone(), topology.clone());
     let disk = Arc::new(OsDisk::start().context("starting the disk's thread")?);
-    let outside = codraft_node::Outside { common: outside(), disk };
-    Node::start(node, outside).await.with_context(|| format!("starting node {id}"))
+    let outside = codraft_node::Outside {
+        common: outside(),
+        disk,
+    };
+    Node::start(node, outside)
+        .await
+        .with_context(|| format!("starting node {id}"))
 }
 
 async fn start_router(
@@ -138,7 +153,9 @@ async fn start_router(
     if let Some(state) = section.dev_state.clone() {
         router.extra_routes = Some(Box::new(move |handle| strip::routes(state, handle)));
     }
-    Router::start(router, outside()).await.context("starting the router")
+    Router::start(router, outside())
+        .await
+        .context("starting the router")
 }
 
 /// The machine itself.

@@ -17,7 +17,9 @@ pub async fn serve(
     node: Weak<Node>,
 ) -> Result<impl Future<Output = ()> + use<>> {
     let listener = match address {
-        Some(address) if !is_loopback(address) => bail!("metrics_listen: {address} is not loopback"),
+        Some(address) if !is_loopback(address) => {
+            bail!("metrics_listen: {address} is not loopback")
+        }
         Some(address) => {
             let listener = TcpListener::bind(address).await;
             Some(listener.with_context(|| format!("listening for metrics on {address}"))?)
@@ -31,10 +33,15 @@ pub async fn serve(
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         // Weak: an open connection does not keep the node from going away.
         let metrics = move || async move {
-            let text = node.upgrade().map(|node| node.metrics()).unwrap_or_default();
+            let text = node
+                .upgrade()
+                .map(|node| node.metrics())
+                .unwrap_or_default();
             ([(header::CONTENT_TYPE, kind)], text)
         };
-        if let Err(error) = axum::serve(listener, Router::new().route("/metrics", get(metrics))).await {
+        if let Err(error) =
+            axum::serve(listener, Router::new().route("/metrics", get(metrics))).await
+        {
             tracing::error!(%error, "metrics are no longer served");
         }
         std::future::pending().await

@@ -74,9 +74,16 @@ async fn kill(
         return Err((StatusCode::UNAUTHORIZED, "send the development token"));
     }
     let Some(id) = target.node.or_else(|| Some(strip.lead(&target)?.2)) else {
-        return Err((StatusCode::CONFLICT, "nobody leads this document at the moment"));
+        return Err((
+            StatusCode::CONFLICT,
+            "nobody leads this document at the moment",
+        ));
     };
-    let node = strip.read()?.nodes.into_iter().find(|n| n.id == id && n.alive);
+    let node = strip
+        .read()?
+        .nodes
+        .into_iter()
+        .find(|n| n.id == id && n.alive);
     match node {
         Some(node) if signal(node.pid, libc::SIGKILL) => Ok(Json(Killed { killed: node })),
         _ => Err((StatusCode::CONFLICT, "that node is not running")),
@@ -90,7 +97,10 @@ impl Strip {
     }
 
     fn read(&self) -> Result<Who, (StatusCode, &'static str)> {
-        let unknown = (StatusCode::SERVICE_UNAVAILABLE, "who runs is not known at the moment");
+        let unknown = (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "who runs is not known at the moment",
+        );
         let text = files::read(&self.state).map_err(|_| unknown)?;
         serde_json::from_str(&text).map_err(|_| unknown)
     }

@@ -44,7 +44,10 @@ pub fn make_keys(layout: &Layout) -> Result<()> {
     if layout.keys().exists() {
         return Ok(());
     }
-    let keys = Keys { token: random_hex(32)?, ticket: random_hex(32)? };
+    let keys = Keys {
+        token: random_hex(32)?,
+        ticket: random_hex(32)?,
+    };
     let text = format!(
         "# Secret. Who has this file can be anybody.\n{}",
         toml::to_string(&keys).context("writing the keys")?
@@ -61,11 +64,18 @@ pub fn random_hex(bytes: usize) -> Result<String> {
 /// A token for the person at this machine.
 pub fn development(layout: &Layout) -> Result<String> {
     let user = std::env::var("USER").ok().filter(|u| !u.is_empty());
-    sign(layout, user.as_deref().unwrap_or("developer"), DEVELOPMENT_SECONDS)
+    sign(
+        layout,
+        user.as_deref().unwrap_or("developer"),
+        DEVELOPMENT_SECONDS,
+    )
 }
 
 pub fn run(args: &TokenArgs) -> Result<()> {
-    println!("{}", sign(&Layout::new(&args.data), &args.user, args.seconds)?);
+    println!(
+        "{}",
+        sign(&Layout::new(&args.data), &args.user, args.seconds)?
+    );
     Ok(())
 }
 

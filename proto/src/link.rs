@@ -37,7 +37,10 @@ pub const CREDIT_WINDOW: u64 = 1 << 20;
 /// sides count with this, and a router gives back what it has delivered or dropped.
 pub fn credit_cost(events: &[crate::v1::Event]) -> u64 {
     const REST: u64 = 64;
-    events.iter().map(|event| REST + event.body.len() as u64).sum()
+    events
+        .iter()
+        .map(|event| REST + event.body.len() as u64)
+        .sum()
 }
 
 /// Which of a link's two streams.

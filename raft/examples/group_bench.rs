@@ -5,7 +5,10 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use std::{sync::atomic::Ordering, time::{Duration, Instant}};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use codraft_proto::ids::GroupId;
 use codraft_raft::group::Origin;
@@ -35,38 +38,60 @@ async fn main() {
                 let mut answers = leader.answers(u64::from(group));
                 // Four documents a group; a fresh leader answers the creations when it can.
                 for n in 0..4 {
-                    handle.submit(create(n), Origin { link: group.into(), tag: 0 }).unwrap();
+                    handle
+                        .submit(
+                            create(n),
+                            Origin {
+                                link: group.into(),
+                                tag: 0,
+                            },
+                        )
+                        .unwrap();
                     answers.recv().await.unwrap().1.unwrap();
                 }
                 writers.push((leader, handle, answers, group));
             }
-            let before: u64 = writers.iter().map(|(l, ..)| l.heard.batches.load(Ordering::Relaxed)).max().unwrap();
+            let before: u64 = writers
+                .iter()
+                .map(|(l, ..)| l.heard.batches.load(Ordering::Relaxed))
+                .max()
+                .unwrap();
             let (from, started) = (cpu(), Instant::now());
-            let runs = writers.into_iter().map(|(leader, handle, mut answers, group)| async move {
-                // A writer's next operation is based on what its last one made.
-                let link = u64::from(group);
-                for tag in 0..each {
-                    handle.submit(edit(tag % 4, tag, 1, 1), Origin { link, tag }).unwrap();
-                }
-                let mut seqs = vec![1; each as usize];
-                let mut done = 0_u64;
-                while started.elapsed() < Duration::from_secs(2) {
-                    let (origin, outcome) = answers.recv().await.unwrap();
-                    let base = match outcome.unwrap() {
-                        codraft_raft::machine::Outcome::Applied { rev } => rev,
-                        other => panic!("{other:?}"),
-                    };
-                    done += 1;
-                    let seq = &mut seqs[origin.tag as usize];
-                    *seq += 1;
-                    handle.submit(edit(origin.tag % 4, origin.tag, *seq, base), origin).unwrap();
-                }
-                (done, leader)
-            });
+            let runs = writers
+                .into_iter()
+                .map(|(leader, handle, mut answers, group)| async move {
+                    // A writer's next operation is based on what its last one made.
+                    let link = u64::from(group);
+                    for tag in 0..each {
+                        handle
+                            .submit(edit(tag % 4, tag, 1, 1), Origin { link, tag })
+                            .unwrap();
+                    }
+                    let mut seqs = vec![1; each as usize];
+                    let mut done = 0_u64;
+                    while started.elapsed() < Duration::from_secs(2) {
+                        let (origin, outcome) = answers.recv().await.unwrap();
+                        let base = match outcome.unwrap() {
+                            codraft_raft::machine::Outcome::Applied { rev } => rev,
+                            other => panic!("{other:?}"),
+                        };
+                        done += 1;
+                        let seq = &mut seqs[origin.tag as usize];
+                        *seq += 1;
+                        handle
+                            .submit(edit(origin.tag % 4, origin.tag, *seq, base), origin)
+                            .unwrap();
+                    }
+                    (done, leader)
+                });
             let results = futures_util::future::join_all(runs).await;
             let done: u64 = results.iter().map(|(n, _)| n).sum();
             let (spent, took) = (cpu() - from, started.elapsed());
-            let after: u64 = results.iter().map(|(_, l)| l.heard.batches.load(Ordering::Relaxed)).max().unwrap();
+            let after: u64 = results
+                .iter()
+                .map(|(_, l)| l.heard.batches.load(Ordering::Relaxed))
+                .max()
+                .unwrap();
             println!(
                 "{groups:6} {in_flight:9} {:7.0} {:10.1} {:10.1}",
                 done as f64 / took.as_secs_f64(),

@@ -98,7 +98,10 @@ enum Content {
     Blank,
     Membership(StoredMembership),
     /// `ours`: the number under which this process proposed it.
-    Batch { batch: Batch, ours: Option<u64> },
+    Batch {
+        batch: Batch,
+        ours: Option<u64>,
+    },
 }
 
 /// openraft's way to the core.
@@ -160,7 +163,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
                     match Batch::decode(&batch) {
                         // A number means something only to the process that proposed it,
                         // and only there is a responder.
-                        Ok(batch) => Content::Batch { batch, ours: responder.as_ref().map(|_| number) },
+                        Ok(batch) => Content::Batch {
+                            batch,
+                            ours: responder.as_ref().map(|_| number),
+                        },
                         Err(error) => {
                             self.apply_all(&mut steps)?;
                             let why = format!("entry {log_id} cannot be read: {error}");
@@ -178,7 +184,9 @@ impl RaftStateMachine<TypeConfig> for Machine {
         }
         self.apply_all(&mut steps)?;
         // Outcomes were told; this lets the proposer go on.
-        responders.into_iter().for_each(|responder| responder.send(()));
+        responders
+            .into_iter()
+            .for_each(|responder| responder.send(()));
         Ok(())
     }
 
@@ -194,7 +202,9 @@ impl RaftStateMachine<TypeConfig> for Machine {
         Err(no_snapshots())
     }
 
-    async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<TypeConfig, io::Empty>>> {
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> io::Result<Option<SnapshotOf<TypeConfig, io::Empty>>> {
         Ok(None)
     }
 }
@@ -211,5 +221,8 @@ impl RaftSnapshotBuilder<TypeConfig> for NoSnapshots {
 }
 
 fn no_snapshots() -> io::Error {
-    io::Error::new(io::ErrorKind::Unsupported, "this version takes no snapshots")
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "this version takes no snapshots",
+    )
 }

@@ -14,7 +14,8 @@ pub trait Disk: Send + Sync + 'static {
     /// The names in a folder, sorted.
     fn list<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Vec<String>>>;
     /// Opens for reading and writing; `create`: makes it when it is not there.
-    fn open<'a>(&'a self, path: &'a Path, create: bool) -> BoxFuture<'a, io::Result<Arc<dyn File>>>;
+    fn open<'a>(&'a self, path: &'a Path, create: bool)
+    -> BoxFuture<'a, io::Result<Arc<dyn File>>>;
     fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>>;
     fn remove<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>>;
     /// Makes the folder's entries durable: creations, renames, removals.

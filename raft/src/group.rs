@@ -150,9 +150,18 @@ impl Group {
 
     /// The voters: one set, or two while the membership changes.
     pub(crate) fn voters(&self) -> Vec<Vec<NodeId>> {
-        let membership = self.inner.raft.server_metrics().borrow_watched().membership_config.clone();
+        let membership = self
+            .inner
+            .raft
+            .server_metrics()
+            .borrow_watched()
+            .membership_config
+            .clone();
         let configs = membership.membership().get_joint_config();
-        configs.iter().map(|voters| voters.iter().map(|n| NodeId(*n)).collect()).collect()
+        configs
+            .iter()
+            .map(|voters| voters.iter().map(|n| NodeId(*n)).collect())
+            .collect()
     }
 
     /// Whether a node may speak in this group. A replica that has no members yet hears all.

@@ -38,7 +38,12 @@ pub enum IdentityError {
         "this folder belongs to node {found} of cluster {found_cluster:?}, not to node {wanted} of \
          cluster {wanted_cluster:?}: give every node a folder of its own"
     )]
-    Foreign { found: NodeId, found_cluster: String, wanted: NodeId, wanted_cluster: String },
+    Foreign {
+        found: NodeId,
+        found_cluster: String,
+        wanted: NodeId,
+        wanted_cluster: String,
+    },
 }
 
 const FILE: &str = "identity";
@@ -59,7 +64,10 @@ impl Identity {
         entropy: &dyn Entropy,
     ) -> Result<Identity, IdentityError> {
         let path = dir.join(FILE);
-        let failed = |error| IdentityError::Io { path: path.clone(), error };
+        let failed = |error| IdentityError::Io {
+            path: path.clone(),
+            error,
+        };
         disk.create_dir_all(dir).await.map_err(failed)?;
         let identity = match read_text(disk, &path).await.map_err(failed)? {
             Some(text) => {
@@ -73,15 +81,25 @@ impl Identity {
                         wanted_cluster: cluster.to_owned(),
                     });
                 }
-                Identity { incarnation: held.incarnation + 1, ..held }
+                Identity {
+                    incarnation: held.incarnation + 1,
+                    ..held
+                }
             }
             None => {
                 let mut disk = DiskId::default();
                 entropy.fill(&mut disk.0);
-                Identity { cluster: cluster.to_owned(), node, disk, incarnation: 1 }
+                Identity {
+                    cluster: cluster.to_owned(),
+                    node,
+                    disk,
+                    incarnation: 1,
+                }
             }
         };
-        replace(disk, dir, FILE, &identity.text()).await.map_err(failed)?;
+        replace(disk, dir, FILE, &identity.text())
+            .await
+            .map_err(failed)?;
         Ok(identity)
     }
 
@@ -118,12 +136,19 @@ impl KnownPeers {
     /// When what was remembered does not read back.
     pub async fn load(disk: Arc<dyn Disk>, dir: &Path) -> Result<KnownPeers, IdentityError> {
         let path = dir.join(PEERS);
-        let failed = |error| IdentityError::Io { path: path.clone(), error };
+        let failed = |error| IdentityError::Io {
+            path: path.clone(),
+            error,
+        };
         let seen = match read_text(&*disk, &path).await.map_err(failed)? {
             Some(text) => parse_peers(&text).ok_or(IdentityError::Damaged { path })?,
             None => BTreeMap::new(),
         };
-        Ok(KnownPeers { disk, dir: dir.to_owned(), seen: Mutex::new(seen) })
+        Ok(KnownPeers {
+            disk,
+            dir: dir.to_owned(),
+            seen: Mutex::new(seen),
+        })
     }
 
     /// The disk on record for a node; none while one is being recorded.
@@ -141,7 +166,10 @@ impl KnownPeers {
             return Ok(*known == disk);
         }
         seen.insert(node, disk);
-        let lines: String = seen.iter().map(|(node, disk)| format!("{node} {disk}\n")).collect();
+        let lines: String = seen
+            .iter()
+            .map(|(node, disk)| format!("{node} {disk}\n"))
+            .collect();
         let text = seal(&format!("{PEERS_HEADER}\n{lines}"));
         if let Err(error) = replace(&*self.disk, &self.dir, PEERS, &text).await {
             seen.remove(&node);

@@ -1,13 +1,13 @@
 //! Replicated groups of documents.
 
-pub mod command;
-pub mod machine;
-pub mod disk;
-pub mod identity;
-pub mod wal;
-pub mod group;
 mod applied;
+pub mod command;
+pub mod disk;
+pub mod group;
+pub mod identity;
+pub mod machine;
 mod network;
 mod store;
-mod types;
 pub mod suspect;
+mod types;
+pub mod wal;

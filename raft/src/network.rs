@@ -75,7 +75,11 @@ impl Calls {
         let id = state.last;
         let (told, reply) = oneshot::channel();
         state.waiting.insert(id, (node, told));
-        Some(Expected { calls: self.clone(), id, reply })
+        Some(Expected {
+            calls: self.clone(),
+            id,
+            reply,
+        })
     }
 }
 
@@ -103,7 +107,12 @@ pub struct Network {
 
 impl Network {
     pub fn new(group: GroupId, node: NodeId, peers: Arc<dyn Peers>, calls: Arc<Calls>) -> Self {
-        Self { group, node, peers, calls }
+        Self {
+            group,
+            node,
+            peers,
+            calls,
+        }
     }
 }
 
@@ -111,7 +120,10 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Road;
 
     async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Road {
-        Road { network: self.clone(), target: NodeId(target) }
+        Road {
+            network: self.clone(),
+            target: NodeId(target),
+        }
     }
 }
 
@@ -132,22 +144,42 @@ impl Road {
         timeout: Duration,
     ) -> Result<raft_reply::Body, Error> {
         let unreachable = |why: String| Error::Unreachable(Unreachable::from_string(why));
-        let Network { group, node, peers, calls } = &self.network;
-        let outbox = peers.outbox(self.target).ok_or_else(|| unreachable("no link".into()))?;
+        let Network {
+            group,
+            node,
+            peers,
+            calls,
+        } = &self.network;
+        let outbox = peers
+            .outbox(self.target)
+            .ok_or_else(|| unreachable("no link".into()))?;
         let mut expected = calls
             .expect(self.target)
             .ok_or_else(|| unreachable("too many calls wait for a reply".into()))?;
-        let call = RaftCall { id: expected.id, group: group.0, body: Some(body) };
+        let call = RaftCall {
+            id: expected.id,
+            group: group.0,
+            body: Some(body),
+        };
         outbox
-            .send(lane, Message { body: Some(message::Body::RaftCall(call)) })
+            .send(
+                lane,
+                Message {
+                    body: Some(message::Body::RaftCall(call)),
+                },
+            )
             .map_err(|error| unreachable(error.to_string()))?;
         match tokio::time::timeout(timeout, &mut expected.reply).await {
             Ok(Ok(raft_reply::Body::Error(error))) => Err(unreachable(error)),
             Ok(Ok(body)) => Ok(body),
             Ok(Err(_)) => Err(unreachable("the link broke".into())),
-            Err(_) => {
-                Err(Timeout { action: kind, id: node.0, target: self.target.0, timeout }.into())
+            Err(_) => Err(Timeout {
+                action: kind,
+                id: node.0,
+                target: self.target.0,
+                timeout,
             }
+            .into()),
         }
     }
 
@@ -156,7 +188,10 @@ impl Road {
         body: raft_call::Body,
         option: &RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, Error> {
-        match self.call(Lane::Control, RPCTypes::Vote, body, option.hard_ttl()).await? {
+        match self
+            .call(Lane::Control, RPCTypes::Vote, body, option.hard_ttl())
+            .await?
+        {
             raft_reply::Body::Vote(reply) => wire::vote_reply(&reply).map_err(bad),
             _ => Err(bad("answer of another kind")),
         }
@@ -182,7 +217,10 @@ impl RaftNetworkV2<TypeConfig> for Road {
             false => (Lane::Data, APPEND_TIMEOUT.max(option.hard_ttl())),
         };
         let body = raft_call::Body::Append(wire::append(rpc));
-        match self.call(lane, RPCTypes::AppendEntries, body, timeout).await? {
+        match self
+            .call(lane, RPCTypes::AppendEntries, body, timeout)
+            .await?
+        {
             raft_reply::Body::Append(reply) => wire::append_reply(&reply).map_err(bad),
             _ => Err(bad("answer of another kind")),
         }
@@ -193,7 +231,8 @@ impl RaftNetworkV2<TypeConfig> for Road {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, Error> {
-        self.ask_vote(raft_call::Body::Vote(wire::request_vote(&rpc)), &option).await
+        self.ask_vote(raft_call::Body::Vote(wire::request_vote(&rpc)), &option)
+            .await
     }
 
     async fn pre_vote(
@@ -201,7 +240,8 @@ impl RaftNetworkV2<TypeConfig> for Road {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, Error> {
-        self.ask_vote(raft_call::Body::PreVote(wire::request_vote(&rpc)), &option).await
+        self.ask_vote(raft_call::Body::PreVote(wire::request_vote(&rpc)), &option)
+            .await
     }
 
     async fn full_snapshot(
@@ -221,7 +261,15 @@ impl RaftNetworkV2<TypeConfig> for Road {
         option: RPCOption,
     ) -> Result<TransferLeaderResponse, Error> {
         let body = raft_call::Body::Transfer(wire::transfer(&req));
-        match self.call(Lane::Control, RPCTypes::TransferLeader, body, option.hard_ttl()).await? {
+        match self
+            .call(
+                Lane::Control,
+                RPCTypes::TransferLeader,
+                body,
+                option.hard_ttl(),
+            )
+            .await?
+        {
             raft_reply::Body::Transfer(true) => Ok(Ok(())),
             raft_reply::Body::Transfer(false) => Err(bad("transfer refused")),
             _ => Err(bad("answer of another kind")),
@@ -230,21 +278,39 @@ impl RaftNetworkV2<TypeConfig> for Road {
 }
 
 /// Does what another node asks and answers it on the same lane.
-pub async fn answer(group: Option<Group>, from: NodeId, lane: Lane, call: RaftCall, reply: &Outbox) {
-    let RaftCall { id, group: number, body } = call;
+pub async fn answer(
+    group: Option<Group>,
+    from: NodeId,
+    lane: Lane,
+    call: RaftCall,
+    reply: &Outbox,
+) {
+    let RaftCall {
+        id,
+        group: number,
+        body,
+    } = call;
     let body = match (group, body) {
-        (Some(group), Some(body)) => {
-            serve(&group, from, body).await.unwrap_or_else(raft_reply::Body::Error)
-        }
+        (Some(group), Some(body)) => serve(&group, from, body)
+            .await
+            .unwrap_or_else(raft_reply::Body::Error),
         (None, _) => raft_reply::Body::Error("not a group of this node".into()),
         (_, None) => raft_reply::Body::Error("a call without a body".into()),
     };
-    let body = message::Body::RaftReply(RaftReply { id, group: number, body: Some(body) });
+    let body = message::Body::RaftReply(RaftReply {
+        id,
+        group: number,
+        body: Some(body),
+    });
     // Without a link the caller has given up too.
     let _ = reply.send(lane, Message { body: Some(body) });
 }
 
-async fn serve(group: &Group, from: NodeId, body: raft_call::Body) -> Result<raft_reply::Body, String> {
+async fn serve(
+    group: &Group,
+    from: NodeId,
+    body: raft_call::Body,
+) -> Result<raft_reply::Body, String> {
     if !group.hears(from) {
         return Err("not a replica of this group".into());
     }
@@ -252,7 +318,10 @@ async fn serve(group: &Group, from: NodeId, body: raft_call::Body) -> Result<raf
     match body {
         raft_call::Body::Append(append) => {
             let request = wire::append_request(append).map_err(|e| e.to_string())?;
-            let response = raft.append_entries(request).await.map_err(|e| e.to_string())?;
+            let response = raft
+                .append_entries(request)
+                .await
+                .map_err(|e| e.to_string())?;
             Ok(raft_reply::Body::Append(wire::append_response(&response)))
         }
         raft_call::Body::Vote(vote) => {
@@ -267,7 +336,10 @@ async fn serve(group: &Group, from: NodeId, body: raft_call::Body) -> Result<raf
         }
         raft_call::Body::Transfer(transfer) => {
             let request = wire::transfer_request(&transfer)?;
-            let response = raft.handle_transfer_leader(request).await.map_err(|e| e.to_string())?;
+            let response = raft
+                .handle_transfer_leader(request)
+                .await
+                .map_err(|e| e.to_string())?;
             Ok(raft_reply::Body::Transfer(response.is_ok()))
         }
     }

@@ -1,6 +1,6 @@
 //! A group's log as openraft wants it, over the group's part of the write-ahead log.
 
-use std::{io, ops::RangeBounds, ops::Bound};
+use std::{io, ops::Bound, ops::RangeBounds};
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
@@ -33,7 +33,10 @@ impl LogStore {
     }
 
     fn vote(&self) -> io::Result<Option<Vote>> {
-        self.wal.vote().map(|stored| vote_from_stored(&stored)).transpose()
+        self.wal
+            .vote()
+            .map(|stored| vote_from_stored(&stored))
+            .transpose()
     }
 
     /// At least one entry, where there are any.
@@ -42,12 +45,18 @@ impl LogStore {
             return Ok(Vec::new());
         }
         let stored = self.wal.read(from, to, max_bytes).await?;
-        let entries = stored.into_iter().map(Entry::from_stored).collect::<io::Result<Vec<_>>>()?;
+        let entries = stored
+            .into_iter()
+            .map(Entry::from_stored)
+            .collect::<io::Result<Vec<_>>>()?;
         // What was read is compared with what was asked for: a log that serves other
         // entries than its own must not be believed.
         for (entry, index) in entries.iter().zip(from..) {
             if entry.index() != index {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "entry of another index"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "entry of another index",
+                ));
             }
         }
         Ok(entries)
@@ -86,25 +95,38 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 
     /// In steps: a restarted node applies its whole log in one call.
-    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
+    async fn entries_stream<RB>(
+        &mut self,
+        range: RB,
+    ) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
     where
         RB: RangeBounds<u64> + Clone + std::fmt::Debug + OptionalSend,
     {
         let (from, to) = self.bounds(&range);
         let store = self.clone();
-        let next = |(store, from, to, mut some): (LogStore, u64, u64, std::vec::IntoIter<Entry>)| async move {
+        let next = |(store, from, to, mut some): (
+            LogStore,
+            u64,
+            u64,
+            std::vec::IntoIter<Entry>,
+        )| async move {
             if some.as_slice().is_empty() && from < to {
                 some = match store.read(from, to, APPLY_BYTES).await {
                     Ok(some) => some.into_iter(),
                     // The error ends the stream.
-                    Err(error) => return Some((Err(error), (store, to, to, Vec::new().into_iter()))),
+                    Err(error) => {
+                        return Some((Err(error), (store, to, to, Vec::new().into_iter())));
+                    }
                 };
             }
             let entry = some.next()?;
             let next = entry.index() + 1;
             Some((Ok(entry), (store, next, to, some)))
         };
-        Box::pin(stream::unfold((store, from, to, Vec::new().into_iter()), next))
+        Box::pin(stream::unfold(
+            (store, from, to, Vec::new().into_iter()),
+            next,
+        ))
     }
 }
 
@@ -133,7 +155,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             Some(last) => self.log_id(last).await?,
             None => None,
         };
-        Ok(LogState { last_purged_log_id: None, last_log_id })
+        Ok(LogState {
+            last_purged_log_id: None,
+            last_log_id,
+        })
     }
 
     async fn get_log_reader(&mut self) -> Self {
@@ -145,7 +170,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
-        self.wal.save_committed(committed_to_stored(committed.as_ref()));
+        self.wal
+            .save_committed(committed_to_stored(committed.as_ref()));
         Ok(())
     }
 
@@ -167,17 +193,25 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             return Ok(());
         };
         let records: Vec<Bytes> = entries.map(Entry::into_stored).collect();
-        self.wal.append(first, records, Box::new(move |result| callback.io_completed(result)));
+        self.wal.append(
+            first,
+            records,
+            Box::new(move |result| callback.io_completed(result)),
+        );
         Ok(())
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> io::Result<()> {
-        self.wal.truncate_from(last_log_id.map_or(0, |id| id.index + 1)).await
+        self.wal
+            .truncate_from(last_log_id.map_or(0, |id| id.index + 1))
+            .await
     }
 
     /// Nothing is purged before there are snapshots; a log without its beginning could not
     /// be proven after a restart.
     async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
-        Err(io::Error::other(format!("refused to purge up to {log_id}: there is no snapshot")))
+        Err(io::Error::other(format!(
+            "refused to purge up to {log_id}: there is no snapshot"
+        )))
     }
 }

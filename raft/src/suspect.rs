@@ -50,7 +50,12 @@ struct Inner {
 
 impl Suspicion {
     /// `others`: all nodes but this one that share a group with it.
-    pub fn start(groups: Arc<Groups>, peers: Arc<dyn Peers>, others: Vec<NodeId>, tasks: &Tasks) -> Self {
+    pub fn start(
+        groups: Arc<Groups>,
+        peers: Arc<dyn Peers>,
+        others: Vec<NodeId>,
+        tasks: &Tasks,
+    ) -> Self {
         let inner = Arc::new(Inner {
             detector: Mutex::new(Detector::new(groups.node())),
             groups,
@@ -65,23 +70,27 @@ impl Suspicion {
 
     /// A link that this node dialled is up; so the peer lives, as this incarnation.
     pub fn link_up(&self, node: NodeId, incarnation: u64) {
-        self.inner.step(|detector, now, _| detector.link_up(now, node, incarnation));
+        self.inner
+            .step(|detector, now, _| detector.link_up(now, node, incarnation));
     }
 
     /// A dialled link broke.
     pub fn link_broke(&self, node: NodeId, incarnation: u64) {
         self.inner.groups.peer_lost(node);
-        self.inner.step(|detector, now, view| detector.link_broke(now, node, incarnation, view));
+        self.inner
+            .step(|detector, now, view| detector.link_broke(now, node, incarnation, view));
     }
 
     /// Nobody listens where the node was.
     pub fn redial_refused(&self, node: NodeId) {
-        self.inner.step(|detector, now, view| detector.refused(now, node, view));
+        self.inner
+            .step(|detector, now, view| detector.refused(now, node, view));
     }
 
     /// The node answered a pulse.
     pub fn pulse_received(&self, node: NodeId) {
-        self.inner.step(|detector, now, _| detector.heard(now, node));
+        self.inner
+            .step(|detector, now, _| detector.heard(now, node));
     }
 
     /// Another node suspects a third one; answered on `reply`.
@@ -128,16 +137,34 @@ impl Inner {
 
     fn perform(&self, action: Action) {
         match action {
-            Action::Suspect { to, about, incarnation, round, tails } => {
+            Action::Suspect {
+                to,
+                about,
+                incarnation,
+                round,
+                tails,
+            } => {
                 let groups = tails.iter().map(to_wire).collect();
-                let suspect = v1::Suspect { round, node: about.0, incarnation, groups };
+                let suspect = v1::Suspect {
+                    round,
+                    node: about.0,
+                    incarnation,
+                    groups,
+                };
                 if let Some(outbox) = self.peers.outbox(to) {
                     // Without room it is said again at a later tick.
-                    let _ = outbox.send(Lane::Control, Message { body: Some(Body::Suspect(suspect)) });
+                    let _ = outbox.send(
+                        Lane::Control,
+                        Message {
+                            body: Some(Body::Suspect(suspect)),
+                        },
+                    );
                 }
             }
             Action::TakeOver { about, tail } => {
-                let Some(group) = self.groups.group(tail.group).cloned() else { return };
+                let Some(group) = self.groups.group(tail.group).cloned() else {
+                    return;
+                };
                 tracing::warn!(group = %tail.group, dead = %about, "taking over from a dead leader");
                 self.tasks.spawn("take over", async move {
                     let me = group.raft().node_id();
@@ -145,7 +172,9 @@ impl Inner {
                     match group.raft().handle_transfer_leader(request).await {
                         Ok(Ok(())) => {}
                         // The group moved on meanwhile.
-                        Ok(Err(error)) => tracing::info!(group = %group.id(), %error, "not taken over"),
+                        Ok(Err(error)) => {
+                            tracing::info!(group = %group.id(), %error, "not taken over")
+                        }
                         Err(error) => tracing::warn!(group = %group.id(), %error, "not taken over"),
                     }
                 });
@@ -175,7 +204,14 @@ async fn pulses(inner: Arc<Inner>) {
 
 fn view_of(group: &Group) -> View {
     let (vote, last) = group.tail();
-    View { tail: Tail { group: group.id(), vote, last }, voters: group.voters() }
+    View {
+        tail: Tail {
+            group: group.id(),
+            vote,
+            last,
+        },
+        voters: group.voters(),
+    }
 }
 
 fn to_wire(tail: &Tail) -> v1::GroupTail {

@@ -75,7 +75,10 @@ impl Serialize for Proposal {
 impl<'de> Deserialize<'de> for Proposal {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (number, batch) = <(u64, Vec<u8>)>::deserialize(deserializer)?;
-        Ok(Self { number, batch: batch.into() })
+        Ok(Self {
+            number,
+            batch: batch.into(),
+        })
     }
 }
 
@@ -131,7 +134,11 @@ impl RaftEntry for Entry {
     type Payload = Payload;
 
     fn new(log_id: LogId, payload: Payload) -> Self {
-        Self { log_id, payload, stored: None }
+        Self {
+            log_id,
+            payload,
+            stored: None,
+        }
     }
     fn log_id_parts(&self) -> (&LeaderId, u64) {
         (&self.log_id.leader_id, self.log_id.index)
@@ -205,12 +212,19 @@ impl Entry {
             kind::NORMAL => {
                 let mut rest = &body[..];
                 let number = get_u64(&mut rest)?;
-                EntryPayload::Normal(Proposal { number, batch: body.slice(8..) })
+                EntryPayload::Normal(Proposal {
+                    number,
+                    batch: body.slice(8..),
+                })
             }
             kind::MEMBERSHIP => EntryPayload::Membership(get_membership(&body)?),
             _ => return Err(damaged("unknown kind of log entry")),
         };
-        Ok(Self { log_id, payload, stored: Some(stored) })
+        Ok(Self {
+            log_id,
+            payload,
+            stored: Some(stored),
+        })
     }
 }
 
@@ -232,14 +246,22 @@ fn put_log_id(out: &mut BytesMut, id: &LogId) {
 }
 
 fn get_u64(from: &mut &[u8]) -> io::Result<u64> {
-    let (head, rest) = from.split_first_chunk().ok_or_else(|| damaged("number is cut off"))?;
+    let (head, rest) = from
+        .split_first_chunk()
+        .ok_or_else(|| damaged("number is cut off"))?;
     *from = rest;
     Ok(u64::from_le_bytes(*head))
 }
 
 fn get_log_id(from: &mut &[u8]) -> io::Result<LogId> {
-    let leader_id = LeaderId { term: get_u64(from)?, node_id: get_u64(from)? };
-    Ok(LogId { leader_id, index: get_u64(from)? })
+    let leader_id = LeaderId {
+        term: get_u64(from)?,
+        node_id: get_u64(from)?,
+    };
+    Ok(LogId {
+        leader_id,
+        index: get_u64(from)?,
+    })
 }
 
 /// The configurations (one, or two while joint), each as its voters; then all nodes.
@@ -251,14 +273,20 @@ fn put_membership(out: &mut BytesMut, membership: &Membership<u64, EmptyNode>) {
         voters.iter().for_each(|voter| out.put_u64_le(*voter));
     }
     out.put_u64_le(membership.nodes().count() as u64);
-    membership.nodes().for_each(|(node, _)| out.put_u64_le(*node));
+    membership
+        .nodes()
+        .for_each(|(node, _)| out.put_u64_le(*node));
 }
 
 fn get_membership(mut body: &[u8]) -> io::Result<Membership<u64, EmptyNode>> {
     let from = &mut body;
     let mut configs = Vec::new();
     for _ in 0..get_u64(from)? {
-        configs.push((0..get_u64(from)?).map(|_| get_u64(from)).collect::<io::Result<_>>()?);
+        configs.push(
+            (0..get_u64(from)?)
+                .map(|_| get_u64(from))
+                .collect::<io::Result<_>>()?,
+        );
     }
     let nodes: BTreeMap<u64, EmptyNode> = (0..get_u64(from)?)
         .map(|_| Ok((get_u64(from)?, EmptyNode::new())))
@@ -277,9 +305,15 @@ pub fn vote_to_stored(vote: &Vote) -> Bytes {
 
 pub fn vote_from_stored(mut stored: &[u8]) -> io::Result<Vote> {
     let from = &mut stored;
-    let leader_id = LeaderId { term: get_u64(from)?, node_id: get_u64(from)? };
+    let leader_id = LeaderId {
+        term: get_u64(from)?,
+        node_id: get_u64(from)?,
+    };
     match from {
-        [committed @ (0 | 1)] => Ok(Vote { leader_id, committed: *committed == 1 }),
+        [committed @ (0 | 1)] => Ok(Vote {
+            leader_id,
+            committed: *committed == 1,
+        }),
         _ => Err(damaged("damaged vote")),
     }
 }
@@ -308,7 +342,13 @@ mod tests {
     use super::*;
 
     fn log_id() -> LogId {
-        LogId { leader_id: LeaderId { term: 3, node_id: 2 }, index: 0x0102 }
+        LogId {
+            leader_id: LeaderId {
+                term: 3,
+                node_id: 2,
+            },
+            index: 0x0102,
+        }
     }
 
     fn round_trip(payload: Payload) -> Bytes {
@@ -322,7 +362,10 @@ mod tests {
 
     #[test]
     fn the_stored_form_of_a_group_entry_is_pinned() {
-        let proposal = Proposal { number: 7, batch: Bytes::from_static(b"ab") };
+        let proposal = Proposal {
+            number: 7,
+            batch: Bytes::from_static(b"ab"),
+        };
         let stored = round_trip(EntryPayload::Normal(proposal));
         #[rustfmt::skip]
         assert_eq!(&stored[..], &[
@@ -330,20 +373,32 @@ mod tests {
         ]);
         assert_eq!(round_trip(EntryPayload::Blank).len(), HEADER_BYTES);
         let joint = vec![BTreeSet::from([1, 2, 3]), BTreeSet::from([2, 3, 4])];
-        round_trip(EntryPayload::Membership(Membership::new_with_defaults(joint, [5])));
+        round_trip(EntryPayload::Membership(Membership::new_with_defaults(
+            joint,
+            [5],
+        )));
     }
 
     #[test]
     fn damaged_group_entries_are_errors() {
-        let proposal = Proposal { number: 7, batch: Bytes::new() };
+        let proposal = Proposal {
+            number: 7,
+            batch: Bytes::new(),
+        };
         let stored = Entry::new(log_id(), EntryPayload::Normal(proposal)).into_stored();
         for cut in 0..stored.len() {
-            assert!(Entry::from_stored(stored.slice(..cut)).is_err(), "cut at {cut}");
+            assert!(
+                Entry::from_stored(stored.slice(..cut)).is_err(),
+                "cut at {cut}"
+            );
         }
         let membership = Membership::new_with_defaults(vec![BTreeSet::from([1])], []);
         let stored = Entry::new(log_id(), EntryPayload::Membership(membership)).into_stored();
         for cut in 0..stored.len() {
-            assert!(Entry::from_stored(stored.slice(..cut)).is_err(), "cut at {cut}");
+            assert!(
+                Entry::from_stored(stored.slice(..cut)).is_err(),
+                "cut at {cut}"
+            );
         }
         let mut huge = stored[..HEADER_BYTES].to_vec();
         huge.extend([0xff; 16]);
@@ -357,7 +412,10 @@ mod tests {
         }
         assert!(vote_from_stored(&[0; 16]).is_err());
         for id in [None, Some(log_id())] {
-            assert_eq!(committed_from_stored(&committed_to_stored(id.as_ref())).unwrap(), id);
+            assert_eq!(
+                committed_from_stored(&committed_to_stored(id.as_ref())).unwrap(),
+                id
+            );
         }
     }
 }

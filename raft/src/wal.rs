@@ -42,7 +42,11 @@ pub struct WalOptions {
 
 impl Default for WalOptions {
     fn default() -> Self {
-        Self { segment_bytes: 16 << 20, cache_bytes: 8 << 20, queue_bytes: 64 << 20 }
+        Self {
+            segment_bytes: 16 << 20,
+            cache_bytes: 8 << 20,
+            queue_bytes: 64 << 20,
+        }
     }
 }
 
@@ -118,11 +122,31 @@ struct Entry {
 }
 
 enum Request {
-    Append { group: GroupId, first: u64, records: Vec<Bytes>, done: Done },
-    Vote { group: GroupId, vote: Bytes, done: Done },
-    Committed { group: GroupId, committed: Bytes },
-    Truncate { group: GroupId, keep: u64, done: Done },
-    Purge { group: GroupId, up_to: u64, done: Done },
+    Append {
+        group: GroupId,
+        first: u64,
+        records: Vec<Bytes>,
+        done: Done,
+    },
+    Vote {
+        group: GroupId,
+        vote: Bytes,
+        done: Done,
+    },
+    Committed {
+        group: GroupId,
+        committed: Bytes,
+    },
+    Truncate {
+        group: GroupId,
+        keep: u64,
+        done: Done,
+    },
+    Purge {
+        group: GroupId,
+        up_to: u64,
+        done: Done,
+    },
 }
 
 impl Wal {
@@ -137,7 +161,10 @@ impl Wal {
         options: WalOptions,
     ) -> Result<(Wal, WalReport), WalError> {
         let (groups, end, segments, report) = recover::recover(disk, dir, &options).await?;
-        let state = State { groups, ..State::default() };
+        let state = State {
+            groups,
+            ..State::default()
+        };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             wake: Notify::new(),
@@ -151,7 +178,10 @@ impl Wal {
 
     pub fn group(&self, group: GroupId) -> GroupWal {
         self.shared.lock().groups.entry(group).or_default();
-        GroupWal { group, shared: self.shared.clone() }
+        GroupWal {
+            group,
+            shared: self.shared.clone(),
+        }
     }
 
     /// Resolves with the reason when the log can no longer be written. The process must end
@@ -159,7 +189,10 @@ impl Wal {
     pub async fn failed(&self) -> String {
         let mut watch = self.shared.failed.subscribe();
         // Apart from the `match`, or the watch's guard would live across its await.
-        let reason = watch.wait_for(Option::is_some).await.map(|r| r.clone().unwrap_or_default());
+        let reason = watch
+            .wait_for(Option::is_some)
+            .await
+            .map(|r| r.clone().unwrap_or_default());
         match reason {
             Ok(reason) => reason,
             Err(_) => std::future::pending().await,
@@ -239,7 +272,12 @@ impl GroupWal {
         let mut state = self.shared.lock();
         let held = state.groups.entry(group).or_default();
         held.put(first_index, &records);
-        let request = Request::Append { group, first: first_index, records, done };
+        let request = Request::Append {
+            group,
+            first: first_index,
+            records,
+            done,
+        };
         self.shared.push(state, request, bytes);
     }
 
@@ -253,7 +291,8 @@ impl GroupWal {
             let group = self.group;
             let mut state = self.shared.lock();
             state.groups.entry(group).or_default().vote = Some(vote.clone());
-            self.shared.push(state, Request::Vote { group, vote, done }, 64);
+            self.shared
+                .push(state, Request::Vote { group, vote, done }, 64);
         }
         wait(saved).await
     }
@@ -264,7 +303,9 @@ impl GroupWal {
         let group = self.group;
         let mut state = self.shared.lock();
         state.groups.entry(group).or_default().committed = Some(committed.clone());
-        state.queue.retain(|r| !matches!(r, Request::Committed { group: g, .. } if *g == group));
+        state
+            .queue
+            .retain(|r| !matches!(r, Request::Committed { group: g, .. } if *g == group));
         state.queue.push(Request::Committed { group, committed });
     }
 
@@ -278,7 +319,8 @@ impl GroupWal {
             let group = self.group;
             let mut state = self.shared.lock();
             state.groups.entry(group).or_default().truncate(keep);
-            self.shared.push(state, Request::Truncate { group, keep, done }, 64);
+            self.shared
+                .push(state, Request::Truncate { group, keep, done }, 64);
         }
         wait(saved).await
     }
@@ -293,7 +335,8 @@ impl GroupWal {
             let group = self.group;
             let mut state = self.shared.lock();
             state.groups.entry(group).or_default().purge(up_to);
-            self.shared.push(state, Request::Purge { group, up_to, done }, 64);
+            self.shared
+                .push(state, Request::Purge { group, up_to, done }, 64);
         }
         wait(saved).await
     }
@@ -303,7 +346,12 @@ impl GroupWal {
     ///
     /// # Errors
     /// When the disk does not give back what it was given.
-    pub fn read(&self, from: u64, to: u64, max_bytes: usize) -> BoxFuture<'static, io::Result<Vec<Bytes>>> {
+    pub fn read(
+        &self,
+        from: u64,
+        to: u64,
+        max_bytes: usize,
+    ) -> BoxFuture<'static, io::Result<Vec<Bytes>>> {
         let mut found = Vec::new();
         let mut bytes = 0;
         {
@@ -312,7 +360,9 @@ impl GroupWal {
                 return Box::pin(async { Ok(Vec::new()) });
             };
             for index in from..to.min(held.end()) {
-                let Some(entry) = held.entry(index) else { break };
+                let Some(entry) = held.entry(index) else {
+                    break;
+                };
                 let length = match (&entry.record, &entry.place) {
                     (Some(record), _) => record.len(),
                     (None, Some(place)) => place.length as usize,
@@ -375,7 +425,9 @@ fn completion() -> (Done, oneshot::Receiver<io::Result<()>>) {
 }
 
 async fn wait(saved: oneshot::Receiver<io::Result<()>>) -> io::Result<()> {
-    saved.await.map_err(|_| io::Error::other("the log is closed"))?
+    saved
+        .await
+        .map_err(|_| io::Error::other("the log is closed"))?
 }
 
 impl GroupState {
@@ -388,7 +440,8 @@ impl GroupState {
     }
 
     fn entry_mut(&mut self, index: u64) -> Option<&mut Entry> {
-        self.entries.get_mut(index.checked_sub(self.first)? as usize)
+        self.entries
+            .get_mut(index.checked_sub(self.first)? as usize)
     }
 
     /// Takes records in at `first`, over whatever stood there.
@@ -400,13 +453,20 @@ impl GroupState {
         self.truncate(first);
         for record in records {
             self.cached_bytes += record.len();
-            self.entries.push_back(Entry { record: Some(record.clone()), place: None });
+            self.entries.push_back(Entry {
+                record: Some(record.clone()),
+                place: None,
+            });
         }
     }
 
     fn truncate(&mut self, keep: u64) {
         while self.end() > keep && !self.entries.is_empty() {
-            if let Some(Entry { record: Some(record), .. }) = self.entries.pop_back() {
+            if let Some(Entry {
+                record: Some(record),
+                ..
+            }) = self.entries.pop_back()
+            {
                 self.cached_bytes -= record.len();
             }
         }
@@ -415,7 +475,11 @@ impl GroupState {
 
     fn purge(&mut self, up_to: u64) {
         while self.first <= up_to && !self.entries.is_empty() {
-            if let Some(Entry { record: Some(record), .. }) = self.entries.pop_front() {
+            if let Some(Entry {
+                record: Some(record),
+                ..
+            }) = self.entries.pop_front()
+            {
                 self.cached_bytes -= record.len();
             }
             self.first += 1;
@@ -428,14 +492,19 @@ impl GroupState {
     fn placed(&mut self, index: u64, record: &Bytes, place: Place, cache_bytes: usize) {
         if let Some(entry) = self.entry_mut(index) {
             // It may have been replaced while it was written.
-            let same = entry.record.as_ref().is_some_and(|r| r.as_ptr() == record.as_ptr());
+            let same = entry
+                .record
+                .as_ref()
+                .is_some_and(|r| r.as_ptr() == record.as_ptr());
             if same {
                 entry.place = Some(place);
             }
         }
         while self.cached_bytes > cache_bytes && self.cached_from < self.end() {
             let index = self.cached_from;
-            let Some(entry) = self.entry_mut(index) else { break };
+            let Some(entry) = self.entry_mut(index) else {
+                break;
+            };
             if entry.place.is_none() {
                 break;
             }

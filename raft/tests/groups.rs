@@ -21,7 +21,10 @@ async fn commit(cluster: &Cluster, link: u64, command: codraft_raft::command::Co
             let leader = cluster.leader(G).await;
             let mut answers = leader.answers(link);
             let group = leader.groups.group(G).unwrap();
-            if group.submit(command.clone(), Origin { link, tag: 7 }).is_ok() {
+            if group
+                .submit(command.clone(), Origin { link, tag: 7 })
+                .is_ok()
+            {
                 let answer = tokio::time::timeout(Duration::from_secs(5), answers.recv()).await;
                 if let Ok(Some((origin, Ok(outcome)))) = answer {
                     assert_eq!(origin, Origin { link, tag: 7 });
@@ -31,31 +34,57 @@ async fn commit(cluster: &Cluster, link: u64, command: codraft_raft::command::Co
             tokio::time::sleep(Duration::from_micros(500)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), whole).await.expect("no outcome")
+    tokio::time::timeout(Duration::from_secs(20), whole)
+        .await
+        .expect("no outcome")
 }
 
 fn text(node: &Node) -> String {
     node.groups.group(G).unwrap().with(|shard, _| {
-        shard.document(&doc(1)).map(|d| d.content().text()).unwrap_or_default()
+        shard
+            .document(&doc(1))
+            .map(|d| d.content().text())
+            .unwrap_or_default()
     })
 }
 
 #[tokio::test]
 async fn group_replicas_apply_equally_and_a_restart_replays() {
     let cluster = Cluster::start(2, true).await;
-    assert_eq!(commit(&cluster, 1, create(1)).await, Outcome::Applied { rev: 1 });
+    assert_eq!(
+        commit(&cluster, 1, create(1)).await,
+        Outcome::Applied { rev: 1 }
+    );
     let leader = cluster.leader(G).await;
     let group = leader.groups.group(G).unwrap().clone();
     let mut answers = leader.answers(2);
-    let before = leader.heard.batches.load(std::sync::atomic::Ordering::Relaxed);
+    let before = leader
+        .heard
+        .batches
+        .load(std::sync::atomic::Ordering::Relaxed);
     for client in 0..500 {
-        group.submit(edit(1, client, 1, 1), Origin { link: 2, tag: client }).unwrap();
+        group
+            .submit(
+                edit(1, client, 1, 1),
+                Origin {
+                    link: 2,
+                    tag: client,
+                },
+            )
+            .unwrap();
     }
     for client in 0..500 {
         let (origin, answer) = answers.recv().await.unwrap();
-        assert_eq!((origin.tag, answer), (client, Ok(Outcome::Applied { rev: client + 2 })));
+        assert_eq!(
+            (origin.tag, answer),
+            (client, Ok(Outcome::Applied { rev: client + 2 }))
+        );
     }
-    let batches = leader.heard.batches.load(std::sync::atomic::Ordering::Relaxed) - before;
+    let batches = leader
+        .heard
+        .batches
+        .load(std::sync::atomic::Ordering::Relaxed)
+        - before;
     assert!(batches < 100, "500 commands went as {batches} entries");
     let digest = cluster.equal(G).await;
     assert_eq!(text(&leader), "x".repeat(500));
@@ -63,7 +92,11 @@ async fn group_replicas_apply_equally_and_a_restart_replays() {
     let cluster = cluster.restart(true).await;
     let leader = cluster.leader(G).await;
     leader.groups.group(G).unwrap().read().await.unwrap();
-    assert_eq!(text(&leader), "x".repeat(500), "a read sees all that was committed");
+    assert_eq!(
+        text(&leader),
+        "x".repeat(500),
+        "a read sees all that was committed"
+    );
     assert_eq!(cluster.equal(G).await, digest);
     assert_eq!(
         commit(&cluster, 3, edit(1, 3, 1, 1)).await,
@@ -80,10 +113,17 @@ async fn group_followers_say_who_leads() {
     cluster.equal(G).await;
     let follower = cluster.nodes.iter().find(|n| n.id != leader.id).unwrap();
     let group = follower.groups.group(G).unwrap();
-    let error = group.submit(edit(1, 1, 1, 1), Origin { link: 1, tag: 1 }).unwrap_err();
-    let ProposeError::NotLeader(Some(lead)) = error else { panic!("{error:?}") };
+    let error = group
+        .submit(edit(1, 1, 1, 1), Origin { link: 1, tag: 1 })
+        .unwrap_err();
+    let ProposeError::NotLeader(Some(lead)) = error else {
+        panic!("{error:?}")
+    };
     assert_eq!(lead.node, Some(leader.id));
-    assert!(matches!(group.read().await, Err(ReadError::NotLeader(Some(_)))));
+    assert!(matches!(
+        group.read().await,
+        Err(ReadError::NotLeader(Some(_)))
+    ));
     assert!(leader.groups.group(G).unwrap().is_leading_with_quorum());
     assert!(!group.is_leading_with_quorum());
 }
@@ -106,7 +146,10 @@ async fn group_leadership_is_handed_over() {
     let old = cluster.leader(G).await;
     let started = Instant::now();
     assert!(old.groups.group(G).unwrap().transfer_leadership().await);
-    assert_eq!(commit(&cluster, 2, edit(1, 1, 1, 1)).await, Outcome::Applied { rev: 2 });
+    assert_eq!(
+        commit(&cluster, 2, edit(1, 1, 1, 1)).await,
+        Outcome::Applied { rev: 2 }
+    );
     println!("handed over, next commit after {:?}", started.elapsed());
     assert_ne!(cluster.leader(G).await.id, old.id);
     assert!(started.elapsed() < Duration::from_millis(500));
@@ -121,7 +164,10 @@ async fn next_commit_after_kill(suspicion: bool) -> Duration {
     let dead = cluster.leader(G).await;
     let started = Instant::now();
     cluster.kill(&dead, suspicion);
-    assert_eq!(commit(&cluster, 2, edit(1, 1, 1, 1)).await, Outcome::Applied { rev: 2 });
+    assert_eq!(
+        commit(&cluster, 2, edit(1, 1, 1, 1)).await,
+        Outcome::Applied { rev: 2 }
+    );
     let took = started.elapsed();
     cluster.equal(G).await;
     let leader = cluster.leader(G).await;
@@ -160,7 +206,10 @@ async fn group_wrong_suspicion_is_harmless() {
         suspicion.redial_refused(leader.id);
     }
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(commit(&cluster, 2, edit(1, 1, 1, 1)).await, Outcome::Applied { rev: 2 });
+    assert_eq!(
+        commit(&cluster, 2, edit(1, 1, 1, 1)).await,
+        Outcome::Applied { rev: 2 }
+    );
     assert_ne!(cluster.leader(G).await.id, leader.id);
     cluster.equal(G).await;
 }

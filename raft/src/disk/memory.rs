@@ -48,7 +48,9 @@ impl Default for MemoryDisk {
 
 impl MemoryDisk {
     pub fn new() -> Self {
-        Self { inner: Arc::default() }
+        Self {
+            inner: Arc::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -157,14 +159,21 @@ impl Disk for MemoryDisk {
         ready(Ok(names.collect()))
     }
 
-    fn open<'a>(&'a self, path: &'a Path, create: bool) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
+    fn open<'a>(
+        &'a self,
+        path: &'a Path,
+        create: bool,
+    ) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
         let mut inner = self.lock();
         let data = match inner.files.get(path) {
             Some(data) => data.clone(),
             None if create => inner.files.entry(path.to_owned()).or_default().clone(),
             None => return ready(Err(io::ErrorKind::NotFound.into())),
         };
-        let file = MemoryFile { disk: self.clone(), data };
+        let file = MemoryFile {
+            disk: self.clone(),
+            data,
+        };
         ready(Ok(Arc::new(file) as Arc<dyn File>))
     }
 
@@ -210,7 +219,11 @@ impl MemoryFile {
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let full = self.disk.lock().capacity.is_some_and(|most| offset + bytes.len() as u64 > most);
+        let full = self
+            .disk
+            .lock()
+            .capacity
+            .is_some_and(|most| offset + bytes.len() as u64 > most);
         if full {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -257,6 +270,10 @@ impl File for MemoryFile {
     }
 
     fn write_and_sync(&self, offset: u64, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<Vec<u8>>> {
-        ready(self.write(offset, &bytes).and_then(|()| self.sync()).map(|()| bytes))
+        ready(
+            self.write(offset, &bytes)
+                .and_then(|()| self.sync())
+                .map(|()| bytes),
+        )
     }
 }

@@ -28,11 +28,13 @@ impl OsDisk {
     /// When no thread can be started.
     pub fn start() -> io::Result<OsDisk> {
         let (jobs, inbox) = mpsc::sync_channel::<Job>(QUEUE);
-        std::thread::Builder::new().name("disk".into()).spawn(move || {
-            while let Ok(job) = inbox.recv() {
-                job();
-            }
-        })?;
+        std::thread::Builder::new()
+            .name("disk".into())
+            .spawn(move || {
+                while let Ok(job) = inbox.recv() {
+                    job();
+                }
+            })?;
         Ok(OsDisk { jobs })
     }
 
@@ -46,7 +48,9 @@ impl OsDisk {
         }));
         Box::pin(async move {
             sent.map_err(|_| io::Error::other("the disk's thread takes no more requests"))?;
-            answered.await.map_err(|_| io::Error::other("the disk's thread is gone"))?
+            answered
+                .await
+                .map_err(|_| io::Error::other("the disk's thread is gone"))?
         })
     }
 }
@@ -69,11 +73,22 @@ impl Disk for OsDisk {
         })
     }
 
-    fn open<'a>(&'a self, path: &'a Path, create: bool) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
+    fn open<'a>(
+        &'a self,
+        path: &'a Path,
+        create: bool,
+    ) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
         let (disk, path) = (self.clone(), path.to_owned());
         self.run(move || {
-            let file = fs::OpenOptions::new().read(true).write(true).create(create).open(path)?;
-            Ok(Arc::new(OsFile { disk, file: Arc::new(file) }) as Arc<dyn File>)
+            let file = fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(create)
+                .open(path)?;
+            Ok(Arc::new(OsFile {
+                disk,
+                file: Arc::new(file),
+            }) as Arc<dyn File>)
         })
     }
 

@@ -82,7 +82,9 @@ impl Inner {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_millis(500), gone).await.is_ok()
+        tokio::time::timeout(Duration::from_millis(500), gone)
+            .await
+            .is_ok()
     }
 }
 

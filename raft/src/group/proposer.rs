@@ -52,7 +52,11 @@ enum Next {
 
 impl Queue {
     pub fn new(limits: GroupLimits) -> Self {
-        Self { limits, state: Mutex::default(), wake: Notify::new() }
+        Self {
+            limits,
+            state: Mutex::default(),
+            wake: Notify::new(),
+        }
     }
 
     pub fn push(&self, command: Command, origin: Origin) -> Result<(), ProposeError> {
@@ -91,7 +95,11 @@ impl Queue {
     pub fn drain(&self) -> Vec<Origin> {
         let mut state = lock(&self.state);
         state.bytes = 0;
-        state.commands.drain(..).map(|(_, origin, _)| origin).collect()
+        state
+            .commands
+            .drain(..)
+            .map(|(_, origin, _)| origin)
+            .collect()
     }
 
     fn next(&self) -> Option<Next> {
@@ -99,7 +107,10 @@ impl Queue {
         if let Some(number) = state.retries.pop_front() {
             state.in_flight += 1;
             let doublings = state.refusals.saturating_sub(1).min(10);
-            return Some(Next::Again(number, (RETRY_MIN * (1 << doublings)).min(RETRY_MAX)));
+            return Some(Next::Again(
+                number,
+                (RETRY_MIN * (1 << doublings)).min(RETRY_MAX),
+            ));
         }
         if state.commands.is_empty() || state.in_flight >= self.limits.batches_in_flight {
             return None;
@@ -115,7 +126,11 @@ impl Queue {
         }
         state.bytes -= taken;
         state.in_flight += 1;
-        let (commands, origins) = state.commands.drain(..count).map(|(c, o, _)| (c, o)).unzip();
+        let (commands, origins) = state
+            .commands
+            .drain(..count)
+            .map(|(c, o, _)| (c, o))
+            .unzip();
         Some(Next::Fresh(commands, origins))
     }
 
@@ -162,14 +177,25 @@ pub(super) async fn run(group: Arc<Inner>, clock: Arc<dyn Clock>) {
         let (number, batch) = match next {
             Next::Fresh(commands, origins) => {
                 number += 1;
-                let batch = Batch { ts_ms: clock.now_ms(), commands }.encode();
-                let waiting = Waiting { origins, batch: batch.clone(), since: Instant::now() };
+                let batch = Batch {
+                    ts_ms: clock.now_ms(),
+                    commands,
+                }
+                .encode();
+                let waiting = Waiting {
+                    origins,
+                    batch: batch.clone(),
+                    since: Instant::now(),
+                };
                 lock(&group.core).waiting.insert(number, waiting);
                 (number, batch)
             }
             Next::Again(number, pause) => {
                 tokio::time::sleep(pause).await;
-                let known = lock(&group.core).waiting.get(&number).map(|w| (w.batch.clone(), w.since));
+                let known = lock(&group.core)
+                    .waiting
+                    .get(&number)
+                    .map(|w| (w.batch.clone(), w.since));
                 match known {
                     // Answered meanwhile: leadership went elsewhere.
                     None => {
@@ -186,7 +212,10 @@ pub(super) async fn run(group: Arc<Inner>, clock: Arc<dyn Clock>) {
             }
         };
         let settle = settle(&group, number);
-        let sent = group.raft.client_write_ff(Proposal { number, batch }, Some(settle)).await;
+        let sent = group
+            .raft
+            .client_write_ff(Proposal { number, batch }, Some(settle))
+            .await;
         if let Err(error) = sent {
             tracing::warn!(group = %group.id, %error, "cannot propose");
             return group.close(group.stopped());
@@ -212,7 +241,11 @@ fn settle(group: &Arc<Inner>, number: u64) -> WriteResponderOf<TypeConfig> {
             )) => {
                 let known = *lock(&lead);
                 let node = to.leader_id.map(codraft_proto::ids::NodeId);
-                ProposeError::NotLeader(node.map(|n| Lead { group: id, term: known.term, node: Some(n) }))
+                ProposeError::NotLeader(node.map(|n| Lead {
+                    group: id,
+                    term: known.term,
+                    node: Some(n),
+                }))
             }
             Some(Err(error)) => {
                 tracing::error!(group = %id, %error, "unexpected answer to a proposal");

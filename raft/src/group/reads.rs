@@ -31,7 +31,11 @@ pub(crate) struct Reads {
 
 impl Reads {
     pub fn new(limit: usize) -> Self {
-        Self { limit, waiting: Mutex::default(), wake: Notify::new() }
+        Self {
+            limit,
+            waiting: Mutex::default(),
+            wake: Notify::new(),
+        }
     }
 
     pub async fn wait(&self) -> Result<(), ReadError> {
@@ -94,7 +98,10 @@ async fn round(group: &Inner, proved: &mut Option<u64>) -> Result<(), ReadError>
                 *proved = Some(known.term);
             }
         }
-        let read = tokio::time::timeout(READ_TIMEOUT, group.raft.get_read_linearizer(ReadPolicy::ReadIndex));
+        let read = tokio::time::timeout(
+            READ_TIMEOUT,
+            group.raft.get_read_linearizer(ReadPolicy::ReadIndex),
+        );
         let error = match read.await.map_err(|_| ReadError::Timeout)? {
             // It became the leader while it was asked.
             Ok(_) if *proved != Some(lock(&group.lead).term) => {
@@ -117,13 +124,18 @@ async fn round(group: &Inner, proved: &mut Option<u64>) -> Result<(), ReadError>
             Err(RaftError::Fatal(_)) => return Err(group.stopped().into()),
         };
         let fresh = match error {
-            LinearizableReadError::ForwardToLeader(to) if to.reason == ForwardReason::LeaseExpired => {
+            LinearizableReadError::ForwardToLeader(to)
+                if to.reason == ForwardReason::LeaseExpired =>
+            {
                 ReadError::NotLeader(None)
             }
             LinearizableReadError::ForwardToLeader(to) => {
                 let known = *lock(&group.lead);
                 let node = to.leader_id.map(codraft_proto::ids::NodeId);
-                return Err(ReadError::NotLeader(node.map(|n| Lead { node: Some(n), ..known })));
+                return Err(ReadError::NotLeader(node.map(|n| Lead {
+                    node: Some(n),
+                    ..known
+                })));
             }
             LinearizableReadError::QuorumNotEnough(_) => ReadError::Timeout,
         };
@@ -137,12 +149,19 @@ async fn round(group: &Inner, proved: &mut Option<u64>) -> Result<(), ReadError>
 
 /// Whether an entry without commands was committed and applied here.
 async fn commit_nothing(group: &Inner) -> bool {
-    let batch = Batch { ts_ms: 0, commands: Vec::new() }.encode();
+    let batch = Batch {
+        ts_ms: 0,
+        commands: Vec::new(),
+    }
+    .encode();
     let (told, done) = oneshot::channel();
     let settle = Settle::new(move |result| {
         let _ = told.send(matches!(result, Some(Ok(_))));
     });
     // No proposal of the queue has the number 0.
-    let sent = group.raft.client_write_ff(Proposal { number: 0, batch }, Some(settle)).await;
+    let sent = group
+        .raft
+        .client_write_ff(Proposal { number: 0, batch }, Some(settle))
+        .await;
     sent.is_ok() && done.await.unwrap_or(false)
 }

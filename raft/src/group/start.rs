@@ -13,8 +13,8 @@ use codraft_proto::{
 use openraft::{Config, EmptyNode, SnapshotPolicy, errors::RaftError};
 
 use super::{
-    Group, GroupEvents, Groups, Inner, Lead, Peers, Queue, Raft, RaftConfig, Reads, StartError, lead,
-    limits::INITIALIZE_AFTER, proposer, reads,
+    Group, GroupEvents, Groups, Inner, Lead, Peers, Queue, Raft, RaftConfig, Reads, StartError,
+    lead, limits::INITIALIZE_AFTER, proposer, reads,
 };
 use crate::{
     applied::{Core, Machine},
@@ -39,15 +39,24 @@ impl Groups {
         let mut groups = BTreeMap::new();
         for (id, replicas) in &config.groups {
             if !replicas.contains(&config.node) {
-                return Err(StartError::Config(format!("node is no replica of group {id}")));
+                return Err(StartError::Config(format!(
+                    "node is no replica of group {id}"
+                )));
             }
             let log = wal.group(*id);
-            let core = Arc::new(Mutex::new(Core::new(*id, config.machine.clone(), events(*id))));
+            let core = Arc::new(Mutex::new(Core::new(
+                *id,
+                config.machine.clone(),
+                events(*id),
+            )));
             let network = Network::new(*id, config.node, peers.clone(), calls.clone());
             let (store, machine) = (LogStore::new(log), Machine::new(core.clone()));
             let raft = Raft::new(config.node.0, times.clone(), network, store, machine)
                 .await
-                .map_err(|error| StartError::Open { group: *id, reason: error.to_string() })?;
+                .map_err(|error| StartError::Open {
+                    group: *id,
+                    reason: error.to_string(),
+                })?;
             let inner = Arc::new(Inner {
                 id: *id,
                 node: config.node,
@@ -55,15 +64,27 @@ impl Groups {
                 core,
                 queue: Arc::new(Queue::new(config.limits.clone())),
                 reads: Reads::new(config.limits.reads),
-                lead: Arc::new(Mutex::new(Lead { group: *id, term: 0, node: None })),
+                lead: Arc::new(Mutex::new(Lead {
+                    group: *id,
+                    term: 0,
+                    node: None,
+                })),
             });
             tasks.spawn("group lead", lead::watch(inner.clone()));
-            tasks.spawn("group proposer", proposer::run(inner.clone(), outside.clock.clone()));
+            tasks.spawn(
+                "group proposer",
+                proposer::run(inner.clone(), outside.clock.clone()),
+            );
             tasks.spawn("group reads", reads::run(inner.clone()));
             tasks.spawn("group first", initialize(inner.clone(), replicas.clone()));
             groups.insert(*id, Group { inner });
         }
-        Ok(Groups { node: config.node, groups, calls, tasks })
+        Ok(Groups {
+            node: config.node,
+            groups,
+            calls,
+            tasks,
+        })
     }
 }
 
@@ -84,7 +105,9 @@ fn times(config: &RaftConfig) -> Result<Config, StartError> {
         replication_lag_threshold: u64::MAX,
         ..Config::default()
     };
-    config.validate().map_err(|error| StartError::Config(error.to_string()))
+    config
+        .validate()
+        .map_err(|error| StartError::Config(error.to_string()))
 }
 
 /// Makes a new group's first entry, its members. One replica does it, another one for each
@@ -92,18 +115,24 @@ fn times(config: &RaftConfig) -> Result<Config, StartError> {
 /// them would write the same entry, so it does no harm when two do.
 async fn initialize(group: Arc<Inner>, replicas: Vec<NodeId>) {
     let turn = (group.id.0 as usize) % replicas.len().max(1);
-    let place = replicas.iter().position(|node| *node == group.node).unwrap_or(0);
+    let place = replicas
+        .iter()
+        .position(|node| *node == group.node)
+        .unwrap_or(0);
     let after = (place + replicas.len() - turn) % replicas.len().max(1);
     tokio::time::sleep(INITIALIZE_AFTER * after as u32).await;
     match group.raft.is_initialized().await {
         Ok(false) => {}
         Ok(true) | Err(_) => return,
     }
-    let members: BTreeMap<u64, EmptyNode> = replicas.iter().map(|n| (n.0, EmptyNode::new())).collect();
+    let members: BTreeMap<u64, EmptyNode> =
+        replicas.iter().map(|n| (n.0, EmptyNode::new())).collect();
     match group.raft.initialize(members).await {
         Ok(()) => tracing::info!(group = %group.id, ?replicas, "new group"),
         // Another replica was faster.
-        Err(RaftError::APIError(error)) => tracing::info!(group = %group.id, %error, "not initialized here"),
+        Err(RaftError::APIError(error)) => {
+            tracing::info!(group = %group.id, %error, "not initialized here")
+        }
         Err(RaftError::Fatal(error)) => tracing::error!(group = %group.id, %error, "group stopped"),
     }
 }

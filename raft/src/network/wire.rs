@@ -12,21 +12,41 @@ use crate::types::{Entry, LeaderId, LogId, TypeConfig, Vote};
 const NO_BALLOT: &str = "a ballot is missing";
 
 pub(crate) fn log_id(id: &LogId) -> v1::LogId {
-    v1::LogId { term: id.leader_id.term, node: id.leader_id.node_id, index: id.index }
+    v1::LogId {
+        term: id.leader_id.term,
+        node: id.leader_id.node_id,
+        index: id.index,
+    }
 }
 
 pub(crate) fn to_log_id(id: &v1::LogId) -> LogId {
-    LogId { leader_id: LeaderId { term: id.term, node_id: id.node }, index: id.index }
+    LogId {
+        leader_id: LeaderId {
+            term: id.term,
+            node_id: id.node,
+        },
+        index: id.index,
+    }
 }
 
 pub(crate) fn ballot(vote: &Vote) -> v1::Ballot {
     let LeaderId { term, node_id } = vote.leader_id;
-    v1::Ballot { term, node: node_id, committed: vote.committed }
+    v1::Ballot {
+        term,
+        node: node_id,
+        committed: vote.committed,
+    }
 }
 
 pub(crate) fn to_vote(ballot: &v1::Ballot) -> Vote {
-    let leader_id = LeaderId { term: ballot.term, node_id: ballot.node };
-    Vote { leader_id, committed: ballot.committed }
+    let leader_id = LeaderId {
+        term: ballot.term,
+        node_id: ballot.node,
+    };
+    Vote {
+        leader_id,
+        committed: ballot.committed,
+    }
 }
 
 /// The entries go as they are stored.
@@ -35,22 +55,40 @@ pub(super) fn append(request: AppendEntriesRequest<TypeConfig>) -> v1::AppendEnt
         ballot: Some(ballot(&request.vote)),
         previous: request.prev_log_id.as_ref().map(log_id),
         committed: request.leader_commit.as_ref().map(log_id),
-        entries: request.entries.into_iter().map(Entry::into_stored).collect(),
+        entries: request
+            .entries
+            .into_iter()
+            .map(Entry::into_stored)
+            .collect(),
     }
 }
 
 /// Entries out of order are refused: openraft takes it for granted that they follow each
 /// other.
-pub(super) fn append_request(append: v1::AppendEntries) -> io::Result<AppendEntriesRequest<TypeConfig>> {
+pub(super) fn append_request(
+    append: v1::AppendEntries,
+) -> io::Result<AppendEntriesRequest<TypeConfig>> {
     let invalid = |what| io::Error::new(io::ErrorKind::InvalidData, what);
-    let entries = append.entries.into_iter().map(Entry::from_stored).collect::<io::Result<Vec<_>>>()?;
+    let entries = append
+        .entries
+        .into_iter()
+        .map(Entry::from_stored)
+        .collect::<io::Result<Vec<_>>>()?;
     let prev_log_id = append.previous.as_ref().map(to_log_id);
     let first = prev_log_id.map_or(0, |id| id.index.saturating_add(1));
-    if entries.iter().zip(first..).any(|(entry, index)| entry.index() != index) {
+    if entries
+        .iter()
+        .zip(first..)
+        .any(|(entry, index)| entry.index() != index)
+    {
         return Err(invalid("entries do not follow each other"));
     }
     Ok(AppendEntriesRequest {
-        vote: append.ballot.as_ref().map(to_vote).ok_or_else(|| invalid(NO_BALLOT))?,
+        vote: append
+            .ballot
+            .as_ref()
+            .map(to_vote)
+            .ok_or_else(|| invalid(NO_BALLOT))?,
         prev_log_id,
         entries,
         leader_commit: append.committed.as_ref().map(to_log_id),
@@ -67,20 +105,26 @@ pub(super) fn append_response(response: &AppendEntriesResponse<TypeConfig>) -> v
         AppendEntriesResponse::Conflict => Result::Conflict(true),
         AppendEntriesResponse::HigherVote(vote) => Result::HigherVote(ballot(vote)),
     };
-    v1::AppendReply { result: Some(result) }
+    v1::AppendReply {
+        result: Some(result),
+    }
 }
 
 pub(super) fn append_reply(
     reply: &v1::AppendReply,
 ) -> Result<AppendEntriesResponse<TypeConfig>, &'static str> {
     use v1::append_reply::Result;
-    Ok(match reply.result.as_ref().ok_or("an answer without a result")? {
-        Result::Success(true) => AppendEntriesResponse::Success,
-        Result::Success(false) => AppendEntriesResponse::PartialSuccess(None),
-        Result::PartialSuccess(id) => AppendEntriesResponse::PartialSuccess(Some(to_log_id(id))),
-        Result::Conflict(_) => AppendEntriesResponse::Conflict,
-        Result::HigherVote(vote) => AppendEntriesResponse::HigherVote(to_vote(vote)),
-    })
+    Ok(
+        match reply.result.as_ref().ok_or("an answer without a result")? {
+            Result::Success(true) => AppendEntriesResponse::Success,
+            Result::Success(false) => AppendEntriesResponse::PartialSuccess(None),
+            Result::PartialSuccess(id) => {
+                AppendEntriesResponse::PartialSuccess(Some(to_log_id(id)))
+            }
+            Result::Conflict(_) => AppendEntriesResponse::Conflict,
+            Result::HigherVote(vote) => AppendEntriesResponse::HigherVote(to_vote(vote)),
+        },
+    )
 }
 
 pub(super) fn request_vote(request: &VoteRequest<TypeConfig>) -> v1::RequestVote {
@@ -91,7 +135,9 @@ pub(super) fn request_vote(request: &VoteRequest<TypeConfig>) -> v1::RequestVote
     }
 }
 
-pub(super) fn vote_request(request: &v1::RequestVote) -> Result<VoteRequest<TypeConfig>, &'static str> {
+pub(super) fn vote_request(
+    request: &v1::RequestVote,
+) -> Result<VoteRequest<TypeConfig>, &'static str> {
     Ok(VoteRequest {
         vote: request.ballot.as_ref().map(to_vote).ok_or(NO_BALLOT)?,
         last_log_id: request.last_log.as_ref().map(to_log_id),
@@ -127,5 +173,9 @@ pub(super) fn transfer_request(
     transfer: &v1::TransferLeader,
 ) -> Result<TransferLeaderRequest<TypeConfig>, &'static str> {
     let from = transfer.from.as_ref().map(to_vote).ok_or(NO_BALLOT)?;
-    Ok(TransferLeaderRequest::new(from, transfer.to, transfer.last_log.as_ref().map(to_log_id)))
+    Ok(TransferLeaderRequest::new(
+        from,
+        transfer.to,
+        transfer.last_log.as_ref().map(to_log_id),
+    ))
 }

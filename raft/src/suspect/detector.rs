@@ -47,8 +47,17 @@ pub struct View {
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
-    Suspect { to: NodeId, about: NodeId, incarnation: u64, round: u64, tails: Vec<Tail> },
-    TakeOver { about: NodeId, tail: Tail },
+    Suspect {
+        to: NodeId,
+        about: NodeId,
+        incarnation: u64,
+        round: u64,
+        tails: Vec<Tail>,
+    },
+    TakeOver {
+        about: NodeId,
+        tail: Tail,
+    },
 }
 
 pub struct Detector {
@@ -90,7 +99,10 @@ impl Watched {
     fn patience(&self) -> u64 {
         let mut gaps: Vec<u64> = self.gaps.iter().copied().collect();
         gaps.sort_unstable();
-        let p99 = gaps.get(gaps.len().saturating_sub(1) * 99 / 100).copied().unwrap_or(0);
+        let p99 = gaps
+            .get(gaps.len().saturating_sub(1) * 99 / 100)
+            .copied()
+            .unwrap_or(0);
         SILENCE_MS.max(SILENCE_GAPS * p99)
     }
 
@@ -105,7 +117,12 @@ impl Watched {
 
 impl Detector {
     pub fn new(me: NodeId) -> Self {
-        Self { me, nodes: BTreeMap::new(), rounds: 0, last_tick: 0 }
+        Self {
+            me,
+            nodes: BTreeMap::new(),
+            rounds: 0,
+            last_tick: 0,
+        }
     }
 
     /// A new incarnation is another process: what was said of the one before is void. If it
@@ -159,11 +176,16 @@ impl Detector {
 
     pub fn tick(&mut self, now: u64, view: &dyn Fn() -> Vec<View>) -> Vec<Action> {
         if now.saturating_sub(self.last_tick) > STALL_MS {
-            self.nodes.values_mut().for_each(|watched| watched.heard = now);
+            self.nodes
+                .values_mut()
+                .for_each(|watched| watched.heard = now);
         }
         self.last_tick = now;
         let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
-        nodes.into_iter().flat_map(|node| self.judge(now, node, view)).collect()
+        nodes
+            .into_iter()
+            .flat_map(|node| self.judge(now, node, view))
+            .collect()
     }
 
     /// `from` says that `about` is dead. Whether this node agrees, from evidence of its own,
@@ -181,12 +203,18 @@ impl Detector {
             return (false, Vec::new(), Vec::new());
         }
         // Kept even where we do not agree: our own evidence may be a moment away.
-        let agreed = self.nodes.get(&about).is_some_and(|watched| watched.is_dead(now));
+        let agreed = self
+            .nodes
+            .get(&about)
+            .is_some_and(|watched| watched.is_dead(now));
         if !agreed {
             return (false, Vec::new(), Vec::new());
         }
         let actions = self.judge(now, about, view);
-        let led = view().into_iter().map(|v| v.tail).filter(|tail| tail.led_by(about));
+        let led = view()
+            .into_iter()
+            .map(|v| v.tail)
+            .filter(|tail| tail.led_by(about));
         (true, led.collect(), actions)
     }
 
@@ -206,8 +234,17 @@ impl Detector {
         self.judge(now, about, view)
     }
 
-    fn note(&mut self, now: u64, from: NodeId, about: NodeId, incarnation: u64, tails: Vec<Tail>) -> bool {
-        let Some(watched) = self.nodes.get_mut(&about) else { return false };
+    fn note(
+        &mut self,
+        now: u64,
+        from: NodeId,
+        about: NodeId,
+        incarnation: u64,
+        tails: Vec<Tail>,
+    ) -> bool {
+        let Some(watched) = self.nodes.get_mut(&about) else {
+            return false;
+        };
         if watched.incarnation != Some(incarnation) || from == about || from == self.me {
             return false;
         }
@@ -218,12 +255,17 @@ impl Detector {
     /// Asks around and takes over, where there is evidence against a node.
     fn judge(&mut self, now: u64, about: NodeId, view: &dyn Fn() -> Vec<View>) -> Vec<Action> {
         let me = self.me;
-        let Some(watched) = self.nodes.get_mut(&about) else { return Vec::new() };
+        let Some(watched) = self.nodes.get_mut(&about) else {
+            return Vec::new();
+        };
         if !watched.is_dead(now) {
             watched.suspected = None;
             return Vec::new();
         }
-        let led: Vec<View> = view().into_iter().filter(|v| v.tail.led_by(about)).collect();
+        let led: Vec<View> = view()
+            .into_iter()
+            .filter(|v| v.tail.led_by(about))
+            .collect();
         if led.is_empty() {
             watched.suspected = None;
             return Vec::new();
@@ -239,7 +281,10 @@ impl Detector {
             suspected.asked = now;
             self.rounds += 1;
             let tails: Vec<Tail> = led.iter().map(|v| v.tail.clone()).collect();
-            let mut others: Vec<NodeId> = led.iter().flat_map(|v| v.voters.iter().flatten().copied()).collect();
+            let mut others: Vec<NodeId> = led
+                .iter()
+                .flat_map(|v| v.voters.iter().flatten().copied())
+                .collect();
             others.sort_unstable();
             others.dedup();
             others.retain(|node| *node != me && *node != about);
@@ -253,13 +298,16 @@ impl Detector {
                 tails: tails.clone(),
             }));
         }
-        watched.said.retain(|_, (at, _)| now.saturating_sub(*at) <= SAID_MS);
+        watched
+            .said
+            .retain(|_, (at, _)| now.saturating_sub(*at) <= SAID_MS);
         let turn = now.saturating_sub(suspected.since) / TURN_MS;
         for View { tail, voters } in led {
             let ours = |t: &&Tail| t.group == tail.group && t.vote == tail.vote;
             let said = watched.said.iter();
-            let mut agree: Vec<(Option<LogId>, NodeId)> =
-                said.filter_map(|(node, (_, tails))| Some((tails.iter().find(ours)?.last, *node))).collect();
+            let mut agree: Vec<(Option<LogId>, NodeId)> = said
+                .filter_map(|(node, (_, tails))| Some((tails.iter().find(ours)?.last, *node)))
+                .collect();
             agree.push((tail.last, me));
             let majority = |set: &Vec<NodeId>| {
                 agree.iter().filter(|(_, node)| set.contains(node)).count() > set.len() / 2
@@ -268,7 +316,10 @@ impl Detector {
             if !voter || voters.is_empty() || !voters.iter().all(majority) {
                 continue;
             }
-            let better = agree.iter().filter(|other| **other > (tail.last, me)).count() as u64;
+            let better = agree
+                .iter()
+                .filter(|other| **other > (tail.last, me))
+                .count() as u64;
             let tried = suspected.acted.get(&tail.group).copied();
             let again = tried.is_none_or(|(vote, at)| {
                 vote != tail.vote || now.saturating_sub(at) >= TURN_MS * agree.len() as u64

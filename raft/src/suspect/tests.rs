@@ -7,14 +7,29 @@ const ME: NodeId = NodeId(2);
 const OTHER: NodeId = NodeId(3);
 
 fn tail(index: u64) -> Tail {
-    let leader_id = LeaderId { term: 4, node_id: X.0 };
+    let leader_id = LeaderId {
+        term: 4,
+        node_id: X.0,
+    };
     let last = Some(LogId { leader_id, index });
-    Tail { group: GroupId(0), vote: Vote { leader_id, committed: true }, last }
+    Tail {
+        group: GroupId(0),
+        vote: Vote {
+            leader_id,
+            committed: true,
+        },
+        last,
+    }
 }
 
 fn view(index: u64, nodes: u64) -> impl Fn() -> Vec<View> {
     let voters = vec![(1..=nodes).map(NodeId).collect()];
-    move || vec![View { tail: tail(index), voters: voters.clone() }]
+    move || {
+        vec![View {
+            tail: tail(index),
+            voters: voters.clone(),
+        }]
+    }
 }
 
 fn up() -> Detector {
@@ -38,7 +53,11 @@ fn asks(actions: &[Action]) -> Vec<NodeId> {
 
 /// Both halves of the evidence, at `now`.
 fn dies(detector: &mut Detector, now: u64, view: &dyn Fn() -> Vec<View>) -> Vec<Action> {
-    assert_eq!(detector.link_broke(now, X, 7, view), [], "a broken stream alone is no evidence");
+    assert_eq!(
+        detector.link_broke(now, X, 7, view),
+        [],
+        "a broken stream alone is no evidence"
+    );
     detector.refused(now, X, view)
 }
 
@@ -50,11 +69,20 @@ fn a_majority_takes_over_at_once() {
     assert_eq!(asks(&actions), [OTHER]);
     assert!(!takes_over(&actions), "one of three is no majority");
     let actions = detector.agreed(11, OTHER, X, 7, vec![tail(9)], &view);
-    assert!(!takes_over(&actions), "the other one is the better by its id");
+    assert!(
+        !takes_over(&actions),
+        "the other one is the better by its id"
+    );
     let mut detector = up();
     dies(&mut detector, 10, &view);
     let actions = detector.agreed(11, OTHER, X, 7, vec![tail(8)], &view);
-    assert_eq!(actions, [Action::TakeOver { about: X, tail: tail(9) }]);
+    assert_eq!(
+        actions,
+        [Action::TakeOver {
+            about: X,
+            tail: tail(9)
+        }]
+    );
     assert_eq!(detector.tick(12, &view), [], "only once");
 }
 
@@ -63,19 +91,59 @@ fn of_five_two_are_not_enough() {
     let mut detector = up();
     let view = view(9, 5);
     dies(&mut detector, 10, &view);
-    assert!(!takes_over(&detector.agreed(11, OTHER, X, 7, vec![tail(8)], &view)));
-    assert!(takes_over(&detector.agreed(12, NodeId(4), X, 7, vec![tail(8)], &view)));
+    assert!(!takes_over(&detector.agreed(
+        11,
+        OTHER,
+        X,
+        7,
+        vec![tail(8)],
+        &view
+    )));
+    assert!(takes_over(&detector.agreed(
+        12,
+        NodeId(4),
+        X,
+        7,
+        vec![tail(8)],
+        &view
+    )));
 }
 
 #[test]
 fn both_configurations_must_agree_while_joint() {
     let mut detector = up();
     let sets = vec![vec![X, ME, OTHER], vec![X, NodeId(4), NodeId(5)]];
-    let view = move || vec![View { tail: tail(9), voters: sets.clone() }];
+    let view = move || {
+        vec![View {
+            tail: tail(9),
+            voters: sets.clone(),
+        }]
+    };
     dies(&mut detector, 10, &view);
-    assert!(!takes_over(&detector.agreed(11, OTHER, X, 7, vec![tail(8)], &view)));
-    assert!(!takes_over(&detector.agreed(11, NodeId(4), X, 7, vec![tail(8)], &view)));
-    assert!(takes_over(&detector.agreed(11, NodeId(5), X, 7, vec![tail(8)], &view)));
+    assert!(!takes_over(&detector.agreed(
+        11,
+        OTHER,
+        X,
+        7,
+        vec![tail(8)],
+        &view
+    )));
+    assert!(!takes_over(&detector.agreed(
+        11,
+        NodeId(4),
+        X,
+        7,
+        vec![tail(8)],
+        &view
+    )));
+    assert!(takes_over(&detector.agreed(
+        11,
+        NodeId(5),
+        X,
+        7,
+        vec![tail(8)],
+        &view
+    )));
 }
 
 #[test]
@@ -96,9 +164,19 @@ fn the_shorter_log_waits_for_the_longer_one() {
     let mut detector = up();
     let view = view(9, 3);
     dies(&mut detector, 10, &view);
-    assert!(!takes_over(&detector.agreed(11, OTHER, X, 7, vec![tail(10)], &view)));
+    assert!(!takes_over(&detector.agreed(
+        11,
+        OTHER,
+        X,
+        7,
+        vec![tail(10)],
+        &view
+    )));
     assert!(!takes_over(&detector.tick(10 + TURN_MS - 1, &view)));
-    assert!(takes_over(&detector.tick(10 + TURN_MS, &view)), "it did not act in its turn");
+    assert!(
+        takes_over(&detector.tick(10 + TURN_MS, &view)),
+        "it did not act in its turn"
+    );
 }
 
 #[test]
@@ -108,7 +186,14 @@ fn another_vote_does_not_count() {
     dies(&mut detector, 10, &view);
     let mut moved_on = tail(8);
     moved_on.vote.leader_id.term += 1;
-    assert!(!takes_over(&detector.agreed(11, OTHER, X, 7, vec![moved_on], &view)));
+    assert!(!takes_over(&detector.agreed(
+        11,
+        OTHER,
+        X,
+        7,
+        vec![moved_on],
+        &view
+    )));
 }
 
 #[test]
@@ -117,9 +202,20 @@ fn a_new_incarnation_clears_it() {
     let view = view(9, 3);
     dies(&mut detector, 10, &view);
     detector.link_up(20, X, 8);
-    assert!(!takes_over(&detector.agreed(21, OTHER, X, 7, vec![tail(8)], &view)));
+    assert!(!takes_over(&detector.agreed(
+        21,
+        OTHER,
+        X,
+        7,
+        vec![tail(8)],
+        &view
+    )));
     assert!(!detector.suspected(22, OTHER, X, 7, vec![tail(8)], &view).0);
-    assert_eq!(detector.link_broke(23, X, 7, &view), [], "a late word of the old link");
+    assert_eq!(
+        detector.link_broke(23, X, 7, &view),
+        [],
+        "a late word of the old link"
+    );
     assert_eq!(detector.refused(23, X, &view), []);
 }
 
@@ -159,7 +255,11 @@ fn uneven_pulses_make_it_patient() {
         detector.tick(now, &view);
     }
     for silence in [300, 600, 900, 1_200, 1_500, 1_800] {
-        assert_eq!(detector.tick(now + silence, &view), [], "after {silence} ms");
+        assert_eq!(
+            detector.tick(now + silence, &view),
+            [],
+            "after {silence} ms"
+        );
     }
     assert_eq!(asks(&detector.tick(now + 1_801, &view)), [OTHER]);
 }
@@ -183,5 +283,9 @@ fn a_node_never_seen_is_not_suspected() {
     let view = view(9, 3);
     assert_eq!(detector.refused(10, X, &view), []);
     assert_eq!(detector.tick(10_000, &view), []);
-    assert!(!detector.suspected(10_001, OTHER, X, 7, vec![tail(8)], &view).0);
+    assert!(
+        !detector
+            .suspected(10_001, OTHER, X, 7, vec![tail(8)], &view)
+            .0
+    );
 }

@@ -30,9 +30,16 @@ pub enum Kind {
 
 impl Kind {
     fn from_number(n: u32) -> Option<Kind> {
-        [Kind::Mark, Kind::Append, Kind::Vote, Kind::Committed, Kind::Truncate, Kind::Purge]
-            .into_iter()
-            .find(|kind| *kind as u32 == n)
+        [
+            Kind::Mark,
+            Kind::Append,
+            Kind::Vote,
+            Kind::Committed,
+            Kind::Truncate,
+            Kind::Purge,
+        ]
+        .into_iter()
+        .find(|kind| *kind as u32 == n)
     }
 }
 
@@ -136,7 +143,12 @@ fn read(bytes: &Bytes, start: usize, at: Position) -> Found {
     };
     let number = u64::from(word(16)) | u64::from(word(20)) << 32;
     let payload = bytes.slice(start + HEAD..start + HEAD + length);
-    Found::Record(Record { kind, group: GroupId(word(12)), number, payload })
+    Found::Record(Record {
+        kind,
+        group: GroupId(word(12)),
+        number,
+        payload,
+    })
 }
 
 /// Over everything but the checksum's own field.

@@ -30,7 +30,11 @@ pub struct Segments {
 
 impl Segments {
     pub fn new(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
-        Self { disk, dir, open: Mutex::default() }
+        Self {
+            disk,
+            dir,
+            open: Mutex::default(),
+        }
     }
 
     /// The numbers of the segments that are there, rising. Leftovers of one that was being made
@@ -39,7 +43,10 @@ impl Segments {
         self.disk.create_dir_all(&self.dir).await?;
         let mut numbers = Vec::new();
         for name in self.disk.list(&self.dir).await? {
-            match name.strip_suffix(".wal").map(|digits| u64::from_str_radix(digits, 16)) {
+            match name
+                .strip_suffix(".wal")
+                .map(|digits| u64::from_str_radix(digits, 16))
+            {
                 Some(Ok(number)) => numbers.push(number),
                 _ if name.ends_with(".new") => self.disk.remove(&self.dir.join(name)).await?,
                 _ => {}
@@ -85,13 +92,18 @@ impl Segments {
     /// Reads a payload back and checks it.
     pub async fn read(&self, place: Place) -> io::Result<Bytes> {
         let file = self.file(place.at.segment).await?;
-        let bytes = file.read_at(place.at.offset, HEAD + place.length as usize).await?;
+        let bytes = file
+            .read_at(place.at.offset, HEAD + place.length as usize)
+            .await?;
         // `decode` wants the record at its own offset of the whole segment.
         match record::decode_at(&bytes.into(), place.at) {
             Found::Record(record) => Ok(record.payload),
             _ => Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                format!("a record in segment {} does not read back", place.at.segment),
+                format!(
+                    "a record in segment {} does not read back",
+                    place.at.segment
+                ),
             )),
         }
     }
@@ -101,10 +113,17 @@ impl Segments {
     }
 
     fn held(&self, number: u64) -> Option<Arc<dyn File>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&number)
+            .cloned()
     }
 
     fn hold(&self, number: u64, file: Arc<dyn File>) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(number, file);
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(number, file);
     }
 }

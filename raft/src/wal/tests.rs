@@ -7,7 +7,11 @@ const DIR: &str = "/wal";
 const FIRST: &str = "/wal/0000000000000001.wal";
 
 fn options() -> WalOptions {
-    WalOptions { segment_bytes: 64 << 10, cache_bytes: 1 << 10, ..WalOptions::default() }
+    WalOptions {
+        segment_bytes: 64 << 10,
+        cache_bytes: 1 << 10,
+        ..WalOptions::default()
+    }
 }
 
 async fn open(disk: &MemoryDisk) -> Result<(Wal, WalReport, Tasks), WalError> {
@@ -27,7 +31,9 @@ async fn append(log: &GroupWal, first: u64, count: u64) -> io::Result<()> {
 }
 
 async fn held(log: &GroupWal) -> Vec<Bytes> {
-    log.read(log.first_index(), u64::MAX, usize::MAX).await.unwrap()
+    log.read(log.first_index(), u64::MAX, usize::MAX)
+        .await
+        .unwrap()
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -40,7 +46,10 @@ async fn what_is_done_survives_a_loss_of_power() {
             append(&logs[0], 1 + i, 1).await.unwrap();
             append(&logs[1], 1 + 3 * i, 3).await.unwrap();
         }
-        logs[0].save_vote(Bytes::from_static(b"vote")).await.unwrap();
+        logs[0]
+            .save_vote(Bytes::from_static(b"vote"))
+            .await
+            .unwrap();
         // These are not waited for.
         logs[0].append(11, (11..40).map(record).collect(), Box::new(|_| {}));
         tokio::task::yield_now().await;
@@ -51,7 +60,10 @@ async fn what_is_done_survives_a_loss_of_power() {
         let logs = [wal.group(GroupId(1)), wal.group(GroupId(2))];
         let first = held(&logs[0]).await;
         assert!(first.len() >= 10, "seed {seed}: {} records", first.len());
-        assert!((1..).zip(&first).all(|(i, r)| *r == record(i)), "seed {seed}");
+        assert!(
+            (1..).zip(&first).all(|(i, r)| *r == record(i)),
+            "seed {seed}"
+        );
         assert_eq!(held(&logs[1]).await.len(), 30, "seed {seed}");
         assert_eq!(logs[0].vote().unwrap(), "vote");
         // And it goes on from there.
@@ -60,7 +72,11 @@ async fn what_is_done_survives_a_loss_of_power() {
         tasks.shutdown().await;
         disk.lose_power(seed + 1000);
         let (wal, report, tasks) = open(&disk).await.unwrap();
-        assert_eq!(wal.group(GroupId(1)).last_index(), Some(next + 4), "seed {seed} {report:?}");
+        assert_eq!(
+            wal.group(GroupId(1)).last_index(),
+            Some(next + 4),
+            "seed {seed} {report:?}"
+        );
         tasks.shutdown().await;
     }
 }
@@ -84,8 +100,14 @@ async fn a_tail_torn_anywhere_is_cut_and_nothing_else() {
         torn.zero_from(Path::new(FIRST), cut);
         let (wal, report, tasks) = open(&torn).await.unwrap();
         let left = held(&wal.group(GroupId(1))).await;
-        assert!((2..4).contains(&left.len()) || cut + ALIGN_SLACK > after, "cut at {cut}: {report:?}");
-        assert!((1..).zip(&left).all(|(i, r)| *r == record(i)), "cut at {cut}");
+        assert!(
+            (2..4).contains(&left.len()) || cut + ALIGN_SLACK > after,
+            "cut at {cut}: {report:?}"
+        );
+        assert!(
+            (1..).zip(&left).all(|(i, r)| *r == record(i)),
+            "cut at {cut}"
+        );
         tasks.shutdown().await;
     }
 }
@@ -161,7 +183,11 @@ async fn what_waits_shares_one_sync() {
     for saved in waiting {
         wait(saved).await.unwrap();
     }
-    assert!(disk.syncs() - before <= 2, "{} syncs for 64 groups", disk.syncs() - before);
+    assert!(
+        disk.syncs() - before <= 2,
+        "{} syncs for 64 groups",
+        disk.syncs() - before
+    );
     tasks.shutdown().await;
 }
 
@@ -226,7 +252,8 @@ async fn more_than_a_segment_that_waits_is_cut() {
         wait(saved).await.unwrap();
     }
     let (done, saved) = completion();
-    wal.group(GroupId(1)).append(2, vec![Bytes::from(vec![0; 65 << 10])], done);
+    wal.group(GroupId(1))
+        .append(2, vec![Bytes::from(vec![0; 65 << 10])], done);
     assert!(wait(saved).await.is_err(), "larger than a segment");
     tasks.shutdown().await;
     let (wal, report, tasks) = open(&disk).await.unwrap();

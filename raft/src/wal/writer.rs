@@ -31,7 +31,12 @@ pub async fn run(shared: Arc<Shared>, tasks: Tasks, end: Position) {
 async fn write(shared: &Arc<Shared>, tasks: &Tasks, end: Position) -> io::Result<()> {
     let segment_bytes = shared.options.segment_bytes;
     let mut file = shared.segments.file(end.segment).await?;
-    let mut writer = Writer { end, synced: end, unmarked: end.offset > 0, buffer: Vec::new() };
+    let mut writer = Writer {
+        end,
+        synced: end,
+        unmarked: end.offset > 0,
+        buffer: Vec::new(),
+    };
     let mut next = None;
     loop {
         let mut requests = std::mem::take(&mut shared.lock().queue);
@@ -51,14 +56,22 @@ async fn write(shared: &Arc<Shared>, tasks: &Tasks, end: Position) -> io::Result
         if writer.end.offset + bytes > segment_bytes {
             let number = writer.end.segment + 1;
             let made = next.take().unwrap_or_else(|| make(shared, tasks, number));
-            file = match made.await.map_err(|_| io::Error::other("the next segment was not made")) {
+            file = match made
+                .await
+                .map_err(|_| io::Error::other("the next segment was not made"))
+            {
                 Ok(made) => made?,
                 Err(error) => return Err(error),
             };
-            writer.end = Position { segment: number, offset: 0 };
+            writer.end = Position {
+                segment: number,
+                offset: 0,
+            };
         }
         if let Err(error) = writer.batch(shared, &file, &mut requests).await {
-            requests.into_iter().for_each(|request| request.fail(&error));
+            requests
+                .into_iter()
+                .for_each(|request| request.fail(&error));
             return Err(error);
         }
         // The next file is made beside the writing, while this one is only half full.
@@ -77,7 +90,12 @@ fn make(shared: &Arc<Shared>, tasks: &Tasks, number: u64) -> Made {
     tasks.spawn("wal segment", async move {
         let file = match shared.segments.file(number).await {
             Ok(file) => Ok(file),
-            Err(_) => shared.segments.make(number, shared.options.segment_bytes).await,
+            Err(_) => {
+                shared
+                    .segments
+                    .make(number, shared.options.segment_bytes)
+                    .await
+            }
         };
         let _ = told.send(file);
     });
@@ -107,7 +125,10 @@ impl Writer {
         let mark = record::mark(self.synced);
         let mut put = |kind, group, number, payload: &[u8]| {
             let offset = start.offset + buffer.len() as u64;
-            let at = Position { segment: start.segment, offset };
+            let at = Position {
+                segment: start.segment,
+                offset,
+            };
             record::encode(&mut buffer, at, kind, group, number, payload);
             at
         };
@@ -115,10 +136,18 @@ impl Writer {
         let mut placed: Vec<(GroupId, u64, Bytes, Place)> = Vec::new();
         for request in requests.iter() {
             match request {
-                Request::Append { group, first, records, .. } => {
+                Request::Append {
+                    group,
+                    first,
+                    records,
+                    ..
+                } => {
                     for (index, payload) in (*first..).zip(records) {
                         let at = put(Kind::Append, *group, index, payload);
-                        let place = Place { at, length: payload.len() as u32 };
+                        let place = Place {
+                            at,
+                            length: payload.len() as u32,
+                        };
                         placed.push((*group, index, payload.clone(), place));
                     }
                 }

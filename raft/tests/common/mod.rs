@@ -68,7 +68,9 @@ struct Ears(Arc<Heard>);
 
 impl GroupEvents for Ears {
     fn applied(&mut self, _shard: &Shard, applied: &[Applied]) {
-        self.0.applied.fetch_add(applied.len() as u64, Ordering::Relaxed);
+        self.0
+            .applied
+            .fetch_add(applied.len() as u64, Ordering::Relaxed);
         self.0.batches.fetch_add(1, Ordering::Relaxed);
     }
     fn answered(&mut self, origin: Origin, answer: Answered) {
@@ -120,10 +122,17 @@ impl Cluster {
         Self::on(disks, groups, suspicion, 1).await
     }
 
-    pub async fn on(disks: Vec<Arc<MemoryDisk>>, groups: u32, suspicion: bool, incarnation: u64) -> Cluster {
+    pub async fn on(
+        disks: Vec<Arc<MemoryDisk>>,
+        groups: u32,
+        suspicion: bool,
+        incarnation: u64,
+    ) -> Cluster {
         let mut nodes = Vec::new();
         for (id, disk) in NODES.into_iter().zip(&disks) {
-            nodes.push(Arc::new(Node::start(id, disk.clone(), groups, incarnation).await));
+            nodes.push(Arc::new(
+                Node::start(id, disk.clone(), groups, incarnation).await,
+            ));
         }
         for from in &nodes {
             for to in &nodes {
@@ -143,7 +152,12 @@ impl Cluster {
                 let _ = node.suspicion.set(suspicion);
             }
         }
-        Cluster { nodes, disks, groups, incarnations: incarnation }
+        Cluster {
+            nodes,
+            disks,
+            groups,
+            incarnations: incarnation,
+        }
     }
 
     pub fn node(&self, id: NodeId) -> &Arc<Node> {
@@ -154,7 +168,11 @@ impl Cluster {
     pub async fn leader(&self, group: GroupId) -> Arc<Node> {
         let found = async {
             loop {
-                for node in self.nodes.iter().filter(|n| !n.dead.load(Ordering::Relaxed)) {
+                for node in self
+                    .nodes
+                    .iter()
+                    .filter(|n| !n.dead.load(Ordering::Relaxed))
+                {
                     if node.groups.group(group).unwrap().lead().node == Some(node.id) {
                         return node.clone();
                     }
@@ -162,7 +180,9 @@ impl Cluster {
                 tokio::time::sleep(Duration::from_micros(200)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), found).await.expect("no leader")
+        tokio::time::timeout(Duration::from_secs(20), found)
+            .await
+            .expect("no leader")
     }
 
     /// As `kill -9`: the links break and redials are refused. The others see it where
@@ -196,9 +216,17 @@ impl Cluster {
     pub async fn equal(&self, group: GroupId) -> [u8; 32] {
         let equal = async {
             loop {
-                let alive = self.nodes.iter().filter(|n| !n.dead.load(Ordering::Relaxed));
+                let alive = self
+                    .nodes
+                    .iter()
+                    .filter(|n| !n.dead.load(Ordering::Relaxed));
                 let states: Vec<_> = alive
-                    .map(|n| n.groups.group(group).unwrap().with(|s, _| (s.applied(), s.digest())))
+                    .map(|n| {
+                        n.groups
+                            .group(group)
+                            .unwrap()
+                            .with(|s, _| (s.applied(), s.digest()))
+                    })
                     .collect();
                 if states.windows(2).all(|w| w[0] == w[1]) {
                     return states[0].1;
@@ -206,23 +234,37 @@ impl Cluster {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), equal).await.expect("replicas differ")
+        tokio::time::timeout(Duration::from_secs(10), equal)
+            .await
+            .expect("replicas differ")
     }
 }
 
 impl Node {
     async fn start(id: NodeId, disk: Arc<MemoryDisk>, groups: u32, incarnation: u64) -> Node {
         let tasks = Tasks::new();
-        let options = WalOptions { segment_bytes: 8 << 20, ..WalOptions::default() };
+        let options = WalOptions {
+            segment_bytes: 8 << 20,
+            ..WalOptions::default()
+        };
         let disk: Arc<dyn Disk> = disk;
-        let (wal, _) = Wal::open(&tasks, disk, PathBuf::from("/wal"), options).await.unwrap();
+        let (wal, _) = Wal::open(&tasks, disk, PathBuf::from("/wal"), options)
+            .await
+            .unwrap();
         let links = Arc::new(Links::default());
         let heard = Arc::new(Heard::default());
         let groups = (0..groups).map(|g| (GroupId(g), NODES.to_vec())).collect();
         let config = RaftConfig::new(id, groups);
         let events = |_| Box::new(Ears(heard.clone())) as Box<dyn GroupEvents>;
-        let started =
-            Groups::start(config, wal.clone(), links.clone(), &tasks, &outside(), events).await;
+        let started = Groups::start(
+            config,
+            wal.clone(),
+            links.clone(),
+            &tasks,
+            &outside(),
+            events,
+        )
+        .await;
         Node {
             id,
             groups: Arc::new(started.unwrap()),
@@ -247,13 +289,19 @@ impl Node {
 /// A link from one node to another: what is asked goes one way, answers come back.
 fn join(from: &Arc<Node>, to: &Arc<Node>) {
     let (there, back) = (Outbox::detached(), Outbox::detached());
-    from.links.outboxes.lock().unwrap().insert(to.id, there.clone());
+    from.links
+        .outboxes
+        .lock()
+        .unwrap()
+        .insert(to.id, there.clone());
     for lane in [Lane::Control, Lane::Data] {
         let (asker, other, asked, answer) = (from.id, to.clone(), there.clone(), back.clone());
         let broken = there.clone();
         to.tasks.spawn("asked", async move {
             while let Some(messages) = asked.taken(lane).await {
-                messages.into_iter().for_each(|m| serve(&other, asker, lane, m, &answer));
+                messages
+                    .into_iter()
+                    .for_each(|m| serve(&other, asker, lane, m, &answer));
             }
         });
         let (node, other, answers) = (from.clone(), to.id, back.clone());
@@ -272,7 +320,12 @@ fn serve(node: &Node, from: NodeId, lane: Lane, message: Message, back: &Outbox)
     match message.body {
         Some(Body::RaftCall(call)) => node.groups.handle(from, lane, call, back),
         Some(Body::Pulse(pulse)) => {
-            let _ = back.send(Lane::Control, Message { body: Some(Body::PulseBack(pulse)) });
+            let _ = back.send(
+                Lane::Control,
+                Message {
+                    body: Some(Body::PulseBack(pulse)),
+                },
+            );
         }
         Some(Body::Suspect(suspect)) => {
             if let Some(suspicion) = node.suspicion.get() {
@@ -287,10 +340,16 @@ fn answered(node: &Node, from: NodeId, message: Message) {
     match message.body {
         Some(Body::RaftReply(reply)) => node.groups.handle_reply(reply),
         Some(Body::PulseBack(_)) => {
-            node.suspicion.get().into_iter().for_each(|s| s.pulse_received(from));
+            node.suspicion
+                .get()
+                .into_iter()
+                .for_each(|s| s.pulse_received(from));
         }
         Some(Body::SuspectReply(reply)) => {
-            node.suspicion.get().into_iter().for_each(|s| s.handle_reply(from, reply.clone()));
+            node.suspicion
+                .get()
+                .into_iter()
+                .for_each(|s| s.handle_reply(from, reply.clone()));
         }
         other => panic!("unexpected {other:?}"),
     }
