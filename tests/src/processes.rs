@@ -3,6 +3,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -95,16 +96,11 @@ impl Processes {
     }
 
     fn run(data: &Path, args: &[&str], env: &[(&str, &str)], log: Stdio) -> Result<Processes> {
-        let mut supervisor = Command::new(program()?)
-            .args(["dev", "--json", "--data"])
-            .arg(data)
-            .args(args)
-            .envs(env.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .context("starting codraft dev")?;
+        let mut command = Command::new(program()?);
+        command.args(["dev", "--json", "--data"]).arg(data).args(args).envs(env.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        end_with_thread(&mut command);
+        let mut supervisor = command.spawn().context("starting codraft dev")?;
         let out = supervisor.stdout.take().context("no standard output")?;
         let mut line = String::new();
         BufReader::new(out).read_line(&mut line)?;
@@ -167,6 +163,19 @@ impl Drop for Processes {
     fn drop(&mut self) {
         kill(self.supervisor.id(), libc::SIGTERM);
         let _ = self.supervisor.wait();
+    }
+}
+
+/// A test that is killed leaves nothing running: the supervisor is asked to end when the
+/// thread that started it is gone, which for a test is the test's own.
+#[allow(unsafe_code)]
+fn end_with_thread(command: &mut Command) {
+    // SAFETY: prctl is async-signal-safe and touches only the child.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+            Ok(())
+        });
     }
 }
 

@@ -63,13 +63,15 @@ enum Sent {
     Acked,
 }
 
+type Sends = Box<dyn Fn(&Here) -> Vec<Sent> + Send + Sync>;
+
 pub struct Attack {
     user: User,
     encoding: Encoding,
     /// `None`: no hello at all.
     client: Option<ClientId>,
     ends: Ends,
-    sends: Box<dyn Fn(&Here) -> Vec<Sent> + Send + Sync>,
+    sends: Sends,
 }
 
 impl Attack {
