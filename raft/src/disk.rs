@@ -22,6 +22,7 @@ pub trait Disk: Send + Sync + 'static {
     fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>>;
 }
 
+#[allow(clippy::len_without_is_empty)] // a file, not a collection
 pub trait File: Send + Sync + 'static {
     fn len(&self) -> BoxFuture<'_, io::Result<u64>>;
     fn write_at(&self, offset: u64, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<()>>;

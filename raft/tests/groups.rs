@@ -1,5 +1,6 @@
 //! Groups of three replicas: they apply the same, survive restarts and lost leaders.
 #![allow(clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods)] // it prints how long things took
 
 mod common;
 

@@ -54,15 +54,14 @@ impl Plan {
             seen.push(mine);
         }
         let mut after = vec![vec![0; agents]; trace.txns.len()];
-        for lower in 0..agents {
-            let theirs: Vec<usize> =
-                (0..trace.txns.len()).filter(|i| trace.txns[*i].agent == lower).collect();
-            for (number, transaction) in trace.txns.iter().enumerate() {
-                if lower < transaction.agent {
-                    // What an author has seen of another only grows.
-                    let has_not = |i: &usize| seen[*i][transaction.agent] <= number;
-                    after[number][lower] = theirs.partition_point(has_not);
-                }
+        let by_agent: Vec<Vec<usize>> = (0..agents)
+            .map(|agent| (0..trace.txns.len()).filter(|i| trace.txns[*i].agent == agent).collect())
+            .collect();
+        for (number, transaction) in trace.txns.iter().enumerate() {
+            for (lower, theirs) in by_agent.iter().enumerate().take(transaction.agent) {
+                // What an author has seen of another only grows.
+                let has_not = |i: &usize| seen[*i][transaction.agent] <= number;
+                after[number][lower] = theirs.partition_point(has_not);
             }
         }
         let acked = watch::Sender::new(vec![0; agents]);

@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use bytes::Bytes;
 use codraft_proto::{
     frame::{At, ClientFrame, Encoding, ServerFrame, Welcome, binary},
     ids::ClientId,
@@ -100,7 +99,6 @@ impl Socket {
             let message = tokio::time::timeout(PATIENCE, self.stream.next()).await;
             match message.context("nothing came for 30 s")?.context("the socket ended")?? {
                 Message::Binary(bytes) => {
-                    let bytes = Bytes::from(bytes);
                     self.waiting.extend(binary::decode_server(&bytes, &mut self.clock)?);
                 }
                 Message::Close(frame) => bail!("the server closed the socket: {frame:?}"),

@@ -1,4 +1,5 @@
 //! kill -9 while people type: nothing acknowledged is lost or doubled, no socket closes.
+#![allow(clippy::disallowed_methods)] // a test outside the product, never simulated
 
 use std::sync::{
     Arc,
@@ -36,7 +37,11 @@ async fn a_node_dies_while_two_type() -> Result<()> {
         kill_at_random(&processes, &rest, libc::SIGKILL, &gaps, 5, 6, stop).await?
     };
     let played = typing.await??;
-    assert!(kills.len() >= 3, "only {} kills happened: {kills:?}", kills.len());
+    assert!(
+        kills.len() >= 3,
+        "only {} kills happened: {kills:?}",
+        kills.len()
+    );
     assert_eq!(played.text, played.expected);
     assert_eq!(played.rev, played.operations + 1, "each operation once");
     check_marks(&played.marks)?;

@@ -27,10 +27,17 @@ async fn recordings_end_at_their_text() -> Result<()> {
         };
         let played = replay(&rest, trace, &Gaps::default()).await?;
         assert_eq!(played.text, played.expected, "{name}");
-        assert_eq!(played.rev, played.operations + 1, "{name}: one revision an operation");
+        assert_eq!(
+            played.rev,
+            played.operations + 1,
+            "{name}: one revision an operation"
+        );
         let marks = check_marks(&played.marks)?;
         assert!(marks > 1, "{name}: no marks");
-        println!("{name}: {} operations, {marks} revisions with agreeing hashes", played.operations);
+        println!(
+            "{name}: {} operations, {marks} revisions with agreeing hashes",
+            played.operations
+        );
     }
     Ok(())
 }
