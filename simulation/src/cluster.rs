@@ -10,7 +10,7 @@ use codraft_proto::{
 use codraft_router::{Keys, Router, RouterConfig};
 
 use crate::{
-    outside::{SlowDisk, outside},
+    outside::{SimulatedNetwork, SlowDisk, outside},
     trace::{Trace, line},
 };
 
@@ -35,6 +35,7 @@ struct Inner {
     seed: u64,
     topology: Arc<FileTopology>,
     trace: Trace,
+    network: SimulatedNetwork,
     places: Vec<Place>,
 }
 
@@ -67,6 +68,7 @@ impl Cluster {
                 seed,
                 topology: Arc::new(topology),
                 trace,
+                network: SimulatedNetwork::default(),
                 places,
             }),
         }
@@ -90,7 +92,7 @@ impl Cluster {
             self.inner.topology.clone(),
         );
         config.plain_text_anywhere = true;
-        let common = outside(self.seed_of(i as u64 + 1, start));
+        let common = outside(self.seed_of(i as u64 + 1, start), &self.inner.network);
         let disk = Arc::new(place.disk.clone());
         let node = Node::start(config, codraft_node::Outside { common, disk }).await?;
         line!(self.inner.trace, "{} serves", NODES[i]);
@@ -108,7 +110,8 @@ impl Cluster {
         let listen = format!("{ROUTER}:{ROUTER_PORT}");
         let mut config = RouterConfig::new(listen, self.inner.topology.clone(), keys);
         config.plain_text_anywhere = true;
-        let router = Router::start(config, outside(self.seed_of(100, 1))).await?;
+        let router =
+            Router::start(config, outside(self.seed_of(100, 1), &self.inner.network)).await?;
         line!(self.inner.trace, "{ROUTER} serves");
         Err(router.failed().await.into())
     }
@@ -137,6 +140,11 @@ impl Cluster {
     /// Lets go of a node's handle; before its host is crashed.
     pub fn forget(&self, i: usize) {
         self.inner.places[i].node.replace(None);
+    }
+
+    /// Says whether a node's machine refuses to be dialled.
+    pub fn refuse(&self, i: usize, refuses: bool) {
+        self.inner.network.refuse(NODES[i], refuses);
     }
 
     /// From now on a node's disk says that it synced and does not.

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 #[derive(Clone, Default)]
@@ -18,6 +19,8 @@ pub struct Inner {
     pub people: BTreeMap<&'static str, Person>,
     /// The text that a client that came last of all was given.
     pub last_text: Option<String>,
+    /// When each acknowledgement came.
+    pub acks: Vec<Duration>,
     /// What should not have been.
     pub problems: Vec<String>,
 }
@@ -70,6 +73,14 @@ impl Inner {
         first.saved && people.all(|other| other.saved && other.rev == first.rev)
     }
 
+    /// The longest time without an acknowledgement, of those that end after `since`; what
+    /// lasts still ends `now`.
+    pub fn silence(&self, since: Duration, now: Duration) -> Duration {
+        let ends = self.acks.iter().skip(1).chain([&now]);
+        let pairs = self.acks.iter().zip(ends).filter(|(_, end)| **end > since);
+        pairs.map(|(start, end)| *end - *start).max().unwrap_or(now)
+    }
+
     /// What must hold at the end: all that was typed is acknowledged, and is in the text exactly
     /// once; all have the same text, and so has who comes last.
     pub fn check(&mut self) {
@@ -87,6 +98,11 @@ impl Inner {
                 self.problems.push(format!(
                     "{name} ended with another text than who comes last"
                 ));
+            }
+            if person.connections != 1 {
+                let connections = person.connections;
+                self.problems
+                    .push(format!("{name} needed {connections} connections"));
             }
             if person.typed != person.acked {
                 self.problems
@@ -126,6 +142,7 @@ mod tests {
             typed: letters.chars().collect(),
             acked: acked.chars().collect(),
             text: text.into(),
+            connections: 1,
             ..Person::default()
         };
         inner.people.insert("alice", person);

@@ -90,10 +90,11 @@ fn simulate(run: Run) -> Result<bool> {
         "BROKEN"
     };
     println!(
-        "run seed={seed} simulated={:.3}s acknowledged={} kills={} trace={} {verdict}",
+        "run seed={seed} simulated={:.3}s acknowledged={} kills={} silence={}ms trace={} {verdict}",
         outcome.elapsed.as_secs_f64(),
         outcome.operations,
         outcome.kills,
+        outcome.silence.as_millis(),
         trace.hash(),
     );
     for problem in &outcome.problems {

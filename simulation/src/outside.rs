@@ -11,15 +11,15 @@ use codraft_proto::outside::Outside;
 
 use clock::SimulatedClock;
 use entropy::SeededEntropy;
-use transport::SimulatedNetwork;
 
 pub use disk::SlowDisk;
+pub use transport::SimulatedNetwork;
 
 /// What one start of one process gets. `seed` belongs to that start alone: a process that
 /// comes back draws other numbers.
-pub fn outside(seed: u64) -> Outside {
+pub fn outside(seed: u64, network: &SimulatedNetwork) -> Outside {
     Outside {
-        transport: Arc::new(SimulatedNetwork),
+        transport: Arc::new(network.clone()),
         clock: Arc::new(SimulatedClock),
         seed,
         entropy: Arc::new(SeededEntropy::new(seed)),

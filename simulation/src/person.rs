@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     ledger::{Ledger, Phase},
+    overrides,
     socket::{Socket, Speaker},
     trace::line,
 };
@@ -291,6 +292,7 @@ impl Person {
                 person.operations += 1;
                 person.acked.extend(letters);
             });
+            self.ledger.lock().acks.push(overrides::elapsed());
         }
         Ok(())
     }

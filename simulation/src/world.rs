@@ -32,6 +32,8 @@ pub struct Outcome {
     pub elapsed: Duration,
     pub operations: u64,
     pub kills: u64,
+    /// Between the last acknowledgement before the leader was killed and the first after.
+    pub silence: Duration,
     pub problems: Vec<String>,
 }
 
@@ -46,7 +48,7 @@ pub struct Faults {
 /// How a process ends.
 #[derive(Debug, Clone, Copy)]
 enum Kill {
-    /// The process dies; its peers hear of it.
+    /// The process dies; its machine closes the connections and refuses new ones.
     Process,
     /// The machine does: nobody hears anything.
     Power,
@@ -109,6 +111,7 @@ pub fn run(seed: u64, typing: Duration, faults: Faults, trace: &Trace) -> Result
         rng,
         faults,
         kills: 0,
+        silence: Duration::ZERO,
     };
     let played = world.play(typing);
     let elapsed = world.sim.elapsed();
@@ -121,6 +124,7 @@ pub fn run(seed: u64, typing: Duration, faults: Faults, trace: &Trace) -> Result
         elapsed,
         operations: ledger.people.values().map(|person| person.operations).sum(),
         kills: world.kills,
+        silence: world.silence,
         problems: std::mem::take(&mut ledger.problems),
     })
 }
@@ -139,6 +143,7 @@ struct World<'a> {
     rng: StdRng,
     faults: Faults,
     kills: u64,
+    silence: Duration,
 }
 
 impl World<'_> {
@@ -164,8 +169,10 @@ impl World<'_> {
         };
         line!(self.trace, "the leader is killed: {how:?}");
         self.kill(leader, how);
+        let killed = self.sim.elapsed();
         let pause = third + self.jitter(500);
         self.run_for(pause)?;
+        self.silence = self.ledger.lock().silence(killed, self.sim.elapsed());
         self.bring_back(leader, how);
         self.run_for(third / 2)?;
         // Without a majority's memory only what is on the disks is left.
@@ -246,6 +253,7 @@ impl World<'_> {
             self.others(i)
                 .for_each(|other| self.sim.partition(NODES[i], other));
         }
+        self.cluster.refuse(i, matches!(how, Kill::Process));
         self.cluster.forget(i);
         self.sim.crash(NODES[i]);
         let seed = self.rng.random();
@@ -258,6 +266,7 @@ impl World<'_> {
             self.others(i)
                 .for_each(|other| self.sim.repair(NODES[i], other));
         }
+        self.cluster.refuse(i, false);
         self.sim.bounce(NODES[i]);
     }
 
