@@ -55,7 +55,11 @@ impl Author {
 
     /// Shows what has arrived of the transactions below this number.
     pub fn show_below(&mut self, transaction: usize) {
-        while self.unseen.front().is_some_and(|(number, _)| *number < transaction) {
+        while self
+            .unseen
+            .front()
+            .is_some_and(|(number, _)| *number < transaction)
+        {
             if let Some((_, delta)) = self.unseen.pop_front() {
                 self.view.apply(&delta);
             }
@@ -102,7 +106,10 @@ impl Author {
     /// When nothing is under way: an operation was acknowledged twice.
     pub fn acked(&mut self, rev: u64) -> Result<()> {
         self.rev = rev;
-        self.inflight.take().map(|_| ()).context("acknowledged, but nothing is under way")
+        self.inflight
+            .take()
+            .map(|_| ())
+            .context("acknowledged, but nothing is under way")
     }
 
     pub fn remote(&mut self, rev: u64, transaction: usize, delta: &Delta) -> Result<()> {

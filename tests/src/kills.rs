@@ -61,7 +61,11 @@ pub async fn kill_at_random(
         while gaps.count() < after && !stop() {
             sleep(Duration::from_millis(1)).await;
         }
-        kills.push(Kill { node, led, gap: gaps.longest(from, Instant::now()) });
+        kills.push(Kill {
+            node,
+            led,
+            gap: gaps.longest(from, Instant::now()),
+        });
         if signal == libc::SIGSTOP {
             kill(pid, libc::SIGKILL);
         }
@@ -74,7 +78,9 @@ pub async fn kill_at_random(
 
 /// Who leads the document that is typed into, as the router knows it.
 async fn leader(rest: &Rest, gaps: &Gaps) -> Result<Option<u64>> {
-    let Some(doc) = gaps.doc() else { return Ok(None) };
+    let Some(doc) = gaps.doc() else {
+        return Ok(None);
+    };
     let path = format!("/dev/cluster?doc={doc}");
     let (_, answer) = rest.call(Method::GET, &path, None).await?;
     Ok(answer["leader"].as_u64())

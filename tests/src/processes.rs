@@ -48,7 +48,11 @@ pub struct Folder(PathBuf);
 
 impl Folder {
     pub fn fresh(name: &str) -> Folder {
-        let unique = format!("codraft-{name}-{}-{}", std::process::id(), rand::random::<u32>());
+        let unique = format!(
+            "codraft-{name}-{}-{}",
+            std::process::id(),
+            rand::random::<u32>()
+        );
         Folder(std::env::temp_dir().join(unique))
     }
 
@@ -91,23 +95,36 @@ impl Processes {
     /// Starts on a folder that may hold a cluster already, and leaves it there at the end. The
     /// processes' warnings and errors go to the folder's log.
     pub fn start_in(folder: &Folder, args: &[&str], env: &[(&str, &str)]) -> Result<Processes> {
-        let log = std::fs::File::options().create(true).append(true).open(folder.log_path())?;
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(folder.log_path())?;
         Processes::run(folder.path(), args, env, log.into())
     }
 
     fn run(data: &Path, args: &[&str], env: &[(&str, &str)], log: Stdio) -> Result<Processes> {
         let mut command = Command::new(program()?);
-        command.args(["dev", "--json", "--data"]).arg(data).args(args).envs(env.iter().copied());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        command
+            .args(["dev", "--json", "--data"])
+            .arg(data)
+            .args(args)
+            .envs(env.iter().copied());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log);
         end_with_thread(&mut command);
         let mut supervisor = command.spawn().context("starting codraft dev")?;
         let out = supervisor.stdout.take().context("no standard output")?;
         let mut line = String::new();
         BufReader::new(out).read_line(&mut line)?;
         match serde_json::from_str(&line) {
-            Ok(ready) => {
-                Ok(Processes { supervisor, data: data.to_owned(), folder: None, ready })
-            }
+            Ok(ready) => Ok(Processes {
+                supervisor,
+                data: data.to_owned(),
+                folder: None,
+                ready,
+            }),
             Err(_) => {
                 let _ = supervisor.kill();
                 let _ = supervisor.wait();
@@ -137,7 +154,11 @@ impl Processes {
     /// Sends a signal to a node; its process id is read afresh, as it changes at each restart.
     pub fn signal(&self, node: u64, signal: i32) -> Result<u32> {
         let state = self.state()?;
-        let node = state.nodes.iter().find(|n| n.id == node).context("no such node")?;
+        let node = state
+            .nodes
+            .iter()
+            .find(|n| n.id == node)
+            .context("no such node")?;
         if !node.alive {
             bail!("node {} is not running", node.id);
         }

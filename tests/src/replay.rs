@@ -55,7 +55,11 @@ impl Plan {
         }
         let mut after = vec![vec![0; agents]; trace.txns.len()];
         let by_agent: Vec<Vec<usize>> = (0..agents)
-            .map(|agent| (0..trace.txns.len()).filter(|i| trace.txns[*i].agent == agent).collect())
+            .map(|agent| {
+                (0..trace.txns.len())
+                    .filter(|i| trace.txns[*i].agent == agent)
+                    .collect()
+            })
             .collect();
         for (number, transaction) in trace.txns.iter().enumerate() {
             for (lower, theirs) in by_agent.iter().enumerate().take(transaction.agent) {
@@ -65,7 +69,13 @@ impl Plan {
             }
         }
         let acked = watch::Sender::new(vec![0; agents]);
-        Plan { sent: Mutex::new(vec![Vec::new(); agents]), trace, after, acked, seen }
+        Plan {
+            sent: Mutex::new(vec![Vec::new(); agents]),
+            trace,
+            after,
+            acked,
+            seen,
+        }
     }
 }
 
@@ -116,11 +126,24 @@ pub async fn replay(rest: &Rest, trace: Trace, gaps: &Gaps) -> Result<Replayed> 
     let (rev, text, seen) = reader.await?.context("the reader")?;
     marks.extend(seen);
     for (other_rev, other) in &ends {
-        ensure!(*other_rev == rev, "one ended at revision {other_rev}, another at {rev}");
+        ensure!(
+            *other_rev == rev,
+            "one ended at revision {other_rev}, another at {rev}"
+        );
         ensure!(*other == text, "two observers ended with different texts");
     }
-    let operations = plan.sent.lock().map(|s| s.iter().map(Vec::len).sum::<usize>()).unwrap_or(0);
-    Ok(Replayed { operations: operations as u64, rev, text, expected, marks })
+    let operations = plan
+        .sent
+        .lock()
+        .map(|s| s.iter().map(Vec::len).sum::<usize>())
+        .unwrap_or(0);
+    Ok(Replayed {
+        operations: operations as u64,
+        rev,
+        text,
+        expected,
+        marks,
+    })
 }
 
 type End = (u64, String, Vec<(u64, [u8; 32])>);
@@ -137,8 +160,9 @@ async fn write(
     let (mut socket, welcome) = Socket::open(rest, doc, clients[agent], None, false).await?;
     let mut author = Author::new(&plan.trace.start_content, welcome.rev)?;
     let mine: Vec<usize> = transactions(plan, agent);
-    let theirs: Vec<usize> =
-        (0..plan.trace.txns.len()).filter(|i| plan.trace.txns[*i].agent != agent).collect();
+    let theirs: Vec<usize> = (0..plan.trace.txns.len())
+        .filter(|i| plan.trace.txns[*i].agent != agent)
+        .collect();
     // What has arrived of each other agent, as the transaction after it.
     let mut arrived = vec![0; clients.len()];
     let mut counts = vec![0; clients.len()];
@@ -155,7 +179,10 @@ async fn write(
             if !here || author.waiting() > 64 {
                 break;
             }
-            let shown = (0..clients.len()).filter(|a| *a != agent).map(|a| seen[a]).max();
+            let shown = (0..clients.len())
+                .filter(|a| *a != agent)
+                .map(|a| seen[a])
+                .max();
             author.show_below(shown.unwrap_or(0));
             if author.type_in(&plan.trace.txns[*transaction].patches)? {
                 made.push(*transaction);
@@ -178,7 +205,11 @@ async fn write(
             if let Ok(mut sent) = plan.sent.lock() {
                 sent[agent].push(transaction);
             }
-            let op = ClientFrame::Op { seq, base: author.rev, ops: ops.into() };
+            let op = ClientFrame::Op {
+                seq,
+                base: author.rev,
+                ops: ops.into(),
+            };
             gaps.sent();
             socket.send(&op).await?;
         }
@@ -187,15 +218,28 @@ async fn write(
         }
         match socket.next().await? {
             ServerFrame::Op(op) if socket.is_mine(op.slot) => {
-                ensure!(op.rev == author.rev + 1, "a gap: {} after {}", op.rev, author.rev);
+                ensure!(
+                    op.rev == author.rev + 1,
+                    "a gap: {} after {}",
+                    op.rev,
+                    author.rev
+                );
                 author.acked(op.rev)?;
                 plan.acked.send_modify(|acked| acked[agent] += 1);
                 gaps.acked();
             }
             ServerFrame::Op(op) => {
-                ensure!(op.rev == author.rev + 1, "a gap: {} after {}", op.rev, author.rev);
+                ensure!(
+                    op.rev == author.rev + 1,
+                    "a gap: {} after {}",
+                    op.rev,
+                    author.rev
+                );
                 let who = socket.who.get(&op.slot).context("an unknown slot")?;
-                let other = clients.iter().position(|c| c == who).context("a stranger types")?;
+                let other = clients
+                    .iter()
+                    .position(|c| c == who)
+                    .context("a stranger types")?;
                 let transaction = transactions_at(plan, other, counts[other])?;
                 counts[other] += 1;
                 received += 1;
@@ -214,13 +258,18 @@ async fn write(
 }
 
 fn transactions(plan: &Plan, agent: usize) -> Vec<usize> {
-    (0..plan.trace.txns.len()).filter(|i| plan.trace.txns[*i].agent == agent).collect()
+    (0..plan.trace.txns.len())
+        .filter(|i| plan.trace.txns[*i].agent == agent)
+        .collect()
 }
 
 /// The transaction that an agent's operation number `n` carries.
 fn transactions_at(plan: &Plan, agent: usize, n: usize) -> Result<usize> {
     let sent = plan.sent.lock().map_err(|_| anyhow::anyhow!("poisoned"))?;
-    sent[agent].get(n).copied().context("an operation that nobody sent")
+    sent[agent]
+        .get(n)
+        .copied()
+        .context("an operation that nobody sent")
 }
 
 /// A reader from the first revision to the last.
@@ -240,7 +289,12 @@ async fn read(
     let first = 1;
     let mut marks = vec![(welcome.rev, welcome.hash)];
     loop {
-        let sent = || plan.sent.lock().map(|s| s.iter().map(Vec::len).sum::<usize>()).unwrap_or(0);
+        let sent = || {
+            plan.sent
+                .lock()
+                .map(|s| s.iter().map(Vec::len).sum::<usize>())
+                .unwrap_or(0)
+        };
         if *finish.borrow_and_update() == agents && rev == first + sent() as u64 {
             return Ok((rev, content.text(), marks));
         }

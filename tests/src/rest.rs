@@ -17,11 +17,21 @@ pub struct Rest {
 impl Rest {
     /// `http` as `codraft dev --json` prints it.
     pub fn new(http: &str, token: &str) -> Rest {
-        Rest { address: http.trim_start_matches("http://").to_owned(), token: token.to_owned() }
+        Rest {
+            address: http.trim_start_matches("http://").to_owned(),
+            token: token.to_owned(),
+        }
     }
 
-    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Value)> {
-        let stream = tokio::net::TcpStream::connect(&self.address).await.context("the router is not there")?;
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Value)> {
+        let stream = tokio::net::TcpStream::connect(&self.address)
+            .await
+            .context("the router is not there")?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let driver = tokio::task::spawn(connection);
         let mut request = Request::builder()
@@ -48,7 +58,10 @@ impl Rest {
     pub async fn create(&self, title: &str, initial: &str) -> Result<String> {
         let body = serde_json::json!({"title": title, "kind": "text", "initial": initial});
         let (status, answer) = self.call(Method::POST, "/v1/docs", Some(&body)).await?;
-        anyhow::ensure!(status == StatusCode::CREATED, "creating a document: {status} {answer}");
+        anyhow::ensure!(
+            status == StatusCode::CREATED,
+            "creating a document: {status} {answer}"
+        );
         Ok(answer["id"].as_str().context("no id")?.to_owned())
     }
 

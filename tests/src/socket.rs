@@ -39,7 +39,13 @@ impl Socket {
         unsent: bool,
     ) -> Result<(Socket, Welcome)> {
         let mut socket = Socket::connect(rest, doc, client).await?;
-        socket.send(&ClientFrame::Hello { client, resume, unsent }).await?;
+        socket
+            .send(&ClientFrame::Hello {
+                client,
+                resume,
+                unsent,
+            })
+            .await?;
         match socket.next().await? {
             ServerFrame::Welcome(welcome) => Ok((socket, *welcome)),
             other => bail!("instead of a welcome: {other:?}"),
@@ -48,7 +54,9 @@ impl Socket {
 
     /// Connects, without a hello.
     pub async fn connect(rest: &Rest, doc: &str, client: ClientId) -> Result<Socket> {
-        let tcp = TcpStream::connect(&rest.address).await.context("the router is not there")?;
+        let tcp = TcpStream::connect(&rest.address)
+            .await
+            .context("the router is not there")?;
         tcp.set_nodelay(true)?;
         let url = format!("ws://{}/v1/collab/{doc}", rest.address);
         let mut request = url.into_client_request()?;
@@ -57,7 +65,9 @@ impl Socket {
         headers.insert(header::AUTHORIZATION, bearer);
         let protocol = HeaderValue::from_static(Encoding::Binary.subprotocol());
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
-        let (stream, _) = client_async(request, tcp).await.context("the upgrade was refused")?;
+        let (stream, _) = client_async(request, tcp)
+            .await
+            .context("the upgrade was refused")?;
         Ok(Socket {
             stream,
             clock: binary::Clock::default(),
@@ -90,16 +100,21 @@ impl Socket {
                         self.who.insert(who.slot, who.client);
                     }
                     ServerFrame::Welcome(welcome) => {
-                        self.who.extend(welcome.who.iter().map(|w| (w.slot, w.client)));
+                        self.who
+                            .extend(welcome.who.iter().map(|w| (w.slot, w.client)));
                     }
                     _ => {}
                 }
                 return Ok(frame);
             }
             let message = tokio::time::timeout(PATIENCE, self.stream.next()).await;
-            match message.context("nothing came for 30 s")?.context("the socket ended")?? {
+            match message
+                .context("nothing came for 30 s")?
+                .context("the socket ended")??
+            {
                 Message::Binary(bytes) => {
-                    self.waiting.extend(binary::decode_server(&bytes, &mut self.clock)?);
+                    self.waiting
+                        .extend(binary::decode_server(&bytes, &mut self.clock)?);
                 }
                 Message::Close(frame) => bail!("the server closed the socket: {frame:?}"),
                 _ => {}

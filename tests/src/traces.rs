@@ -39,7 +39,9 @@ pub fn folder() -> Option<PathBuf> {
 
 pub fn load(name: &str) -> Result<Option<Trace>> {
     let Some(folder) = folder() else {
-        eprintln!("CODRAFT_TRACES is not set: {name} is left out, generated typing is used instead");
+        eprintln!(
+            "CODRAFT_TRACES is not set: {name} is left out, generated typing is used instead"
+        );
         return Ok(None);
     };
     let path = folder.join(format!("{name}.json.gz"));
@@ -131,7 +133,10 @@ impl Trace {
                 seen[agent] = seen[agent].max(parent + 1);
             }
             let me = transaction.agent;
-            while unseen[me].first().is_some_and(|(n, _)| *n < seen[self.txns[*n].agent]) {
+            while unseen[me]
+                .first()
+                .is_some_and(|(n, _)| *n < seen[self.txns[*n].agent])
+            {
                 let (_, delta) = unseen[me].remove(0);
                 views[me].apply(&delta);
             }
@@ -192,7 +197,11 @@ pub fn generated(transactions: usize, seed: u64) -> Trace {
         }
         let half = &mut halves[me];
         let at = rng.random_range(0..=half.len());
-        let deleted = if rng.random_bool(0.2) { rng.random_range(0..=3.min(half.len() - at)) } else { 0 };
+        let deleted = if rng.random_bool(0.2) {
+            rng.random_range(0..=3.min(half.len() - at))
+        } else {
+            0
+        };
         let inserted = match rng.random_range(0..12) {
             0 => "😀",
             1 => "é\n",
@@ -203,7 +212,11 @@ pub fn generated(transactions: usize, seed: u64) -> Trace {
         let offset = if me == 0 { 0 } else { left_seen + 1 };
         let parents = [last[me], seen[me]].into_iter().flatten().collect();
         let patches = vec![Patch(offset + at, deleted, inserted.to_owned())];
-        trace.txns.push(Transaction { parents, agent: me, patches });
+        trace.txns.push(Transaction {
+            parents,
+            agent: me,
+            patches,
+        });
         last[me] = Some(number);
     }
     let text = |half: &[char]| half.iter().collect::<String>();

@@ -37,13 +37,26 @@ impl Typist {
 
     pub async fn open_as(rest: &Rest, doc: &str, client: ClientId) -> Result<Typist> {
         let (socket, welcome) = Socket::open(rest, doc, client, None, false).await?;
-        let Welcome { rev, hash, acked, doc, .. } = welcome;
+        let Welcome {
+            rev,
+            hash,
+            acked,
+            doc,
+            ..
+        } = welcome;
         let limits = Limits::default();
         let mut content = Content::new(Kind::Text);
         let doc = doc.context("a welcome without the document")?;
         content.apply(&Delta::decode(&doc, &limits)?, &limits)?;
         let seq = acked.map_or(0, |(seq, _)| seq);
-        Ok(Typist { socket, limits, content, rev, seq, marks: vec![(rev, hash)] })
+        Ok(Typist {
+            socket,
+            limits,
+            content,
+            rev,
+            seq,
+            marks: vec![(rev, hash)],
+        })
     }
 
     pub fn client(&self) -> ClientId {
@@ -74,7 +87,9 @@ impl Typist {
         self.seq += 1;
         let (seq, base, ops) = (self.seq, self.rev, delta.to_bytes().into());
         let started = Instant::now();
-        self.socket.send(&ClientFrame::Op { seq, base, ops }).await?;
+        self.socket
+            .send(&ClientFrame::Op { seq, base, ops })
+            .await?;
         Ok(started)
     }
 
@@ -82,7 +97,10 @@ impl Typist {
     pub async fn saved(&mut self, started: Instant) -> Result<Acked> {
         loop {
             if self.step().await? {
-                return Ok(Acked { rev: self.rev, took: started.elapsed() });
+                return Ok(Acked {
+                    rev: self.rev,
+                    took: started.elapsed(),
+                });
             }
         }
     }
@@ -99,9 +117,15 @@ impl Typist {
     async fn step(&mut self) -> Result<bool> {
         match self.socket.next().await? {
             ServerFrame::Op(op) => {
-                ensure!(op.rev == self.rev + 1, "revision {} after {}", op.rev, self.rev);
+                ensure!(
+                    op.rev == self.rev + 1,
+                    "revision {} after {}",
+                    op.rev,
+                    self.rev
+                );
                 self.rev = op.rev;
-                self.content.apply(&Delta::decode(&op.ops, &self.limits)?, &self.limits)?;
+                self.content
+                    .apply(&Delta::decode(&op.ops, &self.limits)?, &self.limits)?;
                 return Ok(self.socket.is_mine(op.slot));
             }
             ServerFrame::Event(event) => self.rev = event.rev,

@@ -17,12 +17,25 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("codraft-proto", &["codraft-ot"]),
     ("codraft-raft", &["codraft-proto", "codraft-ot"]),
     ("codraft-router", &["codraft-proto"]),
-    ("codraft-node", &["codraft-raft", "codraft-proto", "codraft-ot"]),
-    ("codraft", &["codraft-node", "codraft-router", "codraft-proto"]),
+    (
+        "codraft-node",
+        &["codraft-raft", "codraft-proto", "codraft-ot"],
+    ),
+    (
+        "codraft",
+        &["codraft-node", "codraft-router", "codraft-proto"],
+    ),
     ("codraft-e2e", &["codraft", "codraft-proto", "codraft-ot"]),
     (
         "codraft-simulation",
-        &["codraft", "codraft-node", "codraft-router", "codraft-raft", "codraft-proto", "codraft-ot"],
+        &[
+            "codraft",
+            "codraft-node",
+            "codraft-router",
+            "codraft-raft",
+            "codraft-proto",
+            "codraft-ot",
+        ],
     ),
 ];
 
@@ -34,14 +47,25 @@ const HOMES: &[(&str, &[&str])] = &[
     ("crop", &["codraft-ot"]),
     ("figment", &["codraft"]),
     // Servers and clients of links, of browsers, and in tests of the REST interface.
-    ("hyper", &["codraft-proto", "codraft-router", "codraft-e2e", "codraft-simulation"]),
+    (
+        "hyper",
+        &[
+            "codraft-proto",
+            "codraft-router",
+            "codraft-e2e",
+            "codraft-simulation",
+        ],
+    ),
     ("jsonwebtoken", &["codraft-router"]),
     ("openraft", &["codraft-raft"]),
     ("prometheus-client", &["codraft-node", "codraft-router"]),
     ("prost", &["codraft-proto"]),
     ("protox", &["codraft-proto"]),
     ("rust-embed", &["codraft-router"]),
-    ("tokio-tungstenite", &["codraft-router", "codraft-e2e", "codraft-simulation"]),
+    (
+        "tokio-tungstenite",
+        &["codraft-router", "codraft-e2e", "codraft-simulation"],
+    ),
     ("tonic", &["codraft-proto"]),
     ("tonic-prost", &["codraft-proto"]),
     ("tonic-prost-build", &["codraft-proto"]),
@@ -66,17 +90,30 @@ fn root() -> PathBuf {
 fn graph() -> Result<Graph> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
+        .args([
+            "metadata",
+            "--no-deps",
+            "--format-version",
+            "1",
+            "--offline",
+        ])
         .current_dir(root())
         .output()
         .context("running cargo metadata")?;
-    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    anyhow::ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: Value = serde_json::from_slice(&output.stdout)?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut graph = Graph::new();
     for package in metadata["packages"].as_array().context("no packages")? {
         let imports = graph.entry(text(&package["name"])).or_default();
-        for import in package["dependencies"].as_array().context("no dependencies")? {
+        for import in package["dependencies"]
+            .as_array()
+            .context("no dependencies")?
+        {
             let for_tests = import["kind"] == "dev";
             // Imported twice, once for tests: the stricter one counts.
             *imports.entry(text(&import["name"])).or_insert(for_tests) &= for_tests;
@@ -88,12 +125,16 @@ fn graph() -> Result<Graph> {
 #[test]
 fn packages_import_only_what_they_may() -> Result<()> {
     let graph = graph()?;
-    let rules: BTreeMap<&str, BTreeSet<&str>> =
-        MAY_IMPORT.iter().map(|(name, may)| (*name, may.iter().copied().collect())).collect();
+    let rules: BTreeMap<&str, BTreeSet<&str>> = MAY_IMPORT
+        .iter()
+        .map(|(name, may)| (*name, may.iter().copied().collect()))
+        .collect();
     let mut wrong = Vec::new();
     for (package, imports) in &graph {
         let Some(may) = rules.get(package.as_str()) else {
-            wrong.push(format!("{package} has no place in the house yet: give it a row"));
+            wrong.push(format!(
+                "{package} has no place in the house yet: give it a row"
+            ));
             continue;
         };
         let ours = imports.keys().filter(|name| graph.contains_key(*name));
@@ -124,7 +165,9 @@ fn a_package_has_one_home() -> Result<()> {
     let graph = graph()?;
     let mut wrong = Vec::new();
     for (name, homes) in HOMES {
-        let importers = graph.iter().filter(|(_, imports)| imports.contains_key(*name));
+        let importers = graph
+            .iter()
+            .filter(|(_, imports)| imports.contains_key(*name));
         let importers: Vec<_> = importers.map(|(package, _)| package.as_str()).collect();
         let strays = importers.iter().filter(|package| !homes.contains(package));
         wrong.extend(strays.map(|package| format!("{name} is imported by {package}")));
@@ -133,7 +176,9 @@ fn a_package_has_one_home() -> Result<()> {
         }
     }
     let ot = graph.get("codraft-ot").context("no codraft-ot")?;
-    let impure = ot.iter().filter(|(name, tests)| !**tests && NOT_IN_OT.contains(&name.as_str()));
+    let impure = ot
+        .iter()
+        .filter(|(name, tests)| !**tests && NOT_IN_OT.contains(&name.as_str()));
     wrong.extend(impure.map(|(name, _)| format!("codraft-ot imports {name}")));
     assert!(wrong.is_empty(), "{wrong:#?}");
     Ok(())
@@ -164,8 +209,12 @@ fn sources() -> Result<Vec<(PathBuf, String)>> {
 
 #[test]
 fn files_stay_small() -> Result<()> {
-    let long = sources()?.into_iter().filter(|(_, text)| text.lines().count() > LINES_MAX);
-    let long: Vec<_> = long.map(|(path, text)| (path, text.lines().count())).collect();
+    let long = sources()?
+        .into_iter()
+        .filter(|(_, text)| text.lines().count() > LINES_MAX);
+    let long: Vec<_> = long
+        .map(|(path, text)| (path, text.lines().count()))
+        .collect();
     assert!(long.is_empty(), "longer than {LINES_MAX} lines: {long:#?}");
     Ok(())
 }
@@ -174,9 +223,14 @@ fn files_stay_small() -> Result<()> {
 fn nothing_is_left_to_do() -> Result<()> {
     let left = |text: &str| {
         // Spelled so that this file would not find itself.
-        ["todo", "unimplemented", "dbg"].iter().any(|name| text.contains(&format!("{name}!(")))
+        ["todo", "unimplemented", "dbg"]
+            .iter()
+            .any(|name| text.contains(&format!("{name}!(")))
     };
-    let left: Vec<_> = sources()?.into_iter().filter(|(_, text)| left(text)).collect();
+    let left: Vec<_> = sources()?
+        .into_iter()
+        .filter(|(_, text)| left(text))
+        .collect();
     let left: Vec<_> = left.iter().map(|(path, _)| path).collect();
     assert!(left.is_empty(), "{left:#?}");
     Ok(())

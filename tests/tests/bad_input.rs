@@ -43,7 +43,11 @@ async fn type_honestly(
     let mut took = Vec::new();
     while took.len() < least || !stop.load(Ordering::Relaxed) {
         let acked = typist.append("honest ").await;
-        took.push(acked.with_context(|| format!("honest operation {}", took.len()))?.took);
+        took.push(
+            acked
+                .with_context(|| format!("honest operation {}", took.len()))?
+                .took,
+        );
         sleep(BETWEEN).await;
     }
     took.sort_unstable();
@@ -57,8 +61,13 @@ async fn counted(address: &str) -> Result<BTreeMap<String, u64>> {
     let text = String::from_utf8(text)?;
     let mut counts = BTreeMap::new();
     for line in text.lines() {
-        for family in ["codraft_router_rejects_total", "codraft_router_closes_total"] {
-            let labels = line.strip_prefix(family).and_then(|l| l.strip_prefix("{code=\""));
+        for family in [
+            "codraft_router_rejects_total",
+            "codraft_router_closes_total",
+        ] {
+            let labels = line
+                .strip_prefix(family)
+                .and_then(|l| l.strip_prefix("{code=\""));
             if let Some((code, count)) = labels.and_then(|l| l.split_once("\"} ")) {
                 *counts.entry(code.to_owned()).or_default() += count.trim().parse::<u64>()?;
             }
@@ -91,7 +100,13 @@ async fn each_gets_its_code_and_harms_nobody() -> Result<()> {
     rest.grant(&doc, "vera", "viewer").await?;
     rest.grant(&doc, "eddy", "editor").await?;
     let mut typist = Typist::open(&rest, &doc).await?;
-    let scene = Arc::new(Scene::new(&processes, &rest, &doc, &other, typist.client())?);
+    let scene = Arc::new(Scene::new(
+        &processes,
+        &rest,
+        &doc,
+        &other,
+        typist.client(),
+    )?);
 
     let quiet = type_honestly(&mut typist, QUIET, &AtomicBool::new(true)).await?;
     let over = Arc::new(AtomicBool::new(false));
@@ -134,7 +149,13 @@ async fn each_gets_its_code_and_harms_nobody() -> Result<()> {
     over.store(true, Ordering::Relaxed);
     let (mut typist, abused) = honest.await?;
     let abused = abused?;
-    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {} cases:\n{}",
+        wrong.len(),
+        cases.len(),
+        wrong.join("\n")
+    );
 
     // Nobody else was harmed: every honest operation is there, once, for a new reader too.
     let reader = Typist::open(&rest, &doc).await?;
@@ -144,11 +165,26 @@ async fn each_gets_its_code_and_harms_nobody() -> Result<()> {
     assert_eq!(honest, quiet.len() + abused.len());
     let tail = |took: &[Duration]| (quantile(took, 0.5), quantile(took, 0.99));
     let (quiet, abused) = (tail(&quiet), tail(&abused));
-    println!("p50, p99 of an honest client: {quiet:?} alone, {abused:?} beside {} cases", cases.len());
+    println!(
+        "p50, p99 of an honest client: {quiet:?} alone, {abused:?} beside {} cases",
+        cases.len()
+    );
     let allowed = (quiet.1 * SLOWER).max(FAST_ENOUGH);
-    assert!(abused.1 <= allowed, "p99 {:?}, quiet {:?}, allowed {allowed:?}", abused.1, quiet.1);
+    assert!(
+        abused.1 <= allowed,
+        "p99 {:?}, quiet {:?}, allowed {allowed:?}",
+        abused.1,
+        quiet.1
+    );
     let state = processes.state()?;
-    assert!(state.nodes.iter().chain(&state.router).all(|p| p.alive && p.restarts == 0), "{state:?}");
+    assert!(
+        state
+            .nodes
+            .iter()
+            .chain(&state.router)
+            .all(|p| p.alive && p.restarts == 0),
+        "{state:?}"
+    );
     Ok(())
 }
 

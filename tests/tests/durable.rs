@@ -45,7 +45,16 @@ impl Tracer {
     /// `None`: there is no strace, or it may not look at processes here.
     async fn attach(pid: u32, output: PathBuf) -> Result<Option<Tracer>> {
         let child = Command::new("strace")
-            .args(["-f", "-ttt", "-T", "-e", "trace=fdatasync", "-p", &pid.to_string(), "-o"])
+            .args([
+                "-f",
+                "-ttt",
+                "-T",
+                "-e",
+                "trace=fdatasync",
+                "-p",
+                &pid.to_string(),
+                "-o",
+            ])
             .arg(&output)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -83,10 +92,14 @@ impl Drop for Tracer {
 
 /// Whether every thread of a process has a tracer.
 fn all_traced(pid: u32) -> bool {
-    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
     threads.flatten().all(|thread| {
         let status = std::fs::read_to_string(thread.path().join("status")).unwrap_or_default();
-        let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"));
+        let tracer = status
+            .lines()
+            .find_map(|line| line.strip_prefix("TracerPid:"));
         tracer.is_some_and(|pid| pid.trim() != "0")
     })
 }
@@ -104,7 +117,9 @@ fn sync_of(line: &str) -> Option<u64> {
     if call.contains("resumed>") {
         return Some(at);
     }
-    let took = result.rsplit_once('<').and_then(|(_, took)| micros(took.trim_end_matches('>')));
+    let took = result
+        .rsplit_once('<')
+        .and_then(|(_, took)| micros(took.trim_end_matches('>')));
     Some(at + took.unwrap_or(0))
 }
 
@@ -114,7 +129,9 @@ fn micros(seconds: &str) -> Option<u64> {
 }
 
 fn now_micros() -> Result<u64> {
-    Ok(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros())?)
+    Ok(u64::try_from(
+        SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros(),
+    )?)
 }
 
 #[test]
@@ -163,15 +180,24 @@ async fn a_majority_syncs_before_each_acknowledgement() -> Result<()> {
     }
     // The tracer writes a line after the fact.
     let counts = || tracers.iter().map(|t| t.syncs().len()).collect::<Vec<_>>();
-    until("the tracers' lines", || counts().iter().filter(|n| **n >= OPERATIONS).count() >= 2).await?;
+    until("the tracers' lines", || {
+        counts().iter().filter(|n| **n >= OPERATIONS).count() >= 2
+    })
+    .await?;
     sleep(Duration::from_millis(200)).await;
     let syncs: Vec<Vec<u64>> = tracers.iter().map(Tracer::syncs).collect();
     for (number, (sent, acked)) in spans.iter().enumerate() {
         let synced = |times: &&Vec<u64>| times.iter().any(|at| (sent..=acked).contains(&at));
         let nodes = syncs.iter().filter(synced).count();
-        assert!(nodes >= 2, "operation {number} was acknowledged with {nodes} disks synced");
+        assert!(
+            nodes >= 2,
+            "operation {number} was acknowledged with {nodes} disks synced"
+        );
     }
-    println!("{OPERATIONS} acknowledgements, each after a sync on two disks; syncs: {:?}", counts());
+    println!(
+        "{OPERATIONS} acknowledgements, each after a sync on two disks; syncs: {:?}",
+        counts()
+    );
     Ok(())
 }
 
@@ -194,7 +220,10 @@ async fn a_wiped_node_is_refused_by_its_peers() -> Result<()> {
     for _ in 0..10 {
         typist.append("before ").await?;
     }
-    until("the disks are on record", || knows(&folder, 1, 3) && knows(&folder, 2, 3)).await?;
+    until("the disks are on record", || {
+        knows(&folder, 1, 3) && knows(&folder, 2, 3)
+    })
+    .await?;
 
     // Its disk is gone while it is down; it comes back under its old id, with an empty one.
     let own = folder.path().join("node-3");
@@ -207,7 +236,10 @@ async fn a_wiped_node_is_refused_by_its_peers() -> Result<()> {
         folder.log().lines().any(refusal)
     };
     until("both peers refuse it", || refused_by(1) && refused_by(2)).await?;
-    ensure!(own.join("identity").is_file(), "it came back as somebody new");
+    ensure!(
+        own.join("identity").is_file(),
+        "it came back as somebody new"
+    );
     for _ in 0..20 {
         typist.append("beside ").await?;
     }
@@ -217,10 +249,17 @@ async fn a_wiped_node_is_refused_by_its_peers() -> Result<()> {
     let started = typist.send(0, "alone ").await?;
     let alone = timeout(Duration::from_secs(4), typist.saved(started)).await;
     processes.signal(2, libc::SIGCONT)?;
-    ensure!(alone.is_err(), "one true node and a wiped one acknowledged: {alone:?}");
+    ensure!(
+        alone.is_err(),
+        "one true node and a wiped one acknowledged: {alone:?}"
+    );
     typist.saved(started).await?;
     typist.append("after").await?;
-    let expected = format!("alone start {}{}after", "before ".repeat(10), "beside ".repeat(20));
+    let expected = format!(
+        "alone start {}{}after",
+        "before ".repeat(10),
+        "beside ".repeat(20)
+    );
     assert_eq!(typist.text(), expected);
     assert_eq!(Typist::open(&rest, &doc).await?.text(), expected);
     Ok(())
@@ -232,7 +271,10 @@ async fn a_wiped_node_is_refused_by_its_peers() -> Result<()> {
 async fn a_router_inside_a_node_serves() -> Result<()> {
     let processes = Processes::start("joined", &["--joined"], &[])?;
     let state = processes.state()?;
-    ensure!(state.nodes.len() == 3 && state.router.is_none(), "three processes: {state:?}");
+    ensure!(
+        state.nodes.len() == 3 && state.router.is_none(),
+        "three processes: {state:?}"
+    );
     let rest = rest(&processes);
     let doc = rest.create("joined", "|").await?;
     let mut left = Typist::open(&rest, &doc).await?;
@@ -254,7 +296,10 @@ async fn a_router_inside_a_node_serves() -> Result<()> {
     left.reach(head).await?;
     right.reach(head).await?;
     assert_eq!(head, 81, "one revision an operation");
-    assert_eq!(left.text(), format!("{}|{}", "😀a".repeat(40), "b".repeat(40)));
+    assert_eq!(
+        left.text(),
+        format!("{}|{}", "😀a".repeat(40), "b".repeat(40))
+    );
     assert_eq!(left.text(), right.text());
     Ok(())
 }
@@ -277,8 +322,15 @@ async fn type_some(processes: &Processes, operations: usize) -> Result<Seen> {
     }
     let reader = Typist::open(&rest, &doc).await?;
     let (rev, hash) = *reader.marks.first().context("a welcome has a hash")?;
-    ensure!(rev == typist.rev && reader.text() == typist.text(), "a reader sees what was typed");
-    Ok(Seen { doc, text: typist.text(), at: At { rev, hash } })
+    ensure!(
+        rev == typist.rev && reader.text() == typist.text(),
+        "a reader sees what was typed"
+    );
+    Ok(Seen {
+        doc,
+        text: typist.text(),
+        at: At { rev, hash },
+    })
 }
 
 /// The document as it was, to a reader who comes anew and to one who resumes; and it can be
@@ -287,10 +339,17 @@ async fn is_still_there(processes: &Processes, seen: &Seen) -> Result<()> {
     let rest = rest(processes);
     let mut typist = Typist::open(&rest, &seen.doc).await?;
     assert_eq!(typist.text(), seen.text);
-    assert_eq!(typist.marks.first(), Some(&(seen.at.rev, seen.at.hash)), "revision and chain hash");
+    assert_eq!(
+        typist.marks.first(),
+        Some(&(seen.at.rev, seen.at.hash)),
+        "revision and chain hash"
+    );
     let (mut socket, welcome) =
         Socket::open(&rest, &seen.doc, fresh_client(), Some(seen.at), false).await?;
-    ensure!(welcome.resumed() && welcome.rev == seen.at.rev, "resumed: {welcome:?}");
+    ensure!(
+        welcome.resumed() && welcome.rev == seen.at.rev,
+        "resumed: {welcome:?}"
+    );
     let acked = typist.append("more").await?;
     assert_eq!(acked.rev, seen.at.rev + 1);
     while !matches!(socket.next().await?, ServerFrame::Op(op) if op.rev == acked.rev) {}
@@ -312,13 +371,20 @@ async fn a_document_outlives_all_processes() -> Result<()> {
 /// Flips a bit in the middle of what a log holds.
 fn damage(wal: &Path) -> Result<()> {
     let files = std::fs::read_dir(wal)?.flatten().map(|entry| entry.path());
-    let mut segments: Vec<_> = files.filter(|p| p.extension().is_some_and(|e| e == "wal")).collect();
+    let mut segments: Vec<_> = files
+        .filter(|p| p.extension().is_some_and(|e| e == "wal"))
+        .collect();
     segments.sort();
     let first = segments.first().context("no segment")?;
     let mut bytes = std::fs::read(first)?;
-    let written = bytes.iter().rposition(|byte| *byte != 0).context("an empty log")?;
+    let written = bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .context("an empty log")?;
     // Not in the zeros between records, which say nothing.
-    let middle = (written / 2..written).find(|at| bytes[*at] != 0).context("no byte")?;
+    let middle = (written / 2..written)
+        .find(|at| bytes[*at] != 0)
+        .context("no byte")?;
     bytes[middle] ^= 0x10;
     Ok(std::fs::write(first, bytes)?)
 }
@@ -332,8 +398,12 @@ async fn a_damaged_log_keeps_its_node_out() -> Result<()> {
     damage(&folder.path().join("node-2").join("wal"))?;
 
     let processes = Processes::start_in(&folder, &[], &[])?;
-    let refuses = |line: &str| line.starts_with("node-2") && line.contains("the log is damaged in segment");
-    until("it says why it does not start", || folder.log().lines().any(refuses)).await?;
+    let refuses =
+        |line: &str| line.starts_with("node-2") && line.contains("the log is damaged in segment");
+    until("it says why it does not start", || {
+        folder.log().lines().any(refuses)
+    })
+    .await?;
     is_still_there(&processes, &seen).await?;
     // Tried again and again, it never comes to serve.
     until("it was started again", || {

@@ -66,11 +66,21 @@ async fn main() -> Result<()> {
         all.extend(kills);
         if all.len() >= wanted && !stop() {
             println!("all three at once");
-            processes.state()?.nodes.iter().for_each(|node| kill(node.pid, libc::SIGKILL));
+            processes
+                .state()?
+                .nodes
+                .iter()
+                .for_each(|node| kill(node.pid, libc::SIGKILL));
         }
         let played = typing.await??;
-        ensure!(played.text == played.expected, "the text is not the recording's");
-        ensure!(played.rev == played.operations + 1, "an operation was applied twice or not at all");
+        ensure!(
+            played.text == played.expected,
+            "the text is not the recording's"
+        );
+        ensure!(
+            played.rev == played.operations + 1,
+            "an operation was applied twice or not at all"
+        );
         check_marks(&played.marks)?;
         operations += played.operations;
         round += 1;
@@ -80,7 +90,10 @@ async fn main() -> Result<()> {
         all.len()
     );
     summary("all", all.iter().map(|k| k.gap).collect());
-    summary("leaders", all.iter().filter(|k| k.led).map(|k| k.gap).collect());
+    summary(
+        "leaders",
+        all.iter().filter(|k| k.led).map(|k| k.gap).collect(),
+    );
     Ok(())
 }
 

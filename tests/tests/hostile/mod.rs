@@ -77,25 +77,53 @@ impl Scene {
         vec![
             ("no token at all", String::new(), invalid),
             ("garbage", "not.a.token".into(), invalid),
-            ("algorithm none", forge(&json!({"alg": "none"}), &good, None), invalid),
+            (
+                "algorithm none",
+                forge(&json!({"alg": "none"}), &good, None),
+                invalid,
+            ),
             (
                 "another algorithm",
                 forge(&json!({"alg": "HS512"}), &good, Some(&self.secret)),
                 invalid,
             ),
-            ("another key", forge(&head, &good, Some("0123456789abcdef0123456789abcdef")), invalid),
-            ("a ticket's type", {
-                let head = json!({"alg": "HS256", "typ": "codraft-ticket"});
-                forge(&head, &good, Some(&self.secret))
-            }, invalid),
-            ("exp as a string", with("exp", json!((now + 600).to_string())), invalid),
+            (
+                "another key",
+                forge(&head, &good, Some("0123456789abcdef0123456789abcdef")),
+                invalid,
+            ),
+            (
+                "a ticket's type",
+                {
+                    let head = json!({"alg": "HS256", "typ": "codraft-ticket"});
+                    forge(&head, &good, Some(&self.secret))
+                },
+                invalid,
+            ),
+            (
+                "exp as a string",
+                with("exp", json!((now + 600).to_string())),
+                invalid,
+            ),
             ("exp below zero", with("exp", json!(-1)), invalid),
-            ("no exp", forge(&head, &endless, Some(&self.secret)), invalid),
+            (
+                "no exp",
+                forge(&head, &endless, Some(&self.secret)),
+                invalid,
+            ),
             ("from the future", with("nbf", json!(now + 600)), invalid),
             ("sub as a number", with("sub", json!(7)), invalid),
             ("an empty sub", with("sub", json!("")), invalid),
-            ("a sub of 200 bytes", with("sub", json!("u".repeat(200))), invalid),
-            ("longer than any token", with("padding", json!("x".repeat(12 << 10))), invalid),
+            (
+                "a sub of 200 bytes",
+                with("sub", json!("u".repeat(200))),
+                invalid,
+            ),
+            (
+                "longer than any token",
+                with("padding", json!("x".repeat(12 << 10))),
+                invalid,
+            ),
             ("expired", with("exp", json!(now - 60)), Code::TokenExpired),
         ]
     }
@@ -135,18 +163,26 @@ pub async fn fetch(
     request: http::request::Builder,
     body: Vec<u8>,
 ) -> Result<(Response<()>, Vec<u8>)> {
-    let stream = tokio::net::TcpStream::connect(address).await.context("the router is not there")?;
+    let stream = tokio::net::TcpStream::connect(address)
+        .await
+        .context("the router is not there")?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::task::spawn(connection);
-    let request: Request<Full<Bytes>> =
-        request.header(header::HOST, address).body(Full::new(body.into()))?;
+    let request: Request<Full<Bytes>> = request
+        .header(header::HOST, address)
+        .body(Full::new(body.into()))?;
     let exchange = async {
         let (head, body) = sender.send_request(request).await?.into_parts();
         let upgraded = head.status == http::StatusCode::SWITCHING_PROTOCOLS;
         ensure!(!upgraded, "it was let in");
-        anyhow::Ok((Response::from_parts(head, ()), body.collect().await?.to_bytes().to_vec()))
+        anyhow::Ok((
+            Response::from_parts(head, ()),
+            body.collect().await?.to_bytes().to_vec(),
+        ))
     };
-    let answer = timeout(PATIENCE, exchange).await.context("no answer for 30 s")?;
+    let answer = timeout(PATIENCE, exchange)
+        .await
+        .context("no answer for 30 s")?;
     driver.abort();
     answer
 }
