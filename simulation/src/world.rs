@@ -135,6 +135,16 @@ fn token(user: &str) -> Result<String> {
     sign_token(TOKEN_SECRET, user, now - DAY, now + DAY).context("signing a token")
 }
 
+impl Kill {
+    /// How long at most nothing is acknowledged when the leader goes like this.
+    fn silence_most(self) -> Duration {
+        match self {
+            Kill::Process => Duration::from_millis(300),
+            Kill::Power => Duration::from_millis(2_500),
+        }
+    }
+}
+
 struct World<'a> {
     sim: Sim<'a>,
     cluster: Cluster,
@@ -173,6 +183,11 @@ impl World<'_> {
         let pause = third + self.jitter(500);
         self.run_for(pause)?;
         self.silence = self.ledger.lock().silence(killed, self.sim.elapsed());
+        if self.silence > how.silence_most() {
+            let silence = self.silence;
+            let problem = format!("{silence:?} without an acknowledgement around {how:?}");
+            self.ledger.problem(problem);
+        }
         self.bring_back(leader, how);
         self.run_for(third / 2)?;
         // Without a majority's memory only what is on the disks is left.

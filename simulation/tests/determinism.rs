@@ -86,8 +86,8 @@ fn same_seed_same_trace() {
 
 #[test]
 fn randomness_from_elsewhere_is_seen() {
-    let first = run(1, "unstable-first", &["--unstable"]);
-    let second = run(1, "unstable-second", &["--unstable"]);
+    let (_, first) = attempt(1, "unstable-first", &["--unstable"]);
+    let (_, second) = attempt(1, "unstable-second", &["--unstable"]);
     assert_ne!(first.trace, second.trace);
     assert_ne!(first.line, second.line);
 }
