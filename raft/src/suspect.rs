@@ -71,7 +71,7 @@ impl Suspicion {
     /// A link that this node dialled is up; so the peer lives, as this incarnation.
     pub fn link_up(&self, node: NodeId, incarnation: u64) {
         self.inner
-            .step(|detector, now, _| detector.link_up(now, node, incarnation));
+            .step(|detector, now, view| detector.link_up(now, node, incarnation, view));
     }
 
     /// A dialled link broke.

@@ -18,6 +18,8 @@ const GAPS: usize = 128;
 pub const TURN_MS: u64 = 150;
 /// What others said is believed for so long.
 const SAID_MS: u64 = 1_000;
+/// For so long a process that came back is evidence against the one before it.
+const REBORN_MS: u64 = 1_000;
 /// When this node itself was away for so long, others' silence proves nothing.
 const STALL_MS: u64 = 400;
 
@@ -74,6 +76,8 @@ struct Watched {
     incarnation: Option<u64>,
     broke: bool,
     refused: bool,
+    /// When it came back as another process.
+    reborn: Option<u64>,
     heard: u64,
     gaps: VecDeque<u64>,
     /// Who else says that this incarnation is dead, where they stand, and when they said it.
@@ -93,7 +97,15 @@ impl Watched {
         if self.incarnation.is_none() {
             return false;
         }
-        (self.broke && self.refused) || now.saturating_sub(self.heard) > self.patience()
+        let silent = now.saturating_sub(self.heard) > self.patience();
+        (self.broke && self.refused) || silent || self.is_reborn(now)
+    }
+
+    /// The process is another one than before: what the old one led, it does not lead. It may
+    /// take that up again itself, as Raft allows, but nobody waits for that.
+    fn is_reborn(&self, now: u64) -> bool {
+        self.reborn
+            .is_some_and(|at| now.saturating_sub(at) <= REBORN_MS)
     }
 
     fn patience(&self) -> u64 {
@@ -110,8 +122,10 @@ impl Watched {
         self.broke = false;
         self.refused = false;
         self.heard = now;
-        self.said.clear();
-        self.suspected = None;
+        if !self.is_reborn(now) {
+            self.said.clear();
+            self.suspected = None;
+        }
     }
 }
 
@@ -125,16 +139,24 @@ impl Detector {
         }
     }
 
-    /// A new incarnation is another process: what was said of the one before is void. If it
-    /// led, it takes that up again itself or the timers decide.
-    pub fn link_up(&mut self, now: u64, node: NodeId, incarnation: u64) -> Vec<Action> {
+    /// A new incarnation is another process: what was said of the one before is void, and what
+    /// that one led has no leader.
+    pub fn link_up(
+        &mut self,
+        now: u64,
+        node: NodeId,
+        incarnation: u64,
+        view: &dyn Fn() -> Vec<View>,
+    ) -> Vec<Action> {
         let watched = self.nodes.entry(node).or_default();
-        if watched.incarnation != Some(incarnation) {
-            watched.gaps.clear();
-        }
-        watched.incarnation = Some(incarnation);
+        let before = watched.incarnation.replace(incarnation);
+        watched.reborn = None;
         watched.lives(now);
-        Vec::new()
+        if before.is_some_and(|before| before != incarnation) {
+            watched.gaps.clear();
+            watched.reborn = Some(now);
+        }
+        self.judge(now, node, view)
     }
 
     pub fn heard(&mut self, now: u64, node: NodeId) -> Vec<Action> {
@@ -268,6 +290,7 @@ impl Detector {
             .collect();
         if led.is_empty() {
             watched.suspected = None;
+            watched.reborn = None;
             return Vec::new();
         }
         let mut actions = Vec::new();

@@ -35,7 +35,7 @@ fn view(index: u64, nodes: u64) -> impl Fn() -> Vec<View> {
 fn up() -> Detector {
     let mut detector = Detector::new(ME);
     detector.tick(0, &view(9, 3));
-    detector.link_up(0, X, 7);
+    detector.link_up(0, X, 7, &view(9, 3));
     detector
 }
 
@@ -197,19 +197,13 @@ fn another_vote_does_not_count() {
 }
 
 #[test]
-fn a_new_incarnation_clears_it() {
+fn what_was_said_of_an_old_incarnation_is_void() {
     let mut detector = up();
     let view = view(9, 3);
     dies(&mut detector, 10, &view);
-    detector.link_up(20, X, 8);
-    assert!(!takes_over(&detector.agreed(
-        21,
-        OTHER,
-        X,
-        7,
-        vec![tail(8)],
-        &view
-    )));
+    detector.link_up(20, X, 8, &view);
+    let late = detector.agreed(21, OTHER, X, 7, vec![tail(8)], &view);
+    assert!(!takes_over(&late));
     assert!(!detector.suspected(22, OTHER, X, 7, vec![tail(8)], &view).0);
     assert_eq!(
         detector.link_broke(23, X, 7, &view),
@@ -217,6 +211,58 @@ fn a_new_incarnation_clears_it() {
         "a late word of the old link"
     );
     assert_eq!(detector.refused(23, X, &view), []);
+}
+
+#[test]
+fn a_new_incarnation_is_evidence_against_what_the_old_one_led() {
+    let mut detector = up();
+    let leads = view(9, 3);
+    assert_eq!(asks(&detector.link_up(20, X, 8, &leads)), [OTHER]);
+    // Alive as it is, one other that saw the same is a majority.
+    detector.heard(25, X);
+    assert!(takes_over(&detector.agreed(
+        26,
+        OTHER,
+        X,
+        8,
+        vec![tail(8)],
+        &leads
+    )));
+}
+
+#[test]
+fn a_new_incarnation_that_led_nothing_is_no_evidence() {
+    let mut detector = up();
+    let none = Vec::new;
+    assert_eq!(detector.link_up(20, X, 8, &none), []);
+    let leads_now = view(9, 3);
+    assert_eq!(
+        detector.tick(21, &leads_now),
+        [],
+        "what it leads from now on it leads itself"
+    );
+    assert!(
+        !detector
+            .suspected(22, OTHER, X, 8, vec![tail(8)], &leads_now)
+            .0
+    );
+}
+
+#[test]
+fn being_reborn_is_forgotten() {
+    let mut detector = up();
+    let leads = view(9, 3);
+    detector.link_up(20, X, 8, &leads);
+    for now in (100..1_200).step_by(100) {
+        detector.heard(now, X);
+        detector.tick(now, &leads);
+    }
+    assert_eq!(detector.tick(1_250, &leads), []);
+    assert!(
+        !detector
+            .suspected(1_251, OTHER, X, 8, vec![tail(8)], &leads)
+            .0
+    );
 }
 
 #[test]
