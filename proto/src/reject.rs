@@ -1,5 +1,7 @@
 //! The closed table of codes: every refusal on every wire is one of these.
 
+use codraft_ot::OpError;
+
 macro_rules! codes {
     ($( $(#[$doc:meta])* $variant:ident = $number:literal, $name:literal, $http:literal, $close:literal; )*) => {
         /// Why something was refused. Numbers are on the wire between processes, names on
@@ -117,5 +119,23 @@ impl Code {
     /// Whether the same bytes may be accepted later.
     pub fn may_retry(self) -> bool {
         self as u32 >= 64
+    }
+}
+
+/// The algebra's errors in the words of the wire.
+impl From<&OpError> for Code {
+    fn from(error: &OpError) -> Code {
+        match error {
+            OpError::Malformed | OpError::ZeroCount | OpError::Overflow => Code::Malformed,
+            OpError::LengthMismatch { .. } => Code::LengthMismatch,
+            OpError::SplitSurrogate { .. } => Code::Surrogate,
+            OpError::TooManyComponents { .. } => Code::TooManyComponents,
+            OpError::TooManyAttributes { .. }
+            | OpError::AttributeTooLarge { .. }
+            | OpError::TooDeep { .. } => Code::Attributes,
+            OpError::EmbedTooLarge { .. } => Code::Embed,
+            OpError::DocumentTooLong { .. } => Code::DocumentFull,
+            OpError::NotPlain | OpError::LastLine => Code::KindMismatch,
+        }
     }
 }

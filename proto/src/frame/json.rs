@@ -649,25 +649,9 @@ fn trusted() -> Limits {
     }
 }
 
-/// The code of an operation that cannot be taken.
-pub fn op_code(error: &OpError) -> Code {
-    match error {
-        OpError::Malformed | OpError::ZeroCount | OpError::Overflow => Code::Malformed,
-        OpError::LengthMismatch { .. } => Code::LengthMismatch,
-        OpError::SplitSurrogate { .. } => Code::Surrogate,
-        OpError::TooManyComponents { .. } => Code::TooManyComponents,
-        OpError::TooManyAttributes { .. }
-        | OpError::AttributeTooLarge { .. }
-        | OpError::TooDeep { .. } => Code::Attributes,
-        OpError::EmbedTooLarge { .. } => Code::Embed,
-        OpError::DocumentTooLong { .. } => Code::DocumentFull,
-        OpError::NotPlain | OpError::LastLine => Code::KindMismatch,
-    }
-}
-
 fn op_error(error: &OpError) -> FrameError {
     FrameError {
-        code: op_code(error),
+        code: error.into(),
         message: error.to_string(),
     }
 }

@@ -462,22 +462,9 @@ fn created_as(create: &Create) -> [u8; 32] {
     hash.finish()
 }
 
-/// The algebra's errors in the words of the wire.
 fn refusal_of(error: OpError) -> Refusal {
-    let code = match error {
-        OpError::Malformed | OpError::ZeroCount => Code::Malformed,
-        OpError::Overflow | OpError::LengthMismatch { .. } => Code::LengthMismatch,
-        OpError::SplitSurrogate { .. } => Code::Surrogate,
-        OpError::TooManyComponents { .. } => Code::TooManyComponents,
-        OpError::TooManyAttributes { .. }
-        | OpError::AttributeTooLarge { .. }
-        | OpError::TooDeep { .. } => Code::Attributes,
-        OpError::EmbedTooLarge { .. } => Code::Embed,
-        OpError::DocumentTooLong { .. } => Code::DocumentFull,
-        OpError::NotPlain | OpError::LastLine => Code::KindMismatch,
-    };
     Refusal {
-        code,
+        code: Code::from(&error),
         message: Cow::Owned(error.to_string()),
     }
 }

@@ -226,7 +226,7 @@ fn initial(initial: Option<Value>, limits: &Limits) -> Result<Bytes, Failure> {
         Some(delta) => delta,
     };
     let delta = json::delta_of(&delta, &limits.of_operations())
-        .map_err(|error| Failure::new(json::op_code(&error), error.to_string()))?;
+        .map_err(|error| Failure::new(Code::from(&error), error.to_string()))?;
     Ok(delta.to_bytes().into())
 }
 
