@@ -16,7 +16,7 @@ use codraft_raft::{
     group::{self, GroupEvents, RaftConfig},
     identity::{Identity, KnownPeers},
     suspect::Suspicion,
-    wal::Wal,
+    wal::{Wal, WalOptions},
 };
 
 use crate::{
@@ -83,7 +83,7 @@ async fn run(
     let Outside { common, disk } = outside;
     let topology = config.topology.clone();
     let identity = |error: &dyn std::fmt::Display| StartError::Identity(error.to_string());
-    let who = Identity::load_or_create(
+    let mut who = Identity::load_or_create(
         &*disk,
         &config.data,
         topology.cluster(),
@@ -95,9 +95,17 @@ async fn run(
     let known = KnownPeers::load(disk.clone(), &config.data)
         .await
         .map_err(|e| identity(&e))?;
-    let (wal, report) = Wal::open(tasks, disk, config.data.join("wal"), config.wal.clone())
+    // A node whose log is gone has forgotten what it promised.
+    let options = WalOptions {
+        must_exist: who.has_log,
+        ..config.wal.clone()
+    };
+    let (wal, report) = Wal::open(tasks, disk.clone(), config.data.join("wal"), options)
         .await
         .map_err(|error| StartError::Wal(error.to_string()))?;
+    who.log_made(&*disk, &config.data)
+        .await
+        .map_err(|e| identity(&e))?;
     tracing::info!(node = %who.node, incarnation = who.incarnation, ?report, "the log is open");
     // Without its disk a node can promise nothing.
     let (failing, watched) = (tasks.clone(), wal.clone());

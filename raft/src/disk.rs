@@ -10,6 +10,7 @@ use codraft_proto::transport::BoxFuture;
 pub use os::OsDisk;
 
 pub trait Disk: Send + Sync + 'static {
+    /// The folder and those above it, durably.
     fn create_dir_all<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>>;
     /// The names in a folder, sorted.
     fn list<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Vec<String>>>;

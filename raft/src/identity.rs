@@ -19,6 +19,9 @@ use tokio::sync::Mutex;
 
 use crate::disk::Disk;
 
+#[cfg(test)]
+mod tests;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     pub cluster: String,
@@ -26,12 +29,16 @@ pub struct Identity {
     pub disk: DiskId,
     /// One more at every start.
     pub incarnation: u64,
+    /// Whether a log was made beside it. From then on a folder without one is a wiped disk.
+    pub has_log: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     #[error("{}: {error}", path.display())]
     Io { path: PathBuf, error: io::Error },
+    #[error("a cluster's name is 1 to {CLUSTER_BYTES_MAX} bytes without control characters")]
+    BadCluster,
     #[error("{} does not read back as it was written; this disk must not be used", path.display())]
     Damaged { path: PathBuf },
     #[error(
@@ -46,16 +53,21 @@ pub enum IdentityError {
     },
 }
 
+/// The longest name of a cluster, in bytes.
+pub const CLUSTER_BYTES_MAX: usize = 256;
+
 const FILE: &str = "identity";
 const PEERS: &str = "peers";
 const HEADER: &str = "codraft-identity 1";
 const PEERS_HEADER: &str = "codraft-peers 1";
+const LOG: &str = "log";
+const NO_LOG: &str = "no log yet";
 
 impl Identity {
     /// Reads who this disk is, or makes it somebody, and counts the start.
     ///
     /// # Errors
-    /// When the folder is another node's, or does not read back.
+    /// When the folder is another node's or another cluster's, or does not read back.
     pub async fn load_or_create(
         disk: &dyn Disk,
         dir: &Path,
@@ -63,6 +75,13 @@ impl Identity {
         node: NodeId,
         entropy: &dyn Entropy,
     ) -> Result<Identity, IdentityError> {
+        // It is a line of the file.
+        if cluster.is_empty()
+            || cluster.len() > CLUSTER_BYTES_MAX
+            || cluster.contains(char::is_control)
+        {
+            return Err(IdentityError::BadCluster);
+        }
         let path = dir.join(FILE);
         let failed = |error| IdentityError::Io {
             path: path.clone(),
@@ -89,11 +108,13 @@ impl Identity {
             None => {
                 let mut disk = DiskId::default();
                 entropy.fill(&mut disk.0);
+                let cluster = cluster.to_owned();
                 Identity {
-                    cluster: cluster.to_owned(),
+                    cluster,
                     node,
                     disk,
                     incarnation: 1,
+                    has_log: false,
                 }
             }
         };
@@ -103,10 +124,33 @@ impl Identity {
         Ok(identity)
     }
 
+    /// Remembers, durably, that the log was made: to be called once it is.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn log_made(&mut self, disk: &dyn Disk, dir: &Path) -> Result<(), IdentityError> {
+        if self.has_log {
+            return Ok(());
+        }
+        self.has_log = true;
+        let failed = |error| IdentityError::Io {
+            path: dir.join(FILE),
+            error,
+        };
+        replace(disk, dir, FILE, &self.text()).await.map_err(failed)
+    }
+
     fn text(&self) -> String {
+        let Identity {
+            cluster,
+            node,
+            disk,
+            incarnation,
+            has_log,
+        } = self;
+        let log = if *has_log { LOG } else { NO_LOG };
         seal(&format!(
-            "{HEADER}\n{}\n{}\n{}\n{}\n",
-            self.cluster, self.node, self.disk, self.incarnation
+            "{HEADER}\n{cluster}\n{node}\n{disk}\n{incarnation}\n{log}\n"
         ))
     }
 
@@ -120,6 +164,11 @@ impl Identity {
             node: NodeId(lines.next()?.parse().ok()?),
             disk: lines.next()?.parse().ok()?,
             incarnation: lines.next()?.parse().ok()?,
+            has_log: match lines.next()? {
+                LOG => true,
+                NO_LOG => false,
+                _ => return None,
+            },
         })
     }
 }

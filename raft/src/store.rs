@@ -192,6 +192,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             callback.io_completed(Ok(()));
             return Ok(());
         };
+        self.wal.room().await;
         let records: Vec<Bytes> = entries.map(Entry::into_stored).collect();
         self.wal.append(
             first,

@@ -1,43 +1,52 @@
 //! The log of a node: one sequence of records for all its Raft groups.
 //!
 //! Appends, votes and truncations of all groups go through one ordered queue. The writer takes
-//! all that waits, makes one write and one `fdatasync` of it, and then tells every caller: a
-//! group commit. While it syncs, the next batch gathers.
+//! what waits, makes one write and one `fdatasync` of it, and then tells every caller: a group
+//! commit. While it syncs, the next batch gathers.
 //!
 //! Each batch begins with a *mark*: up to where the log was synced when it was written. After a
 //! crash a record that cannot be read lies either above the highest mark (a torn tail: nobody
-//! was told of it, it is cut) or below (damage: what is lost may have been promised, so the node
-//! must not vote, and `open` refuses).
+//! was told of it, it is cut) or below: damage. What is lost then may have been promised, and a
+//! record that does not read back does not say whose it was, a vote among them. So with damage
+//! *every* group of this log is quarantined: what is left can be read, nothing can be written,
+//! no vote cast. The files stay as they were found.
 
+mod group;
+mod queue;
 mod record;
 mod recover;
 mod segment;
+mod state;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::Bytes;
-use codraft_proto::{ids::GroupId, tasks::Tasks, transport::BoxFuture};
-use tokio::sync::{Notify, oneshot, watch};
+use codraft_proto::{ids::GroupId, tasks::Tasks};
+use tokio::sync::{Notify, watch};
 
 use crate::disk::Disk;
-use segment::{Place, Segments};
+pub use group::GroupWal;
+use queue::{Queue, Refusal};
+use segment::Segments;
+use state::GroupState;
 
 #[derive(Debug, Clone)]
 pub struct WalOptions {
-    /// Bytes of one file of the log, made ahead of time.
+    /// Bytes of one file of the log, made ahead of time. A larger record makes its file grow.
     pub segment_bytes: u64,
     /// Recent records of a group that stay in memory.
     pub cache_bytes: usize,
-    /// Bytes that may wait to be written, over all groups.
+    /// Bytes that may wait to be written, over all groups; more is refused.
     pub queue_bytes: usize,
+    /// There was a log before: where there is none now, none is made. See `Identity::has_log`.
+    pub must_exist: bool,
 }
 
 impl Default for WalOptions {
@@ -46,6 +55,7 @@ impl Default for WalOptions {
             segment_bytes: 16 << 20,
             cache_bytes: 8 << 20,
             queue_bytes: 64 << 20,
+            must_exist: false,
         }
     }
 }
@@ -57,21 +67,34 @@ pub struct WalReport {
     pub records: u64,
     /// Bytes of a torn tail that were cut.
     pub cut_bytes: u64,
+    /// All groups of this log are quarantined.
+    pub damage: Option<Damage>,
+}
+
+/// Where a log below what was synced does not read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the log is damaged in segment {segment} at byte {offset}, below what was synced: this node \
+     must not vote again; remove it and add a new node with a new id"
+)]
+pub struct Damage {
+    pub segment: u64,
+    pub offset: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum WalError {
     #[error("the log cannot be read: {0}")]
     Io(#[from] io::Error),
-    /// What is lost may have been acknowledged.
-    #[error(
-        "the log is damaged in segment {segment} at byte {offset}, below what was synced: this \
-         node must not vote again; remove it and add a new node with a new id"
-    )]
-    Damaged { segment: u64, offset: u64 },
+    /// What it promised is not known any more.
+    #[error("the log is gone: this node must not vote again; add a new node with a new id")]
+    Missing,
+    #[error("segment {segment} of the log is of format {format}, which this version cannot read")]
+    Format { segment: u64, format: u32 },
 }
 
-/// Called once what it belongs to is durable, or never will be.
+/// Called once, when what it belongs to is durable or never will be. It runs in the writer: it
+/// must not block.
 pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 #[derive(Clone)]
@@ -81,17 +104,20 @@ pub struct Wal {
 
 struct Shared {
     state: Mutex<State>,
+    /// There is something to write.
     wake: Notify,
+    /// There is less to write than there was.
+    room: Notify,
     failed: watch::Sender<Option<String>>,
     options: WalOptions,
     segments: Segments,
+    damage: Option<Damage>,
 }
 
 #[derive(Default)]
 struct State {
     groups: BTreeMap<GroupId, GroupState>,
-    queue: Vec<Request>,
-    queued_bytes: usize,
+    queue: Queue,
     stats: WalStats,
 }
 
@@ -103,77 +129,44 @@ pub struct WalStats {
     pub bytes: u64,
 }
 
-/// A group's part of the log, as it will be once the queue is written.
-#[derive(Default)]
-struct GroupState {
-    vote: Option<Bytes>,
-    committed: Option<Bytes>,
-    /// Index of `entries[0]`.
-    first: u64,
-    entries: VecDeque<Entry>,
-    cached_bytes: usize,
-    /// Entries before this one are out of memory.
-    cached_from: u64,
-}
-
-struct Entry {
-    record: Option<Bytes>,
-    place: Option<Place>,
-}
-
-enum Request {
-    Append {
-        group: GroupId,
-        first: u64,
-        records: Vec<Bytes>,
-        done: Done,
-    },
-    Vote {
-        group: GroupId,
-        vote: Bytes,
-        done: Done,
-    },
-    Committed {
-        group: GroupId,
-        committed: Bytes,
-    },
-    Truncate {
-        group: GroupId,
-        keep: u64,
-        done: Done,
-    },
-    Purge {
-        group: GroupId,
-        up_to: u64,
-        done: Done,
-    },
-}
-
 impl Wal {
-    /// Opens the log in `dir`, makes it when it is not there, cuts a torn tail.
+    /// Opens the log in `dir`, makes it when there never was one, cuts a torn tail. A damaged log
+    /// opens too, quarantined: ask `WalReport::damage`, `Wal::damage` or
+    /// `GroupWal::quarantined` before taking part in anything.
     ///
     /// # Errors
-    /// `Damaged` where the log may have lost what was acknowledged.
+    /// When the files cannot be read, or are gone.
     pub async fn open(
         tasks: &Tasks,
         disk: Arc<dyn Disk>,
         dir: PathBuf,
         options: WalOptions,
     ) -> Result<(Wal, WalReport), WalError> {
-        let (groups, end, segments, report) = recover::recover(disk, dir, &options).await?;
-        let state = State {
-            groups,
-            ..State::default()
-        };
+        let segments = Segments::new(disk, dir);
+        let found = recover::recover(&segments, &options).await?;
+        let damage = found.report.damage;
+        let queue = Queue::new(damage.as_ref().map(Refusal::damaged));
         let shared = Arc::new(Shared {
-            state: Mutex::new(state),
+            state: Mutex::new(State {
+                groups: found.groups,
+                queue,
+                stats: WalStats::default(),
+            }),
             wake: Notify::new(),
+            room: Notify::new(),
             failed: watch::Sender::new(None),
             options,
             segments,
+            damage,
         });
-        tasks.spawn("wal", writer::run(shared.clone(), tasks.clone(), end));
-        Ok((Wal { shared }, report))
+        if damage.is_none() {
+            let (first, end) = (found.first_segment, found.end);
+            tasks.spawn(
+                "wal",
+                writer::run(shared.clone(), tasks.clone(), first, end),
+            );
+        }
+        Ok((Wal { shared }, found.report))
     }
 
     pub fn group(&self, group: GroupId) -> GroupWal {
@@ -184,8 +177,13 @@ impl Wal {
         }
     }
 
-    /// Resolves with the reason when the log can no longer be written. The process must end
-    /// then: what the disk holds is not known any more.
+    /// Why every group of this log is quarantined, if so.
+    pub fn damage(&self) -> Option<Damage> {
+        self.shared.damage
+    }
+
+    /// Resolves with the reason when the log can no longer be written, a full disk among them.
+    /// The process must end then: what the disk holds is not known any more.
     pub async fn failed(&self) -> String {
         let mut watch = self.shared.failed.subscribe();
         // Apart from the `match`, or the watch's guard would live across its await.
@@ -209,309 +207,12 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, mut state: MutexGuard<'_, State>, request: Request, bytes: usize) {
-        let reason = self.failed.borrow().clone();
-        let refused = match reason {
-            Some(reason) => Some(io::Error::other(reason)),
-            None if state.queued_bytes + bytes > self.options.queue_bytes => {
-                Some(io::Error::other("the log's queue is full"))
-            }
-            None => None,
-        };
-        match refused {
-            None => {
-                state.queued_bytes += bytes;
-                state.queue.push(request);
-                drop(state);
-                self.wake.notify_one();
-            }
-            Some(error) => {
-                drop(state);
-                request.fail(&error);
-            }
-        }
-    }
-}
-
-impl Request {
-    fn fail(self, error: &io::Error) {
-        let done = match self {
-            Request::Append { done, .. }
-            | Request::Vote { done, .. }
-            | Request::Truncate { done, .. }
-            | Request::Purge { done, .. } => done,
-            Request::Committed { .. } => return,
-        };
-        done(Err(io::Error::new(error.kind(), error.to_string())));
-    }
-}
-
-/// The log of one group.
-#[derive(Clone)]
-pub struct GroupWal {
-    group: GroupId,
-    shared: Arc<Shared>,
-}
-
-impl GroupWal {
-    pub fn id(&self) -> GroupId {
-        self.group
-    }
-
-    /// Appends records at `first_index` and on. They can be read at once; `done` is called when
-    /// they are durable.
-    pub fn append(&self, first_index: u64, records: Vec<Bytes>, done: Done) {
-        let group = self.group;
-        let bytes: usize = records.iter().map(Bytes::len).sum();
-        let in_file: usize = records.iter().map(|r| record::size(r.len())).sum();
-        let most = self.shared.options.segment_bytes as usize - record::size(record::MARK);
-        if in_file > most {
-            let error = format!("an append of {in_file} bytes does not fit a segment");
-            return done(Err(io::Error::new(io::ErrorKind::InvalidInput, error)));
-        }
-        let mut state = self.shared.lock();
-        let held = state.groups.entry(group).or_default();
-        held.put(first_index, &records);
-        let request = Request::Append {
-            group,
-            first: first_index,
-            records,
-            done,
-        };
-        self.shared.push(state, request, bytes);
-    }
-
-    /// Durable when it returns.
-    ///
-    /// # Errors
-    /// When the log cannot be written any more.
-    pub async fn save_vote(&self, vote: Bytes) -> io::Result<()> {
-        let (done, saved) = completion();
-        {
-            let group = self.group;
-            let mut state = self.shared.lock();
-            state.groups.entry(group).or_default().vote = Some(vote.clone());
-            self.shared
-                .push(state, Request::Vote { group, vote, done }, 64);
-        }
-        wait(saved).await
-    }
-
-    /// Written with the next batch, without a sync of its own: it only spares work after a
-    /// restart.
-    pub fn save_committed(&self, committed: Bytes) {
-        let group = self.group;
-        let mut state = self.shared.lock();
-        state.groups.entry(group).or_default().committed = Some(committed.clone());
-        state
-            .queue
-            .retain(|r| !matches!(r, Request::Committed { group: g, .. } if *g == group));
-        state.queue.push(Request::Committed { group, committed });
-    }
-
-    /// Drops all entries from `keep` on.
-    ///
-    /// # Errors
-    /// When the log cannot be written any more.
-    pub async fn truncate_from(&self, keep: u64) -> io::Result<()> {
-        let (done, saved) = completion();
-        {
-            let group = self.group;
-            let mut state = self.shared.lock();
-            state.groups.entry(group).or_default().truncate(keep);
-            self.shared
-                .push(state, Request::Truncate { group, keep, done }, 64);
-        }
-        wait(saved).await
-    }
-
-    /// Drops all entries up to and including `up_to`.
-    ///
-    /// # Errors
-    /// When the log cannot be written any more.
-    pub async fn purge_up_to(&self, up_to: u64) -> io::Result<()> {
-        let (done, saved) = completion();
-        {
-            let group = self.group;
-            let mut state = self.shared.lock();
-            state.groups.entry(group).or_default().purge(up_to);
-            self.shared
-                .push(state, Request::Purge { group, up_to, done }, 64);
-        }
-        wait(saved).await
-    }
-
-    /// Records from `from` up to and without `to`; at least one, if there is one, then as many
-    /// as fit `max_bytes`.
-    ///
-    /// # Errors
-    /// When the disk does not give back what it was given.
-    pub fn read(
-        &self,
-        from: u64,
-        to: u64,
-        max_bytes: usize,
-    ) -> BoxFuture<'static, io::Result<Vec<Bytes>>> {
-        let mut found = Vec::new();
-        let mut bytes = 0;
-        {
-            let state = self.shared.lock();
-            let Some(held) = state.groups.get(&self.group) else {
-                return Box::pin(async { Ok(Vec::new()) });
-            };
-            for index in from..to.min(held.end()) {
-                let Some(entry) = held.entry(index) else {
-                    break;
-                };
-                let length = match (&entry.record, &entry.place) {
-                    (Some(record), _) => record.len(),
-                    (None, Some(place)) => place.length as usize,
-                    (None, None) => break,
-                };
-                if !found.is_empty() && bytes + length > max_bytes {
-                    break;
-                }
-                bytes += length;
-                found.push((entry.record.clone(), entry.place));
-            }
-        }
-        if found.iter().all(|(record, _)| record.is_some()) {
-            let records = found.into_iter().filter_map(|(record, _)| record).collect();
-            return Box::pin(async move { Ok(records) });
-        }
-        let shared = self.shared.clone();
-        Box::pin(async move {
-            let mut records = Vec::with_capacity(found.len());
-            for (record, place) in found {
-                records.push(match (record, place) {
-                    (Some(record), _) => record,
-                    (None, Some(place)) => shared.segments.read(place).await?,
-                    (None, None) => return Err(io::ErrorKind::NotFound.into()),
-                });
-            }
-            Ok(records)
-        })
-    }
-
-    /// The first index held; `last_index() + 1` when there is none.
-    pub fn first_index(&self) -> u64 {
-        self.with(|held| held.first)
-    }
-
-    /// The last index held, if there is one.
-    pub fn last_index(&self) -> Option<u64> {
-        self.with(|held| (!held.entries.is_empty()).then(|| held.end() - 1))
-    }
-
-    pub fn vote(&self) -> Option<Bytes> {
-        self.with(|held| held.vote.clone())
-    }
-
-    pub fn committed(&self) -> Option<Bytes> {
-        self.with(|held| held.committed.clone())
-    }
-
-    fn with<T>(&self, f: impl FnOnce(&GroupState) -> T) -> T {
-        f(self.shared.lock().groups.entry(self.group).or_default())
-    }
-}
-
-fn completion() -> (Done, oneshot::Receiver<io::Result<()>>) {
-    let (told, saved) = oneshot::channel();
-    let done = move |result| {
-        let _ = told.send(result);
-    };
-    (Box::new(done), saved)
-}
-
-async fn wait(saved: oneshot::Receiver<io::Result<()>>) -> io::Result<()> {
-    saved
-        .await
-        .map_err(|_| io::Error::other("the log is closed"))?
-}
-
-impl GroupState {
-    fn end(&self) -> u64 {
-        self.first + self.entries.len() as u64
-    }
-
-    fn entry(&self, index: u64) -> Option<&Entry> {
-        self.entries.get(index.checked_sub(self.first)? as usize)
-    }
-
-    fn entry_mut(&mut self, index: u64) -> Option<&mut Entry> {
-        self.entries
-            .get_mut(index.checked_sub(self.first)? as usize)
-    }
-
-    /// Takes records in at `first`, over whatever stood there.
-    fn put(&mut self, first: u64, records: &[Bytes]) {
-        if self.entries.is_empty() {
-            self.first = first;
-            self.cached_from = first;
-        }
-        self.truncate(first);
-        for record in records {
-            self.cached_bytes += record.len();
-            self.entries.push_back(Entry {
-                record: Some(record.clone()),
-                place: None,
-            });
-        }
-    }
-
-    fn truncate(&mut self, keep: u64) {
-        while self.end() > keep && !self.entries.is_empty() {
-            if let Some(Entry {
-                record: Some(record),
-                ..
-            }) = self.entries.pop_back()
-            {
-                self.cached_bytes -= record.len();
-            }
-        }
-        self.cached_from = self.cached_from.min(self.end());
-    }
-
-    fn purge(&mut self, up_to: u64) {
-        while self.first <= up_to && !self.entries.is_empty() {
-            if let Some(Entry {
-                record: Some(record),
-                ..
-            }) = self.entries.pop_front()
-            {
-                self.cached_bytes -= record.len();
-            }
-            self.first += 1;
-        }
-        self.first = self.first.max(up_to + 1);
-        self.cached_from = self.cached_from.max(self.first);
-    }
-
-    /// A record is on disk now: it may leave memory when there is too much.
-    fn placed(&mut self, index: u64, record: &Bytes, place: Place, cache_bytes: usize) {
-        if let Some(entry) = self.entry_mut(index) {
-            // It may have been replaced while it was written.
-            let same = entry
-                .record
-                .as_ref()
-                .is_some_and(|r| r.as_ptr() == record.as_ptr());
-            if same {
-                entry.place = Some(place);
-            }
-        }
-        while self.cached_bytes > cache_bytes && self.cached_from < self.end() {
-            let index = self.cached_from;
-            let Some(entry) = self.entry_mut(index) else {
-                break;
-            };
-            if entry.place.is_none() {
-                break;
-            }
-            if let Some(record) = entry.record.take() {
-                self.cached_bytes -= record.len();
-            }
-            self.cached_from += 1;
-        }
+    /// Nothing is written any more; what waits is told so.
+    fn refuse(&self, refusal: Refusal) {
+        let waiting = self.lock().queue.close(refusal.clone());
+        waiting
+            .into_iter()
+            .for_each(|request| request.finish(Err(refusal.error())));
+        self.room.notify_waiters();
     }
 }

@@ -1,4 +1,5 @@
-//! A disk in memory that forgets what was not synced, for tests and simulation.
+//! A disk in memory that forgets what was not synced, for tests and simulation. What it loses,
+//! and how, is decided by the seeds it is given alone.
 
 use std::{
     collections::BTreeMap,
@@ -15,18 +16,22 @@ use super::{Disk, File};
 /// What a torn write is torn into, in bytes.
 const SECTOR: usize = 512;
 
-#[derive(Clone)]
+/// Clones are the same disk.
+#[derive(Clone, Default)]
 pub struct MemoryDisk {
     inner: Arc<Mutex<Inner>>,
 }
 
 #[derive(Default)]
 struct Inner {
-    /// By path; the durable entry is there only after `sync_dir`.
+    /// By path, as a reader sees them.
     files: BTreeMap<PathBuf, Arc<Mutex<Data>>>,
+    /// By path, as they are found after a loss of power: entries are durable only by `sync_dir`.
     durable: BTreeMap<PathBuf, Arc<Mutex<Data>>>,
     fail_sync: bool,
     capacity: Option<u64>,
+    /// Bytes of all files.
+    used: u64,
     syncs: u64,
 }
 
@@ -34,52 +39,41 @@ struct Inner {
 struct Data {
     /// As a reader sees it.
     bytes: Vec<u8>,
-    /// As it stands after a loss of power.
+    /// As it stands after a loss of power, but for `unsynced`.
     durable: Vec<u8>,
     /// Writes since the last sync: offset and bytes.
     unsynced: Vec<(usize, Vec<u8>)>,
 }
 
-impl Default for MemoryDisk {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl MemoryDisk {
     pub fn new() -> Self {
-        Self {
-            inner: Arc::default(),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        Self::default()
     }
 
     /// How many syncs were made.
     pub fn syncs(&self) -> u64 {
-        self.lock().syncs
+        lock(&self.inner).syncs
     }
 
-    /// From now on every sync fails.
+    /// From now on every sync fails, or works again. What a failed sync should have made
+    /// durable can still be read, and no later sync makes it durable: so do kernels.
     pub fn fail_syncs(&self, fail: bool) {
-        self.lock().fail_sync = fail;
+        lock(&self.inner).fail_sync = fail;
     }
 
-    /// Bytes that fit; more is a full disk.
+    /// Bytes that fit, over all files; a write of more finds a full disk.
     pub fn set_capacity(&self, bytes: Option<u64>) {
-        self.lock().capacity = bytes;
+        lock(&self.inner).capacity = bytes;
     }
 
     /// The power goes: unsynced entries of folders are gone, of unsynced writes a random part
     /// survives, sector by sector.
     pub fn lose_power(&self, seed: u64) {
         let mut rng = StdRng::seed_from_u64(seed);
-        let mut inner = self.lock();
+        let mut inner = lock(&self.inner);
         inner.files = inner.durable.clone();
         for data in inner.files.values() {
-            let mut data = data.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut data = lock(data);
             let mut bytes = data.durable.clone();
             for (offset, written) in std::mem::take(&mut data.unsynced) {
                 let mut at = 0;
@@ -95,40 +89,77 @@ impl MemoryDisk {
             data.bytes.clone_from(&bytes);
             data.durable = bytes;
         }
+        inner.used = inner
+            .files
+            .values()
+            .map(|data| lock(data).bytes.len() as u64)
+            .sum();
     }
 
     /// Flips one bit of a file at rest.
     pub fn flip(&self, path: &Path, offset: usize) {
-        if let Some(data) = self.lock().files.get(path) {
-            let mut data = data.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(byte) = data.bytes.get_mut(offset) {
+        self.change(path, |bytes| {
+            if let Some(byte) = bytes.get_mut(offset) {
                 *byte ^= 1;
             }
-            if let Some(byte) = data.durable.get_mut(offset) {
-                *byte ^= 1;
+        });
+    }
+
+    /// Makes what a file holds from `offset` on zeros.
+    pub fn zero_from(&self, path: &Path, offset: usize) {
+        self.change(path, |bytes| {
+            if let Some(tail) = bytes.get_mut(offset..) {
+                tail.fill(0);
             }
-        }
+        });
+    }
+
+    /// Changes a file at rest, durably, behind everybody's back.
+    pub fn change(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let inner = lock(&self.inner);
+        let Some(data) = inner.files.get(path) else {
+            return;
+        };
+        let mut data = lock(data);
+        change(&mut data.bytes);
+        data.durable = data.bytes.clone();
+        data.unsynced.clear();
     }
 
     /// A file as it is.
     pub fn contents(&self, path: &Path) -> Option<Vec<u8>> {
-        let data = self.lock().files.get(path)?.clone();
-        let data = data.lock().unwrap_or_else(PoisonError::into_inner);
+        let data = lock(&self.inner).files.get(path)?.clone();
+        let data = lock(&data);
         Some(data.bytes.clone())
     }
 
-    /// Cuts what a file holds from `offset` on to zeros, durably.
-    pub fn zero_from(&self, path: &Path, offset: usize) {
-        if let Some(data) = self.lock().files.get(path) {
-            let mut data = data.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(tail) = data.bytes.get_mut(offset..) {
-                tail.fill(0);
-            }
-            let bytes = data.bytes.clone();
-            data.durable = bytes;
-            data.unsynced.clear();
+    /// All files there are.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        lock(&self.inner).files.keys().cloned().collect()
+    }
+
+    /// Another disk with the same files, all of it durable.
+    pub fn copy(&self) -> MemoryDisk {
+        let mut copy = Inner::default();
+        for (path, data) in &lock(&self.inner).files {
+            let bytes = lock(data).bytes.clone();
+            copy.used += bytes.len() as u64;
+            let data = Data {
+                durable: bytes.clone(),
+                bytes,
+                unsynced: Vec::new(),
+            };
+            copy.files.insert(path.clone(), Arc::new(Mutex::new(data)));
+        }
+        copy.durable = copy.files.clone();
+        MemoryDisk {
+            inner: Arc::new(Mutex::new(copy)),
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn put(bytes: &mut Vec<u8>, offset: usize, written: &[u8]) {
@@ -148,12 +179,13 @@ fn ready<T: Send + 'static>(result: io::Result<T>) -> BoxFuture<'static, io::Res
 }
 
 impl Disk for MemoryDisk {
+    /// Folders need not be made here.
     fn create_dir_all<'a>(&'a self, _: &'a Path) -> BoxFuture<'a, io::Result<()>> {
         ready(Ok(()))
     }
 
     fn list<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Vec<String>>> {
-        let inner = self.lock();
+        let inner = lock(&self.inner);
         let here = inner.files.keys().filter(|path| path.parent() == Some(dir));
         let names = here.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
         ready(Ok(names.collect()))
@@ -164,7 +196,7 @@ impl Disk for MemoryDisk {
         path: &'a Path,
         create: bool,
     ) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
-        let mut inner = self.lock();
+        let mut inner = lock(&self.inner);
         let data = match inner.files.get(path) {
             Some(data) => data.clone(),
             None if create => inner.files.entry(path.to_owned()).or_default().clone(),
@@ -178,32 +210,31 @@ impl Disk for MemoryDisk {
     }
 
     fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        let mut inner = self.lock();
-        let result = match inner.files.remove(from) {
-            Some(data) => {
-                inner.files.insert(to.to_owned(), data);
-                Ok(())
-            }
-            None => Err(io::ErrorKind::NotFound.into()),
+        let mut inner = lock(&self.inner);
+        let Some(data) = inner.files.remove(from) else {
+            return ready(Err(io::ErrorKind::NotFound.into()));
         };
-        ready(result)
+        if let Some(replaced) = inner.files.insert(to.to_owned(), data) {
+            inner.used -= lock(&replaced).bytes.len() as u64;
+        }
+        ready(Ok(()))
     }
 
     fn remove<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        let gone = self.lock().files.remove(path);
-        ready(gone.map(|_| ()).ok_or(io::ErrorKind::NotFound.into()))
+        let mut inner = lock(&self.inner);
+        let Some(removed) = inner.files.remove(path) else {
+            return ready(Err(io::ErrorKind::NotFound.into()));
+        };
+        inner.used -= lock(&removed).bytes.len() as u64;
+        ready(Ok(()))
     }
 
     fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        let mut inner = self.lock();
-        inner.durable.retain(|path, _| path.parent() != Some(dir));
-        let here: Vec<_> = inner
-            .files
-            .iter()
-            .filter(|(path, _)| path.parent() == Some(dir))
-            .map(|(path, data)| (path.clone(), data.clone()))
-            .collect();
-        inner.durable.extend(here);
+        let mut inner = lock(&self.inner);
+        let Inner { files, durable, .. } = &mut *inner;
+        durable.retain(|path, _| path.parent() != Some(dir));
+        let here = files.iter().filter(|(path, _)| path.parent() == Some(dir));
+        durable.extend(here.map(|(path, data)| (path.clone(), data.clone())));
         ready(Ok(()))
     }
 }
@@ -214,35 +245,31 @@ struct MemoryFile {
 }
 
 impl MemoryFile {
-    fn lock(&self) -> MutexGuard<'_, Data> {
-        self.data.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let full = self
-            .disk
-            .lock()
-            .capacity
-            .is_some_and(|most| offset + bytes.len() as u64 > most);
-        if full {
+        let mut inner = lock(&self.disk.inner);
+        let mut data = lock(&self.data);
+        let grows = (offset + bytes.len() as u64).saturating_sub(data.bytes.len() as u64);
+        if inner.capacity.is_some_and(|most| inner.used + grows > most) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let mut data = self.lock();
+        inner.used += grows;
         put(&mut data.bytes, offset as usize, bytes);
         data.unsynced.push((offset as usize, bytes.to_vec()));
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
-        {
-            let mut inner = self.disk.lock();
+        let fail = {
+            let mut inner = lock(&self.disk.inner);
             inner.syncs += 1;
-            if inner.fail_sync {
-                return Err(io::Error::other("injected: the sync failed"));
-            }
+            inner.fail_sync
+        };
+        let mut data = lock(&self.data);
+        let written = std::mem::take(&mut data.unsynced);
+        if fail {
+            return Err(io::Error::other("injected: the sync failed"));
         }
-        let mut data = self.lock();
-        for (offset, bytes) in std::mem::take(&mut data.unsynced) {
+        for (offset, bytes) in written {
             put(&mut data.durable, offset, &bytes);
         }
         Ok(())
@@ -251,7 +278,7 @@ impl MemoryFile {
 
 impl File for MemoryFile {
     fn len(&self) -> BoxFuture<'_, io::Result<u64>> {
-        ready(Ok(self.lock().bytes.len() as u64))
+        ready(Ok(lock(&self.data).bytes.len() as u64))
     }
 
     fn write_at(&self, offset: u64, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<()>> {
@@ -259,9 +286,9 @@ impl File for MemoryFile {
     }
 
     fn read_at(&self, offset: u64, length: usize) -> BoxFuture<'_, io::Result<Vec<u8>>> {
-        let data = self.lock();
+        let data = lock(&self.data);
         let start = (offset as usize).min(data.bytes.len());
-        let end = (start + length).min(data.bytes.len());
+        let end = start.saturating_add(length).min(data.bytes.len());
         ready(Ok(data.bytes[start..end].to_vec()))
     }
 
@@ -269,11 +296,14 @@ impl File for MemoryFile {
         ready(self.sync())
     }
 
+    /// The power may go between the write and the sync.
     fn write_and_sync(&self, offset: u64, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<Vec<u8>>> {
-        ready(
-            self.write(offset, &bytes)
-                .and_then(|()| self.sync())
-                .map(|()| bytes),
-        )
+        Box::pin(async move {
+            self.write(offset, &bytes)?;
+            tokio::task::yield_now().await;
+            self.sync()?;
+            tokio::task::yield_now().await;
+            Ok(bytes)
+        })
     }
 }

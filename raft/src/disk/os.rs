@@ -5,33 +5,34 @@ use std::{
     fs, io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
+    sync::Arc,
 };
 
 use codraft_proto::transport::BoxFuture;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{Disk, File};
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Requests that may wait for the thread. The log's writer has one under way at a time.
+/// Requests that may wait for the thread; who asks for more waits for a place. The log's writer
+/// has one under way at a time.
 const QUEUE: usize = 1024;
 
 #[derive(Clone)]
 pub struct OsDisk {
-    jobs: mpsc::SyncSender<Job>,
+    jobs: mpsc::Sender<Job>,
 }
 
 impl OsDisk {
     /// # Errors
     /// When no thread can be started.
     pub fn start() -> io::Result<OsDisk> {
-        let (jobs, inbox) = mpsc::sync_channel::<Job>(QUEUE);
+        let (jobs, mut inbox) = mpsc::channel::<Job>(QUEUE);
         std::thread::Builder::new()
             .name("disk".into())
             .spawn(move || {
-                while let Ok(job) = inbox.recv() {
+                while let Some(job) = inbox.blocking_recv() {
                     job();
                 }
             })?;
@@ -42,15 +43,15 @@ impl OsDisk {
         &self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> BoxFuture<'static, io::Result<T>> {
-        let (answer, answered) = oneshot::channel();
-        let sent = self.jobs.try_send(Box::new(move || {
-            let _ = answer.send(work());
-        }));
+        let jobs = self.jobs.clone();
         Box::pin(async move {
-            sent.map_err(|_| io::Error::other("the disk's thread takes no more requests"))?;
-            answered
-                .await
-                .map_err(|_| io::Error::other("the disk's thread is gone"))?
+            let (answer, answered) = oneshot::channel();
+            let job: Job = Box::new(move || {
+                let _ = answer.send(work());
+            });
+            let gone = || io::Error::other("the disk's thread is gone");
+            jobs.send(job).await.map_err(|_| gone())?;
+            answered.await.map_err(|_| gone())?
         })
     }
 }
@@ -58,7 +59,7 @@ impl OsDisk {
 impl Disk for OsDisk {
     fn create_dir_all<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
         let path = path.to_owned();
-        self.run(move || fs::create_dir_all(path))
+        self.run(move || create_dir_all(&path))
     }
 
     fn list<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Vec<String>>> {
@@ -106,6 +107,24 @@ impl Disk for OsDisk {
         let dir = dir.to_owned();
         self.run(move || fs::File::open(dir)?.sync_all())
     }
+}
+
+/// A folder whose own entry is lost with the power takes all that was synced in it along.
+fn create_dir_all(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        create_dir_all(parent)?;
+    }
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 struct OsFile {

@@ -91,4 +91,6 @@ pub enum StartError {
     Config(String),
     #[error("group {group} could not be opened: {reason}")]
     Open { group: GroupId, reason: String },
+    #[error("{0}")]
+    Quarantined(crate::wal::Damage),
 }

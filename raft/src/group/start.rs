@@ -33,6 +33,11 @@ impl Groups {
         outside: &Outside,
         mut events: impl FnMut(GroupId) -> Box<dyn GroupEvents>,
     ) -> Result<Groups, StartError> {
+        // What is lost may have been promised: no group of this log may vote, or lead with what
+        // is left of it.
+        if let Some(damage) = wal.damage() {
+            return Err(StartError::Quarantined(damage));
+        }
         let times = Arc::new(times(&config)?);
         let tasks = tasks.child();
         let calls = Arc::new(Calls::default());

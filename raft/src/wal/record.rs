@@ -26,20 +26,27 @@ pub enum Kind {
     Truncate = 5,
     /// `number`: the last index that is dropped.
     Purge = 6,
+    /// The last record of a segment. `number`: the segment in which the log goes on.
+    Roll = 7,
+    /// What earlier segments said is said again before this. `number`: the first segment that
+    /// is still needed.
+    Base = 8,
 }
 
 impl Kind {
+    const ALL: [Kind; 8] = [
+        Kind::Mark,
+        Kind::Append,
+        Kind::Vote,
+        Kind::Committed,
+        Kind::Truncate,
+        Kind::Purge,
+        Kind::Roll,
+        Kind::Base,
+    ];
+
     fn from_number(n: u32) -> Option<Kind> {
-        [
-            Kind::Mark,
-            Kind::Append,
-            Kind::Vote,
-            Kind::Committed,
-            Kind::Truncate,
-            Kind::Purge,
-        ]
-        .into_iter()
-        .find(|kind| *kind as u32 == n)
+        Self::ALL.into_iter().find(|kind| *kind as u32 == n)
     }
 }
 
@@ -84,43 +91,24 @@ pub fn encode(
     out.resize(start + size(payload.len()), 0);
 }
 
-/// Bytes of a mark's payload.
-pub const MARK: usize = 16;
-
-pub fn mark(at: Position) -> [u8; MARK] {
-    let mut payload = [0; MARK];
+pub fn mark(at: Position) -> [u8; 16] {
+    let mut payload = [0; 16];
     payload[..8].copy_from_slice(&at.segment.to_le_bytes());
     payload[8..].copy_from_slice(&at.offset.to_le_bytes());
     payload
 }
 
-pub fn read_mark(payload: &[u8]) -> Option<Position> {
-    let (segment, offset) = payload.split_at_checked(8)?;
-    Some(Position {
-        segment: u64::from_le_bytes(segment.try_into().ok()?),
-        offset: u64::from_le_bytes(offset.try_into().ok()?),
-    })
-}
-
 /// What stands at an offset of a segment.
 pub enum Found {
-    Record(Record),
+    /// And where the next one begins, in the bytes given.
+    Record(Record, usize),
     /// Zeros: nothing was written here.
     End,
     Bad,
 }
 
-/// Reads the record at `at`; `bytes` is the whole segment.
-pub fn decode(bytes: &Bytes, at: Position) -> Found {
-    read(bytes, at.offset as usize, at)
-}
-
-/// As `decode`, where `bytes` begin with the record.
-pub fn decode_at(bytes: &Bytes, at: Position) -> Found {
-    read(bytes, 0, at)
-}
-
-fn read(bytes: &Bytes, start: usize, at: Position) -> Found {
+/// Reads the record that begins at `start` of `bytes` and stands at `at` of the log.
+pub fn decode(bytes: &Bytes, start: usize, at: Position) -> Found {
     let Some(head) = bytes.get(start..start + HEAD) else {
         return Found::End;
     };
@@ -143,20 +131,58 @@ fn read(bytes: &Bytes, start: usize, at: Position) -> Found {
     };
     let number = u64::from(word(16)) | u64::from(word(20)) << 32;
     let payload = bytes.slice(start + HEAD..start + HEAD + length);
-    Found::Record(Record {
+    let record = Record {
         kind,
         group: GroupId(word(12)),
         number,
         payload,
-    })
+    };
+    Found::Record(record, start + size(length))
+}
+
+/// Up to where a mark that stands at `at` says the log was synced; never beyond itself.
+pub fn marked(record: &Record, at: Position) -> Option<Position> {
+    if record.kind != Kind::Mark {
+        return None;
+    }
+    let (segment, offset) = record.payload.split_at_checked(8)?;
+    let synced = Position {
+        segment: u64::from_le_bytes(segment.try_into().ok()?),
+        offset: u64::from_le_bytes(offset.try_into().ok()?),
+    };
+    (synced <= at).then_some(synced)
+}
+
+/// The highest mark anywhere in a segment from an offset on, records or not: a mark's own
+/// checksum makes it one.
+pub fn highest_mark(bytes: &Bytes, from: Position) -> Option<Position> {
+    let offsets = (from.offset as usize..bytes.len()).step_by(ALIGN);
+    let marks = offsets.filter_map(|offset| {
+        // Cheap first: a mark has 16 bytes of payload and its kind in the third word.
+        let head = bytes.get(offset..offset + 12)?;
+        if head[..4] != 16u32.to_le_bytes() || head[8..] != (Kind::Mark as u32).to_le_bytes() {
+            return None;
+        }
+        let at = Position {
+            segment: from.segment,
+            offset: offset as u64,
+        };
+        match decode(bytes, offset, at) {
+            Found::Record(record, _) => marked(&record, at),
+            Found::End | Found::Bad => None,
+        }
+    });
+    marks.max()
 }
 
 /// Over everything but the checksum's own field.
 fn checksum(at: Position, record: &[u8]) -> u32 {
+    let mut place = [0; 20];
+    place[..8].copy_from_slice(&at.segment.to_le_bytes());
+    place[8..16].copy_from_slice(&at.offset.to_le_bytes());
+    place[16..].copy_from_slice(&record[..4]);
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&at.segment.to_le_bytes());
-    hasher.update(&at.offset.to_le_bytes());
-    hasher.update(&record[..4]);
+    hasher.update(&place);
     hasher.update(&record[8..]);
     hasher.finalize()
 }

@@ -1,187 +1,256 @@
 //! Reading the log back after a stop of any kind.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, io};
 
 use bytes::Bytes;
 use codraft_proto::ids::GroupId;
 
 use super::{
-    GroupState, WalError, WalOptions, WalReport,
-    record::{self, ALIGN, Found, Kind, Position, Record},
-    segment::{Place, Segments},
+    Damage, GroupState, WalError, WalOptions, WalReport,
+    record::{self, Found, Kind, Position, Record},
+    segment::{HEADER, Header, Place, Segments, read_header},
+    state::OutOfPlace,
 };
-use crate::disk::Disk;
 
-type Recovered = (BTreeMap<GroupId, GroupState>, Position, Segments, WalReport);
+pub struct Recovered {
+    pub groups: BTreeMap<GroupId, GroupState>,
+    pub first_segment: u64,
+    /// Where the next record goes.
+    pub end: Position,
+    pub report: WalReport,
+}
 
-pub async fn recover(
-    disk: Arc<dyn Disk>,
-    dir: PathBuf,
-    options: &WalOptions,
-) -> Result<Recovered, WalError> {
-    let segments = Segments::new(disk, dir);
-    let numbers = segments.list().await?;
-    let mut groups = BTreeMap::new();
-    let mut report = WalReport {
-        segments: numbers.len(),
-        ..WalReport::default()
-    };
-    let Some((first, last)) = numbers.first().zip(numbers.last()) else {
-        segments.make(1, options.segment_bytes).await?;
-        return Ok((
-            groups,
-            Position {
-                segment: 1,
-                offset: 0,
-            },
-            segments,
-            report,
-        ));
-    };
-    if let Some(missing) = (*first..=*last).find(|n| !numbers.contains(n)) {
-        return Err(WalError::Damaged {
-            segment: missing,
-            offset: 0,
-        });
+/// Reads all segments; with damage nothing is changed on the disk.
+pub async fn recover(segments: &Segments, options: &WalOptions) -> Result<Recovered, WalError> {
+    let mut numbers = segments.list().await?;
+    if numbers.is_empty() && options.must_exist {
+        return Err(WalError::Missing);
     }
-
-    let mut end = Position {
-        segment: *first,
-        offset: 0,
-    };
-    let mut synced = Position::default();
-    let mut stopped = None;
-    for number in &numbers {
-        let bytes = segments.load(*number).await?;
-        let mut at = Position {
-            segment: *number,
+    if numbers.is_empty() {
+        segments.ensure(1, options.segment_bytes).await?;
+        numbers.push(1);
+    }
+    let first_segment = numbers.first().copied().unwrap_or(1);
+    let mut scan = Scan {
+        options,
+        groups: BTreeMap::new(),
+        end: Position {
+            segment: first_segment,
             offset: 0,
-        };
-        if stopped.is_none() {
-            // Written segments follow each other; an unused one was made ahead.
-            loop {
-                match record::decode(&bytes, at) {
-                    Found::Record(record) => {
-                        report.records += 1;
-                        let size = record::size(record.payload.len()) as u64;
-                        if let Some(mark) = marked(&record) {
-                            synced = synced.max(mark);
-                        }
-                        take(&mut groups, &record, at, options);
-                        at.offset += size;
-                        end = at;
-                    }
-                    Found::End => break,
-                    Found::Bad => {
-                        stopped = Some(at);
-                        break;
-                    }
-                }
+        },
+        ends: BTreeMap::new(),
+        synced: Position::default(),
+        needed: 1,
+        over: false,
+        report: WalReport {
+            segments: numbers.len(),
+            ..WalReport::default()
+        },
+    };
+    let mut expected = first_segment;
+    for number in &numbers {
+        if *number != expected {
+            return Ok(scan.damaged(
+                Position {
+                    segment: expected,
+                    offset: 0,
+                },
+                first_segment,
+            ));
+        }
+        expected += 1;
+        let bytes = segments.load(*number).await?;
+        match read_header(&bytes, *number) {
+            Header::Good => {}
+            Header::Other(format) => {
+                return Err(WalError::Format {
+                    segment: *number,
+                    format,
+                });
+            }
+            Header::Bad => {
+                let at = Position {
+                    segment: *number,
+                    offset: 0,
+                };
+                return Ok(scan.damaged(at, first_segment));
             }
         }
-        // Records behind a place that cannot be read, or behind the end, say how far it was
-        // synced: only a mark's own checksum makes one.
-        let from = if stopped.is_some_and(|s| s.segment < *number) {
-            0
-        } else {
-            at.offset
-        };
-        if let Some(mark) = highest_mark(
-            &bytes,
-            Position {
-                segment: *number,
-                offset: from,
-            },
-        ) {
-            synced = synced.max(mark);
+        if let Err(at) = scan.segment(&bytes, *number) {
+            return Ok(scan.damaged(at, first_segment));
         }
     }
-    let cut = stopped.unwrap_or(end);
-    if synced > cut {
-        return Err(WalError::Damaged {
-            segment: cut.segment,
-            offset: cut.offset,
+    if scan.end.segment == expected {
+        // The last one says that the log goes on: that file was there.
+        let at = scan.end;
+        return Ok(scan.damaged(at, first_segment));
+    }
+    if first_segment > scan.needed {
+        let at = Position {
+            segment: scan.needed,
+            offset: 0,
+        };
+        return Ok(scan.damaged(at, first_segment));
+    }
+    scan.report.cut_bytes = secure(segments, &scan).await?;
+    let Scan {
+        groups,
+        end,
+        report,
+        ..
+    } = scan;
+    Ok(Recovered {
+        groups,
+        first_segment,
+        end,
+        report,
+    })
+}
+
+struct Scan<'a> {
+    options: &'a WalOptions,
+    groups: BTreeMap<GroupId, GroupState>,
+    /// Behind the last good record of an unbroken sequence.
+    end: Position,
+    /// The same for each segment before the last.
+    ends: BTreeMap<u64, u64>,
+    /// The highest mark anywhere.
+    synced: Position,
+    /// The first segment without which the log is not whole.
+    needed: u64,
+    /// The end was found: later segments were made ahead and hold nothing.
+    over: bool,
+    report: WalReport,
+}
+
+impl Scan<'_> {
+    /// # Errors
+    /// Where the segment proves damage.
+    fn segment(&mut self, bytes: &Bytes, number: u64) -> Result<(), Position> {
+        if self.over {
+            // Before anything stands here, the segment before says durably that it goes on.
+            let blank = bytes.iter().skip(HEADER as usize).all(|b| *b == 0);
+            return if blank { Ok(()) } else { Err(self.end) };
+        }
+        let mut at = Position {
+            segment: number,
+            offset: HEADER,
+        };
+        while let Found::Record(record, next) = record::decode(bytes, at.offset as usize, at) {
+            self.report.records += 1;
+            self.take(&record, at).map_err(|_| at)?;
+            at.offset = next as u64;
+            if record.kind == Kind::Roll {
+                if record.number != number + 1 {
+                    return Err(at);
+                }
+                self.ends.insert(number, at.offset);
+                self.end = Position {
+                    segment: record.number,
+                    offset: HEADER,
+                };
+                return Ok(());
+            }
+        }
+        self.over = true;
+        self.end = at;
+        // Marks behind a place that cannot be read say how far it was synced.
+        if let Some(mark) = record::highest_mark(bytes, at) {
+            self.synced = self.synced.max(mark);
+        }
+        if self.synced > at { Err(at) } else { Ok(()) }
+    }
+
+    fn take(&mut self, record: &Record, at: Position) -> Result<(), OutOfPlace> {
+        match record.kind {
+            Kind::Mark => {
+                self.synced = self
+                    .synced
+                    .max(record::marked(record, at).unwrap_or_default());
+                return Ok(());
+            }
+            Kind::Base => {
+                self.needed = self.needed.max(record.number);
+                return Ok(());
+            }
+            Kind::Roll => return Ok(()),
+            Kind::Append | Kind::Vote | Kind::Committed | Kind::Truncate | Kind::Purge => {}
+        }
+        let held = self.groups.entry(record.group).or_default();
+        // Not a slice of the whole segment, which would stay in memory with it.
+        let payload = Bytes::copy_from_slice(&record.payload);
+        match record.kind {
+            Kind::Append => {
+                let place = Place {
+                    at,
+                    length: payload.len() as u32,
+                };
+                held.put(record.number, std::slice::from_ref(&payload))?;
+                held.placed(record.number, &payload, place, self.options.cache_bytes);
+            }
+            Kind::Vote => held.vote = Some(payload),
+            Kind::Committed => held.committed = Some(payload),
+            Kind::Truncate => held.truncate(record.number),
+            Kind::Purge => held.purge(record.number),
+            Kind::Mark | Kind::Base | Kind::Roll => {}
+        }
+        Ok(())
+    }
+
+    fn damaged(self, at: Position, first_segment: u64) -> Recovered {
+        let mut report = self.report;
+        report.damage = Some(Damage {
+            segment: at.segment,
+            offset: at.offset,
         });
-    }
-    report.cut_bytes = clear(&segments, &numbers, cut).await?;
-    Ok((groups, cut, segments, report))
-}
-
-/// Makes everything from `cut` on zeros again, so that nothing of a torn tail is ever read as a
-/// record. Returns how many bytes were not zero.
-async fn clear(segments: &Segments, numbers: &[u64], cut: Position) -> Result<u64, WalError> {
-    let mut cleared = 0;
-    for number in numbers.iter().filter(|n| **n >= cut.segment) {
-        let from = if *number == cut.segment {
-            cut.offset as usize
-        } else {
-            0
-        };
-        let bytes = segments.load(*number).await?;
-        let dirty = bytes.get(from..).unwrap_or_default();
-        let Some(last) = dirty.iter().rposition(|b| *b != 0) else {
-            continue;
-        };
-        cleared += last as u64 + 1;
-        let file = segments.file(*number).await?;
-        file.write_and_sync(from as u64, vec![0; last + 1]).await?;
-    }
-    Ok(cleared)
-}
-
-fn marked(record: &Record) -> Option<Position> {
-    (record.kind == Kind::Mark)
-        .then(|| record::read_mark(&record.payload))
-        .flatten()
-}
-
-fn highest_mark(bytes: &Bytes, from: Position) -> Option<Position> {
-    let offsets = (from.offset as usize..bytes.len()).step_by(ALIGN);
-    let marks = offsets.filter_map(|offset| {
-        // Cheap first: a mark has 16 bytes of payload and its kind in the third word.
-        let head = bytes.get(offset..offset + 12)?;
-        if head[..4] != 16u32.to_le_bytes() || head[8..] != (Kind::Mark as u32).to_le_bytes() {
-            return None;
+        Recovered {
+            groups: self.groups,
+            first_segment,
+            end: self.end,
+            report,
         }
-        match record::decode(
-            bytes,
-            Position {
-                segment: from.segment,
-                offset: offset as u64,
-            },
-        ) {
-            Found::Record(record) => marked(&record),
-            _ => None,
-        }
+    }
+}
+
+/// What lies above the highest mark was read from the kernel's memory, perhaps, and never
+/// reached the disk, perhaps after a failed sync: it is written and synced once more before
+/// anybody builds on it. Behind the end everything is made zeros again, so that nothing of a
+/// torn tail is ever read as a record. Returns how many bytes of it there were.
+async fn secure(segments: &Segments, scan: &Scan<'_>) -> io::Result<u64> {
+    let mut cut = 0;
+    let since = scan.synced.max(Position {
+        segment: 0,
+        offset: HEADER,
     });
-    marks.max()
-}
-
-fn take(
-    groups: &mut BTreeMap<GroupId, GroupState>,
-    record: &Record,
-    at: Position,
-    options: &WalOptions,
-) {
-    if record.kind == Kind::Mark {
-        return;
-    }
-    let held = groups.entry(record.group).or_default();
-    // Not a slice of the whole segment, which would stay in memory with it.
-    let payload = Bytes::copy_from_slice(&record.payload);
-    match record.kind {
-        Kind::Append => {
-            let place = Place {
-                at,
-                length: payload.len() as u32,
-            };
-            held.put(record.number, std::slice::from_ref(&payload));
-            held.placed(record.number, &payload, place, options.cache_bytes);
+    let open = scan
+        .ends
+        .range(since.segment..)
+        .map(|(number, end)| (*number, *end));
+    for (number, end) in open.chain([(scan.end.segment, scan.end.offset)]) {
+        let from = if number == since.segment {
+            since.offset
+        } else {
+            HEADER
+        };
+        let file = segments.file(number).await?;
+        let length = file.len().await?;
+        let mut tail = file
+            .read_at(from, length.saturating_sub(from) as usize)
+            .await?;
+        let used = end.saturating_sub(from) as usize;
+        let dirty = tail
+            .iter()
+            .rposition(|b| *b != 0)
+            .map_or(0, |last| last + 1)
+            .max(used);
+        cut += (dirty - used) as u64;
+        tail.truncate(dirty);
+        if let Some(torn) = tail.get_mut(used..) {
+            torn.fill(0);
         }
-        Kind::Vote => held.vote = Some(payload),
-        Kind::Committed => held.committed = Some(payload),
-        Kind::Truncate => held.truncate(record.number),
-        Kind::Purge => held.purge(record.number),
-        Kind::Mark => {}
+        if !tail.is_empty() {
+            file.write_and_sync(from, tail).await?;
+        }
     }
+    Ok(cut)
 }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
@@ -12,14 +12,38 @@ use bytes::Bytes;
 use super::record::{self, Found, HEAD, Position};
 use crate::disk::{Disk, File};
 
-/// Zeros are written in pieces of this size.
-const FILL: usize = 1 << 20;
+/// Zeros are written and synced in pieces of this size, so that a batch never waits long
+/// behind them, in bytes.
+const FILL: usize = 512 << 10;
+/// What one read of the disk asks for, in bytes; a larger record goes alone.
+const READ: u64 = 256 << 10;
+
+/// Every segment begins with `magic | format | 0 | number | bytes made | crc | 0`; records
+/// follow.
+pub const HEADER: u64 = 64;
+const MAGIC: [u8; 8] = *b"codraft\n";
+const FORMAT: u32 = 1;
 
 /// Where a payload lies.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
     pub at: Position,
     pub length: u32,
+}
+
+impl Place {
+    fn end(&self) -> u64 {
+        self.at.offset + (HEAD + self.length as usize) as u64
+    }
+}
+
+/// What the beginning of a segment says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Header {
+    Good,
+    /// Another version of this program wrote it.
+    Other(u32),
+    Bad,
 }
 
 pub struct Segments {
@@ -64,66 +88,140 @@ impl Segments {
     }
 
     pub async fn file(&self, number: u64) -> io::Result<Arc<dyn File>> {
-        if let Some(file) = self.held(number) {
+        if let Some(file) = self.lock().get(&number).cloned() {
             return Ok(file);
         }
         let file = self.disk.open(&self.path(number), false).await?;
-        self.hold(number, file.clone());
+        self.lock().insert(number, file.clone());
         Ok(file)
+    }
+
+    /// The segment; made if it is not there.
+    pub async fn ensure(&self, number: u64, bytes: u64) -> io::Result<Arc<dyn File>> {
+        match self.file(number).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.make(number, bytes).await,
+            other => other,
+        }
     }
 
     /// Makes a segment of zeros; it is there, whole and durable, when this returns.
-    pub async fn make(&self, number: u64, bytes: u64) -> io::Result<Arc<dyn File>> {
+    async fn make(&self, number: u64, bytes: u64) -> io::Result<Arc<dyn File>> {
         let unfinished = self.path(number).with_extension("new");
-        let file = self.disk.open(&unfinished, true).await?;
-        let mut at = 0;
-        while at < bytes {
-            let piece = FILL.min((bytes - at) as usize);
-            // Synced piece by piece: a batch that comes meanwhile waits behind one of them.
-            file.write_and_sync(at, vec![0; piece]).await?;
-            at += piece as u64;
-        }
+        let file = match self.fill(&unfinished, number, bytes).await {
+            Ok(file) => file,
+            Err(error) => {
+                // On a full disk its bytes are worth more than its name.
+                let _ = self.disk.remove(&unfinished).await;
+                return Err(error);
+            }
+        };
         self.disk.rename(&unfinished, &self.path(number)).await?;
         self.disk.sync_dir(&self.dir).await?;
-        self.hold(number, file.clone());
+        self.lock().insert(number, file.clone());
         Ok(file)
     }
 
-    /// Reads a payload back and checks it.
-    pub async fn read(&self, place: Place) -> io::Result<Bytes> {
-        let file = self.file(place.at.segment).await?;
-        let bytes = file
-            .read_at(place.at.offset, HEAD + place.length as usize)
-            .await?;
-        // `decode` wants the record at its own offset of the whole segment.
-        match record::decode_at(&bytes.into(), place.at) {
-            Found::Record(record) => Ok(record.payload),
-            _ => Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!(
-                    "a record in segment {} does not read back",
-                    place.at.segment
-                ),
-            )),
+    async fn fill(
+        &self,
+        path: &std::path::Path,
+        number: u64,
+        bytes: u64,
+    ) -> io::Result<Arc<dyn File>> {
+        let file = self.disk.open(path, true).await?;
+        let mut piece = Vec::new();
+        let mut at = 0;
+        while at < bytes {
+            piece.clear();
+            piece.resize(FILL.min((bytes - at) as usize), 0);
+            if at == 0 {
+                piece.splice(..HEADER as usize, header(number, bytes));
+            }
+            let written = piece.len() as u64;
+            piece = file.write_and_sync(at, piece).await?;
+            at += written;
         }
+        Ok(file)
+    }
+
+    /// Removes a segment, durably.
+    pub async fn remove(&self, number: u64) -> io::Result<()> {
+        self.lock().remove(&number);
+        self.disk.remove(&self.path(number)).await?;
+        self.disk.sync_dir(&self.dir).await
+    }
+
+    /// Reads payloads back and checks them; neighbours share a read.
+    pub async fn read(&self, places: &[Place], out: &mut Vec<Bytes>) -> io::Result<()> {
+        let mut rest = places;
+        while let Some(first) = rest.first() {
+            let reach = rest.iter().take_while(|place| {
+                let here = place.at.segment == first.at.segment && place.at >= first.at;
+                here && place.end() - first.at.offset <= READ
+            });
+            let (run, next) = rest.split_at(reach.count().max(1));
+            let file = self.file(first.at.segment).await?;
+            let end = run.last().map_or(first.end(), Place::end);
+            let length = (end - first.at.offset) as usize;
+            let bytes = Bytes::from(file.read_at(first.at.offset, length).await?);
+            for place in run {
+                let start = (place.at.offset - first.at.offset) as usize;
+                match record::decode(&bytes, start, place.at) {
+                    // A copy: a slice would keep its neighbours in memory.
+                    Found::Record(record, _) => out.push(Bytes::copy_from_slice(&record.payload)),
+                    Found::End | Found::Bad => return Err(unreadable(place.at)),
+                }
+            }
+            rest = next;
+        }
+        Ok(())
     }
 
     fn path(&self, number: u64) -> PathBuf {
         self.dir.join(format!("{number:016x}.wal"))
     }
 
-    fn held(&self, number: u64) -> Option<Arc<dyn File>> {
-        self.open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&number)
-            .cloned()
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<dyn File>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn hold(&self, number: u64, file: Arc<dyn File>) {
-        self.open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(number, file);
+fn unreadable(at: Position) -> io::Error {
+    let Position { segment, offset } = at;
+    let reason = format!("the record at byte {offset} of segment {segment} does not read back");
+    io::Error::new(io::ErrorKind::InvalidData, reason)
+}
+
+fn header(number: u64, bytes: u64) -> [u8; HEADER as usize] {
+    let mut header = [0; HEADER as usize];
+    header[..8].copy_from_slice(&MAGIC);
+    header[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+    header[16..24].copy_from_slice(&number.to_le_bytes());
+    header[24..32].copy_from_slice(&bytes.to_le_bytes());
+    let crc = crc32fast::hash(&header[..32]);
+    header[32..36].copy_from_slice(&crc.to_le_bytes());
+    header
+}
+
+/// Checks that these are the bytes of segment `number`, all that were made.
+pub fn read_header(bytes: &[u8], number: u64) -> Header {
+    let field = |i: usize| {
+        bytes
+            .get(i..i + 4)
+            .and_then(|b| Some(u32::from_le_bytes(b.try_into().ok()?)))
+    };
+    let Some((format, made_low, made_high)) = field(8)
+        .zip(field(24))
+        .zip(field(28))
+        .map(|((a, b), c)| (a, b, c))
+    else {
+        return Header::Bad;
+    };
+    let made = u64::from(made_low) | u64::from(made_high) << 32;
+    let checked = field(32) == Some(crc32fast::hash(&bytes[..32]));
+    if bytes[..8] == MAGIC && checked && format != FORMAT {
+        return Header::Other(format);
     }
+    let good =
+        made <= bytes.len() as u64 && bytes.get(..HEADER as usize) == Some(&header(number, made));
+    if good { Header::Good } else { Header::Bad }
 }

@@ -1,4 +1,4 @@
-//! The one writer: takes all that waits, writes it once, syncs it once, tells everybody.
+//! The one writer: takes what waits, writes it once, syncs it once, tells everybody.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -7,239 +7,354 @@ use codraft_proto::{ids::GroupId, tasks::Tasks};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    Done, Request, Shared,
+    Shared, State,
+    queue::{Refusal, Request, Write},
     record::{self, Kind, Position},
-    segment::Place,
+    segment::{HEADER, Place},
 };
 use crate::disk::File;
 
 /// An idle log says within this time up to where it is synced.
-const IDLE_MARK: Duration = Duration::from_secs(1);
-/// A mark in the file.
-const MARK_BYTES: u64 = record::size(record::MARK) as u64;
+const IDLE: Duration = Duration::from_secs(1);
+/// What one batch takes of the queue, in bytes; a larger request goes alone.
+const BATCH_BYTES: u64 = 4 << 20;
+const MARK_BYTES: u64 = record::size(16) as u64;
+/// Room kept free in a segment for its last record.
+const ROLL_BYTES: u64 = record::size(0) as u64;
 
-pub async fn run(shared: Arc<Shared>, tasks: Tasks, end: Position) {
-    if let Err(error) = write(&shared, &tasks, end).await {
-        let reason = format!("the log cannot be written: {error}");
-        tracing::error!(%error, "the log cannot be written; this process must end");
-        shared.failed.send_replace(Some(reason));
-        let waiting = std::mem::take(&mut shared.lock().queue);
-        waiting.into_iter().for_each(|request| request.fail(&error));
+pub fn run(
+    shared: Arc<Shared>,
+    tasks: Tasks,
+    first: u64,
+    end: Position,
+) -> impl Future<Output = ()> + Send {
+    // Also where it ends before it began.
+    let closing = Closing(shared);
+    async move {
+        let shared = &closing.0;
+        if let Err(error) = write(shared, tasks, first, end).await {
+            let refusal = Refusal::failed(&error);
+            tracing::error!(%error, "{}; this process must end", refusal.reason());
+            shared.refuse(refusal.clone());
+            shared
+                .failed
+                .send_replace(Some(refusal.reason().to_owned()));
+        }
     }
 }
 
-async fn write(shared: &Arc<Shared>, tasks: &Tasks, end: Position) -> io::Result<()> {
-    let segment_bytes = shared.options.segment_bytes;
-    let mut file = shared.segments.file(end.segment).await?;
+/// However the writer ends, nobody waits for it afterwards.
+struct Closing(Arc<Shared>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.refuse(Refusal::closed());
+    }
+}
+
+async fn write(shared: &Arc<Shared>, tasks: Tasks, first: u64, end: Position) -> io::Result<()> {
     let mut writer = Writer {
+        file: shared.segments.file(end.segment).await?,
+        tasks,
+        first,
         end,
         synced: end,
-        unmarked: end.offset > 0,
+        unmarked: end.offset > HEADER,
+        making: None,
         buffer: Vec::new(),
+        places: Vec::new(),
     };
-    let mut next = None;
+    let mut batch = Batch::default();
+    let mut idle = false;
     loop {
-        let mut requests = std::mem::take(&mut shared.lock().queue);
-        if requests.is_empty() {
-            // What only spares work rides along; it never wakes the disk by itself.
-            let unmarked = writer.unmarked;
-            let woken = timeout(IDLE_MARK, shared.wake.notified()).await.is_ok();
-            if woken || !unmarked {
-                continue;
-            }
+        batch.take(shared, &writer, idle);
+        if batch.is_empty() && !(idle && writer.unmarked) {
+            idle = timeout(IDLE, shared.wake.notified()).await.is_err();
+            continue;
         }
-        let bytes = shared.fit(&mut requests) + MARK_BYTES;
-        if bytes > segment_bytes {
-            // One alone: `append` lets none in that is larger.
-            return Err(io::Error::other("a request is larger than a segment"));
-        }
-        if writer.end.offset + bytes > segment_bytes {
-            let number = writer.end.segment + 1;
-            let made = next.take().unwrap_or_else(|| make(shared, tasks, number));
-            file = match made
-                .await
-                .map_err(|_| io::Error::other("the next segment was not made"))
-            {
-                Ok(made) => made?,
-                Err(error) => return Err(error),
-            };
-            writer.end = Position {
-                segment: number,
-                offset: 0,
-            };
-        }
-        if let Err(error) = writer.batch(shared, &file, &mut requests).await {
-            requests
-                .into_iter()
-                .for_each(|request| request.fail(&error));
+        idle = false;
+        if let Err(error) = writer.write(shared, &mut batch).await {
+            let refusal = Refusal::failed(&error);
+            batch
+                .requests
+                .drain(..)
+                .for_each(|request| request.finish(Err(refusal.error())));
             return Err(error);
         }
-        // The next file is made beside the writing, while this one is only half full.
-        if next.is_none() && writer.end.offset * 2 > segment_bytes {
-            next = Some(make(shared, tasks, writer.end.segment + 1));
+        batch
+            .requests
+            .drain(..)
+            .for_each(|request| request.finish(Ok(())));
+        shared.room.notify_waiters();
+        if let Some(base) = batch.base.take() {
+            writer.forget(shared, base.segment).await;
+        }
+        writer.make_ahead(shared);
+    }
+}
+
+/// What is written and synced at once.
+#[derive(Default)]
+struct Batch {
+    requests: Vec<Request>,
+    committed: Vec<(GroupId, Bytes)>,
+    base: Option<Base>,
+    /// In the file, with the mark.
+    bytes: u64,
+}
+
+/// What earlier segments say that is still true, so that they can go.
+struct Base {
+    /// The first segment that is needed.
+    segment: u64,
+    /// With the last index that was purged.
+    groups: Vec<(GroupId, Option<Bytes>, Option<u64>)>,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.committed.is_empty()
+    }
+
+    /// `idle`: take also what else only rides along.
+    fn take(&mut self, shared: &Shared, writer: &Writer, idle: bool) {
+        self.committed.clear();
+        let mut state = shared.lock();
+        let most = BATCH_BYTES.min(shared.options.segment_bytes / 4);
+        self.bytes = MARK_BYTES + state.queue.take(&mut self.requests, most as usize) as u64;
+        if self.requests.is_empty() && !idle {
+            return;
+        }
+        let State { groups, queue, .. } = &mut *state;
+        for group in queue.committed.drain(..) {
+            let Some(held) = groups.get_mut(&group) else {
+                continue;
+            };
+            held.committed_waits = false;
+            if let Some(committed) = &held.committed {
+                self.bytes += record::size(committed.len()) as u64;
+                self.committed.push((group, committed.clone()));
+            }
+        }
+        if self
+            .requests
+            .iter()
+            .any(|request| matches!(request.write, Write::Purge { .. }))
+        {
+            self.base = Base::of(&state, writer);
+            self.bytes += self.base.as_ref().map_or(0, Base::bytes);
         }
     }
 }
 
-type Made = oneshot::Receiver<io::Result<Arc<dyn File>>>;
-
-/// Finds or makes a segment in a task of its own.
-fn make(shared: &Arc<Shared>, tasks: &Tasks, number: u64) -> Made {
-    let (told, made) = oneshot::channel();
-    let shared = shared.clone();
-    tasks.spawn("wal segment", async move {
-        let file = match shared.segments.file(number).await {
-            Ok(file) => Ok(file),
-            Err(_) => {
-                shared
-                    .segments
-                    .make(number, shared.options.segment_bytes)
-                    .await
+impl Base {
+    /// None when the first segment there is cannot go.
+    fn of(state: &State, writer: &Writer) -> Option<Base> {
+        let needed = state
+            .groups
+            .values()
+            .filter(|held| held.end() > held.first());
+        // What is not written yet will stand in this segment or a later one.
+        let lowest = needed
+            .map(|held| held.lowest_segment().unwrap_or(writer.end.segment))
+            .min();
+        let segment = lowest.unwrap_or(writer.end.segment);
+        (segment > writer.first).then(|| {
+            let groups = state.groups.iter();
+            let said =
+                groups.map(|(id, held)| (*id, held.vote.clone(), held.first().checked_sub(1)));
+            Base {
+                segment,
+                groups: said.collect(),
             }
-        };
-        let _ = told.send(file);
-    });
-    made
+        })
+    }
+
+    fn bytes(&self) -> u64 {
+        let votes = self
+            .groups
+            .iter()
+            .map(|(_, vote, _)| vote.as_ref().map_or(0, Bytes::len));
+        let sizes: usize = votes.map(|vote| record::size(vote) + record::size(0)).sum();
+        (sizes + record::size(0)) as u64
+    }
 }
 
 struct Writer {
+    file: Arc<dyn File>,
+    tasks: Tasks,
+    /// The first segment there is.
+    first: u64,
     /// Where the next record goes.
     end: Position,
     /// Up to here it is durable.
     synced: Position,
-    /// Whether there is more than marks behind the last mark.
+    /// Whether something was promised that no mark speaks of yet.
     unmarked: bool,
+    /// Resolves when the segment after this one is there, or could not be made.
+    making: Option<oneshot::Receiver<()>>,
+    /// Used again for every batch.
     buffer: Vec<u8>,
+    places: Vec<Place>,
 }
 
 impl Writer {
-    async fn batch(
-        &mut self,
-        shared: &Shared,
-        file: &Arc<dyn File>,
-        requests: &mut Vec<Request>,
-    ) -> io::Result<()> {
+    async fn write(&mut self, shared: &Shared, batch: &mut Batch) -> io::Result<()> {
+        let room = shared.options.segment_bytes.saturating_sub(self.end.offset);
+        if batch.bytes + ROLL_BYTES > room && self.end.offset > HEADER {
+            self.roll(shared).await?;
+        }
         let start = self.end;
-        let mut buffer = std::mem::take(&mut self.buffer);
+        self.encode(batch);
+        let written = self.buffer.len() as u64;
+        self.sync().await?;
+        self.unmarked = !batch.requests.is_empty();
+
+        let mut state = shared.lock();
+        let State { groups, stats, .. } = &mut *state;
+        stats.syncs += 1;
+        stats.bytes += written;
+        stats.records += self.places.len() as u64;
+        let mut places = self.places.drain(..);
+        for request in &batch.requests {
+            let Write::Append { first, records } = &request.write else {
+                continue;
+            };
+            let held = groups.entry(request.group).or_default();
+            for ((index, record), place) in (*first..).zip(records).zip(&mut places) {
+                held.placed(index, record, place, shared.options.cache_bytes);
+            }
+        }
+        debug_assert!(self.end.segment == start.segment && self.end > start);
+        Ok(())
+    }
+
+    /// The batch as bytes, in `buffer`; where its entries will stand, in `places`.
+    fn encode(&mut self, batch: &Batch) {
+        let Self {
+            end,
+            buffer,
+            places,
+            synced,
+            ..
+        } = self;
         buffer.clear();
-        let mark = record::mark(self.synced);
+        places.clear();
         let mut put = |kind, group, number, payload: &[u8]| {
-            let offset = start.offset + buffer.len() as u64;
+            let offset = end.offset + buffer.len() as u64;
             let at = Position {
-                segment: start.segment,
+                segment: end.segment,
                 offset,
             };
-            record::encode(&mut buffer, at, kind, group, number, payload);
+            record::encode(buffer, at, kind, group, number, payload);
             at
         };
-        put(Kind::Mark, GroupId(0), 0, &mark);
-        let mut placed: Vec<(GroupId, u64, Bytes, Place)> = Vec::new();
-        for request in requests.iter() {
-            match request {
-                Request::Append {
-                    group,
-                    first,
-                    records,
-                    ..
-                } => {
+        put(Kind::Mark, GroupId(0), 0, &record::mark(*synced));
+        for Request { group, write, .. } in &batch.requests {
+            match write {
+                Write::Append { first, records } => {
                     for (index, payload) in (*first..).zip(records) {
                         let at = put(Kind::Append, *group, index, payload);
-                        let place = Place {
+                        places.push(Place {
                             at,
                             length: payload.len() as u32,
-                        };
-                        placed.push((*group, index, payload.clone(), place));
+                        });
                     }
                 }
-                Request::Vote { group, vote, .. } => {
+                Write::Vote(vote) => {
                     put(Kind::Vote, *group, 0, vote);
                 }
-                Request::Committed { group, committed } => {
-                    put(Kind::Committed, *group, 0, committed);
-                }
-                Request::Truncate { group, keep, .. } => {
+                Write::Truncate { keep } => {
                     put(Kind::Truncate, *group, *keep, &[]);
                 }
-                Request::Purge { group, up_to, .. } => {
+                Write::Purge { up_to } => {
                     put(Kind::Purge, *group, *up_to, &[]);
                 }
             }
         }
+        for (group, committed) in &batch.committed {
+            put(Kind::Committed, *group, 0, committed);
+        }
+        let Some(base) = &batch.base else { return };
+        for (group, vote, purged) in &base.groups {
+            if let Some(vote) = vote {
+                put(Kind::Vote, *group, 0, vote);
+            }
+            if let Some(up_to) = purged {
+                put(Kind::Purge, *group, *up_to, &[]);
+            }
+        }
+        put(Kind::Base, GroupId(0), base.segment, &[]);
+    }
+
+    /// Writes `buffer` at the end of the log.
+    async fn sync(&mut self) -> io::Result<()> {
+        let buffer = std::mem::take(&mut self.buffer);
         let written = buffer.len() as u64;
-        self.buffer = file.write_and_sync(start.offset, buffer).await?;
+        self.buffer = self.file.write_and_sync(self.end.offset, buffer).await?;
+        if self.buffer.capacity() as u64 > 2 * BATCH_BYTES {
+            self.buffer = Vec::new();
+        }
         self.end.offset += written;
         self.synced = self.end;
-        self.unmarked = !requests.is_empty();
-
-        let mut done: Vec<Done> = Vec::with_capacity(requests.len());
-        {
-            let mut state = shared.lock();
-            state.stats.syncs += 1;
-            state.stats.bytes += written;
-            state.stats.records += placed.len() as u64;
-            for (group, index, payload, place) in placed {
-                let held = state.groups.entry(group).or_default();
-                held.placed(index, &payload, place, shared.options.cache_bytes);
-            }
-            for request in requests.drain(..) {
-                let bytes = request.queue_bytes();
-                state.queued_bytes = state.queued_bytes.saturating_sub(bytes);
-                match request {
-                    Request::Append { done: told, .. }
-                    | Request::Vote { done: told, .. }
-                    | Request::Truncate { done: told, .. }
-                    | Request::Purge { done: told, .. } => done.push(told),
-                    Request::Committed { .. } => {}
-                }
-            }
-        }
-        done.into_iter().for_each(|told| told(Ok(())));
         Ok(())
     }
-}
 
-impl Shared {
-    /// Leaves in `requests` what fits one segment, at least one, and puts the rest back in
-    /// front of what came meanwhile. Returns how many bytes it takes in the file.
-    fn fit(&self, requests: &mut Vec<Request>) -> u64 {
-        let most = self.options.segment_bytes - MARK_BYTES;
-        let (mut bytes, mut count) = (0, 0);
-        for request in requests.iter() {
-            let more = request.bytes();
-            if count > 0 && bytes + more > most {
-                break;
+    /// Goes on in the next segment. That one is there before this one says so, and this one
+    /// says so before anything stands in that one: recovery relies on both.
+    async fn roll(&mut self, shared: &Shared) -> io::Result<()> {
+        let number = self.end.segment + 1;
+        if let Some(made) = self.making.take() {
+            let _ = made.await;
+        }
+        let next = shared
+            .segments
+            .ensure(number, shared.options.segment_bytes)
+            .await?;
+        self.buffer.clear();
+        record::encode(
+            &mut self.buffer,
+            self.end,
+            Kind::Roll,
+            GroupId(0),
+            number,
+            &[],
+        );
+        self.sync().await?;
+        self.file = next;
+        self.end = Position {
+            segment: number,
+            offset: HEADER,
+        };
+        Ok(())
+    }
+
+    /// Has the next segment made while this one is only half full.
+    fn make_ahead(&mut self, shared: &Arc<Shared>) {
+        let bytes = shared.options.segment_bytes;
+        if self.making.is_some() || self.end.offset * 2 < bytes {
+            return;
+        }
+        let (told, made) = oneshot::channel();
+        self.making = Some(made);
+        let (shared, number) = (shared.clone(), self.end.segment + 1);
+        self.tasks.spawn("wal segment", async move {
+            if let Err(error) = shared.segments.ensure(number, bytes).await {
+                // It is tried again when there is no room left, and only then it matters.
+                tracing::warn!(%error, number, "the next segment of the log could not be made");
             }
-            bytes += more;
-            count += 1;
-        }
-        if count < requests.len() {
-            let rest = requests.split_off(count);
-            let mut state = self.lock();
-            let newer = std::mem::replace(&mut state.queue, rest);
-            state.queue.extend(newer);
-        }
-        bytes
-    }
-}
-
-impl Request {
-    /// In the file.
-    fn bytes(&self) -> u64 {
-        let size = |payload: usize| record::size(payload) as u64;
-        match self {
-            Request::Append { records, .. } => records.iter().map(|r| size(r.len())).sum(),
-            Request::Vote { vote, .. } => size(vote.len()),
-            Request::Committed { committed, .. } => size(committed.len()),
-            Request::Truncate { .. } | Request::Purge { .. } => size(0),
-        }
+            let _ = told.send(());
+        });
     }
 
-    /// As it was counted when it was queued.
-    fn queue_bytes(&self) -> usize {
-        match self {
-            Request::Append { records, .. } => records.iter().map(Bytes::len).sum(),
-            Request::Committed { .. } => 0,
-            _ => 64,
+    /// Removes the segments before `needed`, the oldest first.
+    async fn forget(&mut self, shared: &Shared, needed: u64) {
+        while self.first < needed {
+            if let Err(error) = shared.segments.remove(self.first).await {
+                tracing::warn!(%error, number = self.first, "an old segment of the log stays");
+                return;
+            }
+            self.first += 1;
         }
     }
 }
