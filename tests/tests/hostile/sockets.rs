@@ -774,7 +774,7 @@ fn refused() -> Vec<Case> {
     );
     add(
         "a count that overflows",
-        Code::LengthMismatch,
+        Code::Malformed,
         editor,
         |here| vec![op(1, here.base, varint(1 << 50 << 2))],
     );
