@@ -772,12 +772,9 @@ fn refused() -> Vec<Case> {
         editor,
         |here| vec![op(1, here.base, varint(u64::from(here.units + 1) << 2 | 1))],
     );
-    add(
-        "a count that overflows",
-        Code::Malformed,
-        editor,
-        |here| vec![op(1, here.base, varint(1 << 50 << 2))],
-    );
+    add("a count that overflows", Code::Malformed, editor, |here| {
+        vec![op(1, here.base, varint(1 << 50 << 2))]
+    });
     add(
         "between two halves of a pair",
         Code::Surrogate,
