@@ -7,10 +7,6 @@ DEBUG = $(CARGO_TARGET_DIR)/debug
 RELEASE = $(CARGO_TARGET_DIR)/release
 NPM_CI = npm ci --no-audit --no-fund --silent
 
-# Recordings of typing, where they are (bench/README.md); generated typing where they are not.
-TRACES = $(wildcard ../shared/data/traces)
-export CODRAFT_TRACES ?= $(abspath $(TRACES))
-
 .PHONY: dev page test setup lint build rust client differential browser sim kill bench bench-gate fmt
 
 ## A durable cluster of three nodes and a router, and a page to edit in.

@@ -10,8 +10,9 @@ use codraft_proto::topology::FileTopology;
 
 use crate::{files, token};
 
-/// Raft groups of a new cluster. Fewer groups share more operations in a log entry; measured on two
-/// cores (bench/README.md), two cost an eighth less than four and still have two leaders.
+/// Raft groups of a new cluster. Fewer groups share more operations in a log entry: on two cores two
+/// took less CPU an operation than four, though not by more than the noise in every run
+/// (bench/README.md), and still have two leaders.
 pub const GROUPS: u32 = 2;
 
 #[derive(Debug, clap::Args)]
