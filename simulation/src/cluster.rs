@@ -93,7 +93,7 @@ impl Cluster {
         let place = |host: Host| Place {
             name: host.to_string().as_str().into(),
             disk: RefCell::new(disk(host)),
-            clock: SimulatedClock::new(struck.clone()),
+            clock: SimulatedClock::default(),
             life: Cell::new(0),
             node: RefCell::new(None),
             ended: RefCell::new(None),

@@ -22,6 +22,9 @@ use links::Change;
 /// How long a process that ended by itself stays away, where no fault says so.
 const AWAY: Duration = Duration::from_millis(500);
 
+/// How long after a fault that found nothing to break it is tried again.
+const AGAIN: Duration = Duration::from_millis(300);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Begin(usize),
@@ -146,6 +149,15 @@ impl Faults {
         let faults = self.faults.clone();
         let kind = &faults[i].kind;
         let (now, lasts) = (sim.elapsed(), Duration::from_millis(kind.for_ms()));
+        // What is down cannot break; it is tried again until there is something to break.
+        let subjects: Vec<usize> = kind
+            .processes()
+            .into_iter()
+            .filter_map(|host| self.cluster.place_of(host))
+            .collect();
+        if !subjects.is_empty() && subjects.iter().all(|place| self.down.contains_key(place)) {
+            return self.later(now + AGAIN, Step::Begin(i));
+        }
         self.tell(i, true);
         match kind {
             FaultKind::Crash { nodes, power, .. } => {
@@ -178,23 +190,26 @@ impl Faults {
                 self.spoil_links(sim, i, Change::On);
                 if let Some(place) = self.cluster.place_of(*host) {
                     self.cluster.disk(place).freeze(true);
+                    self.struck.one(i);
                 }
                 self.on.insert(i);
                 self.later(now + lasts, Step::End(i));
             }
             FaultKind::Clock { host, ms, .. } => {
                 if let Some(place) = self.cluster.place_of(*host) {
-                    self.cluster.clock(place).set_wrong_by(*ms, i);
+                    self.cluster.clock(place).set_wrong_by(*ms);
+                    self.struck.one(i);
                     self.on.insert(i);
                     self.later(now + lasts, Step::End(i));
                 }
             }
             FaultKind::Drain { node, .. } => {
                 let place = *node as usize - 1;
-                if !self.down.contains_key(&place) && self.cluster.drain(place) {
-                    self.struck.one(i);
-                    self.on.insert(i);
+                if !self.cluster.drain(place) {
+                    return self.later(now + AGAIN, Step::Begin(i));
                 }
+                self.struck.one(i);
+                self.on.insert(i);
             }
         }
     }
@@ -218,7 +233,7 @@ impl Faults {
             }
             FaultKind::Clock { host, .. } => {
                 if let Some(place) = self.cluster.place_of(*host) {
-                    self.cluster.clock(place).set_wrong_by(0, i);
+                    self.cluster.clock(place).set_wrong_by(0);
                 }
             }
             FaultKind::SyncError { node, .. }

@@ -47,16 +47,25 @@ pub fn missing(shared: &Shared, cluster: &Cluster, faults: &Faults) -> Vec<Strin
     }
     // Costs more, so last.
     for group in cluster.groups() {
-        let replicas = cluster
-            .replicas(group)
-            .into_iter()
-            .filter(|i| !faults.is_lost(*i));
-        let mut digests: Vec<_> = replicas
-            .map(|i| cluster.with_node(i, |node| node.digest(group)))
-            .collect();
-        digests.dedup();
-        if digests.len() != 1 {
-            missing.push(format!("the replicas of group {group} are not equal"));
+        let replicas = cluster.replicas(group).into_iter();
+        let state = |i: usize| cluster.with_node(i, |node| node.digest(group)).flatten();
+        let states = replicas
+            .filter(|i| !faults.is_lost(*i))
+            .map(|i| (i, state(i)));
+        let states: Vec<_> = states.collect();
+        if states.windows(2).any(|pair| pair[0].1 != pair[1].1) {
+            let told = states.iter().map(|(i, state)| match state {
+                Some((index, digest)) => {
+                    let hash = blake3::Hash::from(*digest).to_hex();
+                    format!("node-{} at {index} {}", i + 1, &hash[..8])
+                }
+                None => format!("node-{} not at all", i + 1),
+            });
+            let told: Vec<_> = told.collect();
+            let told = told.join(", ");
+            missing.push(format!(
+                "the replicas of group {group} are not equal: {told}"
+            ));
         }
     }
     missing

@@ -6,7 +6,7 @@ use codraft_raft::disk::memory::MemoryDisk;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use turmoil::Sim;
 
-use super::{Down, Faults, Step};
+use super::{AGAIN, Down, Faults, Step};
 use crate::{
     outside::SlowDisk,
     plan::{FaultKind, Host},
@@ -15,7 +15,6 @@ use crate::{
 
 /// A log with less in it than this is left alone until it has more.
 const ENOUGH: usize = 1 << 10;
-const LATER: Duration = Duration::from_millis(300);
 /// Of a segment of the log, before its first record.
 const HEADER: usize = 64;
 
@@ -84,8 +83,8 @@ impl Faults {
         let disk = self.cluster.disk(place);
         let segments = segments(&disk.memory);
         let vouched = vouched(&disk, &segments);
-        if !(tail || vouched >= ENOUGH) || self.down.contains_key(&place) {
-            return self.later(sim.elapsed() + LATER, Step::Begin(i));
+        if !(tail || vouched >= ENOUGH) {
+            return self.later(sim.elapsed() + AGAIN, Step::Begin(i));
         }
         if !self.crash(sim, i, Host::Node(node), false, lasts) {
             return;
@@ -125,9 +124,6 @@ impl Faults {
         let place = node as usize - 1;
         if self.damaged.contains(&place) || self.kept.contains_key(&place) {
             return;
-        }
-        if matches!(self.down.get(&place), Some(Down::Away { .. })) {
-            return self.later(sim.elapsed() + LATER, Step::Begin(i));
         }
         if !self.crash(sim, i, Host::Node(node), false, after) {
             return;

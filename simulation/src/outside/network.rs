@@ -262,3 +262,65 @@ impl Network {
         struck.all(lossy);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> (Network, Struck, Name, Name) {
+        let struck = Struck::default();
+        (Network::new(struck.clone()), struck, "a".into(), "b".into())
+    }
+
+    #[test]
+    fn a_dial_finds_silence_refusal_or_somebody() {
+        let (network, struck, a, b) = names();
+        assert_eq!(network.dial(&a, &b), Dial::Refused);
+        network.listens(&b, true);
+        assert_eq!(network.dial(&a, &b), Dial::Answered);
+        // One way is enough: no answer comes back.
+        network.change(&b, &a, |link, direction| {
+            link.blocks[direction].insert(7);
+        });
+        assert_eq!(network.dial(&a, &b), Dial::Silence);
+        assert!(struck.has(7));
+        network.change(&a, &b, |link, _| *link = Link::default());
+        network.power(&b, false);
+        assert_eq!(network.dial(&a, &b), Dial::Silence);
+    }
+
+    /// Whether a stream that misses bytes is reset, if something of it was lost (`cut`).
+    fn is_reset(cut: bool) -> bool {
+        let (network, _, a, b) = names();
+        let key = "1.1.1.1:5".parse().unwrap();
+        let stream = network.open(key, 0, &a);
+        network.open(key, 1, &b);
+        let block = |on: bool| {
+            network.change(&a, &b, |link, direction| match on {
+                true => drop(link.blocks[direction].insert(0)),
+                false => drop(link.blocks[direction].remove(&0)),
+            });
+        };
+        block(cut);
+        {
+            let mut stream = lock(&stream);
+            stream.written[0] += 10;
+            network.send(&mut stream, 0);
+        }
+        let second = Duration::from_secs(1);
+        (0..20).for_each(|s| network.sweep(second * s));
+        assert!(
+            !lock(&stream).broken,
+            "a kernel waits for long while a link is cut"
+        );
+        block(false);
+        (20..30).for_each(|s| network.sweep(second * s));
+        lock(&stream).broken
+    }
+
+    #[test]
+    fn a_stream_that_lost_something_is_reset_when_its_link_is_whole() {
+        assert!(is_reset(true));
+        assert!(!is_reset(false));
+    }
+}

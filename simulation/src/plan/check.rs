@@ -261,6 +261,17 @@ impl FaultKind {
         }
     }
 
+    /// Those of which at least one must run for it to strike.
+    pub fn processes(&self) -> Vec<Host> {
+        match self {
+            FaultKind::Partition { .. }
+            | FaultKind::Flap { .. }
+            | FaultKind::Delay { .. }
+            | FaultKind::Loss { .. } => Vec::new(),
+            _ => self.hosts(),
+        }
+    }
+
     /// The node whose disk loses what was synced.
     pub fn loses(&self) -> Option<u64> {
         match self {

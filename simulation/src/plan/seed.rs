@@ -178,7 +178,8 @@ fn faults(seed: u64, world: &World, clients: &[Client]) -> Vec<Fault> {
     if on.contains(&5) {
         on.retain(|kind| *kind != 8);
     }
-    let spare = spare_nodes(world, &mut rng);
+    // The node whose disk may be lost: one, which is a minority of every group.
+    let spare = holders(world).choose(&mut rng).copied().unwrap_or(1);
     let each = (world.safety_ms / 8_000).clamp(1, 3);
     let mut faults = Vec::new();
     for kind in on {
@@ -212,11 +213,14 @@ fn faults(seed: u64, world: &World, clients: &[Client]) -> Vec<Fault> {
     faults
 }
 
-/// The node whose disk may be lost: one, which is a minority of every group.
-fn spare_nodes(world: &World, rng: &mut StdRng) -> u32 {
+/// The nodes that hold a group. With few groups others have nothing to do.
+fn holders(world: &World) -> Vec<u32> {
     let nodes: Vec<NodeId> = (1..=u64::from(world.nodes)).map(NodeId).collect();
-    debug_assert!((0..world.groups).all(|g| placement::replicas(GroupId(g), &nodes).len() == 3));
-    rng.random_range(1..=world.nodes)
+    let held = (0..world.groups).flat_map(|group| placement::replicas(GroupId(group), &nodes));
+    let mut holders: Vec<u32> = held.map(|node| node.0 as u32).collect();
+    holders.sort_unstable();
+    holders.dedup();
+    holders
 }
 
 fn fault(
@@ -295,7 +299,7 @@ fn fault(
                 a,
                 b,
                 ms: rng.random_range(10..400),
-                for_ms: for_ms + 500,
+                for_ms: for_ms + 3_000,
             }
         }
         13 => {
@@ -304,7 +308,7 @@ fn fault(
                 a,
                 b,
                 per_mille: rng.random_range(20..300),
-                for_ms: for_ms + 3_000,
+                for_ms: for_ms + 4_000,
             }
         }
         14 => FaultKind::Pause {
