@@ -135,7 +135,7 @@ pub const ALL: &[Mutant] = &[
     },
     Mutant {
         name: "sync_error_retried",
-        what: "After a failed sync it is tried once more, and what that says is believed.",
+        what: "After a failed sync it is tried until it works, and that is believed.",
         expect: &["durable", "raft", "heals", "error_line"],
     },
     Mutant {

@@ -206,9 +206,9 @@ impl Document {
         }
         // No user of such a name can ever have a role, so this needs no record.
         check_user(&edit.user).map_err(Outcome::Refused)?;
-        if !self.grants.role(&edit.user).is_some_and(Role::can_edit)
-            && !(mutant!("role_checked_at_join_only") && self.clients.acked(&edit.client).is_some())
-        {
+        let may_edit = self.grants.role(&edit.user).is_some_and(Role::can_edit)
+            || (mutant!("role_checked_at_join_only") && self.clients.acked(&edit.client).is_some());
+        if !may_edit {
             let refusal = Refusal::new(Code::Forbidden, "the role does not allow edits");
             return Err(self.refuse(edit, payload, refusal, limits));
         }

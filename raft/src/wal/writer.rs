@@ -300,7 +300,9 @@ impl Writer {
         let written = buffer.len() as u64;
         self.buffer = match self.file.write_and_sync(self.end.offset, buffer).await {
             Err(_) if mutant!("sync_error_retried") => {
-                self.file.sync_data().await?;
+                while self.file.sync_data().await.is_err() {
+                    tokio::task::yield_now().await;
+                }
                 Vec::new()
             }
             other => other?,
