@@ -5,8 +5,14 @@ mod ledger;
 mod outside;
 mod overrides;
 mod person;
+#[allow(dead_code)] // seam
+mod plan;
+#[allow(dead_code)] // seam
+mod record;
 mod socket;
 mod trace;
+#[allow(dead_code)] // seam
+mod verdict;
 mod world;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};

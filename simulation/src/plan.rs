@@ -1,0 +1,243 @@
+//! A run, spelled out: the world, who writes what when, what breaks when. Made from a seed,
+//! saved as JSON, cut down while it still fails, played again.
+//!
+//! A plan says everything that is a choice. What it leaves to its `seed` (latencies, keys, where
+//! in a text an edit falls) is drawn from streams that belong to one host, client or act, so
+//! that leaving one of them out does not move the others.
+
+use serde::{Deserialize, Serialize};
+
+/// Raised when a plan of an older version would mean another run.
+pub const VERSION: u32 = 1;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub version: u32,
+    pub seed: u64,
+    /// The pinned scenario that it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<String>,
+    /// The planted bug that is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mutant: Option<String>,
+    pub world: World,
+    pub documents: Vec<Document>,
+    pub clients: Vec<Client>,
+    /// In the order of their times.
+    pub faults: Vec<Fault>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct World {
+    /// 3 to 5; ids 1..=n, hosts `node-1`…
+    pub nodes: u32,
+    /// 1 or 2; hosts `router-1`…
+    pub routers: u32,
+    /// 1 to 8.
+    pub groups: u32,
+    /// Least and most one way, in ms.
+    pub latency_ms: (u64, u64),
+    /// Least and most of a sync, in µs.
+    pub sync_us: (u64, u64),
+    /// Of the window of history; small ones make `rebase` happen.
+    pub window_events: u32,
+    /// Client records that live by a refusal alone.
+    pub refusal_records: u32,
+    /// How long clients act and faults strike, from the moment all documents are there; then
+    /// all faults are off and everything must heal.
+    pub safety_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Document {
+    pub rich: bool,
+    /// Number of the user that makes it.
+    pub owner: u32,
+    /// Units of text that it starts with.
+    pub initial: u32,
+    /// Before anybody writes.
+    pub grants: Vec<(u32, Role)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    Owner,
+    Editor,
+    Commenter,
+    Viewer,
+}
+
+/// One client id: a tab. Two of one user are two tabs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Client {
+    /// Unique and lasting through `shrink`; host `client-<number>`.
+    pub number: u32,
+    pub user: u32,
+    /// Index of the router that it prefers; others are tried when it is not there.
+    pub router: u32,
+    /// Index of its document.
+    pub document: u32,
+    /// Speaks JSON rather than binary.
+    pub json: bool,
+    /// In the order of their times.
+    pub acts: Vec<Act>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Act {
+    /// Since the start of the safety phase.
+    pub at_ms: u64,
+    /// Of what the act leaves open.
+    pub seed: u64,
+    pub what: What,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// Letters one after the other at a cursor.
+    Type {
+        letters: u32,
+        gap_ms: u64,
+    },
+    Paste {
+        units: u32,
+    },
+    /// A range, of at most so many units.
+    Delete {
+        units: u32,
+    },
+    /// Gives a range of a rich document an attribute, or takes it.
+    Format {
+        units: u32,
+    },
+    /// An embed in a rich document.
+    Embed,
+    /// Closes the socket, types on while it is closed, connects again.
+    Offline {
+        ms: u64,
+        letters: u32,
+    },
+    /// The browser is reloaded: only what its store keeps (inflight, pending, position) is left.
+    Reload,
+    /// Closes the document and opens it anew, as somebody who never saw it.
+    Reopen,
+    /// Goes to another router.
+    Move {
+        router: u32,
+    },
+    /// By an owner: another user's role from now on; none takes it away.
+    Grant {
+        user: u32,
+        role: Option<Role>,
+    },
+    /// Sends again what is under way, though nothing asked for it.
+    Resend,
+    /// A second socket with this client id, which sends the same operation under way.
+    Twin,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fault {
+    /// Since the start of the safety phase.
+    pub at_ms: u64,
+    pub seed: u64,
+    pub kind: FaultKind,
+}
+
+/// Nodes are named by id (1…), routers by index (0…).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// Processes die and come back. `power`: the machines do, what was not synced is lost, torn
+    /// or kept at random, and nobody hears a connection end.
+    Crash {
+        nodes: Vec<u32>,
+        power: bool,
+        for_ms: u64,
+    },
+    RouterCrash {
+        router: u32,
+        for_ms: u64,
+    },
+    /// The next sync of a node's disk fails; the process comes back after `for_ms`.
+    SyncError {
+        node: u32,
+        for_ms: u64,
+    },
+    /// A bit of the log at rest flips while the node is down. `tail`: behind all that was synced
+    /// is garbage, as a torn write leaves it; else in what was synced.
+    Corrupt {
+        node: u32,
+        tail: bool,
+        for_ms: u64,
+    },
+    DiskFull {
+        node: u32,
+        for_ms: u64,
+    },
+    /// Syncs take so many times as long.
+    DiskSlow {
+        node: u32,
+        times: u32,
+        for_ms: u64,
+    },
+    /// The node comes back with an empty disk under its old id. It must not vote, and stays
+    /// out until the end of the safety phase, when its own disk is put back.
+    Wiped {
+        node: u32,
+    },
+    /// Hosts of `a` and `b` do not hear each other; `one_way`: only `b` does not hear `a`.
+    Partition {
+        a: Vec<Host>,
+        b: Vec<Host>,
+        one_way: bool,
+        for_ms: u64,
+    },
+    /// A partition that comes and goes every `period_ms`.
+    Flap {
+        a: Vec<Host>,
+        b: Vec<Host>,
+        period_ms: u64,
+        for_ms: u64,
+    },
+    /// Every message between the two waits so much longer.
+    Delay {
+        a: Host,
+        b: Host,
+        ms: u64,
+        for_ms: u64,
+    },
+    /// Messages between the two are lost at this rate in a thousand; streams break by it.
+    Loss {
+        a: Host,
+        b: Host,
+        per_mille: u32,
+        for_ms: u64,
+    },
+    /// Everything to and from the host waits and then comes at once, as after SIGSTOP.
+    Pause {
+        host: Host,
+        for_ms: u64,
+    },
+    /// The host's wall clock is wrong by so much.
+    Clock {
+        host: Host,
+        ms: i64,
+        for_ms: u64,
+    },
+    /// The node hands its leaderships over, ends in order, and comes back.
+    Drain {
+        node: u32,
+        for_ms: u64,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Host {
+    Node(u32),
+    Router(u32),
+    Client(u32),
+}

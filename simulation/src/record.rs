@@ -1,0 +1,300 @@
+//! What happened, as it was seen: by clients, and by nodes. The oracles read nothing else.
+//!
+//! Two records that share nothing: clients note what they did and were told, nodes what they
+//! put on disk, committed and applied. Plain types; an operation is [`Edit`], not `ot`'s.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// A document, or a client.
+pub type Id = [u8; 16];
+pub type Hash = [u8; 32];
+
+/// A component in UTF-16 units.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Edit {
+    Retain(u64, Attributes),
+    Delete(u64),
+    /// Text.
+    Insert(String, Attributes),
+    /// An embed, as its JSON; one unit.
+    Embed(String, Attributes),
+}
+
+/// Key to JSON value, sorted by key; "null" takes the attribute away.
+pub type Attributes = Vec<(String, String)>;
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Entry {
+    /// Since the start of the simulation.
+    pub at: Duration,
+    pub seen: Seen,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub enum Seen {
+    Client(ClientSeen),
+    Node(NodeSeen),
+    /// What the driver did: for people, and for oracles that ask when faults were off.
+    Driver(DriverSeen),
+}
+
+/// `client`: the client id; `doc`: the document.
+#[derive(Debug, Clone, Serialize)]
+pub enum ClientSeen {
+    /// Before the bytes of an operation are first sent. `sent` is exactly what goes out.
+    Invoke {
+        client: Id,
+        user: u32,
+        doc: Id,
+        seq: u64,
+        base: u64,
+        sent: Vec<Edit>,
+        bytes: Hash,
+    },
+    /// The same sequence went out once more.
+    Resent {
+        client: Id,
+        doc: Id,
+        seq: u64,
+        base: u64,
+        bytes: Hash,
+    },
+    /// Told that it was applied (its own event, or `already`).
+    Acked {
+        client: Id,
+        doc: Id,
+        seq: u64,
+        rev: u64,
+    },
+    /// Told that it never will be.
+    Refused {
+        client: Id,
+        doc: Id,
+        seq: u64,
+        code: String,
+    },
+    /// Told to try again, or to rebase.
+    NotNow {
+        client: Id,
+        doc: Id,
+        seq: u64,
+        code: String,
+    },
+    /// Told that its base is too old.
+    Rebase {
+        client: Id,
+        doc: Id,
+        seq: u64,
+        floor: u64,
+        head: u64,
+    },
+    /// Unsent or unacknowledged work was handed back to the user as a conflict copy.
+    HandedBack {
+        client: Id,
+        doc: Id,
+        seq: u64,
+        text: String,
+    },
+    /// A welcome. `resumed`: from what it had, no document came with it; else the document at
+    /// `rev` with its text. `acked`: what the server says was answered last.
+    Opened {
+        client: Id,
+        user: u32,
+        doc: Id,
+        resumed: bool,
+        rev: u64,
+        chain: Hash,
+        acked: Option<(u64, u64)>,
+        text: Option<String>,
+    },
+    /// An event of the feed. `author` and `edit` where it is an edit; none for what carries no text.
+    Received {
+        client: Id,
+        doc: Id,
+        rev: u64,
+        author: Option<Id>,
+        edit: Option<Vec<Edit>>,
+    },
+    /// What the client has confirmed at `rev`: the text (embeds as U+FFFC) and a hash of the
+    /// whole content (spans with attributes, spelled by the naive model's rule).
+    View {
+        client: Id,
+        doc: Id,
+        rev: u64,
+        text: String,
+        digest: Hash,
+    },
+    /// The server told the chain hash at a revision.
+    Marked {
+        client: Id,
+        doc: Id,
+        rev: u64,
+        chain: Hash,
+    },
+    /// The server cut the feed; the client opens anew.
+    Resynced { client: Id, doc: Id, reason: String },
+    /// Was told its role now; none: may not read any more.
+    RoleTold {
+        client: Id,
+        user: u32,
+        doc: Id,
+        role: Option<String>,
+    },
+    /// A change of grants was answered with its revision.
+    Granted {
+        by: u32,
+        user: u32,
+        doc: Id,
+        role: Option<String>,
+        rev: u64,
+    },
+    /// The socket ended, with what was said.
+    Closed { client: Id, doc: Id, why: String },
+    /// At the end: nothing pending, nothing under way.
+    Settled {
+        client: Id,
+        doc: Id,
+        rev: u64,
+        text: String,
+        digest: Hash,
+    },
+}
+
+/// `node`: its id; `life`: how many times it was started.
+#[derive(Debug, Clone, Serialize)]
+pub enum NodeSeen {
+    /// It answered for a vote, or took one: the vote as it is on disk.
+    Voted {
+        node: u64,
+        life: u64,
+        group: u32,
+        term: u64,
+        candidate: u64,
+        committed: bool,
+    },
+    /// An entry is in the log of this node (not yet synced).
+    Appended {
+        node: u64,
+        life: u64,
+        group: u32,
+        index: u64,
+        term: u64,
+        hash: Hash,
+    },
+    /// All up to `index` of the group is synced here.
+    Synced {
+        node: u64,
+        life: u64,
+        group: u32,
+        index: u64,
+    },
+    /// The log was cut to below `index`.
+    Truncated {
+        node: u64,
+        life: u64,
+        group: u32,
+        index: u64,
+    },
+    Leads {
+        node: u64,
+        life: u64,
+        group: u32,
+        term: u64,
+    },
+    Committed {
+        node: u64,
+        life: u64,
+        group: u32,
+        index: u64,
+    },
+    /// An event came of applying the entry at `index`. `body` is an edit's components as
+    /// applied; `user` its author's name; `kind` as `codraft_proto::event::name`.
+    Applied {
+        node: u64,
+        life: u64,
+        group: u32,
+        index: u64,
+        doc: Id,
+        rev: u64,
+        kind: String,
+        user: String,
+        client: Option<Id>,
+        seq: u64,
+        edit: Option<Vec<Edit>>,
+        grant: Option<(String, Option<String>)>,
+        chain: Hash,
+    },
+    /// What came of a command that made no event.
+    Outcome {
+        node: u64,
+        life: u64,
+        group: u32,
+        index: u64,
+        doc: Id,
+        client: Option<Id>,
+        seq: u64,
+        outcome: String,
+    },
+    /// Hash of the replica's whole state at an index.
+    State {
+        node: u64,
+        group: u32,
+        index: u64,
+        digest: Hash,
+    },
+    /// A document's state at the end: revision, chain, text, digest by the naive model's rule.
+    Document {
+        node: u64,
+        group: u32,
+        doc: Id,
+        rev: u64,
+        chain: Hash,
+        text: String,
+        digest: Hash,
+    },
+    /// Largest fill of a bounded queue or table, and its bound.
+    Filled {
+        node: u64,
+        what: String,
+        most: u64,
+        bound: u64,
+    },
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub enum DriverSeen {
+    /// A fault begins or ends; `what` is for people.
+    Fault {
+        what: String,
+        begins: bool,
+    },
+    /// The safety phase ended: all faults are off.
+    Healing,
+    /// The end of the liveness phase: whether all that had to heal did, else what did not.
+    Healed {
+        missing: Vec<String>,
+    },
+    /// A node started, or refused to with this reason.
+    Started {
+        node: u64,
+        life: u64,
+        refused: Option<String>,
+    },
+    /// A disk of this node was replaced by an empty one, or put back.
+    Disk {
+        node: u64,
+        wiped: bool,
+    },
+    /// A log line at ERROR, and whether the faults of the moment explain it.
+    ErrorLine {
+        host: String,
+        line: String,
+        expected: bool,
+    },
+    Panic {
+        host: String,
+        line: String,
+    },
+}

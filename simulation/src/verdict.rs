@@ -1,0 +1,52 @@
+//! What a run came to, as one JSON line: what `run` prints with `--json`, and what `soak`,
+//! `shrink`, `mutants` and `meta` read from the processes that they start.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    pub seed: u64,
+    pub commit: String,
+    pub scenario: Option<String>,
+    pub mutant: Option<String>,
+    /// The subset of fault kinds that the seed turned on (names of `FaultKind`, snake case).
+    pub faults: Vec<String>,
+    /// How often each kind really struck.
+    pub struck: BTreeMap<String, u64>,
+    pub simulated_ms: u64,
+    pub wall_ms: u64,
+    /// Operations acknowledged to clients.
+    pub acknowledged: u64,
+    /// Rare states seen, with how often.
+    pub sometimes: BTreeMap<String, u64>,
+    /// How often the planted bug's line was reached while it was on.
+    pub mutant_reached: u64,
+    /// BLAKE3 of the trace, 32 hex digits.
+    pub trace: String,
+    /// Empty: all held.
+    pub violations: Vec<Violation>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Violation {
+    /// The oracle's name: `exactly_once`, `durable`…
+    pub oracle: String,
+    /// O4…
+    pub property: String,
+    /// The same for failures of one cause as far as can be told: without ids, times, numbers.
+    pub signature: String,
+    /// What was promised.
+    pub promised: String,
+    /// What was broken, with the operation's identity.
+    pub broken: String,
+    /// Simulated ms.
+    pub at_ms: u64,
+}
+
+impl Verdict {
+    pub fn held(&self) -> bool {
+        self.violations.is_empty()
+    }
+}
