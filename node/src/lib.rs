@@ -94,11 +94,6 @@ impl Node {
         )
     }
 
-    /// Tells who listens to `codraft_record` all that the replicas here hold. Walks it all.
-    pub fn tell(&self) {
-        self.groups.iter().for_each(|hosted| hosted.group.tell());
-    }
-
     /// What it counts, as OpenMetrics text.
     pub fn metrics(&self) -> String {
         let log = self.wal.stats();

@@ -34,7 +34,6 @@ use crate::{
     command::Command,
     machine::{MachineLimits, Shard},
     network::Calls,
-    tap,
     types::{LogId, TypeConfig, Vote},
 };
 use proposer::Queue;
@@ -129,11 +128,6 @@ impl Group {
         self.lead().node == Some(self.inner.node)
             && acked.is_some_and(|at| at.elapsed() <= fresh)
             && self.inner.queue.closed().is_none()
-    }
-
-    /// Tells who listens to the records all of this replica.
-    pub fn tell(&self) {
-        tap::replica(self.inner.node, &lock(&self.inner.core).shard);
     }
 
     /// Why the group stopped, when what it holds can no longer be proven.

@@ -143,29 +143,3 @@ pub fn state(shard: &Shard, index: u64) {
         }
     }
 }
-
-/// All of a replica, as it is; `node`: whose, since a driver asks from outside of it.
-pub fn replica(node: NodeId, shard: &Shard) {
-    if !listening() {
-        return;
-    }
-    let (node, group, index) = (node.0, shard.group().0, shard.applied());
-    tell!(
-        what = "state",
-        node,
-        group,
-        index,
-        digest = &shard.digest()[..]
-    );
-    for document in shard.documents() {
-        tell!(
-            what = "document",
-            node,
-            group,
-            doc = &document.id().0[..],
-            rev = document.rev(),
-            chain = &document.hash().0[..],
-            content = &document.content().to_delta().to_bytes()[..]
-        );
-    }
-}

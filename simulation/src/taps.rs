@@ -11,7 +11,7 @@ use crate::{
 
 pub const TARGET: &str = "codraft_record";
 
-/// `node`, `life`: of the host that the event came from; 0 where it says whose it is itself.
+/// `node`, `life`: of the host that the event came from (a router's queues are told of too).
 /// Nothing for what is no tap, or is none that is known.
 pub fn read(node: u64, life: u64, event: &tracing::Event<'_>) -> Option<Seen> {
     if event.metadata().target() != TARGET {
@@ -77,7 +77,6 @@ impl Fields {
 
     fn seen(&self, node: u64, life: u64) -> Option<NodeSeen> {
         let index = || self.number("index");
-        let node = self.number("node").unwrap_or(node);
         Some(match self.text("what")? {
             "voted" => {
                 let vote = self.bytes("vote")?;
@@ -161,19 +160,6 @@ impl Fields {
                 index: index()?,
                 digest: self.hash("digest")?,
             },
-            "document" => {
-                let content = naive::decode(self.bytes("content")?).ok()?;
-                let content = naive::Content::of(&content).ok()?;
-                NodeSeen::Document {
-                    node,
-                    group: self.group()?,
-                    doc: self.id("doc")?,
-                    rev: self.number("rev")?,
-                    chain: self.hash("chain")?,
-                    text: content.text(),
-                    digest: content.digest(),
-                }
-            }
             "filled" => NodeSeen::Filled {
                 node,
                 what: self.text("of")?.to_owned(),

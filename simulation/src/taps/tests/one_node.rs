@@ -119,7 +119,6 @@ async fn life(disk: &Arc<MemoryDisk>, commands: impl Iterator<Item = Command>) {
         }
         answers.recv().await.unwrap().unwrap();
     }
-    group.tell();
     groups.shutdown().await;
     tasks.shutdown().await;
 }
