@@ -2,6 +2,10 @@
 
 mod cluster;
 mod ledger;
+#[allow(dead_code)] // seam
+mod naive;
+#[allow(dead_code)] // seam
+mod oracles;
 mod outside;
 mod overrides;
 mod person;
@@ -10,6 +14,8 @@ mod plan;
 #[allow(dead_code)] // seam
 mod record;
 mod socket;
+#[allow(dead_code)] // seam
+mod taps;
 mod trace;
 #[allow(dead_code)] // seam
 mod verdict;
