@@ -5,14 +5,14 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// A document, or a client.
 pub type Id = [u8; 16];
 pub type Hash = [u8; 32];
 
 /// A component in UTF-16 units.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Edit {
     Retain(u64, Attributes),
     Delete(u64),
@@ -25,14 +25,14 @@ pub enum Edit {
 /// Key to JSON value, sorted by key; "null" takes the attribute away.
 pub type Attributes = Vec<(String, String)>;
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Entry {
     /// Since the start of the simulation.
     pub at: Duration,
     pub seen: Seen,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub enum Seen {
     Client(ClientSeen),
     Node(NodeSeen),
@@ -41,7 +41,7 @@ pub enum Seen {
 }
 
 /// `client`: the client id; `doc`: the document.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub enum ClientSeen {
     /// Before the bytes of an operation are first sent. `sent` is exactly what goes out.
     Invoke {
@@ -163,7 +163,7 @@ pub enum ClientSeen {
 }
 
 /// `node`: its id; `life`: how many times it was started.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub enum NodeSeen {
     /// It answered for a vote, or took one: the vote as it is on disk.
     Voted {
@@ -263,7 +263,7 @@ pub enum NodeSeen {
     },
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub enum DriverSeen {
     /// A fault begins or ends; `what` is for people.
     Fault {

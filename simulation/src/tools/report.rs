@@ -17,12 +17,11 @@ use serde::Serialize;
 
 use crate::{
     plan::Plan,
-    record::Entry,
     tools::{
         marks::MARKS,
         processes::{Processes, Runner, Target, With, read_plan, write_plan},
         progress::Progress,
-        report::{nearest::Nearest, story::Story},
+        report::{nearest::Nearest, seen::Told, story::Story},
         shrink::{Scratch, What, shrink},
         tally::first_violation,
         words,
@@ -195,18 +194,18 @@ impl Played {
 }
 
 /// The entries of a record; of a process that broke, those that it wrote whole.
-fn read_record(path: &Path) -> Result<Vec<Entry>> {
+fn read_record(path: &Path) -> Result<Vec<Told>> {
     if !path.exists() {
         return Ok(vec![]);
     }
     let file = fs::File::open(path).with_context(|| format!("reading {}", path.display()))?;
+    let mut lines = BufReader::new(file).lines().enumerate().peekable();
     let mut entries = Vec::new();
-    for (n, line) in BufReader::new(file).lines().enumerate() {
-        let line = line?;
-        match serde_json::from_str(&line) {
-            Ok(entry) => entries.push(entry),
+    while let Some((n, line)) = lines.next() {
+        match Told::parse(&line?) {
+            Ok(told) => entries.push(told),
             // The last line of a process that was killed may be cut.
-            Err(error) if error.is_eof() => break,
+            Err(_) if lines.peek().is_none() => break,
             Err(error) => {
                 return Err(error).with_context(|| format!("{} line {}", path.display(), n + 1));
             }
@@ -233,10 +232,7 @@ fn excerpt(path: &Path, at_ms: u64) -> Result<Vec<String>> {
             .and_then(|word| word.parse::<f64>().ok());
         time.is_some_and(|time| time > seconds)
     };
-    let place = lines
-        .iter()
-        .position(|line| later(line))
-        .unwrap_or(lines.len());
+    let place = lines.iter().position(later).unwrap_or(lines.len());
     let around = &lines[place.saturating_sub(BEFORE)..(place + AFTER).min(lines.len())];
     Ok(around.iter().map(|line| (*line).to_owned()).collect())
 }

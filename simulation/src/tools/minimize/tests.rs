@@ -136,7 +136,7 @@ fn what_the_failure_needs_is_left_and_nothing_else() {
     assert_eq!((world.nodes, world.routers, world.groups), (3, 1, 1));
     assert_eq!(small.documents.len(), 1);
     assert!(small.documents[0].grants.is_empty());
-    assert!(world.safety_ms < 5_000, "{}", world.safety_ms);
+    assert!(world.safety_ms < 6_000, "{}", world.safety_ms);
     assert_eq!(small.seed, plan.seed);
 }
 

@@ -1,18 +1,23 @@
 //! The nearest run that holds, and where the failing one leaves it.
 
-use std::{fs::File, io::BufReader, path::Path};
+use std::{
+    fs::File,
+    io::{BufRead as _, BufReader},
+    path::Path,
+};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use std::io::BufRead as _;
 
 use crate::{
     plan::Plan,
-    record::{DriverSeen, Entry, Seen},
     tools::{
         difference::{self, Difference},
         processes::Runner,
-        report::{Played, played},
+        report::{
+            Played, played,
+            seen::{self, Told},
+        },
         shrink::Scratch,
         words,
     },
@@ -74,10 +79,7 @@ fn told(path: &Path) -> Result<impl Iterator<Item = String> + use<>> {
     let file = File::open(path).with_context(|| format!("reading {}", path.display()))?;
     let lines = BufReader::new(file).lines().map_while(Result::ok);
     Ok(lines.filter_map(|line| {
-        let entry: Entry = serde_json::from_str(&line).ok()?;
-        match entry.seen {
-            Seen::Driver(DriverSeen::Fault { .. }) => None,
-            _ => super::seen::line(&entry),
-        }
+        let told = Told::parse(&line).ok()?;
+        (told.kind != "fault").then(|| seen::line(&told))
     }))
 }

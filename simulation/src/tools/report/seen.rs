@@ -1,440 +1,227 @@
-//! One entry of a record in words, on its lane.
+//! One entry of a record, read from its JSON: by the names of its fields, so that what is noted
+//! anew is shown without a word here.
 
-use crate::{
-    record::{ClientSeen, DriverSeen, Edit, Entry, NodeSeen, Seen},
-    tools::report::story::{Lanes, Mark, hex},
-};
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value};
 
-/// The client that saw it, and its user where that is told.
-pub fn client_of(seen: &ClientSeen) -> Option<([u8; 16], Option<u32>)> {
-    Some(match seen {
-        ClientSeen::Invoke { client, user, .. }
-        | ClientSeen::Opened { client, user, .. }
-        | ClientSeen::RoleTold { client, user, .. } => (*client, Some(*user)),
-        ClientSeen::Resent { client, .. }
-        | ClientSeen::Acked { client, .. }
-        | ClientSeen::Refused { client, .. }
-        | ClientSeen::NotNow { client, .. }
-        | ClientSeen::Rebase { client, .. }
-        | ClientSeen::HandedBack { client, .. }
-        | ClientSeen::Received { client, .. }
-        | ClientSeen::View { client, .. }
-        | ClientSeen::Marked { client, .. }
-        | ClientSeen::Resynced { client, .. }
-        | ClientSeen::Closed { client, .. }
-        | ClientSeen::Settled { client, .. } => (*client, None),
-        ClientSeen::Granted { .. } => return None,
-    })
+use crate::tools::report::story::{Lanes, Mark};
+
+/// An entry as it was told.
+#[derive(Debug, Clone)]
+pub struct Told {
+    pub at_ms: f64,
+    pub by: By,
+    /// The variant's name, in snake case.
+    pub kind: String,
+    fields: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum By {
+    Client,
+    Node,
+    Driver,
+}
+
+impl Told {
+    /// A line of a record.
+    pub fn parse(line: &str) -> Result<Self> {
+        let entry: Value = serde_json::from_str(line)?;
+        let time = |name: &str| entry["at"][name].as_u64().context("no time");
+        let at_ms = time("secs")? as f64 * 1e3 + (time("nanos")? / 1_000) as f64 / 1e3;
+        let (by, seen) = variant(&entry["seen"]).context("nothing seen")?;
+        let by = match by.as_str() {
+            "Client" => By::Client,
+            "Node" => By::Node,
+            "Driver" => By::Driver,
+            other => bail!("seen by {other}"),
+        };
+        let (kind, fields) = variant(&seen).context("seen nothing")?;
+        let fields = match fields {
+            Value::Object(fields) => fields,
+            _ => Map::new(),
+        };
+        Ok(Self {
+            at_ms,
+            by,
+            kind: snake(&kind),
+            fields,
+        })
+    }
+
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.fields.get(name)?.as_u64()
+    }
+
+    pub fn flag(&self, name: &str) -> bool {
+        self.fields.get(name).and_then(Value::as_bool) == Some(true)
+    }
+
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.fields.get(name)?.as_str()
+    }
+
+    /// An id or a hash, as hex digits.
+    pub fn id(&self, name: &str) -> Option<String> {
+        hex(self.fields.get(name)?)
+    }
+
+    /// The operation that it tells of.
+    pub fn operation(&self) -> Option<String> {
+        let (client, seq) = (self.id("client")?, self.number("seq")?);
+        Some(format!("{client}:{seq}"))
+    }
+
+    /// All of it in words; `client`, `doc` and `node` are told elsewhere.
+    pub fn words(&self) -> String {
+        let named = |(name, value): (&String, &Value)| match name.as_str() {
+            "client" | "doc" | "node" | "life" | "bytes" => None,
+            name => match (name, self.by) {
+                ("sent" | "edit", _) => Some(edit(value)),
+                _ => Some(format!("{name} {}", plain(value)?)),
+            },
+        };
+        // As JSON has them, sorted by name; the sequence and the revision say most.
+        let first = ["seq", "rev", "group", "index", "term"];
+        let (mut head, mut rest) = (Vec::new(), Vec::new());
+        for name in first {
+            head.extend(self.fields.get_key_value(name).and_then(named));
+        }
+        for field in self
+            .fields
+            .iter()
+            .filter(|(name, _)| !first.contains(&name.as_str()))
+        {
+            rest.extend(named(field));
+        }
+        head.extend(rest);
+        head.join(", ")
+    }
+
+    fn who(&self) -> String {
+        match self.by {
+            By::Client => self.id("client").map(|id| format!("client {}", &id[..8])),
+            By::Node => self.number("node").map(|node| format!("node-{node}")),
+            By::Driver => None,
+        }
+        .unwrap_or_default()
+    }
 }
 
 /// An entry on one line, with who saw it.
-pub fn line(entry: &Entry) -> Option<String> {
-    let mut nobody = Lanes::default();
-    let mark = mark(0.0, &entry.seen, &mut nobody)?;
-    let who = match &entry.seen {
-        Seen::Client(seen) => client_of(seen).map(|(id, _)| format!("client {}", hex(&id[..4]))),
-        Seen::Node(seen) => Some(format!("node-{}", node_of(seen))),
-        Seen::Driver(_) => None,
-    };
-    let (at, who) = (entry.at.as_secs_f64(), who.unwrap_or_default());
-    Some(format!("{at:>11.6} {who} {}: {}", mark.kind, mark.text))
+pub fn line(told: &Told) -> String {
+    let (at, who) = (told.at_ms / 1e3, told.who());
+    format!("{at:>11.6} {who} {}: {}", told.kind, told.words())
 }
 
 /// None where it is a span.
-pub fn mark(at_ms: f64, seen: &Seen, lanes: &mut Lanes) -> Option<Mark> {
-    let draft = Mark {
-        lane: None,
-        at_ms,
-        kind: "",
-        operation: None,
-        document: None,
-        revision: None,
-        group: None,
-        text: String::new(),
+pub fn mark(told: &Told, lanes: &mut Lanes) -> Option<Mark> {
+    let (document, revision) = (told.id("doc"), told.number("rev"));
+    let lane = match told.by {
+        By::Client => told.id("client").and_then(|id| lanes.of_client(&id)),
+        By::Node => told.number("node").and_then(|node| lanes.of_node(node)),
+        By::Driver => match (told.number("node"), told.text("host")) {
+            (Some(node), _) => lanes.of_node(node),
+            (None, Some(host)) => lanes.named(host).first().copied(),
+            (None, None) => None,
+        },
     };
-    match seen {
-        Seen::Client(seen) => Some(of_client(draft, seen, lanes)),
-        Seen::Node(seen) => of_node(draft, seen, lanes),
-        Seen::Driver(seen) => of_driver(draft, seen, lanes),
+    let kind = match told.kind.as_str() {
+        // A span; and no event of a moment.
+        "fault" | "filled" => return None,
+        "started" if told.text("refused").is_some() => "not_started",
+        "error_line" if told.flag("expected") => "expected_error",
+        kind => kind,
+    };
+    let mut operation = told.operation();
+    if let (Some(document), Some(revision)) = (&document, revision) {
+        if let ("applied", Some(operation)) = (kind, &operation) {
+            lanes.applied(document, revision, operation);
+        }
+        if kind == "received" {
+            operation = lanes.author(document, revision);
+        }
     }
-}
-
-fn operation(client: &[u8; 16], seq: u64) -> String {
-    format!("{}:{seq}", hex(client))
-}
-
-fn of_client(draft: Mark, seen: &ClientSeen, lanes: &Lanes) -> Mark {
-    let lane = client_of(seen).and_then(|(client, _)| lanes.of_client(&client));
-    let draft = Mark { lane, ..draft };
-    let of = |client: &[u8; 16], doc: &[u8; 16], seq: u64| Mark {
-        operation: Some(operation(client, seq)),
-        document: Some(hex(doc)),
-        ..draft.clone()
-    };
-    let at = |doc: &[u8; 16], rev: u64| Mark {
-        document: Some(hex(doc)),
-        revision: Some(rev),
-        ..draft.clone()
-    };
-    let (mark, kind, text) = match seen {
-        ClientSeen::Invoke {
-            client,
-            doc,
-            seq,
-            base,
-            sent,
-            ..
-        } => {
-            let text = format!("seq {seq} on base {base}: {}", edit(sent));
-            (of(client, doc, *seq), "invoke", text)
-        }
-        ClientSeen::Resent {
-            client,
-            doc,
-            seq,
-            base,
-            ..
-        } => {
-            let text = format!("seq {seq} again, on base {base}");
-            (of(client, doc, *seq), "resent", text)
-        }
-        ClientSeen::Acked {
-            client,
-            doc,
-            seq,
-            rev,
-        } => {
-            let mark = Mark {
-                revision: Some(*rev),
-                ..of(client, doc, *seq)
-            };
-            (mark, "acked", format!("seq {seq} is revision {rev}"))
-        }
-        ClientSeen::Refused {
-            client,
-            doc,
-            seq,
-            code,
-        } => (
-            of(client, doc, *seq),
-            "refused",
-            format!("seq {seq}: {code}"),
-        ),
-        ClientSeen::NotNow {
-            client,
-            doc,
-            seq,
-            code,
-        } => (
-            of(client, doc, *seq),
-            "not_now",
-            format!("seq {seq}: {code}"),
-        ),
-        ClientSeen::Rebase {
-            client,
-            doc,
-            seq,
-            floor,
-            head,
-        } => {
-            let text = format!("seq {seq}: base too old, floor {floor}, head {head}");
-            (of(client, doc, *seq), "rebase", text)
-        }
-        ClientSeen::HandedBack {
-            client,
-            doc,
-            seq,
-            text,
-        } => {
-            let text = format!("seq {seq} is given back: {}", short(text));
-            (of(client, doc, *seq), "handed_back", text)
-        }
-        ClientSeen::Opened {
-            doc,
-            resumed,
-            rev,
-            acked,
-            text,
-            ..
-        } => {
-            let how = if *resumed { "resumed" } else { "opened" };
-            let acked = acked.map(|(seq, rev)| format!(", answered last: seq {seq} at {rev}"));
-            let text = text.as_ref().map(|text| format!(": {}", short(text)));
-            let (acked, text) = (acked.unwrap_or_default(), text.unwrap_or_default());
-            (
-                at(doc, *rev),
-                "opened",
-                format!("{how} at {rev}{acked}{text}"),
-            )
-        }
-        ClientSeen::Received {
-            doc,
-            rev,
-            edit: what,
-            ..
-        } => {
-            let mark = Mark {
-                operation: lanes.author(doc, *rev),
-                ..at(doc, *rev)
-            };
-            let what = what.as_ref().map(|e| format!(": {}", edit(e)));
-            let text = format!("revision {rev}{}", what.unwrap_or_default());
-            (mark, "received", text)
-        }
-        ClientSeen::View { doc, rev, text, .. } => {
-            (at(doc, *rev), "view", format!("at {rev}: {}", short(text)))
-        }
-        ClientSeen::Marked {
-            doc, rev, chain, ..
-        } => (
-            at(doc, *rev),
-            "marked",
-            format!("chain at {rev}: {}", hex(&chain[..6])),
-        ),
-        ClientSeen::Resynced { reason, .. } => (draft, "resynced", reason.clone()),
-        ClientSeen::RoleTold { role, .. } => {
-            let role = role.as_deref().unwrap_or("none");
-            (draft, "role", format!("role now: {role}"))
-        }
-        ClientSeen::Granted {
-            by,
-            user,
-            doc,
-            role,
-            rev,
-        } => {
-            let role = role.as_deref().unwrap_or("nothing");
-            let text = format!("user {by} grants user {user} {role}, revision {rev}");
-            (at(doc, *rev), "granted", text)
-        }
-        ClientSeen::Closed { why, .. } => (draft, "closed", why.clone()),
-        ClientSeen::Settled { doc, rev, text, .. } => (
-            at(doc, *rev),
-            "settled",
-            format!("at {rev}: {}", short(text)),
-        ),
-    };
-    Mark { kind, text, ..mark }
-}
-
-fn of_node(draft: Mark, seen: &NodeSeen, lanes: &mut Lanes) -> Option<Mark> {
-    let at = |node: u64, group: u32, lanes: &Lanes| Mark {
-        lane: lanes.of_node(node),
-        group: Some(group),
-        ..draft.clone()
-    };
-    let (mark, kind, text) = match seen {
-        NodeSeen::Voted {
-            node,
-            group,
-            term,
-            candidate,
-            committed,
-            ..
-        } => {
-            let kept = if *committed { ", established" } else { "" };
-            let text = format!("group {group}: votes for node-{candidate} in term {term}{kept}");
-            (at(*node, *group, lanes), "voted", text)
-        }
-        NodeSeen::Appended {
-            node,
-            group,
-            index,
-            term,
-            hash,
-            ..
-        } => {
-            let text = format!(
-                "group {group}: entry {index}, term {term}, {}",
-                hex(&hash[..4])
-            );
-            (at(*node, *group, lanes), "appended", text)
-        }
-        NodeSeen::Synced {
-            node, group, index, ..
-        } => (
-            at(*node, *group, lanes),
-            "synced",
-            format!("group {group}: synced to {index}"),
-        ),
-        NodeSeen::Truncated {
-            node, group, index, ..
-        } => (
-            at(*node, *group, lanes),
-            "truncated",
-            format!("group {group}: log cut to below {index}"),
-        ),
-        NodeSeen::Leads {
-            node, group, term, ..
-        } => (
-            at(*node, *group, lanes),
-            "leads",
-            format!("group {group}: leads in term {term}"),
-        ),
-        NodeSeen::Committed {
-            node, group, index, ..
-        } => (
-            at(*node, *group, lanes),
-            "committed",
-            format!("group {group}: committed to {index}"),
-        ),
-        NodeSeen::Applied {
-            node,
-            group,
-            index,
-            doc,
-            rev,
-            kind,
-            user,
-            client,
-            seq,
-            edit: what,
-            ..
-        } => {
-            let operation = client.map(|client| operation(&client, *seq));
-            if let Some(operation) = &operation {
-                lanes.applied(*doc, *rev, operation);
-            }
-            let mark = Mark {
-                operation,
-                document: Some(hex(doc)),
-                revision: Some(*rev),
-                ..at(*node, *group, lanes)
-            };
-            let what = what.as_ref().map(|e| format!(": {}", edit(e)));
-            let what = what.unwrap_or_default();
-            let text =
-                format!("group {group} entry {index}: {kind} of {user}, revision {rev}{what}");
-            (mark, "applied", text)
-        }
-        NodeSeen::Outcome {
-            node,
-            group,
-            index,
-            doc,
-            client,
-            seq,
-            outcome,
-            ..
-        } => {
-            let mark = Mark {
-                operation: client.map(|client| operation(&client, *seq)),
-                document: Some(hex(doc)),
-                ..at(*node, *group, lanes)
-            };
-            (
-                mark,
-                "outcome",
-                format!("group {group} entry {index}: {outcome}"),
-            )
-        }
-        NodeSeen::State {
-            node,
-            group,
-            index,
-            digest,
-        } => {
-            let text = format!("group {group}: state at {index} is {}", hex(&digest[..6]));
-            (at(*node, *group, lanes), "state", text)
-        }
-        NodeSeen::Document {
-            node,
-            group,
-            doc,
-            rev,
-            text,
-            ..
-        } => {
-            let mark = Mark {
-                document: Some(hex(doc)),
-                revision: Some(*rev),
-                ..at(*node, *group, lanes)
-            };
-            (
-                mark,
-                "document",
-                format!("at the end, at {rev}: {}", short(text)),
-            )
-        }
-        NodeSeen::Filled { .. } => return None,
-    };
-    Some(Mark { kind, text, ..mark })
-}
-
-fn node_of(seen: &NodeSeen) -> u64 {
-    match seen {
-        NodeSeen::Voted { node, .. }
-        | NodeSeen::Appended { node, .. }
-        | NodeSeen::Synced { node, .. }
-        | NodeSeen::Truncated { node, .. }
-        | NodeSeen::Leads { node, .. }
-        | NodeSeen::Committed { node, .. }
-        | NodeSeen::Applied { node, .. }
-        | NodeSeen::Outcome { node, .. }
-        | NodeSeen::State { node, .. }
-        | NodeSeen::Document { node, .. }
-        | NodeSeen::Filled { node, .. } => *node,
-    }
-}
-
-fn of_driver(draft: Mark, seen: &DriverSeen, lanes: &Lanes) -> Option<Mark> {
-    let host = |host: &str| lanes.named(host).first().copied();
-    let (lane, kind, text) = match seen {
-        DriverSeen::Fault { .. } => return None,
-        DriverSeen::Healing => (None, "healing", "all faults are off".to_owned()),
-        DriverSeen::Healed { missing } => {
-            let text = match missing.as_slice() {
-                [] => "all is healed".to_owned(),
-                missing => format!("not healed: {}", missing.join("; ")),
-            };
-            (None, "healed", text)
-        }
-        DriverSeen::Started {
-            node,
-            life,
-            refused,
-        } => {
-            let (kind, text) = match refused {
-                None => ("started", format!("starts, life {life}")),
-                Some(why) => ("not_started", format!("refuses to start: {why}")),
-            };
-            (lanes.of_node(*node), kind, text)
-        }
-        DriverSeen::Disk { node, wiped } => {
-            let what = if *wiped {
-                "an empty disk"
-            } else {
-                "its own disk again"
-            };
-            (lanes.of_node(*node), "disk", what.into())
-        }
-        DriverSeen::ErrorLine {
-            host: at,
-            line,
-            expected,
-        } => {
-            let kind = if *expected { "expected_error" } else { "error" };
-            (host(at), kind, format!("{at}: {line}"))
-        }
-        DriverSeen::Panic { host: at, line } => (host(at), "panic", format!("{at}: {line}")),
-    };
     Some(Mark {
         lane,
-        kind,
-        text,
-        ..draft
+        at_ms: told.at_ms,
+        kind: kind.to_owned(),
+        operation,
+        document,
+        revision,
+        group: told.number("group").and_then(|group| group.try_into().ok()),
+        text: told.words(),
     })
 }
 
-fn edit(edit: &[Edit]) -> String {
-    let component = |part: &Edit| match part {
-        Edit::Retain(n, attributes) if attributes.is_empty() => format!("→{n}"),
-        Edit::Retain(n, attributes) => format!("→{n} {attributes:?}"),
-        Edit::Delete(n) => format!("−{n}"),
-        Edit::Insert(text, _) => format!("+“{}”", short(text)),
-        Edit::Embed(json, _) => format!("+{}", short(json)),
+/// The name of an enum's variant and what is in it.
+fn variant(value: &Value) -> Option<(String, Value)> {
+    match value {
+        Value::String(name) => Some((name.clone(), Value::Null)),
+        Value::Object(map) if map.len() == 1 => {
+            let (name, inner) = map.iter().next()?;
+            Some((name.clone(), inner.clone()))
+        }
+        _ => None,
+    }
+}
+
+fn snake(name: &str) -> String {
+    let mut out = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !out.is_empty() {
+            out.push('_');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
+}
+
+/// 16 or 32 bytes.
+fn hex(value: &Value) -> Option<String> {
+    let list = value
+        .as_array()
+        .filter(|list| matches!(list.len(), 16 | 32))?;
+    let bytes = list
+        .iter()
+        .map(|byte| byte.as_u64().filter(|byte| *byte < 256));
+    bytes
+        .map(|byte| byte.map(|byte| format!("{byte:02x}")))
+        .collect()
+}
+
+fn plain(value: &Value) -> Option<String> {
+    Some(match value {
+        Value::Null => return None,
+        Value::String(text) => short(text),
+        other => match hex(other) {
+            Some(hex) => hex[..8].to_owned(),
+            None => short(&other.to_string()),
+        },
+    })
+}
+
+fn edit(components: &Value) -> String {
+    let component = |part: &Value| {
+        let (name, inner) = variant(part)?;
+        let first = inner.get(0).unwrap_or(&inner);
+        let attributes = inner
+            .get(1)
+            .filter(|list| list.as_array().is_some_and(|l| !l.is_empty()));
+        let attributes = attributes
+            .map(|list| format!(" {list}"))
+            .unwrap_or_default();
+        Some(match (name.as_str(), first) {
+            ("Retain", n) => format!("→{n}{attributes}"),
+            ("Delete", n) => format!("−{n}"),
+            ("Insert", Value::String(text)) => format!("+“{}”{attributes}", short(text)),
+            (_, Value::String(json)) => format!("+{}", short(json)),
+            (name, other) => format!("{name} {other}"),
+        })
     };
-    edit.iter().map(component).collect::<Vec<_>>().join(" ")
+    let list = components.as_array().map(Vec::as_slice).unwrap_or_default();
+    let parts: Vec<_> = list.iter().filter_map(component).collect();
+    parts.join(" ")
 }
 
 /// What is long: its beginning and its length.

@@ -1,87 +1,101 @@
 //! What lasts in a record: faults, and leaderships as far as a leader's own disk tells.
 
 use crate::{
-    record::{DriverSeen, NodeSeen, Seen},
-    tools::report::story::{Lanes, Span},
+    plan::{FaultKind, Plan},
+    tools::{
+        report::{
+            seen::{By, Told},
+            story::{Lanes, Span},
+        },
+        words,
+    },
 };
 
-/// Words of faults that end a process at once.
-const DOWN: [&str; 4] = ["crash", "killed", "power", "down"];
-
 /// Spans that have begun, and those that have ended.
-#[derive(Default)]
-pub struct Spans {
+pub struct Spans<'a> {
+    plan: &'a Plan,
     open: Vec<(Key, Span)>,
     done: Vec<Span>,
 }
 
 #[derive(Debug, PartialEq)]
 enum Key {
-    Fault,
-    Leads { node: u64 },
+    /// With what the driver called it.
+    Fault(String),
+    Leads {
+        node: u64,
+    },
 }
 
-impl Spans {
-    pub fn new() -> Self {
-        Self::default()
+impl<'a> Spans<'a> {
+    pub fn new(plan: &'a Plan) -> Self {
+        Self {
+            plan,
+            open: vec![],
+            done: vec![],
+        }
     }
 
-    pub fn see(&mut self, at_ms: f64, seen: &Seen, lanes: &Lanes) {
-        match seen {
-            Seen::Driver(DriverSeen::Fault { what, begins: true }) => {
-                let span = Span {
-                    kind: "fault",
-                    lanes: lanes.named(what),
-                    from_ms: at_ms,
-                    to_ms: at_ms,
-                    text: what.clone(),
-                    group: None,
-                    term: None,
-                };
-                // A process that is down leads nothing.
-                if DOWN.iter().any(|word| what.contains(word)) {
-                    self.end(at_ms, |key, led| {
-                        *key != Key::Fault && led.lanes.iter().any(|at| span.lanes.contains(at))
-                    });
+    pub fn see(&mut self, told: &Told, lanes: &Lanes) {
+        let at_ms = told.at_ms;
+        let node = told.number("node").unwrap_or_default();
+        let group = told.number("group").and_then(|group| group.try_into().ok());
+        let term = told.number("term");
+        match (told.by, told.kind.as_str()) {
+            (By::Driver, "fault") => {
+                let what = told.text("what").unwrap_or_default();
+                match told.flag("begins") {
+                    true => self.strike(at_ms, what, lanes),
+                    false => {
+                        let key = Key::Fault(what.to_owned());
+                        self.end(at_ms, |open, _| *open == key);
+                    }
                 }
-                self.open.push((Key::Fault, span));
             }
-            Seen::Driver(DriverSeen::Fault {
-                what,
-                begins: false,
-            }) => self.end(at_ms, |key, span| *key == Key::Fault && span.text == *what),
-            Seen::Driver(DriverSeen::Healing) => self.end(at_ms, |key, _| *key == Key::Fault),
+            (By::Driver, "healing") => self.end(at_ms, |key, _| matches!(key, Key::Fault(_))),
             // Whatever it led, it leads no more: it is a new process.
-            Seen::Driver(DriverSeen::Started { node, .. }) => {
-                self.end(at_ms, |key, _| *key == Key::Leads { node: *node });
-            }
+            (By::Driver, "started") => self.end(at_ms, |key, _| *key == Key::Leads { node }),
             // Its own vote is in a later term.
-            Seen::Node(NodeSeen::Voted {
-                node, group, term, ..
-            }) => self.end(at_ms, |key, span| {
-                let own = *key == Key::Leads { node: *node } && span.group == Some(*group);
-                own && span.term.is_some_and(|own| own < *term)
+            (By::Node, "voted") => self.end(at_ms, |key, span| {
+                *key == Key::Leads { node } && span.group == group && span.term < term
             }),
-            Seen::Node(NodeSeen::Leads {
-                node, group, term, ..
-            }) => {
-                let key = Key::Leads { node: *node };
-                self.end(at_ms, |open, span| {
-                    *open == key && span.group == Some(*group)
-                });
+            (By::Node, "leads") => {
+                let key = Key::Leads { node };
+                self.end(at_ms, |open, span| *open == key && span.group == group);
                 let span = Span {
                     kind: "leads",
-                    lanes: lanes.of_node(*node).into_iter().collect(),
+                    lanes: lanes.of_node(node).into_iter().collect(),
                     from_ms: at_ms,
                     to_ms: at_ms,
-                    text: format!("node-{node} leads group {group} in term {term}"),
-                    group: Some(*group),
-                    term: Some(*term),
+                    text: format!("node-{node} leads: {}", told.words()),
+                    group,
+                    term,
                 };
                 self.open.push((key, span));
             }
             _ => {}
         }
+    }
+
+    fn strike(&mut self, at_ms: f64, what: &str, lanes: &Lanes) {
+        // Told as the plan spells it, or in other words that name hosts.
+        let mut planned = self.plan.faults.iter().map(|fault| &fault.kind);
+        let planned = planned.find(|kind| format!("{kind:?}") == what);
+        let text = planned.map_or_else(|| what.to_owned(), words::strikes);
+        let span = Span {
+            kind: "fault",
+            lanes: lanes.named(&text),
+            from_ms: at_ms,
+            to_ms: at_ms,
+            text,
+            group: None,
+            term: None,
+        };
+        // A process that is down leads nothing.
+        for node in planned.map(stopped).unwrap_or_default() {
+            self.end(at_ms, |key, _| *key == Key::Leads { node: node.into() });
+        }
+        self.open.push((Key::Fault(what.to_owned()), span));
     }
 
     fn end(&mut self, at_ms: f64, ends: impl Fn(&Key, &Span) -> bool) {
@@ -101,5 +115,14 @@ impl Spans {
         self.end(end_ms, |_, _| true);
         self.done.sort_by(|a, b| a.from_ms.total_cmp(&b.from_ms));
         self.done
+    }
+}
+
+/// The nodes whose process ends with the fault's beginning.
+fn stopped(kind: &FaultKind) -> Vec<u32> {
+    match kind {
+        FaultKind::Crash { nodes, .. } => nodes.clone(),
+        FaultKind::Corrupt { node, .. } | FaultKind::Wiped { node } => vec![*node],
+        _ => vec![],
     }
 }

@@ -6,8 +6,10 @@ use serde::Serialize;
 
 use crate::{
     plan::Plan,
-    record::{Entry, Seen},
-    tools::report::{seen, spans::Spans},
+    tools::report::{
+        seen::{self, By, Told},
+        spans::Spans,
+    },
     verdict::Violation,
 };
 
@@ -52,7 +54,7 @@ pub struct Mark {
     /// None: on no host's lane, but across all.
     pub lane: Option<usize>,
     pub at_ms: f64,
-    pub kind: &'static str,
+    pub kind: String,
     /// `client:sequence`: the same for all that befell one operation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
@@ -88,16 +90,15 @@ const SMALL: [&str; 8] = [
 ];
 const SMALL_MOST: usize = 12_000;
 
-pub fn tell(name: &str, plan: &Plan, entries: &[Entry], violation: Option<&Violation>) -> Story {
-    let mut lanes = Lanes::new(plan, entries);
-    let mut spans = Spans::new();
+pub fn tell(name: &str, plan: &Plan, record: &[Told], violation: Option<&Violation>) -> Story {
+    let mut lanes = Lanes::new(plan, record);
+    let mut spans = Spans::new(plan);
     let mut marks = Vec::new();
-    for entry in entries {
-        let at = ms(entry.at);
-        spans.see(at, &entry.seen, &lanes);
-        marks.extend(seen::mark(at, &entry.seen, &mut lanes));
+    for told in record {
+        spans.see(told, &lanes);
+        marks.extend(seen::mark(told, &mut lanes));
     }
-    let end_ms = entries.last().map_or(0.0, |entry| ms(entry.at));
+    let end_ms = record.last().map_or(0.0, |told| told.at_ms);
     let focus = focus(&marks, violation, end_ms);
     let before = marks.len();
     let marks = thinned(marks, &focus);
@@ -110,10 +111,6 @@ pub fn tell(name: &str, plan: &Plan, entries: &[Entry], violation: Option<&Viola
         marks,
         focus,
     }
-}
-
-fn ms(at: std::time::Duration) -> f64 {
-    at.as_micros() as f64 / 1_000.0
 }
 
 /// The last seconds before the violation.
@@ -148,14 +145,23 @@ fn focus(marks: &[Mark], violation: Option<&Violation>, end_ms: f64) -> Focus {
     }
 }
 
-/// Whether a text names an operation: its client (eight digits suffice) and its sequence.
+/// Whether a text names an operation: its client (eight digits suffice), and behind that the
+/// word for a sequence with its number.
 fn names(text: &str, operation: &str) -> bool {
     let Some((client, seq)) = operation.split_once(':') else {
         return false;
     };
-    let words = || text.split(|c: char| !c.is_ascii_alphanumeric());
     let client = client.get(..8).unwrap_or(client);
-    words().any(|word| word.starts_with(client)) && words().any(|word| word == seq)
+    let words: Vec<_> = text
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect();
+    let of_client = (0..words.len()).filter(|i| words[*i].starts_with(client));
+    of_client.into_iter().any(|i| {
+        let behind = words[i + 1..].windows(2);
+        let mut told = behind.filter(|pair| pair[0].starts_with("seq"));
+        told.next().is_some_and(|pair| pair[1] == seq)
+    })
 }
 
 /// Leaves out the small marks that are far from the focus.
@@ -167,7 +173,7 @@ fn thinned(marks: Vec<Mark>, focus: &Focus) -> Vec<Mark> {
         let operation = mark.operation.as_ref();
         operation.is_some_and(|operation| focus.operations.contains(operation))
     };
-    let small = |mark: &Mark| SMALL.contains(&mark.kind) && !named(mark);
+    let small = |mark: &Mark| SMALL.contains(&mark.kind.as_str()) && !named(mark);
     let many = marks
         .iter()
         .filter(|mark| small(mark) && near(mark))
@@ -194,20 +200,19 @@ fn thinned(marks: Vec<Mark>, focus: &Focus) -> Vec<Mark> {
 #[derive(Default)]
 pub struct Lanes {
     pub list: Vec<Lane>,
-    clients: BTreeMap<[u8; 16], usize>,
+    /// By client id, in hex digits.
+    clients: BTreeMap<String, usize>,
     nodes: BTreeMap<u64, usize>,
-    /// Which client applied a revision of a document.
-    authors: BTreeMap<([u8; 16], u64), String>,
+    /// Which operation became a revision of a document.
+    authors: BTreeMap<(String, u64), String>,
 }
 
 impl Lanes {
-    fn new(plan: &Plan, entries: &[Entry]) -> Self {
+    fn new(plan: &Plan, record: &[Told]) -> Self {
         let mut lanes = Self::default();
-        for entry in entries {
-            if let Seen::Client(seen) = &entry.seen
-                && let Some((client, user)) = seen::client_of(seen)
-            {
-                lanes.client(client, user);
+        for told in record.iter().filter(|told| told.by == By::Client) {
+            if let Some(client) = told.id("client") {
+                lanes.client(client, told.number("user"));
             }
         }
         let mut add = |name: String, kind| {
@@ -224,11 +229,12 @@ impl Lanes {
         lanes
     }
 
-    fn client(&mut self, client: [u8; 16], user: Option<u32>) {
+    fn client(&mut self, client: String, user: Option<u64>) {
         let lanes = &mut self.list;
+        let name = format!("client {}", client.get(..8).unwrap_or(&client));
         let lane = *self.clients.entry(client).or_insert_with(|| {
             lanes.push(Lane {
-                name: format!("client {}", hex(&client[..4])),
+                name,
                 kind: "client",
             });
             lanes.len() - 1
@@ -240,7 +246,7 @@ impl Lanes {
         }
     }
 
-    pub fn of_client(&self, client: &[u8; 16]) -> Option<usize> {
+    pub fn of_client(&self, client: &str) -> Option<usize> {
         self.clients.get(client).copied()
     }
 
@@ -258,18 +264,15 @@ impl Lanes {
         told.map(|(i, _)| i).collect()
     }
 
-    pub fn applied(&mut self, doc: [u8; 16], rev: u64, operation: &str) {
-        self.authors.insert((doc, rev), operation.to_owned());
+    pub fn applied(&mut self, document: &str, revision: u64, operation: &str) {
+        let key = (document.to_owned(), revision);
+        self.authors.insert(key, operation.to_owned());
     }
 
     /// The operation that became a revision, as far as a replica has told.
-    pub fn author(&self, doc: &[u8; 16], rev: u64) -> Option<String> {
-        self.authors.get(&(*doc, rev)).cloned()
+    pub fn author(&self, document: &str, revision: u64) -> Option<String> {
+        self.authors.get(&(document.to_owned(), revision)).cloned()
     }
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -280,7 +283,7 @@ mod tests {
         Mark {
             lane: Some(0),
             at_ms,
-            kind,
+            kind: kind.into(),
             operation: operation.map(str::to_owned),
             document: None,
             revision: None,
@@ -296,7 +299,7 @@ mod tests {
             property: "O6".into(),
             signature: String::new(),
             promised: String::new(),
-            broken: "client 0badcafe01234567 seq 17 is lost".into(),
+            broken: "document 1badcafe, revision 1, client 0badcafe, sequence 17".into(),
             at_ms: 10_000,
         };
         let own = "0badcafe012345670000000000000000:17";
@@ -327,7 +330,7 @@ mod tests {
         ];
         let kept: Vec<_> = thinned(marks, &focus)
             .iter()
-            .map(|mark| mark.kind)
+            .map(|mark| mark.kind.clone())
             .collect();
         assert_eq!(kept, ["committed", "leads", "synced"]);
         let many = (0..20_000).map(|_| mark(5_500.0, "synced", None)).collect();
