@@ -158,7 +158,9 @@ fn names(text: &str, operation: &str) -> bool {
         .collect();
     let of_client = (0..words.len()).filter(|i| words[*i].starts_with(client));
     of_client.into_iter().any(|i| {
-        let behind = words[i + 1..].windows(2);
+        // Up to where another client is named.
+        let rest = words[i + 1..].split(|word| *word == "client").next();
+        let behind = rest.unwrap_or_default().windows(2);
         let mut told = behind.filter(|pair| pair[0].starts_with("seq"));
         told.next().is_some_and(|pair| pair[1] == seq)
     })
