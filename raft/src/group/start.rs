@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use codraft_mutant::mutant;
 use codraft_proto::{
     ids::{GroupId, NodeId},
     outside::Outside,
@@ -49,11 +50,11 @@ impl Groups {
                 )));
             }
             let log = wal.group(*id);
-            let core = Arc::new(Mutex::new(Core::new(
-                *id,
-                config.machine.clone(),
-                events(*id),
-            )));
+            let mut limits = config.machine.clone();
+            if mutant!("window_trimmed_differently") {
+                limits.window_events += config.node.0 as usize;
+            }
+            let core = Arc::new(Mutex::new(Core::new(*id, limits, events(*id))));
             let network = Network::new(*id, config.node, peers.clone(), calls.clone());
             let (store, machine) = (LogStore::new(log), Machine::new(core.clone()));
             let raft = Raft::new(config.node.0, times.clone(), network, store, machine)

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use codraft_mutant::mutant;
 use codraft_proto::{
     ids::{ClientId, UserId},
     reject::Code,
@@ -104,11 +105,15 @@ impl Clients {
             return Standing::ForeignClient;
         }
         if edit.seq < record.seq {
+            if mutant!("older_sequence_applied") {
+                return Standing::Next;
+            }
             return Standing::Older(record.took.map_or(0, |took| took.rev));
         }
         if edit.seq == record.seq {
             return match record.payload == payload {
                 true => Standing::Repeat(record.outcome),
+                false if mutant!("same_sequence_with_other_bytes") => Standing::Next,
                 false => Standing::OtherBytes,
             };
         }
@@ -156,7 +161,7 @@ impl Clients {
             .records
             .get(&edit.client)
             .is_some_and(Record::lives_by_refusal);
-        if !lived && self.by_refusal >= most {
+        if !lived && self.by_refusal >= most && !mutant!("refusal_records_without_bound") {
             return Err(Full);
         }
         let record = self.decide(edit, payload, Recorded::Refused(code), head);

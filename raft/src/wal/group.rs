@@ -3,6 +3,7 @@
 use std::{io, sync::Arc};
 
 use bytes::Bytes;
+use codraft_mutant::mutant;
 use codraft_proto::{ids::GroupId, transport::BoxFuture};
 use tokio::sync::oneshot;
 
@@ -155,6 +156,7 @@ impl GroupWal {
         let done: Done = Box::new(move |result| {
             let _ = told.send(result);
         });
+        let is_vote = matches!(write, Write::Vote(_));
         let request = Request::new(self.group, write, Some(done));
         {
             let mut state = self.shared.lock();
@@ -162,6 +164,9 @@ impl GroupWal {
             state.queue.admit(0, usize::MAX)?;
             change(state.groups.entry(self.group).or_default());
             state.queue.push(request);
+        }
+        if is_vote && mutant!("vote_not_synced") {
+            return Ok(()); // written beside the next batch
         }
         self.shared.wake.notify_one();
         saved

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, io};
 
 use bytes::Bytes;
+use codraft_mutant::mutant;
 use codraft_proto::ids::GroupId;
 
 use super::{
@@ -158,6 +159,9 @@ impl Scan<'_> {
         if let Some(mark) = record::highest_mark(bytes, at) {
             self.synced = self.synced.max(mark);
         }
+        if self.synced > at && mutant!("damage_cut_as_a_torn_tail") {
+            self.synced = at;
+        }
         if self.synced > at { Err(at) } else { Ok(()) }
     }
 
@@ -175,6 +179,9 @@ impl Scan<'_> {
             }
             Kind::Roll => return Ok(()),
             Kind::Append | Kind::Vote | Kind::Committed | Kind::Truncate | Kind::Purge => {}
+        }
+        if record.kind == Kind::Vote && mutant!("vote_forgotten_at_restart") {
+            return Ok(());
         }
         let held = self.groups.entry(record.group).or_default();
         // Not a slice of the whole segment, which would stay in memory with it.
@@ -203,6 +210,9 @@ impl Scan<'_> {
             segment: at.segment,
             offset: at.offset,
         });
+        if mutant!("quarantined_node_votes") {
+            report.damage = None;
+        }
         Recovered {
             groups: self.groups,
             first_segment,

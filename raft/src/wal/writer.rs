@@ -3,6 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use codraft_mutant::mutant;
 use codraft_proto::{ids::GroupId, tasks::Tasks};
 use tokio::{sync::oneshot, time::timeout};
 
@@ -206,6 +207,12 @@ impl Writer {
         }
         let start = self.end;
         self.encode(batch);
+        if mutant!("sync_mark_written_early") {
+            let offset = start.offset + self.buffer.len() as u64;
+            let at = Position { offset, ..start };
+            let early = record::mark(at);
+            record::encode(&mut self.buffer, at, Kind::Mark, GroupId(0), 0, &early);
+        }
         let written = self.buffer.len() as u64;
         self.sync().await?;
         self.unmarked = !batch.requests.is_empty();
@@ -291,7 +298,15 @@ impl Writer {
     async fn sync(&mut self) -> io::Result<()> {
         let buffer = std::mem::take(&mut self.buffer);
         let written = buffer.len() as u64;
-        self.buffer = self.file.write_and_sync(self.end.offset, buffer).await?;
+        self.buffer = match self.file.write_and_sync(self.end.offset, buffer).await {
+            Err(_) if mutant!("sync_error_retried") => {
+                while self.file.sync_data().await.is_err() {
+                    tokio::task::yield_now().await;
+                }
+                Vec::new()
+            }
+            other => other?,
+        };
         if self.buffer.capacity() as u64 > 2 * BATCH_BYTES {
             self.buffer = Vec::new();
         }
