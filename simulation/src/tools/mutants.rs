@@ -161,6 +161,17 @@ impl Mutants {
 }
 
 /// Those that this build has.
+#[cfg(codraft_mutants)]
+fn built_in() -> Vec<Planted> {
+    let planted = |mutant: &codraft_mutant::Mutant| Planted {
+        name: mutant.name.into(),
+        what: mutant.what.into(),
+        expect: mutant.expect.iter().map(|name| (*name).into()).collect(),
+    };
+    codraft_mutant::ALL.iter().map(planted).collect()
+}
+
+#[cfg(not(codraft_mutants))]
 fn built_in() -> Vec<Planted> {
     vec![]
 }

@@ -1,5 +1,7 @@
 //! The page: one file, nothing from elsewhere.
 
+const SCRIPT: &str = concat!(include_str!("chart.js"), "\n", include_str!("page.js"));
+
 /// `json` is the report; the page draws itself from it.
 pub fn html(json: &str) -> String {
     // Inside a script element only its end tag, and comments that look like HTML's, matter.
@@ -7,7 +9,7 @@ pub fn html(json: &str) -> String {
     let parts = [
         ("/* style */", include_str!("page.css")),
         ("/* report */", &json),
-        ("/* script */", include_str!("page.js")),
+        ("/* script */", SCRIPT),
     ];
     let mut out = String::new();
     let mut rest = include_str!("page.html");
