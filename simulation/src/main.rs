@@ -2,10 +2,6 @@
 
 mod cluster;
 mod ledger;
-#[allow(dead_code)] // seam
-mod naive;
-#[allow(dead_code)] // seam
-mod oracles;
 mod outside;
 mod overrides;
 mod person;
@@ -14,8 +10,7 @@ mod plan;
 #[allow(dead_code)] // seam
 mod record;
 mod socket;
-#[allow(dead_code)] // seam
-mod taps;
+mod tools;
 mod trace;
 #[allow(dead_code)] // seam
 mod verdict;
@@ -36,6 +31,12 @@ use crate::{
 enum Command {
     /// Runs one simulation and prints what it came to on one line.
     Run(Run),
+    Meta(tools::meta::Meta),
+    Soak(tools::soak::Soak),
+    Shrink(tools::shrink::Shrink),
+    Mutants(tools::mutants::Mutants),
+    Figures(tools::figures::Figures),
+    Report(tools::report::Report),
 }
 
 #[derive(Debug, clap::Args)]
@@ -57,8 +58,16 @@ struct Run {
 }
 
 fn main() -> ExitCode {
-    let Command::Run(run) = Command::parse();
-    match simulate(run) {
+    let held = match Command::parse() {
+        Command::Run(run) => simulate(run),
+        Command::Meta(meta) => meta.run(),
+        Command::Soak(soak) => soak.run(),
+        Command::Shrink(shrink) => shrink.run(),
+        Command::Mutants(mutants) => mutants.run(),
+        Command::Figures(figures) => figures.run(),
+        Command::Report(report) => report.run(),
+    };
+    match held {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
