@@ -1,19 +1,8 @@
 //! A plan in words.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use crate::plan::{Act, Client, FaultKind, Host, Plan, What};
-
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Host::Node(id) => write!(f, "node-{id}"),
-            // Hosts are counted from 1, routers in a plan from 0.
-            Host::Router(index) => write!(f, "router-{}", index + 1),
-            Host::Client(number) => write!(f, "client-{number}"),
-        }
-    }
-}
 
 /// One line a thing: what the plan says of the world, its documents, clients and faults. The
 /// same thing is the same line in a plan that was cut down, so that two can stand side by side.
