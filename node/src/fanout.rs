@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use codraft_mutant::mutant;
 use codraft_proto::{
     ids::{DocId, NodeId},
     v1::{self, answer::Verdict, message::Body},
@@ -73,10 +74,13 @@ impl GroupEvents for Fanout {
                 run.iter()
                     .filter_map(|(_, i)| applied.get(*i)?.event.as_deref())
             };
-            let hash = of_doc()
-                .next_back()
-                .map_or_else(Bytes::new, |e| Bytes::copy_from_slice(&e.hash.0));
-            let events = of_doc().map(wire::event).collect();
+            let last = match run.len() > 1 && mutant!("feed_hash_of_another_revision") {
+                true => of_doc().next(),
+                false => of_doc().next_back(),
+            };
+            let hash = last.map_or_else(Bytes::new, |e| Bytes::copy_from_slice(&e.hash.0));
+            let left_out = run.len() > 1 && mutant!("feed_gap_let_through");
+            let events = of_doc().skip(left_out.into()).map(wire::event).collect();
             state.followers.send(
                 doc,
                 v1::Events {

@@ -9,6 +9,8 @@ use std::{
 };
 
 use bytes::Bytes;
+use codraft_mutant::mutant;
+use codraft_ot::{Delta, Kind};
 use codraft_proto::{
     ids::{ClientId, DocId, Role},
     reject::Code,
@@ -74,7 +76,19 @@ impl Ask {
 
     pub fn fail(self, problem: v1::Problem) {
         let doc = self.doc.to_bytes();
+        let fails = problem.code != Code::NotFound as u32;
         let body = match self.what {
+            What::Open(open) if fails && mutant!("blank_document_after_a_failed_load") => {
+                Body::Opened(v1::Opened {
+                    tag: open.tag,
+                    doc,
+                    role: Role::Editor as u32,
+                    kind: Kind::Text as u32,
+                    hash: Bytes::from_static(&[0; 32]),
+                    state: Delta::new().to_bytes().into(),
+                    ..Default::default()
+                })
+            }
             What::Open(open) => Body::Opened(v1::Opened {
                 tag: open.tag,
                 doc,
@@ -135,6 +149,20 @@ pub(crate) async fn serve(hosted: Arc<Hosted>) {
                 let mut asks = VecDeque::from(asks);
                 while !asks.is_empty() {
                     let some = asks.len().min(AT_ONCE);
+                    if mutant!("state_and_subscription_in_two_steps") {
+                        let follow = asks
+                            .iter()
+                            .take(some)
+                            .map(|ask| (ask.doc, ask.link.clone()));
+                        let later: Vec<_> = follow.collect();
+                        answer(&hosted, asks.drain(..some));
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                        let mut feed = lock(&hosted.feed.state);
+                        for (doc, link) in &later {
+                            feed.followers.add(*doc, link, false);
+                        }
+                        continue;
+                    }
                     answer(&hosted, asks.drain(..some));
                     tokio::task::yield_now().await;
                 }
@@ -202,12 +230,16 @@ fn serve_one(shard: &Shard, feed: &mut FeedState, states: &mut States, ask: Ask)
             return;
         }
         (What::Follow(after), Some(document)) => {
-            feed.followers.add(ask.doc, &ask.link, true);
+            if !mutant!("state_and_subscription_in_two_steps") {
+                feed.followers.add(ask.doc, &ask.link, true);
+            }
             Body::Followed(followed(document, after.as_ref()))
         }
         (What::Open(open), Some(document)) => match document.role(&open.user) {
             Some(role) => {
-                feed.followers.add(ask.doc, &ask.link, false);
+                if !mutant!("state_and_subscription_in_two_steps") {
+                    feed.followers.add(ask.doc, &ask.link, false);
+                }
                 Body::Opened(opened(document, role, open, states))
             }
             None => return ask.fail(wire::not_found()),
@@ -250,6 +282,7 @@ fn opened(document: &Document, role: Role, open: &v1::Open, states: &mut States)
         .resume
         .as_ref()
         .filter(visible)
+        .filter(|_| !(open.unsent && mutant!("bare_snapshot_to_unsent_work")))
         .and_then(|r| events_after(document, r));
     let state = match &events {
         Some(_) => Bytes::new(),
@@ -258,7 +291,9 @@ fn opened(document: &Document, role: Role, open: &v1::Open, states: &mut States)
             .or_insert_with(|| state_of(document))
             .clone(),
     };
-    let acked = ClientId::from_slice(&open.client).and_then(|c| document.acked(&c));
+    let acked = ClientId::from_slice(&open.client)
+        .and_then(|c| document.acked(&c))
+        .filter(|_| !mutant!("welcome_without_acknowledged"));
     v1::Opened {
         tag: open.tag,
         doc: document.id().to_bytes(),
@@ -294,7 +329,8 @@ fn events_after(document: &Document, after: &v1::Resume) -> Option<Vec<v1::Event
     if after.hash != hash.0.as_slice() {
         return None;
     }
-    let events = document.events_after(after.rev)?;
+    let one_off = after.rev < document.rev() && mutant!("tail_off_by_one");
+    let events = document.events_after(after.rev + u64::from(one_off))?;
     Some(events.map(|event| wire::event(event)).collect())
 }
 

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use codraft_mutant::mutant;
 use codraft_proto::{
     ids::{ClientId, DocId},
     link::{Inbound, Lane, LinkError},
@@ -10,7 +11,7 @@ use codraft_proto::{
     v1::{self, Message, answer::Verdict, call, message::Body},
 };
 use codraft_raft::{
-    command::{Command, Edit},
+    command::{Command, Edit, Trim},
     group::Origin,
 };
 
@@ -105,6 +106,15 @@ impl RouterInbound {
                         link: self.link.id,
                         tag,
                     };
+                    let elsewhere = (self.link.id ^ u64::from(client.0[0])) & 1 == 1;
+                    if elsewhere && mutant!("record_forgotten_on_another_router") {
+                        let nobody = Origin {
+                            tag: u64::MAX,
+                            ..origin
+                        };
+                        let forget = Command::Trim(Trim { doc, floor: 0 });
+                        let _ = hosted.group.submit(forget, nobody);
+                    }
                     match hosted.group.submit(Command::Edit(edit), origin) {
                         Ok(()) => return Ok(()),
                         Err(error) => {

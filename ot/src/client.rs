@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use codraft_mutant::mutant;
+
 use crate::{Content, Delta, Kind, Limits, OpError};
 
 /// An operation under way.
@@ -226,7 +228,23 @@ impl ClientDocument {
 
     /// The connection is new: follow from the revision after this one, and send this again,
     /// unchanged, so that the server knows a repeat when it sees one.
-    pub fn resume(&self) -> (u64, Option<&Inflight>) {
+    pub fn resume(&mut self) -> (u64, Option<&Inflight>) {
+        if let Some(inflight) = &mut self.inflight {
+            if inflight.base < self.rev && mutant!("client_resends_changed_bytes") {
+                inflight.base = self.rev;
+                inflight.sent = inflight.moved.clone();
+            }
+            if let Some(pending) = &self.pending
+                && mutant!("client_edits_what_is_under_way")
+                && let Ok(both) = inflight.moved.compose(pending)
+            {
+                (inflight.base, inflight.sent, inflight.moved) = (self.rev, both.clone(), both);
+                self.pending = None;
+            }
+        }
+        if self.pending.is_some() && mutant!("client_drops_pending_at_reconnect") {
+            self.pending = None;
+        }
         (self.rev, self.inflight.as_ref())
     }
 
@@ -246,7 +264,9 @@ impl ClientDocument {
         }
         if let Some(inflight) = &mut self.inflight {
             inflight.base = self.rev;
-            inflight.sent = inflight.moved.clone();
+            if !mutant!("client_rebases_without_moving") {
+                inflight.sent = inflight.moved.clone();
+            }
         }
         Ok(self.inflight.as_ref())
     }

@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use codraft_mutant::mutant;
 use codraft_proto::{
     ids::{GroupId, NodeId},
     link::{Lane, Outbox},
@@ -104,6 +105,9 @@ impl Group {
         let lead = self.lead();
         if lead.node != Some(self.inner.node) {
             return Err(ReadError::NotLeader(lead.node.map(|_| lead)));
+        }
+        if mutant!("read_without_read_index") {
+            return Ok(());
         }
         self.inner.reads.wait().await
     }

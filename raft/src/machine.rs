@@ -17,6 +17,7 @@ mod tests;
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
+use codraft_mutant::mutant;
 use codraft_proto::{
     ids::{DocId, GroupId},
     reject::Code,
@@ -106,8 +107,15 @@ impl Shard {
             return Vec::new();
         }
         self.applied = index;
-        batch
-            .commands
+        let mut commands = Cow::Borrowed(batch.commands.as_slice());
+        if commands.len() > 1 && mutant!("hash_map_order_in_apply") {
+            let keys = std::hash::RandomState::new();
+            commands.to_mut().sort_by_key(|command| match command {
+                Command::Edit(edit) => std::hash::BuildHasher::hash_one(&keys, edit.client),
+                _ => 0,
+            });
+        }
+        commands
             .iter()
             .map(|command| self.apply_command(batch.ts_ms, command))
             .collect()
@@ -170,6 +178,9 @@ impl Shard {
     }
     pub fn level(&self) -> u32 {
         self.level
+    }
+    pub fn limits(&self) -> &MachineLimits {
+        &self.limits
     }
     pub fn document(&self, id: &DocId) -> Option<&Document> {
         self.documents.get(id).map(Box::as_ref)

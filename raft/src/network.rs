@@ -4,24 +4,27 @@ pub(crate) mod wire;
 
 use std::{
     collections::BTreeMap,
-    future::Future,
+    future::{Future, ready},
+    pin::pin,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use codraft_mutant::mutant;
 use codraft_proto::{
     ids::{GroupId, NodeId},
     link::{Lane, Outbox},
     v1::{Message, RaftCall, RaftReply, message, raft_call, raft_reply},
 };
+use futures_util::{FutureExt as _, Stream, StreamExt, future::BoxFuture, stream::BoxStream};
 use openraft::{
     EmptyNode, RPCTypes, RaftNetworkFactory, RaftNetworkV2,
     alias::SnapshotOf,
     errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable},
-    network::RPCOption,
+    network::{RPCOption, stream_append_sequential},
     raft::{
-        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
-        VoteRequest, VoteResponse,
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+        TransferLeaderRequest, VoteRequest, VoteResponse,
     },
 };
 use tokio::sync::oneshot;
@@ -34,6 +37,7 @@ use crate::{
 
 type TransferLeaderResponse = Result<(), openraft::raft::TransferLeaderError<TypeConfig>>;
 type Error = RPCError<TypeConfig>;
+type Answers<'s> = BoxStream<'s, Result<StreamAppendResult<TypeConfig>, Error>>;
 
 /// Calls that may wait for a reply, over all groups.
 const CALLS_MAX: usize = 16_384;
@@ -217,13 +221,42 @@ impl RaftNetworkV2<TypeConfig> for Road {
             false => (Lane::Data, APPEND_TIMEOUT.max(option.hard_ttl())),
         };
         let body = raft_call::Body::Append(wire::append(rpc));
-        match self
-            .call(lane, RPCTypes::AppendEntries, body, timeout)
-            .await?
+        let mut reply = pin!(self.call(lane, RPCTypes::AppendEntries, body, timeout));
+        if lane == Lane::Data
+            && mutant!("acknowledged_before_commit")
+            && reply.as_mut().now_or_never().is_none()
         {
+            // Sent, and no more is known.
+            return Ok(AppendEntriesResponse::Success);
+        }
+        match reply.await? {
             raft_reply::Body::Append(reply) => wire::append_reply(&reply).map_err(bad),
             _ => Err(bad("answer of another kind")),
         }
+    }
+
+    /// One request at a time, without those that only bring a new commit position to a
+    /// follower that just confirmed all that is before it. The next entries bring it too, or the
+    /// next heartbeat (which is the first request of its stream, and the first is always
+    /// sent): a follower's reads wait for neither. What is left out counts as nothing, least of
+    /// all as a sign that the follower still follows.
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<Answers<'s>, Error>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+    {
+        let mut confirmed = None;
+        let needed = input.filter(move |request| {
+            let tells_only_commit =
+                request.entries.is_empty() && confirmed == Some(request.prev_log_id);
+            let last = request.entries.last().map(|entry| entry.log_id);
+            confirmed = Some(last.or(request.prev_log_id));
+            ready(!tells_only_commit)
+        });
+        stream_append_sequential(self, needed, option)
     }
 
     async fn vote(

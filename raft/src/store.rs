@@ -3,6 +3,7 @@
 use std::{io, ops::Bound, ops::RangeBounds};
 
 use bytes::Bytes;
+use codraft_mutant::mutant;
 use futures_util::{Stream, stream};
 use openraft::{
     LogState, OptionalSend, RaftLogReader,
@@ -10,6 +11,7 @@ use openraft::{
 };
 
 use crate::{
+    tap,
     types::{
         Entry, LogId, TypeConfig, Vote, committed_from_stored, committed_to_stored, log_id_of,
         vote_from_stored, vote_to_stored,
@@ -170,6 +172,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        if let Some(id) = &committed {
+            tap::committed(self.wal.id(), id.index);
+        }
         self.wal
             .save_committed(committed_to_stored(committed.as_ref()));
         Ok(())
@@ -194,6 +199,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         };
         self.wal.room().await;
         let records: Vec<Bytes> = entries.map(Entry::into_stored).collect();
+        if mutant!("acknowledged_before_fsync") {
+            callback.io_completed(Ok(()));
+            self.wal.append(first, records, Box::new(|_| {}));
+            return Ok(());
+        }
         self.wal.append(
             first,
             records,

@@ -17,6 +17,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use codraft_mutant::mutant;
 use codraft_proto::{
     frame::{At, Encoding, ServerFrame},
     ids::{ClientId, DocId, GroupId, Role, UserId},
@@ -148,7 +149,9 @@ impl Hub {
         if of_user >= shared.limits.sockets_per_user_and_document as usize {
             return Err(Code::TooManySockets);
         }
-        if let Some(other) = state.clients.get(&joining.client).copied() {
+        if let Some(other) = state.clients.get(&joining.client).copied()
+            && !mutant!("two_sockets_with_one_client")
+        {
             let Some(member) = state.members.get(&other) else {
                 return Err(Code::Internal);
             };
@@ -224,6 +227,15 @@ impl Hub {
         let Some(member) = state.members.get_mut(&id) else {
             return;
         };
+        let reads_only = member.session.role.is_some_and(|role| !role.can_edit());
+        if reads_only && mutant!("stale_role_refused_as_final") {
+            let (last, code) = (true, Code::Forbidden);
+            let message = "the role does not allow edits".to_owned();
+            #[rustfmt::skip]
+            let frame = ServerFrame::Reject { seq, base, last, code, message, retry_after_ms: 0 };
+            member.queue.push(wire::frame(member.encoding, &frame));
+            return;
+        }
         match member.session.op(seq, base, ops, shared.now_ms()) {
             Verdict::Repeat => {}
             Verdict::Refuse {
@@ -263,6 +275,9 @@ impl Hub {
             return true;
         };
         let again = own.sent_ms.is_some();
+        if again && mutant!("resubmission_dropped") {
+            return true;
+        }
         let submit = v1::Submit {
             doc: self.doc_bytes.clone(),
             client: member.session.client_bytes.clone(),
@@ -374,12 +389,15 @@ impl Hub {
             if member.phase != Phase::Live || member.session.role == role {
                 continue;
             }
-            member.session.role = role;
+            if !mutant!("stale_role_refused_as_final") {
+                member.session.role = role;
+            }
             match role {
                 Some(role) => {
                     let frame = ServerFrame::Role { role };
                     member.queue.push(wire::frame(member.encoding, &frame));
                 }
+                None if mutant!("revoked_feed_goes_on") => {}
                 None => member.queue.end(End::because(Code::Revoked)),
             }
         }

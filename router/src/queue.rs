@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use codraft_mutant::mutant;
 use codraft_proto::reject::Code;
 
 use crate::lock;
@@ -74,15 +75,23 @@ impl Queue {
         }
         let cost = chunk.len() + CHUNK_OVERHEAD;
         // One that is larger than the limit (a large document) goes when nothing else waits.
-        if state.bytes + cost > self.limit && state.bytes > 0 {
+        let full = state.bytes + cost > self.limit && state.bytes > 0;
+        if full && !mutant!("queue_without_bound") {
             state.chunks.clear();
             state.bytes = 0;
             state.end = Some(End::because(Code::SlowConsumer));
             wake(state);
             return false;
         }
+        let (alone, most, bound) = (state.bytes == 0, state.bytes + cost, self.limit);
+        if !alone && (most > bound || (state.chunks.len() + 1).is_power_of_two()) {
+            tracing::trace!(target: "codraft_record", what = "filled", of = "socket", most, bound);
+        }
         state.bytes += cost;
-        state.chunks.push_back(chunk);
+        match !state.chunks.is_empty() && mutant!("broadcast_out_of_order") {
+            true => state.chunks.push_front(chunk),
+            false => state.chunks.push_back(chunk),
+        }
         wake(state);
         true
     }

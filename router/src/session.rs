@@ -5,6 +5,7 @@
 mod rate;
 
 use bytes::Bytes;
+use codraft_mutant::mutant;
 use codraft_proto::{
     ids::{ClientId, Role, UserId},
     reject::Code,
@@ -208,7 +209,11 @@ impl Session {
             return Told::Nothing;
         }
         match answer {
-            Answer::Already { rev } if rev > delivered => Told::Nothing,
+            Answer::Already { rev }
+                if rev > delivered && !mutant!("acknowledged_before_the_feed") =>
+            {
+                Told::Nothing
+            }
             Answer::Retry { code, .. } if again(code) => {
                 self.unsent();
                 Told::Again(code)

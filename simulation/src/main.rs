@@ -5,6 +5,7 @@ mod cluster;
 mod commands;
 mod convert;
 mod faults;
+mod naive;
 mod oracles;
 mod outside;
 mod overrides;
@@ -15,6 +16,8 @@ mod settle;
 mod setup;
 mod shared;
 mod socket;
+mod taps;
+mod tools;
 mod trace;
 mod tracer;
 mod verdict;
@@ -33,6 +36,12 @@ enum Command {
     Replay(commands::replay::Args),
     /// Prints the plan of a seed.
     Plan(commands::plan::Args),
+    Meta(tools::meta::Meta),
+    Soak(tools::soak::Soak),
+    Shrink(tools::shrink::Shrink),
+    Mutants(tools::mutants::Mutants),
+    Figures(tools::figures::Figures),
+    Report(tools::report::Report),
 }
 
 fn main() -> ExitCode {
@@ -40,9 +49,22 @@ fn main() -> ExitCode {
         Command::Run(args) => commands::run::main(&args),
         Command::Replay(args) => commands::replay::main(&args),
         Command::Plan(args) => commands::plan::main(&args),
+        Command::Meta(args) => args.run().map(code),
+        Command::Soak(args) => args.run().map(code),
+        Command::Shrink(args) => args.run().map(code),
+        Command::Mutants(args) => args.run().map(code),
+        Command::Figures(args) => args.run().map(code),
+        Command::Report(args) => args.run().map(code),
     };
     done.unwrap_or_else(|error| {
         eprintln!("{error:#}");
         ExitCode::from(2)
     })
+}
+
+fn code(held: bool) -> ExitCode {
+    match held {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
 }

@@ -14,13 +14,15 @@ use tracing::{
 };
 
 use crate::{
-    record::Seen,
     recorder::Recorder,
+    taps,
     trace::{Trace, line, short},
 };
 
 /// What nodes put on record.
-const RECORD: &str = "codraft_record";
+const RECORD: &str = taps::TARGET;
+/// Added to the number of a router where a node's id is asked for.
+const ROUTERS: u64 = 1_000;
 /// turmoil enters it around each host's turn.
 const TURN: &str = "node";
 
@@ -77,11 +79,6 @@ pub fn host() -> String {
     })
 }
 
-/// What a node's event says for the record.
-fn tap(_node: u64, _life: u64, _event: &Event<'_>) -> Option<Seen> {
-    None
-}
-
 struct Tracer {
     trace: Trace,
 }
@@ -89,12 +86,17 @@ struct Tracer {
 impl Tracer {
     fn record_of_node(event: &Event<'_>) {
         let host = host();
-        let number = host.strip_prefix("node-").and_then(|n| n.parse().ok());
+        // A router has no id of a node: it is told of by one that no node has.
+        let router = |n: &str| n.parse::<u64>().ok().map(|n| ROUTERS + n);
+        let number = match host.strip_prefix("node-") {
+            Some(n) => n.parse().ok(),
+            None => host.strip_prefix("router-").and_then(router),
+        };
         let (Some(node), Some(recorder)) = (number, recorder()) else {
             return;
         };
         let life = LIVES.with_borrow(|lives| lives.get(&host).copied().unwrap_or(0));
-        if let Some(seen) = tap(node, life, event) {
+        if let Some(seen) = taps::read(node, life, event) {
             recorder.note(seen);
         }
     }

@@ -223,7 +223,7 @@ pub fn codraft(args: &[&str], data: &Path) -> Result<String> {
 }
 
 /// The `codraft` built beside this test.
-fn program() -> Result<PathBuf> {
+pub fn program() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("CODRAFT_BIN") {
         return Ok(path.into());
     }

@@ -13,17 +13,31 @@ use serde_json::Value;
 
 /// Every package of the workspace and what of ours it may import. No circles.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
-    ("codraft-ot", &[]),
-    ("codraft-proto", &["codraft-ot"]),
-    ("codraft-raft", &["codraft-proto", "codraft-ot"]),
-    ("codraft-router", &["codraft-proto"]),
+    ("codraft-mutant", &[]),
+    ("codraft-ot", &["codraft-mutant"]),
+    ("codraft-proto", &["codraft-ot", "codraft-mutant"]),
+    (
+        "codraft-raft",
+        &["codraft-proto", "codraft-ot", "codraft-mutant"],
+    ),
+    ("codraft-router", &["codraft-proto", "codraft-mutant"]),
     (
         "codraft-node",
-        &["codraft-raft", "codraft-proto", "codraft-ot"],
+        &[
+            "codraft-raft",
+            "codraft-proto",
+            "codraft-ot",
+            "codraft-mutant",
+        ],
     ),
     (
         "codraft",
-        &["codraft-node", "codraft-router", "codraft-proto"],
+        &[
+            "codraft-node",
+            "codraft-router",
+            "codraft-proto",
+            "codraft-mutant",
+        ],
     ),
     ("codraft-e2e", &["codraft", "codraft-proto", "codraft-ot"]),
     (
@@ -35,6 +49,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "codraft-raft",
             "codraft-proto",
             "codraft-ot",
+            "codraft-mutant",
         ],
     ),
 ];

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use codraft_mutant::mutant;
 use codraft_ot::{Attributes, Component, Delta, Limits, OpError, Value as Field};
 use serde_json::{Map, Value, json};
 
@@ -527,11 +528,14 @@ pub fn delta_of(value: &Value, limits: &Limits) -> Result<Delta, OpError> {
     };
     for item in items {
         let object = item.as_object().ok_or(OpError::Malformed)?;
-        let attributes = match object.get("attributes") {
+        let mut attributes = match object.get("attributes") {
             None | Some(Value::Null) => Attributes::new(),
             Some(Value::Object(map)) => fields_of(map, 1, limits)?,
             Some(_) => return Err(OpError::Malformed),
         };
+        if !attributes.is_empty() && mutant!("json_forgets_removed_attributes") {
+            attributes.retain(|_, value| *value != Field::Null);
+        }
         match (
             object.get("retain"),
             object.get("insert"),

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use codraft_mutant::mutant;
 use openraft::{
     ReadPolicy,
     errors::{ForwardReason, LinearizableReadError, RaftError},
@@ -92,6 +93,9 @@ async fn round(group: &Inner, proved: &mut Option<u64>) -> Result<(), ReadError>
     let mut pause = RETRY_MIN;
     loop {
         let known = *lock(&group.lead);
+        if *proved != Some(known.term) && mutant!("resumed_leader_reads_unproved") {
+            *proved = Some(known.term);
+        }
         if known.node == Some(group.node) && *proved != Some(known.term) {
             let entry = tokio::time::timeout(READ_TIMEOUT, commit_nothing(group));
             if entry.await.map_err(|_| ReadError::Timeout)? {

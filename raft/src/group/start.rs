@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use codraft_mutant::mutant;
 use codraft_proto::{
     ids::{GroupId, NodeId},
     outside::Outside,
@@ -49,11 +50,11 @@ impl Groups {
                 )));
             }
             let log = wal.group(*id);
-            let core = Arc::new(Mutex::new(Core::new(
-                *id,
-                config.machine.clone(),
-                events(*id),
-            )));
+            let mut limits = config.machine.clone();
+            if mutant!("window_trimmed_differently") {
+                limits.window_events += config.node.0 as usize;
+            }
+            let core = Arc::new(Mutex::new(Core::new(*id, limits, events(*id))));
             let network = Network::new(*id, config.node, peers.clone(), calls.clone());
             let (store, machine) = (LogStore::new(log), Machine::new(core.clone()));
             let raft = Raft::new(config.node.0, times.clone(), network, store, machine)
@@ -108,6 +109,9 @@ fn times(config: &RaftConfig) -> Result<Config, StartError> {
         max_payload_entries: 64,
         // There are no snapshots to catch up with yet: however far behind, it is by the log.
         replication_lag_threshold: u64::MAX,
+        // A replica that is back must not wait to be told what it missed: the next one to die
+        // may be the one that completes a majority now. Without a link a try costs nothing.
+        backoff: "20ms".into(),
         ..Config::default()
     };
     config

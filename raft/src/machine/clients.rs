@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use codraft_mutant::mutant;
 use codraft_proto::{
     ids::{ClientId, UserId},
     reject::Code,
@@ -104,11 +105,15 @@ impl Clients {
             return Standing::ForeignClient;
         }
         if edit.seq < record.seq {
+            if mutant!("older_sequence_applied") {
+                return Standing::Next;
+            }
             return Standing::Older(record.took.map_or(0, |took| took.rev));
         }
         if edit.seq == record.seq {
             return match record.payload == payload {
                 true => Standing::Repeat(record.outcome),
+                false if mutant!("same_sequence_with_other_bytes") => Standing::Next,
                 false => Standing::OtherBytes,
             };
         }
@@ -156,7 +161,7 @@ impl Clients {
             .records
             .get(&edit.client)
             .is_some_and(Record::lives_by_refusal);
-        if !lived && self.by_refusal >= most {
+        if !lived && self.by_refusal >= most && !mutant!("refusal_records_without_bound") {
             return Err(Full);
         }
         let record = self.decide(edit, payload, Recorded::Refused(code), head);
@@ -213,11 +218,13 @@ impl Clients {
     /// Drops the records that the floor has passed.
     pub fn evict_below(&mut self, floor: u64) {
         self.records.retain(|_, record| record.at_rev >= floor);
-        self.by_refusal = self
-            .records
-            .values()
-            .filter(|r| r.lives_by_refusal())
-            .count();
+        self.by_refusal = self.living_by_refusal();
+    }
+
+    /// Counted anew.
+    pub fn living_by_refusal(&self) -> usize {
+        let records = self.records.values();
+        records.filter(|r| r.lives_by_refusal()).count()
     }
 
     /// The last operation of this client that was applied: its sequence and revision.

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
+use codraft_mutant::mutant;
 use codraft_ot::{Chain, Content, Delta, Kind, Limits, OpError};
 use codraft_proto::{
     event,
@@ -205,7 +206,9 @@ impl Document {
         }
         // No user of such a name can ever have a role, so this needs no record.
         check_user(&edit.user).map_err(Outcome::Refused)?;
-        if !self.grants.role(&edit.user).is_some_and(Role::can_edit) {
+        let may_edit = self.grants.role(&edit.user).is_some_and(Role::can_edit)
+            || (mutant!("role_checked_at_join_only") && self.clients.acked(&edit.client).is_some());
+        if !may_edit {
             let refusal = Refusal::new(Code::Forbidden, "the role does not allow edits");
             return Err(self.refuse(edit, payload, refusal, limits));
         }
@@ -247,6 +250,9 @@ impl Document {
         limits: &MachineLimits,
     ) -> Outcome {
         let most = limits.refusal_records;
+        if mutant!("refusal_not_recorded") {
+            return Outcome::Refused(refusal);
+        }
         match self
             .clients
             .refused(edit, payload, refusal.code, self.rev, most)
@@ -308,6 +314,9 @@ impl Document {
     }
 
     pub(super) fn trim(&mut self, floor: u64) -> Outcome {
+        if mutant!("record_forgotten_on_another_router") {
+            self.clients.evict_below(u64::MAX);
+        }
         if self.window.trim_to(floor) {
             self.clients.evict_below(self.window.floor());
         }
@@ -324,6 +333,12 @@ impl Document {
     ) -> Arc<Event> {
         self.rev += 1;
         self.updated_ms = self.updated_ms.max(ts_ms);
+        if mutant!("wall_clock_in_apply") {
+            #[allow(clippy::disallowed_methods)] // the bug itself
+            let now = std::time::SystemTime::now();
+            let since = now.duration_since(std::time::UNIX_EPOCH);
+            self.updated_ms = since.map_or(self.updated_ms, |since| since.as_millis() as u64);
+        }
         let mut event = Event {
             doc: self.id,
             rev: self.rev,
@@ -343,7 +358,11 @@ impl Document {
             .window
             .push(event.clone(), draft.delta, draft.units_before, limits)
         {
-            self.clients.evict_below(self.window.floor());
+            let floor = match mutant!("record_evicted_above_the_floor") {
+                true => self.rev,
+                false => self.window.floor(),
+            };
+            self.clients.evict_below(floor);
         }
         event
     }
@@ -410,6 +429,18 @@ impl Document {
     /// Clients with a record.
     pub fn client_records(&self) -> usize {
         self.clients.len()
+    }
+    /// What is bounded: its name, how much there is, and the bound.
+    pub fn fills(&self, limits: &MachineLimits) -> [(&'static str, usize, usize); 3] {
+        [
+            ("window", self.window.len(), limits.window_events),
+            (
+                "refusals",
+                self.clients.living_by_refusal(),
+                limits.refusal_records,
+            ),
+            ("grants", self.grants.iter().count(), limits.grants),
+        ]
     }
     /// Time of the create event, in milliseconds since 1970.
     pub fn created_ms(&self) -> u64 {

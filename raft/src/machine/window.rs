@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use codraft_mutant::mutant;
 use codraft_ot::{Chain, Delta};
 
 use super::{Event, MachineLimits, digest::StateHash};
@@ -33,6 +34,10 @@ pub(super) struct TooFar;
 impl Window {
     pub fn floor(&self) -> u64 {
         self.floor
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
     }
 
     fn head(&self) -> u64 {
@@ -95,6 +100,11 @@ impl Window {
     pub fn transform(&self, base: u64, mut delta: Delta, effort: usize) -> Result<Delta, TooFar> {
         let place = self.place_after(base).ok_or(TooFar)?;
         let mut spent = 0;
+        if self.entries.len() - place > 1 && mutant!("compose_before_transform") {
+            let later = self.entries.range(place..).filter_map(|e| e.delta.as_ref());
+            let all = later.fold(Delta::new(), |all, next| all.compose(next).unwrap_or(all));
+            return Ok(all.transform(&delta, true));
+        }
         for entry in self.entries.range(place..) {
             let Some(earlier) = &entry.delta else {
                 continue;
@@ -105,7 +115,7 @@ impl Window {
             if spent > effort {
                 return Err(TooFar);
             }
-            delta = earlier.transform(&delta, true);
+            delta = earlier.transform(&delta, !mutant!("transform_side_flipped"));
         }
         Ok(delta)
     }

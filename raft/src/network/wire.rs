@@ -2,6 +2,7 @@
 
 use std::io;
 
+use codraft_mutant::mutant;
 use codraft_proto::v1;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest, VoteResponse,
@@ -131,16 +132,22 @@ pub(super) fn request_vote(request: &VoteRequest<TypeConfig>) -> v1::RequestVote
     v1::RequestVote {
         ballot: Some(ballot(&request.vote)),
         last_log: request.last_log_id.as_ref().map(log_id),
-        leadership_transfer: request.leadership_transfer,
+        leadership_transfer: request.leadership_transfer && !mutant!("leadership_transfer_dropped"),
     }
 }
 
 pub(super) fn vote_request(
     request: &v1::RequestVote,
 ) -> Result<VoteRequest<TypeConfig>, &'static str> {
+    let mut last_log_id = request.last_log.as_ref().map(to_log_id);
+    if let Some(last) = &mut last_log_id
+        && mutant!("shorter_log_elected")
+    {
+        last.leader_id.term = u64::MAX;
+    }
     Ok(VoteRequest {
         vote: request.ballot.as_ref().map(to_vote).ok_or(NO_BALLOT)?,
-        last_log_id: request.last_log.as_ref().map(to_log_id),
+        last_log_id,
         leadership_transfer: request.leadership_transfer,
     })
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use codraft_mutant::mutant;
 use codraft_proto::ids::{GroupId, NodeId};
 
 use super::{LogId, Vote};
@@ -173,6 +174,11 @@ impl Detector {
         Vec::new()
     }
 
+    pub fn has_evidence(&self, now: u64, about: NodeId) -> bool {
+        let watched = self.nodes.get(&about);
+        watched.is_some_and(|watched| watched.is_dead(now))
+    }
+
     pub fn link_broke(
         &mut self,
         now: u64,
@@ -229,7 +235,7 @@ impl Detector {
             .nodes
             .get(&about)
             .is_some_and(|watched| watched.is_dead(now));
-        if !agreed {
+        if !agreed && !mutant!("suspicion_without_own_evidence") {
             return (false, Vec::new(), Vec::new());
         }
         let actions = self.judge(now, about, view);
@@ -336,7 +342,8 @@ impl Detector {
                 agree.iter().filter(|(_, node)| set.contains(node)).count() > set.len() / 2
             };
             let voter = voters.iter().any(|set| set.contains(&me));
-            if !voter || voters.is_empty() || !voters.iter().all(majority) {
+            let quorum = voters.iter().all(majority);
+            if !voter || voters.is_empty() || !(quorum || mutant!("suspicion_without_quorum")) {
                 continue;
             }
             let better = agree

@@ -3,6 +3,7 @@
 use std::{io, sync::Arc};
 
 use bytes::Bytes;
+use codraft_mutant::mutant;
 use codraft_proto::{ids::GroupId, transport::BoxFuture};
 use tokio::sync::oneshot;
 
@@ -12,6 +13,7 @@ use super::{
     record::{self, PAYLOAD_MAX},
     state::{GroupState, Source},
 };
+use crate::tap;
 
 #[derive(Clone)]
 pub struct GroupWal {
@@ -67,6 +69,7 @@ impl GroupWal {
         {
             return invalid(format!("appended out of place: {place:?}"));
         }
+        tap::appended(self.group, first, &records);
         // In parts that go well into a segment. Should one of them fail, the log has failed and
         // so do all that follow.
         let part_bytes = self.shared.options.segment_bytes as usize / 4;
@@ -136,8 +139,12 @@ impl GroupWal {
     /// # Errors
     /// When the log cannot be written any more, or is quarantined.
     pub async fn truncate_from(&self, keep: u64) -> io::Result<()> {
-        self.write(Write::Truncate { keep }, |held| held.truncate(keep))
-            .await
+        let group = self.group;
+        let cut = move |held: &mut GroupState| {
+            held.truncate(keep);
+            tap::truncated(group, keep);
+        };
+        self.write(Write::Truncate { keep }, cut).await
     }
 
     /// Drops all entries up to and including `up_to`. Durable when it returns. Files that no
@@ -155,6 +162,7 @@ impl GroupWal {
         let done: Done = Box::new(move |result| {
             let _ = told.send(result);
         });
+        let is_vote = matches!(write, Write::Vote(_));
         let request = Request::new(self.group, write, Some(done));
         {
             let mut state = self.shared.lock();
@@ -162,6 +170,9 @@ impl GroupWal {
             state.queue.admit(0, usize::MAX)?;
             change(state.groups.entry(self.group).or_default());
             state.queue.push(request);
+        }
+        if is_vote && mutant!("vote_not_synced") {
+            return Ok(()); // written beside the next batch
         }
         self.shared.wake.notify_one();
         saved

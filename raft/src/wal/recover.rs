@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, io};
 
 use bytes::Bytes;
+use codraft_mutant::mutant;
 use codraft_proto::ids::GroupId;
 
 use super::{
@@ -11,6 +12,7 @@ use super::{
     segment::{HEADER, Header, Place, Segments, read_header},
     state::OutOfPlace,
 };
+use crate::tap;
 
 pub struct Recovered {
     pub groups: BTreeMap<GroupId, GroupState>,
@@ -158,6 +160,9 @@ impl Scan<'_> {
         if let Some(mark) = record::highest_mark(bytes, at) {
             self.synced = self.synced.max(mark);
         }
+        if self.synced > at && mutant!("damage_cut_as_a_torn_tail") {
+            self.synced = at;
+        }
         if self.synced > at { Err(at) } else { Ok(()) }
     }
 
@@ -176,6 +181,9 @@ impl Scan<'_> {
             Kind::Roll => return Ok(()),
             Kind::Append | Kind::Vote | Kind::Committed | Kind::Truncate | Kind::Purge => {}
         }
+        if record.kind == Kind::Vote && mutant!("vote_forgotten_at_restart") {
+            return Ok(());
+        }
         let held = self.groups.entry(record.group).or_default();
         // Not a slice of the whole segment, which would stay in memory with it.
         let payload = Bytes::copy_from_slice(&record.payload);
@@ -186,11 +194,18 @@ impl Scan<'_> {
                     length: payload.len() as u32,
                 };
                 held.put(record.number, std::slice::from_ref(&payload))?;
+                tap::appended(record.group, record.number, std::slice::from_ref(&payload));
                 held.placed(record.number, &payload, place, self.options.cache_bytes);
             }
-            Kind::Vote => held.vote = Some(payload),
+            Kind::Vote => {
+                tap::voted(record.group, &payload);
+                held.vote = Some(payload);
+            }
             Kind::Committed => held.committed = Some(payload),
-            Kind::Truncate => held.truncate(record.number),
+            Kind::Truncate => {
+                tap::truncated(record.group, record.number);
+                held.truncate(record.number);
+            }
             Kind::Purge => held.purge(record.number),
             Kind::Mark | Kind::Base | Kind::Roll => {}
         }
@@ -203,6 +218,9 @@ impl Scan<'_> {
             segment: at.segment,
             offset: at.offset,
         });
+        if mutant!("quarantined_node_votes") {
+            report.damage = None;
+        }
         Recovered {
             groups: self.groups,
             first_segment,

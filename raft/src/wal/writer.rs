@@ -3,6 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use codraft_mutant::mutant;
 use codraft_proto::{ids::GroupId, tasks::Tasks};
 use tokio::{sync::oneshot, time::timeout};
 
@@ -12,7 +13,7 @@ use super::{
     record::{self, Kind, Position},
     segment::{HEADER, Place},
 };
-use crate::disk::File;
+use crate::{disk::File, tap};
 
 /// An idle log says within this time up to where it is synced.
 const IDLE: Duration = Duration::from_secs(1);
@@ -206,6 +207,12 @@ impl Writer {
         }
         let start = self.end;
         self.encode(batch);
+        if mutant!("sync_mark_written_early") {
+            let offset = start.offset + self.buffer.len() as u64;
+            let at = Position { offset, ..start };
+            let early = record::mark(at);
+            record::encode(&mut self.buffer, at, Kind::Mark, GroupId(0), 0, &early);
+        }
         let written = self.buffer.len() as u64;
         self.sync().await?;
         self.unmarked = !batch.requests.is_empty();
@@ -216,13 +223,24 @@ impl Writer {
         stats.bytes += written;
         stats.records += self.places.len() as u64;
         let mut places = self.places.drain(..);
+        let listening = tap::listening();
         for request in &batch.requests {
+            if let Write::Vote(vote) = &request.write {
+                tap::voted(request.group, vote);
+            }
             let Write::Append { first, records } = &request.write else {
                 continue;
             };
             let held = groups.entry(request.group).or_default();
+            let mut last = None;
             for ((index, record), place) in (*first..).zip(records).zip(&mut places) {
                 held.placed(index, record, place, shared.options.cache_bytes);
+                if listening && held.stands(index, place) {
+                    last = Some(index);
+                }
+            }
+            if let Some(index) = last {
+                tap::synced(request.group, index);
             }
         }
         debug_assert!(self.end.segment == start.segment && self.end > start);
@@ -291,7 +309,15 @@ impl Writer {
     async fn sync(&mut self) -> io::Result<()> {
         let buffer = std::mem::take(&mut self.buffer);
         let written = buffer.len() as u64;
-        self.buffer = self.file.write_and_sync(self.end.offset, buffer).await?;
+        self.buffer = match self.file.write_and_sync(self.end.offset, buffer).await {
+            Err(_) if mutant!("sync_error_retried") => {
+                while self.file.sync_data().await.is_err() {
+                    tokio::task::yield_now().await;
+                }
+                Vec::new()
+            }
+            other => other?,
+        };
         if self.buffer.capacity() as u64 > 2 * BATCH_BYTES {
             self.buffer = Vec::new();
         }

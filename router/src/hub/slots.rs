@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use codraft_mutant::mutant;
 use codraft_proto::ids::{ClientId, UserId};
 
 /// Authors of one document that one router may know at a time.
@@ -36,8 +37,8 @@ impl Slots {
     /// The author's slot; a new one when they have none.
     pub fn of(&mut self, client: Option<ClientId>, user: &str) -> Result<u32, Full> {
         let author = match client {
-            Some(client) => Author::Client(client),
-            None => Author::User(user.into()),
+            Some(client) if !mutant!("authors_by_user_not_tab") => Author::Client(client),
+            _ => Author::User(user.into()),
         };
         if let Some(slot) = self.of.get(&author) {
             return Ok(*slot);

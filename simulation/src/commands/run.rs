@@ -136,18 +136,33 @@ pub fn play(plan: Plan, options: &Options) -> Result<Verdict> {
     Ok(Verdict {
         commit,
         wall_ms: took.as_millis() as u64,
+        mutant_reached: mutant_reached(),
         ..verdict
     })
 }
 
 /// The one place where planted bugs are turned on.
+#[cfg(codraft_mutants)]
+fn activate(mutant: Option<&str>) -> Result<()> {
+    mutant.map_or(Ok(()), |name| Ok(codraft_mutant::activate(name)?))
+}
+
+#[cfg(not(codraft_mutants))]
 fn activate(mutant: Option<&str>) -> Result<()> {
     match mutant {
         None => Ok(()),
-        Some(name) => Err(anyhow!(
-            "no bug of the name {name} is planted in this build"
-        )),
+        Some(name) => Err(anyhow!("{name}: no bug is planted in this build, see `make sim`")),
     }
+}
+
+#[cfg(codraft_mutants)]
+fn mutant_reached() -> u64 {
+    codraft_mutant::reached()
+}
+
+#[cfg(not(codraft_mutants))]
+fn mutant_reached() -> u64 {
+    0
 }
 
 fn record_panics() {

@@ -1,0 +1,262 @@
+//! All planted bugs. `tests.rs` checks that each is planted, and that nothing else is.
+
+use crate::Mutant;
+
+pub const ALL: &[Mutant] = &[
+    Mutant {
+        name: "surrogate_split_accepted",
+        what: "An operation that cuts a surrogate pair is applied, at the place before the pair.",
+        expect: &["fold", "convergence", "intention", "errors"],
+    },
+    Mutant {
+        name: "client_drops_pending_at_reconnect",
+        what: "At a reconnect or repeat the client forgets what was typed behind the operation under way.",
+        expect: &[
+            "read_your_writes",
+            "heals",
+            "convergence",
+            "intention",
+            "feed",
+        ],
+    },
+    Mutant {
+        name: "client_edits_what_is_under_way",
+        what: "At a reconnect or repeat the client adds what was typed meanwhile to the operation under way and sends it under its old number.",
+        expect: &["exactly_once", "truth", "convergence", "feed"],
+    },
+    Mutant {
+        name: "client_resends_changed_bytes",
+        what: "At a reconnect or repeat the client sends the operation moved past what arrived since, with a fresh base, under its old number.",
+        expect: &["exactly_once", "truth", "convergence", "feed"],
+    },
+    Mutant {
+        name: "client_rebases_without_moving",
+        what: "Told to rebase, the client sends its operation with a fresh base but not moved.",
+        expect: &["convergence", "intention", "fold"],
+    },
+    Mutant {
+        name: "json_forgets_removed_attributes",
+        what: "In JSON an attribute that is taken away (null) is read as one that is not mentioned.",
+        expect: &["convergence", "feed"],
+    },
+    Mutant {
+        name: "transform_side_flipped",
+        what: "Where a late operation and an earlier one insert at one place, the late one goes first on the replicas.",
+        expect: &["fold", "convergence", "intention", "feed"],
+    },
+    Mutant {
+        name: "compose_before_transform",
+        what: "A late operation is moved past all later ones composed, not past one after the other.",
+        expect: &["fold", "convergence", "intention", "feed"],
+    },
+    Mutant {
+        name: "record_forgotten_on_another_router",
+        what: "What was recorded of the clients of a document is dropped when an operation comes by another link than its client's own (chosen by parity of the link's number: the machine knows no routers; a trim says it in the log).",
+        expect: &["exactly_once", "causal"],
+    },
+    Mutant {
+        name: "record_evicted_above_the_floor",
+        what: "When the window is cut, client records up to the head are dropped, and not only those below the floor.",
+        expect: &["exactly_once"],
+    },
+    Mutant {
+        name: "refusal_not_recorded",
+        what: "A final refusal leaves no record, so the same bytes are judged anew and the next number skips one.",
+        expect: &["truth", "heals", "exactly_once"],
+    },
+    Mutant {
+        name: "refusal_records_without_bound",
+        what: "Client records that live by a refusal alone are kept without limit.",
+        expect: &["bounded"],
+    },
+    Mutant {
+        name: "same_sequence_with_other_bytes",
+        what: "The last sequence number with other bytes is applied as if it were the next one.",
+        expect: &["exactly_once", "causal"],
+    },
+    Mutant {
+        name: "older_sequence_applied",
+        what: "A late copy of an older operation is applied again.",
+        expect: &["exactly_once", "causal"],
+    },
+    Mutant {
+        name: "role_checked_at_join_only",
+        what: "Whoever wrote once in a document may always write there, whatever their role is now (the check is in apply, so joining is: having a record).",
+        expect: &["permissions"],
+    },
+    Mutant {
+        name: "hash_map_order_in_apply",
+        what: "The commands of one entry are applied in the order of a hash map with keys of its own.",
+        expect: &["fold", "replicas", "convergence"],
+    },
+    Mutant {
+        name: "wall_clock_in_apply",
+        what: "An event has the time of the machine that applies it, not of the entry.",
+        expect: &["replicas", "convergence"],
+    },
+    Mutant {
+        name: "window_trimmed_differently",
+        what: "Each replica keeps as many events more as its node's number says.",
+        expect: &["replicas"],
+    },
+    Mutant {
+        name: "acknowledged_before_fsync",
+        what: "An append counts as on disk as soon as it is in the log's queue.",
+        expect: &["durable", "raft"],
+    },
+    Mutant {
+        name: "acknowledged_before_commit",
+        what: "A leader counts an append as stored by the follower once it is sent.",
+        expect: &["durable", "raft", "errors"],
+    },
+    Mutant {
+        name: "vote_not_synced",
+        what: "A vote is answered before it is on disk; it is written beside the next batch, within a second.",
+        expect: &["raft"],
+    },
+    Mutant {
+        name: "vote_forgotten_at_restart",
+        what: "What is read from the log at a start leaves out the votes.",
+        expect: &["raft", "durable"],
+    },
+    Mutant {
+        name: "directory_not_synced",
+        what: "The folder is not synced after a file of the log was made.",
+        expect: &["durable", "heals", "errors", "disks"],
+    },
+    Mutant {
+        name: "torn_tail_accepted",
+        what: "Records are read without their checksum, so half of one passes for a record.",
+        expect: &["raft", "durable", "errors", "heals"],
+    },
+    Mutant {
+        name: "damage_cut_as_a_torn_tail",
+        what: "A record that does not check below what was synced is cut, with all behind it.",
+        expect: &["raft", "durable", "disks"],
+    },
+    Mutant {
+        name: "sync_mark_written_early",
+        what: "A batch ends with a mark that says it is synced, written with it (a mark that stands before its batch cannot speak of it).",
+        expect: &["heals", "errors"],
+    },
+    Mutant {
+        name: "sync_error_retried",
+        what: "After a failed sync it is tried until it works, and that is believed.",
+        expect: &["durable", "raft", "heals", "errors"],
+    },
+    Mutant {
+        name: "quarantined_node_votes",
+        what: "Damage is found and not told: the node takes part with what is left of its log.",
+        expect: &["raft", "durable", "disks"],
+    },
+    Mutant {
+        name: "wiped_node_votes",
+        what: "A node is let in with another disk than the one on record.",
+        expect: &["disks", "raft", "durable"],
+    },
+    Mutant {
+        name: "leadership_transfer_dropped",
+        what: "Requests for votes do not say that they are a transfer of leadership, so voters refuse them within the old leader's lease.",
+        expect: &["heals"],
+    },
+    Mutant {
+        name: "shorter_log_elected",
+        what: "A voter takes a candidate's log for longer than its own.",
+        expect: &["raft", "durable"],
+    },
+    Mutant {
+        name: "suspicion_without_quorum",
+        what: "One node that takes the leader for dead takes over without asking a majority.",
+        expect: &["suspicion"],
+    },
+    Mutant {
+        name: "suspicion_without_own_evidence",
+        what: "A node agrees that another is dead without having evidence of its own.",
+        expect: &["suspicion"],
+    },
+    Mutant {
+        name: "read_without_read_index",
+        what: "A node that thinks it leads answers reads without asking a majority.",
+        expect: &["read_your_writes", "monotonic"],
+    },
+    Mutant {
+        name: "resumed_leader_reads_unproved",
+        what: "A leader reads before an entry of this life of its was committed.",
+        expect: &["read_your_writes", "monotonic", "durable"],
+    },
+    Mutant {
+        name: "state_and_subscription_in_two_steps",
+        what: "A document is read first and followed a moment later, and the router does not look for the gap.",
+        expect: &["revisions", "heals", "convergence", "feed"],
+    },
+    Mutant {
+        name: "tail_off_by_one",
+        what: "What a resume is given leaves out the first event.",
+        expect: &["revisions", "convergence", "feed"],
+    },
+    Mutant {
+        name: "bare_snapshot_to_unsent_work",
+        what: "A client with unsent work that could be continued is given the document without the events between.",
+        expect: &["read_your_writes"],
+    },
+    Mutant {
+        name: "blank_document_after_a_failed_load",
+        what: "A document that cannot be read right now is opened as an empty one.",
+        expect: &["never_blank", "convergence", "feed"],
+    },
+    Mutant {
+        name: "welcome_without_acknowledged",
+        what: "A welcome does not say what was acknowledged last.",
+        expect: &["read_your_writes", "exactly_once", "causal", "heals"],
+    },
+    Mutant {
+        name: "feed_gap_let_through",
+        what: "Where an entry has several events of a document the first is not told, and the router passes the gap on.",
+        expect: &["revisions", "heals", "feed"],
+    },
+    Mutant {
+        name: "feed_hash_of_another_revision",
+        what: "The chain hash told with several events is that of the first of them.",
+        expect: &["convergence", "monotonic"],
+    },
+    Mutant {
+        name: "broadcast_out_of_order",
+        what: "What is queued for a socket goes before what waits there already.",
+        expect: &["revisions", "convergence", "errors", "feed"],
+    },
+    Mutant {
+        name: "queue_without_bound",
+        what: "A socket's queue grows without limit.",
+        expect: &["bounded"],
+    },
+    Mutant {
+        name: "two_sockets_with_one_client",
+        what: "A second socket with the same client id does not replace the first; each sends for itself.",
+        expect: &["exactly_once", "causal", "heals", "revisions", "feed"],
+    },
+    Mutant {
+        name: "stale_role_refused_as_final",
+        what: "The router refuses operations for good by the role of when the document was opened.",
+        expect: &["permissions", "truth"],
+    },
+    Mutant {
+        name: "revoked_feed_goes_on",
+        what: "A socket whose user lost every role goes on hearing the document.",
+        expect: &["permissions"],
+    },
+    Mutant {
+        name: "resubmission_dropped",
+        what: "What was sent to a leader once is not sent again to the next one.",
+        expect: &["heals"],
+    },
+    Mutant {
+        name: "acknowledged_before_the_feed",
+        what: "A repeat is answered at once, before the events up to its own have been delivered.",
+        expect: &["revisions", "monotonic", "causal", "feed"],
+    },
+    Mutant {
+        name: "authors_by_user_not_tab",
+        what: "Authors are told apart by user: two tabs of one user are one.",
+        expect: &["convergence", "exactly_once", "causal", "feed"],
+    },
+];
