@@ -180,9 +180,9 @@ pub const ALL: &[Mutant] = &[
         expect: &["read_your_writes", "monotonic"],
     },
     Mutant {
-        name: "resumed_leader_reads_unproved",
-        what: "A leader reads before an entry of this life of its was committed.",
-        expect: &["read_your_writes", "monotonic", "durable"],
+        name: "leadership_resumed",
+        what: "A leader that was restarted goes on in its term, though it may have forgotten entries that its followers have.",
+        expect: &["raft", "durable", "replicas", "convergence"],
     },
     Mutant {
         name: "state_and_subscription_in_two_steps",

@@ -4,6 +4,7 @@ use std::{io, ops::Bound, ops::RangeBounds};
 
 use bytes::Bytes;
 use codraft_mutant::mutant;
+use codraft_proto::ids::NodeId;
 use futures_util::{Stream, stream};
 use openraft::{
     LogState, OptionalSend, RaftLogReader,
@@ -27,18 +28,35 @@ const APPLY_BYTES: usize = 4 << 20;
 #[derive(Clone)]
 pub struct LogStore {
     wal: GroupWal,
+    node: NodeId,
+    /// The vote that an earlier life of this process left.
+    inherited: Option<Bytes>,
 }
 
 impl LogStore {
-    pub fn new(wal: GroupWal) -> Self {
-        Self { wal }
+    pub fn new(wal: GroupWal, node: NodeId) -> Self {
+        let inherited = wal.vote();
+        Self {
+            wal,
+            node,
+            inherited,
+        }
     }
 
+    /// An inherited leadership counts as a candidacy: it is not resumed. openraft would go on in
+    /// the same term without an election, and entries go to the followers before they are on
+    /// the leader's own disk: what it forgot it would write anew under the same term and index,
+    /// and two logs with one last entry would differ before it.
     fn vote(&self) -> io::Result<Option<Vote>> {
-        self.wal
-            .vote()
-            .map(|stored| vote_from_stored(&stored))
-            .transpose()
+        let Some(stored) = self.wal.vote() else {
+            return Ok(None);
+        };
+        let mut vote = vote_from_stored(&stored)?;
+        let led = vote.leader_id.node_id == self.node.0 && Some(&stored) == self.inherited.as_ref();
+        if led && !mutant!("leadership_resumed") {
+            vote.committed = false;
+        }
+        Ok(Some(vote))
     }
 
     /// At least one entry, where there are any.
@@ -224,5 +242,61 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         Err(io::Error::other(format!(
             "refused to purge up to {log_id}: there is no snapshot"
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use codraft_proto::{ids::GroupId, tasks::Tasks};
+
+    use super::*;
+    use crate::{
+        disk::memory::MemoryDisk,
+        types::LeaderId,
+        wal::{Wal, WalOptions},
+    };
+
+    /// A life of node 1 on this disk.
+    async fn life(disk: &MemoryDisk) -> (LogStore, Tasks) {
+        let tasks = Tasks::new();
+        let disk = Arc::new(disk.clone());
+        let (wal, _) = Wal::open(&tasks, disk, "/wal".into(), WalOptions::default())
+            .await
+            .unwrap();
+        (LogStore::new(wal.group(GroupId(0)), NodeId(1)), tasks)
+    }
+
+    fn leads(term: u64, node_id: u64) -> Vote {
+        let leader_id = LeaderId { term, node_id };
+        Vote {
+            leader_id,
+            committed: true,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_leadership_is_not_inherited() {
+        let disk = MemoryDisk::new();
+        let (mut store, tasks) = life(&disk).await;
+        store.save_vote(&leads(3, 1)).await.unwrap();
+        // It won that one itself.
+        assert!(store.read_vote().await.unwrap().unwrap().committed);
+        tasks.shutdown().await;
+
+        let (mut store, tasks) = life(&disk).await;
+        let inherited = store.read_vote().await.unwrap().unwrap();
+        assert_eq!(inherited.leader_id, leads(3, 1).leader_id);
+        assert!(!inherited.committed);
+        store.save_vote(&leads(4, 1)).await.unwrap();
+        assert!(store.read_vote().await.unwrap().unwrap().committed);
+        store.save_vote(&leads(5, 2)).await.unwrap();
+        tasks.shutdown().await;
+
+        // Who else leads still does.
+        let (mut store, tasks) = life(&disk).await;
+        assert_eq!(store.read_vote().await.unwrap(), Some(leads(5, 2)));
+        tasks.shutdown().await;
     }
 }

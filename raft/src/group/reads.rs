@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use codraft_mutant::mutant;
 use openraft::{
     ReadPolicy,
     errors::{ForwardReason, LinearizableReadError, RaftError},
@@ -16,11 +15,7 @@ use super::{
     Inner, Lead, ReadError,
     limits::{FRESH_LEADER, READ_TIMEOUT, RETRY_MAX, RETRY_MIN},
 };
-use crate::{
-    applied::lock,
-    command::Batch,
-    types::{Proposal, Settle},
-};
+use crate::applied::lock;
 
 type Waiter = oneshot::Sender<Result<(), ReadError>>;
 
@@ -70,52 +65,26 @@ fn answer(waiting: Vec<Waiter>, result: Result<(), ReadError>) {
 
 /// The reader: one a group, for as long as the group runs.
 pub(super) async fn run(group: Arc<Inner>) {
-    let mut proved = None;
     loop {
         group.reads.wake.notified().await;
         // Who comes after this point waits for the next round: this one's question may
         // have been asked already when what they must see is committed.
         let waiting = std::mem::take(&mut *lock(&group.reads.waiting));
         if !waiting.is_empty() {
-            answer(waiting, round(&group, &mut proved).await);
+            answer(waiting, round(&group).await);
         }
     }
 }
 
-/// `proved`: the term in which this process, leading, saw an entry of its own committed.
-///
-/// A leader that was restarted resumes its term without an election. Of what it had committed
-/// before it then knows only what it last noted, and openraft's read index, the larger of that
-/// and the first entry of the term, may lie below what was acknowledged. So the first read of a
-/// leadership commits an entry: everything before it is committed too.
-async fn round(group: &Inner, proved: &mut Option<u64>) -> Result<(), ReadError> {
+async fn round(group: &Inner) -> Result<(), ReadError> {
     let started = Instant::now();
     let mut pause = RETRY_MIN;
     loop {
-        let known = *lock(&group.lead);
-        if *proved != Some(known.term) && mutant!("resumed_leader_reads_unproved") {
-            *proved = Some(known.term);
-        }
-        if known.node == Some(group.node) && *proved != Some(known.term) {
-            let entry = tokio::time::timeout(READ_TIMEOUT, commit_nothing(group));
-            if entry.await.map_err(|_| ReadError::Timeout)? {
-                *proved = Some(known.term);
-            }
-        }
         let read = tokio::time::timeout(
             READ_TIMEOUT,
             group.raft.get_read_linearizer(ReadPolicy::ReadIndex),
         );
         let error = match read.await.map_err(|_| ReadError::Timeout)? {
-            // It became the leader while it was asked.
-            Ok(_) if *proved != Some(lock(&group.lead).term) => {
-                if started.elapsed() > FRESH_LEADER {
-                    return Err(ReadError::NotLeader(None));
-                }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(RETRY_MAX);
-                continue;
-            }
             Ok(index) => {
                 let applied = index.try_await_ready(&group.raft, Some(READ_TIMEOUT)).await;
                 return match applied {
@@ -149,23 +118,4 @@ async fn round(group: &Inner, proved: &mut Option<u64>) -> Result<(), ReadError>
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY_MAX);
     }
-}
-
-/// Whether an entry without commands was committed and applied here.
-async fn commit_nothing(group: &Inner) -> bool {
-    let batch = Batch {
-        ts_ms: 0,
-        commands: Vec::new(),
-    }
-    .encode();
-    let (told, done) = oneshot::channel();
-    let settle = Settle::new(move |result| {
-        let _ = told.send(matches!(result, Some(Ok(_))));
-    });
-    // No proposal of the queue has the number 0.
-    let sent = group
-        .raft
-        .client_write_ff(Proposal { number: 0, batch }, Some(settle))
-        .await;
-    sent.is_ok() && done.await.unwrap_or(false)
 }

@@ -151,7 +151,9 @@ fn activate(mutant: Option<&str>) -> Result<()> {
 fn activate(mutant: Option<&str>) -> Result<()> {
     match mutant {
         None => Ok(()),
-        Some(name) => Err(anyhow!("{name}: no bug is planted in this build, see `make sim`")),
+        Some(name) => Err(anyhow!(
+            "{name}: no bug is planted in this build, see `make sim`"
+        )),
     }
 }
 
