@@ -3,6 +3,7 @@
 use std::{io, ops::Bound, ops::RangeBounds};
 
 use bytes::Bytes;
+use codraft_proto::ids::NodeId;
 use futures_util::{Stream, stream};
 use openraft::{
     LogState, OptionalSend, RaftLogReader,
@@ -26,11 +27,12 @@ const APPLY_BYTES: usize = 4 << 20;
 #[derive(Clone)]
 pub struct LogStore {
     wal: GroupWal,
+    node: NodeId,
 }
 
 impl LogStore {
-    pub fn new(wal: GroupWal) -> Self {
-        Self { wal }
+    pub fn new(wal: GroupWal, node: NodeId) -> Self {
+        Self { wal, node }
     }
 
     fn vote(&self) -> io::Result<Option<Vote>> {
@@ -87,8 +89,15 @@ impl RaftLogReader<TypeConfig> for LogStore {
         Ok(entries)
     }
 
+    /// A leader that comes back is none any more. openraft would let it go on in its term, but
+    /// entries go to followers before they are synced here: what a crash took from this log may
+    /// be in theirs, even committed, and the next entry would have its very name.
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
-        self.vote()
+        let mut vote = self.vote()?;
+        if let Some(vote) = vote.as_mut().filter(|v| v.leader_id.node_id == self.node.0) {
+            vote.committed = false;
+        }
+        Ok(vote)
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {

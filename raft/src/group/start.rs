@@ -55,7 +55,7 @@ impl Groups {
                 events(*id),
             )));
             let network = Network::new(*id, config.node, peers.clone(), calls.clone());
-            let (store, machine) = (LogStore::new(log), Machine::new(core.clone()));
+            let (store, machine) = (LogStore::new(log, config.node), Machine::new(core.clone()));
             let raft = Raft::new(config.node.0, times.clone(), network, store, machine)
                 .await
                 .map_err(|error| StartError::Open {
