@@ -28,6 +28,8 @@ pub struct Group {
     pub replicas: BTreeMap<u64, Replica>,
     /// The committed entries, from index 0.
     pub chosen: Vec<Slot>,
+    /// Under which term and leader each of them was found committed first.
+    pub chosen_under: Vec<(u64, u64)>,
     /// By term and candidate, on whose disks that vote was.
     pub votes: BTreeMap<(u64, u64), BTreeSet<u64>>,
     /// By index, term and leader, the log up to there.

@@ -260,7 +260,12 @@ fn leads(group: &mut Group, node: u64, term: u64) -> Broken {
         let rest = format!("node {node}, term {term}: its vote is on the disks of {voters:?}");
         return Some(("a leader without a majority of votes on disk", rest));
     }
-    let last = group.chosen.len().checked_sub(1)?;
+    // One that comes back may still lead in a term that is over.
+    let until = group
+        .chosen_under
+        .iter()
+        .rposition(|under| *under <= (term, node));
+    let last = until?;
     let held = group
         .replicas
         .get(&node)
@@ -302,6 +307,9 @@ fn committed(group: &mut Group, node: u64, index: u64) -> Broken {
     let log = group.replicas.get(&node).map(|replica| &replica.log[..]);
     let new = log.and_then(|log| log.get(known as usize..=index as usize));
     group.chosen.extend(new.unwrap_or_default().to_vec());
+    let vote = group.replicas.get(&node).and_then(|replica| replica.vote);
+    let under = vote.map_or((0, 0), |vote| (vote.term, vote.candidate));
+    group.chosen_under.resize(group.chosen.len(), under);
     if !safe {
         let rest = format!("node {node}, index {index}");
         return Some(("committed and not synced by a majority", rest));

@@ -170,3 +170,17 @@ fn a_wiped_disk_is_not_its_own() {
     story.restart(2, LIFE + 1, story.next_index());
     assert_clean(story);
 }
+
+#[test]
+fn one_that_leads_in_a_term_that_is_over_may_lack_what_came_later() {
+    let mut story = Story::new();
+    let base = story.head();
+    for voter in [2, 3] {
+        story.vote(voter, 5, 3, true);
+    }
+    story.leads(3, 5);
+    story.silent = Some(1);
+    story.edit(ADA, 1, base, &[insert("x")]);
+    story.leads(1, 1);
+    assert_clean(story);
+}
