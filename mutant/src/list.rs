@@ -6,47 +6,53 @@ pub const ALL: &[Mutant] = &[
     Mutant {
         name: "surrogate_split_accepted",
         what: "An operation that cuts a surrogate pair is applied, at the place before the pair.",
-        expect: &["convergence", "intention", "panic"],
+        expect: &["fold", "convergence", "intention", "errors"],
     },
     Mutant {
         name: "client_drops_pending_at_reconnect",
         what: "At a reconnect or repeat the client forgets what was typed behind the operation under way.",
-        expect: &["read_your_writes", "heals", "convergence", "intention"],
+        expect: &[
+            "read_your_writes",
+            "heals",
+            "convergence",
+            "intention",
+            "feed",
+        ],
     },
     Mutant {
         name: "client_edits_what_is_under_way",
         what: "At a reconnect or repeat the client adds what was typed meanwhile to the operation under way and sends it under its old number.",
-        expect: &["exactly_once", "error_truth", "convergence"],
+        expect: &["exactly_once", "truth", "convergence", "feed"],
     },
     Mutant {
         name: "client_resends_changed_bytes",
         what: "At a reconnect or repeat the client sends the operation moved past what arrived since, with a fresh base, under its old number.",
-        expect: &["exactly_once", "error_truth", "convergence"],
+        expect: &["exactly_once", "truth", "convergence", "feed"],
     },
     Mutant {
         name: "client_rebases_without_moving",
         what: "Told to rebase, the client sends its operation with a fresh base but not moved.",
-        expect: &["convergence", "intention", "rebase"],
+        expect: &["convergence", "intention", "fold"],
     },
     Mutant {
         name: "json_forgets_removed_attributes",
         what: "In JSON an attribute that is taken away (null) is read as one that is not mentioned.",
-        expect: &["convergence"],
+        expect: &["convergence", "feed"],
     },
     Mutant {
         name: "transform_side_flipped",
         what: "Where a late operation and an earlier one insert at one place, the late one goes first on the replicas.",
-        expect: &["convergence", "intention"],
+        expect: &["fold", "convergence", "intention", "feed"],
     },
     Mutant {
         name: "compose_before_transform",
         what: "A late operation is moved past all later ones composed, not past one after the other.",
-        expect: &["convergence", "intention"],
+        expect: &["fold", "convergence", "intention", "feed"],
     },
     Mutant {
         name: "record_forgotten_on_another_router",
         what: "What was recorded of the clients of a document is dropped when an operation comes by another link than its client's own (chosen by parity of the link's number: the machine knows no routers; a trim says it in the log).",
-        expect: &["exactly_once", "own_order"],
+        expect: &["exactly_once", "causal"],
     },
     Mutant {
         name: "record_evicted_above_the_floor",
@@ -56,7 +62,7 @@ pub const ALL: &[Mutant] = &[
     Mutant {
         name: "refusal_not_recorded",
         what: "A final refusal leaves no record, so the same bytes are judged anew and the next number skips one.",
-        expect: &["error_truth", "heals", "exactly_once"],
+        expect: &["truth", "heals", "exactly_once"],
     },
     Mutant {
         name: "refusal_records_without_bound",
@@ -66,12 +72,12 @@ pub const ALL: &[Mutant] = &[
     Mutant {
         name: "same_sequence_with_other_bytes",
         what: "The last sequence number with other bytes is applied as if it were the next one.",
-        expect: &["exactly_once", "own_order"],
+        expect: &["exactly_once", "causal"],
     },
     Mutant {
         name: "older_sequence_applied",
         what: "A late copy of an older operation is applied again.",
-        expect: &["exactly_once", "own_order"],
+        expect: &["exactly_once", "causal"],
     },
     Mutant {
         name: "role_checked_at_join_only",
@@ -81,7 +87,7 @@ pub const ALL: &[Mutant] = &[
     Mutant {
         name: "hash_map_order_in_apply",
         what: "The commands of one entry are applied in the order of a hash map with keys of its own.",
-        expect: &["replicas", "convergence"],
+        expect: &["fold", "replicas", "convergence"],
     },
     Mutant {
         name: "wall_clock_in_apply",
@@ -101,7 +107,7 @@ pub const ALL: &[Mutant] = &[
     Mutant {
         name: "acknowledged_before_commit",
         what: "A leader counts an append as stored by the follower once it is sent.",
-        expect: &["durable", "raft", "panic"],
+        expect: &["durable", "raft", "errors"],
     },
     Mutant {
         name: "vote_not_synced",
@@ -116,42 +122,42 @@ pub const ALL: &[Mutant] = &[
     Mutant {
         name: "directory_not_synced",
         what: "The folder is not synced after a file of the log was made.",
-        expect: &["durable", "heals", "error_line", "one_disk"],
+        expect: &["durable", "heals", "errors", "disks"],
     },
     Mutant {
         name: "torn_tail_accepted",
         what: "Records are read without their checksum, so half of one passes for a record.",
-        expect: &["raft", "durable", "error_line", "heals", "panic"],
+        expect: &["raft", "durable", "errors", "heals"],
     },
     Mutant {
         name: "damage_cut_as_a_torn_tail",
         what: "A record that does not check below what was synced is cut, with all behind it.",
-        expect: &["raft", "durable", "one_disk"],
+        expect: &["raft", "durable", "disks"],
     },
     Mutant {
         name: "sync_mark_written_early",
         what: "A batch ends with a mark that says it is synced, written with it (a mark that stands before its batch cannot speak of it).",
-        expect: &["heals", "error_line"],
+        expect: &["heals", "errors"],
     },
     Mutant {
         name: "sync_error_retried",
         what: "After a failed sync it is tried until it works, and that is believed.",
-        expect: &["durable", "raft", "heals", "error_line"],
+        expect: &["durable", "raft", "heals", "errors"],
     },
     Mutant {
         name: "quarantined_node_votes",
         what: "Damage is found and not told: the node takes part with what is left of its log.",
-        expect: &["raft", "durable", "one_disk"],
+        expect: &["raft", "durable", "disks"],
     },
     Mutant {
         name: "wiped_node_votes",
         what: "A node is let in with another disk than the one on record.",
-        expect: &["one_disk", "raft", "durable"],
+        expect: &["disks", "raft", "durable"],
     },
     Mutant {
         name: "leadership_transfer_dropped",
         what: "Requests for votes do not say that they are a transfer of leadership, so voters refuse them within the old leader's lease.",
-        expect: &["fast_failover", "heals"],
+        expect: &["heals"],
     },
     Mutant {
         name: "shorter_log_elected",
@@ -181,32 +187,32 @@ pub const ALL: &[Mutant] = &[
     Mutant {
         name: "state_and_subscription_in_two_steps",
         what: "A document is read first and followed a moment later, and the router does not look for the gap.",
-        expect: &["contiguous", "heals", "convergence"],
+        expect: &["revisions", "heals", "convergence", "feed"],
     },
     Mutant {
         name: "tail_off_by_one",
         what: "What a resume is given leaves out the first event.",
-        expect: &["contiguous", "convergence"],
+        expect: &["revisions", "convergence", "feed"],
     },
     Mutant {
         name: "bare_snapshot_to_unsent_work",
         what: "A client with unsent work that could be continued is given the document without the events between.",
-        expect: &["read_your_writes", "resume"],
+        expect: &["read_your_writes"],
     },
     Mutant {
         name: "blank_document_after_a_failed_load",
         what: "A document that cannot be read right now is opened as an empty one.",
-        expect: &["never_blank", "convergence"],
+        expect: &["never_blank", "convergence", "feed"],
     },
     Mutant {
         name: "welcome_without_acknowledged",
         what: "A welcome does not say what was acknowledged last.",
-        expect: &["read_your_writes", "exactly_once", "own_order", "heals"],
+        expect: &["read_your_writes", "exactly_once", "causal", "heals"],
     },
     Mutant {
         name: "feed_gap_let_through",
         what: "Where an entry has several events of a document the first is not told, and the router passes the gap on.",
-        expect: &["contiguous", "heals"],
+        expect: &["revisions", "heals", "feed"],
     },
     Mutant {
         name: "feed_hash_of_another_revision",
@@ -216,7 +222,7 @@ pub const ALL: &[Mutant] = &[
     Mutant {
         name: "broadcast_out_of_order",
         what: "What is queued for a socket goes before what waits there already.",
-        expect: &["contiguous", "convergence", "panic"],
+        expect: &["revisions", "convergence", "errors", "feed"],
     },
     Mutant {
         name: "queue_without_bound",
@@ -226,12 +232,12 @@ pub const ALL: &[Mutant] = &[
     Mutant {
         name: "two_sockets_with_one_client",
         what: "A second socket with the same client id does not replace the first; each sends for itself.",
-        expect: &["exactly_once", "own_order", "heals", "contiguous"],
+        expect: &["exactly_once", "causal", "heals", "revisions", "feed"],
     },
     Mutant {
         name: "stale_role_refused_as_final",
         what: "The router refuses operations for good by the role of when the document was opened.",
-        expect: &["permissions", "error_truth"],
+        expect: &["permissions", "truth"],
     },
     Mutant {
         name: "revoked_feed_goes_on",
@@ -246,11 +252,11 @@ pub const ALL: &[Mutant] = &[
     Mutant {
         name: "acknowledged_before_the_feed",
         what: "A repeat is answered at once, before the events up to its own have been delivered.",
-        expect: &["contiguous", "monotonic", "own_order"],
+        expect: &["revisions", "monotonic", "causal", "feed"],
     },
     Mutant {
         name: "authors_by_user_not_tab",
         what: "Authors are told apart by user: two tabs of one user are one.",
-        expect: &["convergence", "exactly_once", "own_order"],
+        expect: &["convergence", "exactly_once", "causal", "feed"],
     },
 ];
