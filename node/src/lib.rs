@@ -20,11 +20,11 @@ mod wire;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use codraft_proto::{
-    ids::{GroupId, NodeId},
+    ids::{DocId, GroupId, NodeId},
     tasks::Tasks,
 };
 
-use codraft_raft::wal::Wal;
+use codraft_raft::{machine::Document, wal::Wal};
 
 pub use codraft_raft::{disk::OsDisk, group::Lead};
 pub use config::{NodeConfig, Outside};
@@ -92,6 +92,13 @@ impl Node {
                 .group
                 .with(|shard, _| (shard.applied(), shard.digest())),
         )
+    }
+
+    /// Looks at a replica's document, under its group's lock; `None` if it is not here.
+    pub fn with_document<R>(&self, doc: &DocId, look: impl FnOnce(&Document) -> R) -> Option<R> {
+        let group = self.groups.topology.group_of(doc);
+        let hosted = self.groups.hosted.get(&group)?;
+        hosted.group.with(|shard, _| shard.document(doc).map(look))
     }
 
     /// What it counts, as OpenMetrics text.

@@ -22,6 +22,7 @@ use crate::{
     command::Batch,
     group::{GroupEvents, Origin},
     machine::{MachineLimits, Shard},
+    tap,
     types::{LogId, Proposal, StoredMembership, TypeConfig},
 };
 
@@ -70,13 +71,18 @@ impl Core {
     fn apply(&mut self, step: Step) {
         let Step { log_id, content } = step;
         match content {
-            Content::Blank => self.shard.skip(log_id.index),
+            Content::Blank => {
+                self.shard.skip(log_id.index);
+                tap::state(&self.shard, log_id.index);
+            }
             Content::Membership(membership) => {
                 self.membership = membership;
                 self.shard.skip(log_id.index);
+                tap::state(&self.shard, log_id.index);
             }
             Content::Batch { batch, ours } => {
                 let applied = self.shard.apply(log_id.index, &batch);
+                tap::applied(&self.shard, log_id.index, &batch, &applied);
                 self.events.applied(&self.shard, &applied);
                 let waiting = ours.and_then(|number| self.waiting.remove(&number));
                 for (origin, applied) in waiting.into_iter().flat_map(|w| w.origins).zip(applied) {

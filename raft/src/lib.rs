@@ -9,5 +9,6 @@ pub mod machine;
 mod network;
 mod store;
 pub mod suspect;
+mod tap;
 mod types;
 pub mod wal;

@@ -179,6 +179,9 @@ impl Shard {
     pub fn level(&self) -> u32 {
         self.level
     }
+    pub fn limits(&self) -> &MachineLimits {
+        &self.limits
+    }
     pub fn document(&self, id: &DocId) -> Option<&Document> {
         self.documents.get(id).map(Box::as_ref)
     }

@@ -4,7 +4,7 @@ pub(crate) mod wire;
 
 use std::{
     collections::BTreeMap,
-    future::Future,
+    future::{Future, ready},
     pin::pin,
     sync::{Arc, Mutex},
     time::Duration,
@@ -16,15 +16,15 @@ use codraft_proto::{
     link::{Lane, Outbox},
     v1::{Message, RaftCall, RaftReply, message, raft_call, raft_reply},
 };
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, Stream, StreamExt, future::BoxFuture, stream::BoxStream};
 use openraft::{
     EmptyNode, RPCTypes, RaftNetworkFactory, RaftNetworkV2,
     alias::SnapshotOf,
     errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable},
-    network::RPCOption,
+    network::{RPCOption, stream_append_sequential},
     raft::{
-        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
-        VoteRequest, VoteResponse,
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+        TransferLeaderRequest, VoteRequest, VoteResponse,
     },
 };
 use tokio::sync::oneshot;
@@ -37,6 +37,7 @@ use crate::{
 
 type TransferLeaderResponse = Result<(), openraft::raft::TransferLeaderError<TypeConfig>>;
 type Error = RPCError<TypeConfig>;
+type Answers<'s> = BoxStream<'s, Result<StreamAppendResult<TypeConfig>, Error>>;
 
 /// Calls that may wait for a reply, over all groups.
 const CALLS_MAX: usize = 16_384;
@@ -232,6 +233,30 @@ impl RaftNetworkV2<TypeConfig> for Road {
             raft_reply::Body::Append(reply) => wire::append_reply(&reply).map_err(bad),
             _ => Err(bad("answer of another kind")),
         }
+    }
+
+    /// One request at a time, without those that only bring a new commit position to a
+    /// follower that just confirmed all that is before it. The next entries bring it too, or the
+    /// next heartbeat (which is the first request of its stream, and the first is always
+    /// sent): a follower's reads wait for neither. What is left out counts as nothing, least of
+    /// all as a sign that the follower still follows.
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<Answers<'s>, Error>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+    {
+        let mut confirmed = None;
+        let needed = input.filter(move |request| {
+            let tells_only_commit =
+                request.entries.is_empty() && confirmed == Some(request.prev_log_id);
+            let last = request.entries.last().map(|entry| entry.log_id);
+            confirmed = Some(last.or(request.prev_log_id));
+            ready(!tells_only_commit)
+        });
+        stream_append_sequential(self, needed, option)
     }
 
     async fn vote(

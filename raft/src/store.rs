@@ -11,6 +11,7 @@ use openraft::{
 };
 
 use crate::{
+    tap,
     types::{
         Entry, LogId, TypeConfig, Vote, committed_from_stored, committed_to_stored, log_id_of,
         vote_from_stored, vote_to_stored,
@@ -171,6 +172,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        if let Some(id) = &committed {
+            tap::committed(self.wal.id(), id.index);
+        }
         self.wal
             .save_committed(committed_to_stored(committed.as_ref()));
         Ok(())

@@ -26,6 +26,7 @@ use crate::{
     applied::lock,
     group::{Group, Groups, Peers},
     network::wire,
+    tap,
     types::{LogId, Vote},
 };
 use detector::{Action, Detector, Tail, View};
@@ -101,6 +102,9 @@ impl Suspicion {
         self.inner.step(|detector, now, view| {
             let (agreed, mine, actions) =
                 detector.suspected(now, from, about, suspect.incarnation, theirs, view);
+            if agreed {
+                tap::suspects(about, detector.has_evidence(now, about));
+            }
             answer = Some(v1::SuspectReply {
                 round: suspect.round,
                 node: suspect.node,
@@ -144,6 +148,10 @@ impl Inner {
                 round,
                 tails,
             } => {
+                if tap::listening() {
+                    let now = self.started.elapsed().as_millis() as u64;
+                    tap::suspects(about, lock(&self.detector).has_evidence(now, about));
+                }
                 let groups = tails.iter().map(to_wire).collect();
                 let suspect = v1::Suspect {
                     round,
@@ -165,6 +173,7 @@ impl Inner {
                 let Some(group) = self.groups.group(tail.group).cloned() else {
                     return;
                 };
+                tap::takes_over(tail.group, about);
                 tracing::warn!(group = %tail.group, dead = %about, "taking over from a dead leader");
                 self.tasks.spawn("take over", async move {
                     let me = group.raft().node_id();

@@ -31,7 +31,7 @@ use std::{
 use codraft_proto::{ids::GroupId, tasks::Tasks};
 use tokio::sync::{Notify, watch};
 
-use crate::disk::Disk;
+use crate::{disk::Disk, tap};
 pub use group::GroupWal;
 use queue::{Queue, Refusal};
 use segment::Segments;
@@ -145,6 +145,15 @@ impl Wal {
         let segments = Segments::new(disk, dir);
         let found = recover::recover(&segments, &options).await?;
         let damage = found.report.damage;
+        if damage.is_none() {
+            let ends = found
+                .groups
+                .iter()
+                .map(|(group, held)| (*group, held.end()));
+            ends.filter(|(_, end)| *end > 0)
+                .for_each(|(group, end)| tap::synced(group, end - 1));
+        }
+        tap::recovered(damage.is_some());
         let queue = Queue::new(damage.as_ref().map(Refusal::damaged));
         let shared = Arc::new(Shared {
             state: Mutex::new(State {

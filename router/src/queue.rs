@@ -83,6 +83,10 @@ impl Queue {
             wake(state);
             return false;
         }
+        let (alone, most, bound) = (state.bytes == 0, state.bytes + cost, self.limit);
+        if !alone && (most > bound || (state.chunks.len() + 1).is_power_of_two()) {
+            tracing::trace!(target: "codraft_record", what = "filled", of = "socket", most, bound);
+        }
         state.bytes += cost;
         match !state.chunks.is_empty() && mutant!("broadcast_out_of_order") {
             true => state.chunks.push_front(chunk),

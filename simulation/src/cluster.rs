@@ -1,28 +1,37 @@
 //! The processes of a cluster: as production starts them, on hosts of the simulation.
 
-use std::{cell::RefCell, path::PathBuf, rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    future::pending,
+    path::PathBuf,
+    rc::Rc,
+    sync::Arc,
+};
 
 use codraft_node::{Node, NodeConfig};
 use codraft_proto::{
     ids::{DocId, GroupId, NodeId},
     topology::{FileTopology, NodeEntry, Topology},
 };
+use codraft_raft::machine;
 use codraft_router::{Keys, Router, RouterConfig};
+use rand::Rng;
+use tokio::sync::Notify;
+use turmoil::Sim;
 
 use crate::{
-    outside::{SimulatedNetwork, SlowDisk, outside},
-    trace::{Trace, line},
+    outside::{HostNetwork, SimulatedClock, SlowDisk, Struck, network::Name, outside},
+    plan::{FaultKind, Host, stream},
+    record::{DriverSeen, Seen},
+    shared::Shared,
+    trace::line,
+    tracer,
 };
 
-pub const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
-pub const ROUTER: &str = "router";
 pub const ROUTER_PORT: u16 = 7400;
 const NODE_PORT: u16 = 7401;
 pub const TOKEN_SECRET: &[u8] = b"the simulation's secret of tokens, 32 bytes or more";
 const TICKET_SECRET: &[u8] = b"the simulation's secret of tickets, 32 bytes or more";
-
-/// The log index and the hash of the state of each replica that is up.
-pub type Replicas = Vec<(u64, [u8; 32])>;
 
 pub type HostResult = Result<(), Box<dyn std::error::Error>>;
 
@@ -32,58 +41,140 @@ pub struct Cluster {
 }
 
 struct Inner {
-    seed: u64,
+    shared: Shared,
     topology: Arc<FileTopology>,
-    trace: Trace,
-    network: SimulatedNetwork,
+    struck: Struck,
+    segment_bytes: u64,
+    /// Nodes first, then routers.
     places: Vec<Place>,
+    nodes: usize,
 }
 
-/// A machine for a node. Its disk is there whether a process is or not.
+/// A machine. Its disk and its clock are there whether a process is or not.
 struct Place {
-    disk: SlowDisk,
-    starts: RefCell<u64>,
+    name: Name,
+    disk: RefCell<SlowDisk>,
+    clock: SimulatedClock,
+    life: Cell<u64>,
     node: RefCell<Option<Node>>,
+    /// The process ended by itself; its host is still to be cleared.
+    ended: RefCell<Option<Ended>>,
+    drain: Rc<Notify>,
+}
+
+/// How a process ended by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It did not start.
+    Refused(String),
+    Failed(String),
+    Drained,
 }
 
 impl Cluster {
-    pub fn new(seed: u64, groups: u32, trace: Trace) -> Self {
-        let entry = |i: usize| NodeEntry {
-            id: i as u64 + 1,
-            address: format!("{}:{NODE_PORT}", NODES[i]),
+    pub fn new(shared: Shared, struck: Struck) -> Self {
+        let plan = &shared.plan;
+        let (world, seed) = (&plan.world, plan.seed);
+        let nodes = (1..=world.nodes).map(Host::Node);
+        let routers = (0..world.routers).map(Host::Router);
+        let entry = |n: u32| NodeEntry {
+            id: u64::from(n),
+            address: format!("{}:{NODE_PORT}", Host::Node(n)),
         };
         let topology = FileTopology {
             cluster: "simulated".into(),
-            groups,
-            nodes: (0..NODES.len()).map(entry).collect(),
+            groups: world.groups,
+            nodes: (1..=world.nodes).map(entry).collect(),
         };
-        let place = |i: usize| Place {
-            disk: SlowDisk::new(seed ^ ((i as u64 + 1) << 56)),
-            starts: RefCell::new(0),
+        let disk = |host: Host| {
+            let seed = stream(seed, "disk", host_number(host)).random();
+            SlowDisk::new(seed, world.sync_us, struck.clone())
+        };
+        let place = |host: Host| Place {
+            name: host.to_string().as_str().into(),
+            disk: RefCell::new(disk(host)),
+            clock: SimulatedClock::new(struck.clone()),
+            life: Cell::new(0),
             node: RefCell::new(None),
+            ended: RefCell::new(None),
+            drain: Rc::new(Notify::new()),
         };
-        let places = (0..NODES.len()).map(place).collect();
+        // Where disks fill up, files of the log are made often.
+        let fills = |kind: &FaultKind| matches!(kind, FaultKind::DiskFull { .. });
+        let segment_bytes = if plan.faults.iter().any(|fault| fills(&fault.kind)) {
+            16 << 10
+        } else {
+            [16 << 10, 64 << 10, 256 << 10][stream(seed, "segments", 0).random_range(0..3)]
+        };
+        let places = nodes.chain(routers).map(place).collect();
         Self {
             inner: Rc::new(Inner {
-                seed,
+                nodes: world.nodes as usize,
                 topology: Arc::new(topology),
-                trace,
-                network: SimulatedNetwork::default(),
+                segment_bytes,
+                struck,
                 places,
+                shared,
             }),
         }
     }
 
-    /// Node number `i`'s process, from start to failure.
-    pub async fn node(self, i: usize) -> HostResult {
+    pub fn hosts(&self) -> impl Iterator<Item = (usize, Name)> + use<'_> {
+        let names = self.inner.places.iter().map(|place| place.name.clone());
+        names.enumerate()
+    }
+
+    pub fn nodes(&self) -> std::ops::Range<usize> {
+        0..self.inner.nodes
+    }
+
+    /// The place of a node or router.
+    pub fn place_of(&self, host: Host) -> Option<usize> {
+        match host {
+            Host::Node(n) => (n as usize).checked_sub(1),
+            Host::Router(r) => Some(self.inner.nodes + r as usize),
+            Host::Client(_) => None,
+        }
+    }
+
+    pub fn name(&self, i: usize) -> Name {
+        self.inner.places[i].name.clone()
+    }
+
+    fn network(&self, i: usize) -> HostNetwork {
+        HostNetwork {
+            host: self.name(i),
+            network: self.inner.shared.network.clone(),
+            trace: self.inner.shared.trace.clone(),
+        }
+    }
+
+    /// A process, from its start to its end; the host is cleared by the driver.
+    pub async fn process(self, i: usize) -> HostResult {
         let place = &self.inner.places[i];
-        let start = place.starts.replace_with(|n| *n + 1) + 1;
+        let life = place.life.get() + 1;
+        place.life.set(life);
+        place.ended.replace(None);
+        tracer::born(&place.name, life);
         line!(
-            self.inner.trace,
-            "{} starts for the {start}. time",
-            NODES[i]
+            self.inner.shared.trace,
+            "{} starts for the {life}. time",
+            place.name
         );
-        let listen = format!("{}:{NODE_PORT}", NODES[i]);
+        let ended = if i < self.inner.nodes {
+            self.node(i, life).await
+        } else {
+            self.router(i, life).await
+        };
+        line!(self.inner.shared.trace, "{} ends: {ended:?}", place.name);
+        place.ended.replace(Some(ended));
+        pending().await
+    }
+
+    async fn node(&self, i: usize, life: u64) -> Ended {
+        let place = &self.inner.places[i];
+        let world = &self.inner.shared.plan.world;
+        let listen = format!("{}:{NODE_PORT}", place.name);
         let id = NodeId(i as u64 + 1);
         let mut config = NodeConfig::new(
             id,
@@ -92,85 +183,155 @@ impl Cluster {
             self.inner.topology.clone(),
         );
         config.plain_text_anywhere = true;
-        let common = outside(self.seed_of(i as u64 + 1, start), &self.inner.network);
-        let disk = Arc::new(place.disk.clone());
-        let node = Node::start(config, codraft_node::Outside { common, disk }).await?;
-        line!(self.inner.trace, "{} serves", NODES[i]);
+        config.machine.window_events = world.window_events as usize;
+        config.machine.refusal_records = world.refusal_records as usize;
+        config.wal.segment_bytes = self.inner.segment_bytes;
+        let disk = place.disk.borrow().clone();
+        disk.start();
+        let outside = codraft_node::Outside {
+            common: outside(self.seed_of(i, life), self.network(i), place.clock.clone()),
+            disk: Arc::new(disk),
+        };
+        let started = Node::start(config, outside).await;
+        let refused = started.as_ref().err().map(ToString::to_string);
+        self.inner
+            .shared
+            .recorder
+            .note(Seen::Driver(DriverSeen::Started {
+                node: id.0,
+                life,
+                refused: refused.clone(),
+            }));
+        let Ok(node) = started else {
+            return Ended::Refused(refused.unwrap_or_default());
+        };
         let failed = node.failed();
         place.node.replace(Some(node));
-        Err(failed.await.into())
+        tokio::select! {
+            biased;
+            reason = failed => Ended::Failed(reason.to_owned()),
+            () = place.drain.notified() => {
+                let node = place.node.take();
+                if let Some(node) = node {
+                    node.shutdown().await;
+                }
+                Ended::Drained
+            }
+        }
     }
 
-    pub async fn router(self) -> HostResult {
+    async fn router(&self, i: usize, life: u64) -> Ended {
+        let place = &self.inner.places[i];
         let keys = Keys {
             token_secret: TOKEN_SECRET.to_vec(),
             token_public: None,
             ticket_secret: TICKET_SECRET.to_vec(),
         };
-        let listen = format!("{ROUTER}:{ROUTER_PORT}");
+        let listen = format!("{}:{ROUTER_PORT}", place.name);
         let mut config = RouterConfig::new(listen, self.inner.topology.clone(), keys);
         config.plain_text_anywhere = true;
-        let router =
-            Router::start(config, outside(self.seed_of(100, 1), &self.inner.network)).await?;
-        line!(self.inner.trace, "{ROUTER} serves");
-        Err(router.failed().await.into())
+        let outside = outside(self.seed_of(i, life), self.network(i), place.clock.clone());
+        match Router::start(config, outside).await {
+            Ok(router) => Ended::Failed(router.failed().await.to_owned()),
+            Err(error) => Ended::Refused(error.to_string()),
+        }
     }
 
-    fn seed_of(&self, process: u64, start: u64) -> u64 {
-        self.inner.seed ^ (process << 48) ^ (start << 32)
+    fn seed_of(&self, i: usize, life: u64) -> u64 {
+        let number = (i as u64) << 32 | life;
+        stream(self.inner.shared.plan.seed, "process", number).random()
+    }
+
+    // ---- What the driver does ----------------------------------------------------------------
+
+    /// Ends a process at once.
+    pub fn kill(&self, sim: &mut Sim<'_>, i: usize) {
+        let place = &self.inner.places[i];
+        tracer::as_host(&place.name, || {
+            place.node.replace(None);
+            place.ended.replace(None);
+            sim.crash(&*place.name);
+        });
+    }
+
+    pub fn start(&self, sim: &mut Sim<'_>, i: usize) {
+        let name = self.name(i);
+        tracer::as_host(&name, || sim.bounce(&*name));
+    }
+
+    /// Asks a node to hand over and end.
+    pub fn drain(&self, i: usize) -> bool {
+        let place = &self.inner.places[i];
+        if place.node.borrow().is_none() {
+            return false;
+        }
+        place.drain.notify_waiters();
+        true
+    }
+
+    /// A process that ended by itself since it was asked last.
+    pub fn ended(&self, i: usize) -> Option<Ended> {
+        self.inner.places[i].ended.take()
+    }
+
+    pub fn disk(&self, i: usize) -> SlowDisk {
+        self.inner.places[i].disk.borrow().clone()
+    }
+
+    pub fn new_disk(&self, seed: u64) -> SlowDisk {
+        let world = &self.inner.shared.plan.world;
+        SlowDisk::new(seed, world.sync_us, self.inner.struck.clone())
+    }
+
+    /// Puts another disk into a machine; returns the one that was there.
+    pub fn swap_disk(&self, i: usize, disk: SlowDisk) -> SlowDisk {
+        self.inner.places[i].disk.replace(disk)
+    }
+
+    pub fn clock(&self, i: usize) -> &SimulatedClock {
+        &self.inner.places[i].clock
+    }
+
+    // ---- What the driver asks ----------------------------------------------------------------
+
+    /// Whether a node is up, which is longer than that its process runs.
+    pub fn serves(&self, i: usize) -> bool {
+        self.inner.places[i].node.borrow().is_some()
+    }
+
+    pub fn with_node<R>(&self, i: usize, ask: impl FnOnce(&Node) -> R) -> Option<R> {
+        self.inner.places[i].node.borrow().as_ref().map(ask)
+    }
+
+    pub fn groups(&self) -> impl Iterator<Item = GroupId> + use<> {
+        (0..self.inner.topology.groups).map(GroupId)
+    }
+
+    /// The places of the nodes that hold a group.
+    pub fn replicas(&self, group: GroupId) -> Vec<usize> {
+        let nodes = self.inner.topology.replicas(group);
+        nodes.iter().map(|node| node.0 as usize - 1).collect()
     }
 
     pub fn group_of(&self, doc: &DocId) -> GroupId {
         self.inner.topology.group_of(doc)
     }
 
-    /// The node that leads a group and knows it.
-    pub fn leader(&self, group: GroupId) -> Option<usize> {
-        let leads = |node: &Node| {
-            node.leads()
-                .iter()
-                .any(|l| l.group == group && l.node == Some(node.id()))
-        };
-        self.inner
-            .places
-            .iter()
-            .position(|place| place.node.borrow().as_ref().is_some_and(leads))
+    /// Looks at a node's replica of a document.
+    pub fn with_document<R>(
+        &self,
+        i: usize,
+        doc: &DocId,
+        look: impl FnOnce(&machine::Document) -> R,
+    ) -> Option<R> {
+        self.with_node(i, |node| node.with_document(doc, look))?
     }
+}
 
-    /// Lets go of a node's handle; before its host is crashed.
-    pub fn forget(&self, i: usize) {
-        self.inner.places[i].node.replace(None);
-    }
-
-    /// Says whether a node's machine refuses to be dialled.
-    pub fn refuse(&self, i: usize, refuses: bool) {
-        self.inner.network.refuse(NODES[i], refuses);
-    }
-
-    /// From now on a node's disk says that it synced and does not.
-    pub fn lie(&self, i: usize) {
-        self.inner.places[i].disk.lie();
-    }
-
-    /// What was not synced is lost.
-    pub fn lose_power(&self, i: usize, seed: u64) {
-        self.inner.places[i].disk.lose_power(seed);
-    }
-
-    /// Every group's replicas, as far as they are up: (index, hash of the state).
-    pub fn digests(&self) -> Vec<(GroupId, Replicas)> {
-        let digest = |group: GroupId, place: &Place| {
-            place.node.borrow().as_ref().and_then(|n| n.digest(group))
-        };
-        let of = |group: GroupId| {
-            self.inner
-                .places
-                .iter()
-                .filter_map(|place| digest(group, place))
-                .collect()
-        };
-        (0..self.inner.topology.groups())
-            .map(|g| (GroupId(g), of(GroupId(g))))
-            .collect()
+fn host_number(host: Host) -> u64 {
+    match host {
+        Host::Node(n) => u64::from(n),
+        Host::Router(r) => 100 + u64::from(r),
+        Host::Client(n) => 1_000 + u64::from(n),
     }
 }

@@ -44,6 +44,17 @@ pub fn kernel_random() -> u64 {
     u64::from_le_bytes(bytes)
 }
 
+/// The machine's own monotonic clock, whatever was taken over: for figures about wall time.
+pub fn kernel_clock() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is valid for writing.
+    unsafe { libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_MONOTONIC, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 /// SplitMix64.
 fn next() -> u64 {
     let state = RANDOM.get().wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -5,7 +5,13 @@
 //! in a text an edit falls) is drawn from streams that belong to one host, client or act, so
 //! that leaving one of them out does not move the others.
 
+mod check;
+mod seed;
+
 use serde::{Deserialize, Serialize};
+
+pub use check::BadPlan;
+pub use seed::stream;
 
 /// Raised when a plan of an older version would mean another run.
 pub const VERSION: u32 = 1;

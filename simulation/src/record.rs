@@ -97,6 +97,13 @@ pub enum ClientSeen {
         seq: u64,
         text: String,
     },
+    /// Asks to come in: with the revision that it resumes from, if it has one.
+    Hello {
+        client: Id,
+        doc: Id,
+        resume: Option<u64>,
+        unsent: bool,
+    },
     /// A welcome. `resumed`: from what it had, no document came with it; else the document at
     /// `rev` with its text. `acked`: what the server says was answered last.
     Opened {
@@ -174,14 +181,18 @@ pub enum NodeSeen {
         candidate: u64,
         committed: bool,
     },
-    /// An entry is in the log of this node (not yet synced).
+    /// An entry is in the log of this node (not yet synced), and nothing is behind it.
     Appended {
         node: u64,
         life: u64,
         group: u32,
         index: u64,
         term: u64,
+        /// Who led when it was proposed: more than one may lead in a term, one after the other.
+        leader: u64,
         hash: Hash,
+        /// Of an entry that is a membership: its voters, two sets while it changes.
+        voters: Vec<Vec<u64>>,
     },
     /// All up to `index` of the group is synced here.
     Synced {
@@ -190,6 +201,8 @@ pub enum NodeSeen {
         group: u32,
         index: u64,
     },
+    /// All that came of this life so far was read from the disk.
+    Recovered { node: u64, life: u64, damaged: bool },
     /// The log was cut to below `index`.
     Truncated {
         node: u64,
@@ -202,6 +215,20 @@ pub enum NodeSeen {
         life: u64,
         group: u32,
         term: u64,
+    },
+    /// It told another node that it holds `about` for dead. `evidence`: it has some of its own.
+    Suspects {
+        node: u64,
+        life: u64,
+        about: u64,
+        evidence: bool,
+    },
+    /// It begins to take a group over from a leader that it holds for dead.
+    TakesOver {
+        node: u64,
+        life: u64,
+        group: u32,
+        from: u64,
     },
     Committed {
         node: u64,

@@ -1,12 +1,17 @@
-//! A client's ways to the router: the REST interface and a WebSocket, over turmoil's streams.
+//! A client's ways to a router: the REST interface and a WebSocket, over simulated streams.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    time::Duration,
+};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use codraft_proto::{
-    frame::{At, ClientFrame, Encoding, ServerFrame, Welcome, binary},
+    frame::{At, ClientFrame, Encoding, ServerFrame, binary, json},
     ids::ClientId,
+    transport::{Io, Transport},
 };
 use futures_util::{SinkExt, StreamExt};
 use http::{HeaderValue, Method, Request, header};
@@ -14,53 +19,74 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::time::timeout;
 use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{Message, client::IntoClientRequest},
 };
-use turmoil::net::TcpStream;
 
-use crate::trace::{Trace, line, short};
+use crate::{
+    cluster::ROUTER_PORT,
+    outside::HostNetwork,
+    trace::{line, short},
+};
 
-/// Who speaks to which router.
+/// From the dial to the upgrade, or to the answer of a call.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Who speaks, and as whom.
 #[derive(Clone)]
 pub struct Speaker {
-    pub name: &'static str,
-    pub host: &'static str,
-    pub port: u16,
+    pub at: HostNetwork,
     pub token: String,
-    pub trace: Trace,
+    pub encoding: Encoding,
 }
 
 impl Speaker {
-    async fn stream(&self) -> Result<TcpStream> {
-        TcpStream::connect((self.host, self.port))
+    async fn stream(&self, router: &str) -> Result<Box<dyn Io>> {
+        let address = format!("{router}:{ROUTER_PORT}");
+        self.at
+            .dial(&address)
             .await
             .context("the router is not there")
     }
 
-    /// Calls the REST interface.
-    pub async fn call(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
-        let (mut sender, connection) = http1::handshake(TokioIo::new(self.stream().await?)).await?;
+    /// Calls the REST interface; returns the status and the body.
+    pub async fn call(
+        &self,
+        router: &str,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<(u16, Value)> {
+        timeout(PATIENCE, self.call_patiently(router, method, path, body))
+            .await
+            .context("no answer to a call")?
+    }
+
+    async fn call_patiently(
+        &self,
+        router: &str,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<(u16, Value)> {
+        let stream = TokioIo::new(self.stream(router).await?);
+        let (mut sender, connection) = http1::handshake(stream).await?;
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, self.host)
+            .header(header::HOST, router)
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(serde_json::to_vec(body)?)))?;
         let exchange = async {
             let response = sender.send_request(request).await?;
-            let status = response.status();
+            let status = response.status().as_u16();
             let body = response.into_body().collect().await?.to_bytes();
-            line!(
-                self.trace,
-                "{} {path}: {status} {}",
-                self.name,
-                String::from_utf8_lossy(&body)
-            );
-            ensure!(status.is_success(), "{path}: {status}");
-            Ok(serde_json::from_slice(&body).unwrap_or(Value::Null))
+            let text = String::from_utf8_lossy(&body);
+            line!(self.at.trace, "{} {path}: {status} {text}", self.at.host);
+            Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
         };
         tokio::pin!(connection);
         tokio::select! {
@@ -70,49 +96,34 @@ impl Speaker {
         }
     }
 
-    /// Connects and says hello. Returns what the server answers first.
-    pub async fn open(
-        &self,
-        doc: &str,
-        client: ClientId,
-        resume: Option<At>,
-        unsent: bool,
-    ) -> Result<(Socket, Welcome)> {
-        let mut request = format!("ws://{}/v1/collab/{doc}", self.host).into_client_request()?;
+    /// Connects, and nothing is said yet.
+    pub async fn open(&self, router: &str, doc: &str, client: ClientId) -> Result<Socket> {
+        let mut request = format!("ws://{router}/v1/collab/{doc}").into_client_request()?;
         let headers = request.headers_mut();
         let bearer = HeaderValue::from_str(&format!("Bearer {}", self.token))?;
         headers.insert(header::AUTHORIZATION, bearer);
-        let protocol = HeaderValue::from_static(Encoding::Binary.subprotocol());
+        let protocol = HeaderValue::from_static(self.encoding.subprotocol());
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
-        let (stream, _) = client_async(request, self.stream().await?).await?;
-        let mut socket = Socket {
+        let shaken = async {
+            let stream = self.stream(router).await?;
+            anyhow::Ok(client_async(request, stream).await?.0)
+        };
+        let stream = timeout(PATIENCE, shaken).await.context("no upgrade")??;
+        Ok(Socket {
             stream,
-            name: self.name,
-            trace: self.trace.clone(),
+            speaker: self.clone(),
             clock: binary::Clock::default(),
             who: BTreeMap::new(),
             client,
             waiting: VecDeque::new(),
-        };
-        socket
-            .send(&ClientFrame::Hello {
-                client,
-                resume,
-                unsent,
-            })
-            .await?;
-        match socket.next().await? {
-            ServerFrame::Welcome(welcome) => Ok((socket, *welcome)),
-            other => bail!("instead of a welcome: {other:?}"),
-        }
+        })
     }
 }
 
-/// One WebSocket, speaking the binary encoding.
+/// One WebSocket.
 pub struct Socket {
-    stream: WebSocketStream<TcpStream>,
-    name: &'static str,
-    trace: Trace,
+    stream: WebSocketStream<Box<dyn Io>>,
+    speaker: Speaker,
     clock: binary::Clock,
     /// Slot to client, as the router announced it.
     who: BTreeMap<u32, ClientId>,
@@ -121,21 +132,37 @@ pub struct Socket {
 }
 
 impl Socket {
-    pub async fn send(&mut self, frame: &ClientFrame) -> Result<()> {
-        let mut bytes = Vec::new();
-        binary::encode_client(&mut bytes, frame);
-        line!(
-            self.trace,
-            "{} > {} {}",
-            self.name,
-            short(&bytes, 16),
-            format_args!("{frame:?}")
-        );
-        Ok(self.stream.send(Message::Binary(bytes.into())).await?)
+    pub async fn hello(&mut self, resume: Option<At>, unsent: bool) -> Result<()> {
+        let client = self.client;
+        let hello = ClientFrame::Hello {
+            client,
+            resume,
+            unsent,
+        };
+        self.send(&hello).await
     }
 
-    /// The next frame. May be dropped and called again.
-    pub async fn next(&mut self) -> Result<ServerFrame> {
+    pub async fn send(&mut self, frame: &ClientFrame) -> Result<()> {
+        let at = &self.speaker.at;
+        line!(at.trace, "{} says {}", at.host, Brief(frame));
+        let message = match self.speaker.encoding {
+            Encoding::Binary => {
+                let mut bytes = Vec::new();
+                binary::encode_client(&mut bytes, frame);
+                Message::Binary(bytes.into())
+            }
+            Encoding::Json => Message::Text(json::encode_client(frame).into()),
+        };
+        // A socket that takes nothing is of no use.
+        timeout(PATIENCE, self.stream.send(message))
+            .await
+            .context("the socket takes nothing")??;
+        Ok(())
+    }
+
+    /// The next frame, and whether it is the last that came in one message. May be dropped and
+    /// called again.
+    pub async fn next(&mut self) -> Result<(ServerFrame, bool)> {
         loop {
             if let Some(frame) = self.waiting.pop_front() {
                 match &frame {
@@ -143,34 +170,78 @@ impl Socket {
                         self.who.insert(who.slot, who.client);
                     }
                     ServerFrame::Welcome(welcome) => {
-                        self.who
-                            .extend(welcome.who.iter().map(|w| (w.slot, w.client)));
+                        let who = welcome.who.iter().map(|w| (w.slot, w.client));
+                        self.who.extend(who);
                     }
                     _ => {}
                 }
-                return Ok(frame);
+                return Ok((frame, self.waiting.is_empty()));
             }
-            match self.stream.next().await.context("the socket ended")?? {
-                Message::Binary(bytes) => {
-                    let frames = binary::decode_server(&bytes, &mut self.clock)?;
-                    for frame in &frames {
-                        line!(
-                            self.trace,
-                            "{} < {} {frame:?}",
-                            self.name,
-                            short(&bytes, 16)
-                        );
-                    }
-                    self.waiting.extend(frames);
-                }
-                Message::Close(frame) => bail!("the server closed the socket: {frame:?}"),
-                _ => {}
+            let message = self.stream.next().await.context("the socket ended")??;
+            let frames = match message {
+                Message::Binary(bytes) => binary::decode_server(&bytes, &mut self.clock)?,
+                Message::Text(text) => json::decode_server(text.as_bytes())?,
+                Message::Close(Some(close)) => bail!("closed: {} {}", close.code, close.reason),
+                Message::Close(None) => bail!("closed"),
+                _ => continue,
+            };
+            let at = &self.speaker.at;
+            for frame in &frames {
+                line!(at.trace, "{} hears {}", at.host, Told(frame));
             }
+            self.waiting.extend(frames);
         }
     }
 
-    /// Whether an event's slot is this client.
+    /// Who an event's slot is.
+    pub fn author(&self, slot: u32) -> Option<ClientId> {
+        self.who.get(&slot).copied()
+    }
+
     pub fn is_mine(&self, slot: u32) -> bool {
-        self.who.get(&slot) == Some(&self.client)
+        self.author(slot) == Some(self.client)
+    }
+}
+
+/// A client's frame in a line.
+struct Brief<'a>(&'a ClientFrame);
+
+impl fmt::Display for Brief<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ClientFrame::Op { seq, base, ops } => {
+                write!(
+                    f,
+                    "op seq={seq} base={base} {}#{}",
+                    ops.len(),
+                    short(ops, 16)
+                )
+            }
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+/// A server's frame in a line.
+struct Told<'a>(&'a ServerFrame);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ServerFrame::Op(op) => {
+                let (length, hash) = (op.ops.len(), short(&op.ops, 16));
+                write!(f, "op rev={} slot={} {length}#{hash}", op.rev, op.slot)
+            }
+            ServerFrame::Welcome(w) => {
+                let doc = w.doc.as_ref().map(|doc| short(doc, 16));
+                let (rev, acked, role) = (w.rev, w.acked, w.role);
+                write!(
+                    f,
+                    "welcome rev={rev} acked={acked:?} role={role:?} doc={doc:?}"
+                )
+            }
+            ServerFrame::Mark(at) => write!(f, "mark rev={} {}", at.rev, short(&at.hash, 16)),
+            other => write!(f, "{other:?}"),
+        }
     }
 }

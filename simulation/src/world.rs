@@ -1,314 +1,272 @@
-//! One simulation: three nodes, a router, two people; the leader of their document's group is
-//! killed while they type, and comes back.
+//! One run of a plan: setup, the safety phase with its faults, then all faults off and
+//! everything must heal.
 
-use std::{
-    str::FromStr,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::time::{Duration, UNIX_EPOCH};
 
-use anyhow::{Context, Result, anyhow, ensure};
-use codraft_proto::ids::{DocId, GroupId};
-use codraft_router::sign_token;
-use rand::{Rng, SeedableRng, rngs::StdRng};
+use anyhow::{Result, anyhow};
 use turmoil::Sim;
 
 use crate::{
-    cluster::{Cluster, NODES, ROUTER, ROUTER_PORT, TOKEN_SECRET},
-    ledger::{Ledger, Phase},
+    client::Client,
+    cluster::Cluster,
+    faults::{self, Faults},
+    oracles,
+    outside::{Struck, network::Network},
     overrides,
-    person::Person,
-    socket::Speaker,
+    plan::{Host, Plan},
+    record::{DriverSeen, Seen},
+    recorder::Recorder,
+    settle, setup,
+    shared::{Shared, Stage},
     trace::{Trace, line},
+    tracer,
+    verdict::Verdict,
 };
 
 const TICK: Duration = Duration::from_millis(1);
-const GROUPS: u32 = 2;
-/// From the end of typing until all must be the same everywhere.
-const SETTLE: Duration = Duration::from_secs(20);
-const PEOPLE: [(&str, char); 2] = [("alice", '\u{4e00}'), ("bob", '\u{ac00}')];
+/// Documents must be there after so long.
+const SETUP: Duration = Duration::from_secs(30);
+/// From the end of the faults until all must have healed, and what more is waited for, to see
+/// whether it ever does.
+const HEAL: Duration = Duration::from_secs(10);
+const HEAL_MOST: Duration = Duration::from_secs(20);
+/// How often it is asked whether it has.
+const ASK: u32 = 100;
+/// After the first violation the run goes on for so long, for the report.
+const AFTERMATH: Duration = Duration::from_millis(300);
+const SWEEP: u32 = 100;
 
-/// What a simulation came to.
-pub struct Outcome {
-    pub elapsed: Duration,
-    pub operations: u64,
-    pub kills: u64,
-    /// Between the last acknowledgement before the leader was killed and the first after.
-    pub silence: Duration,
-    pub problems: Vec<String>,
+/// What a run came to, and its record.
+pub struct Played {
+    pub verdict: Verdict,
+    pub recorder: Recorder,
 }
 
-/// What is planted to see the simulation find it.
-#[derive(Debug, Clone, Copy)]
-pub struct Faults {
-    /// For the last 300 ms before all lose their power the disks say that they synced, and did
-    /// not.
-    pub lying_disks: bool,
-}
-
-/// How a process ends.
-#[derive(Debug, Clone, Copy)]
-enum Kill {
-    /// The process dies; its machine closes the connections and refuses new ones.
-    Process,
-    /// The machine does: nobody hears anything.
-    Power,
-}
-
-/// Runs one simulation on this thread; people type for `typing`.
+/// Runs a plan on this thread, which is the simulation's alone.
 ///
 /// # Errors
-/// When it cannot be set up; what did not hold is in the outcome.
-pub fn run(seed: u64, typing: Duration, faults: Faults, trace: &Trace) -> Result<Outcome> {
-    let ledger = Ledger::default();
-    let cluster = Cluster::new(seed, GROUPS, trace.clone());
-    let mut sim = turmoil::Builder::new()
-        .rng_seed(seed)
-        .epoch(UNIX_EPOCH + overrides::EPOCH)
-        .tick_duration(TICK)
-        .min_message_latency(Duration::from_millis(1))
-        .max_message_latency(Duration::from_millis(8))
-        .tcp_capacity(16_384)
-        .simulation_duration(typing + SETTLE + Duration::from_secs(60))
-        .build();
-    for (i, name) in NODES.into_iter().enumerate() {
-        let cluster = cluster.clone();
-        sim.host(name, move || cluster.clone().node(i));
+/// When it cannot be set up; what did not hold is in the verdict.
+pub fn play(plan: &Plan, trace: &Trace) -> Result<Played> {
+    plan.check()?;
+    let recorder = Recorder::new(oracles::all(plan));
+    tracer::install(trace.clone(), recorder.clone())?;
+    let mut world = World::new(plan, trace, &recorder);
+    let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.play()));
+    match played {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            let promised = "a simulation runs to its end";
+            recorder.broken("frame", promised, &format!("{error:#}"));
+        }
+        // The hook has put it on record.
+        Err(_) if !recorder.violations().is_empty() => {}
+        Err(_) => recorder.panic("driver", "a panic of which nothing is known".into()),
     }
-    let routers = cluster.clone();
-    sim.host(ROUTER, move || routers.clone().router());
-    for (i, (name, letter)) in PEOPLE.into_iter().enumerate() {
-        let token = token(name)?;
-        let speaker = Speaker {
-            name,
-            host: ROUTER,
-            port: ROUTER_PORT,
-            token,
-            trace: trace.clone(),
-        };
-        let mut person = Person::new(
-            speaker,
-            ledger.clone(),
-            seed ^ ((i as u64 + 1) << 40),
-            letter,
-        );
-        sim.client(name, async move {
-            if i == 0 {
-                person.create(PEOPLE[1].0).await;
-            }
-            person.live().await;
-            if i == 0 {
-                person.read_last().await?;
-            }
+    recorder.end();
+    let elapsed = world.sim.elapsed();
+    let (struck, _) = world.faults.as_ref().map(Faults::count).unwrap_or_default();
+    let mut kinds: Vec<String> = plan
+        .faults
+        .iter()
+        .map(|f| f.kind.name().to_owned())
+        .collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let verdict = Verdict {
+        seed: plan.seed,
+        scenario: plan.scenario.clone(),
+        mutant: plan.mutant.clone(),
+        faults: kinds,
+        struck,
+        simulated_ms: elapsed.as_millis() as u64,
+        acknowledged: recorder.acknowledged(),
+        sometimes: recorder.marks(),
+        trace: trace.hash(),
+        violations: recorder.violations(),
+        ..Verdict::default()
+    };
+    // Taking it apart runs code of hosts, which is of no interest any more.
+    std::mem::forget(world);
+    Ok(Played { verdict, recorder })
+}
+
+struct World {
+    sim: Sim<'static>,
+    shared: Shared,
+    cluster: Cluster,
+    struck: Struck,
+    faults: Option<Faults>,
+    ticks: u32,
+}
+
+impl World {
+    fn new(plan: &Plan, trace: &Trace, recorder: &Recorder) -> Self {
+        let world = &plan.world;
+        let mut sim = turmoil::Builder::new()
+            .rng_seed(plan.seed)
+            .epoch(UNIX_EPOCH + overrides::EPOCH)
+            .tick_duration(TICK)
+            .min_message_latency(Duration::from_millis(world.latency_ms.0))
+            .max_message_latency(Duration::from_millis(world.latency_ms.1))
+            .tcp_capacity(65_536)
+            .simulation_duration(Duration::from_secs(1 << 20))
+            .build();
+        let struck = Struck::default();
+        let network = Network::new(struck.clone());
+        let shared = Shared::new(plan.clone(), recorder.clone(), network, trace.clone());
+        let cluster = Cluster::new(shared.clone(), struck.clone());
+        for (i, name) in cluster.hosts() {
+            let cluster = cluster.clone();
+            sim.host(&*name, move || cluster.clone().process(i));
+        }
+        for client in &plan.clients {
+            let (shared, plan) = (shared.clone(), client.clone());
+            let name = Host::Client(client.number).to_string();
+            sim.client(name, async move {
+                Client::new(shared, plan).live().await;
+                Ok(())
+            });
+        }
+        let makes = shared.clone();
+        sim.client(setup::HOST, async move {
+            setup::run(makes).await;
             Ok(())
         });
-    }
-    let rng = StdRng::seed_from_u64(seed);
-    let mut world = World {
-        sim,
-        cluster,
-        ledger,
-        trace: trace.clone(),
-        rng,
-        faults,
-        kills: 0,
-        silence: Duration::ZERO,
-    };
-    let played = world.play(typing);
-    let elapsed = world.sim.elapsed();
-    let mut ledger = world.ledger.lock();
-    match played {
-        Ok(()) => ledger.check(),
-        Err(error) => ledger.problems.push(format!("{error:#}")),
-    }
-    Ok(Outcome {
-        elapsed,
-        operations: ledger.people.values().map(|person| person.operations).sum(),
-        kills: world.kills,
-        silence: world.silence,
-        problems: std::mem::take(&mut ledger.problems),
-    })
-}
-
-fn token(user: &str) -> Result<String> {
-    const DAY: u64 = 86_400;
-    let now = overrides::EPOCH.as_secs();
-    sign_token(TOKEN_SECRET, user, now - DAY, now + DAY).context("signing a token")
-}
-
-impl Kill {
-    /// How long at most nothing is acknowledged when the leader goes like this.
-    fn silence_most(self) -> Duration {
-        match self {
-            Kill::Process => Duration::from_millis(300),
-            Kill::Power => Duration::from_millis(2_500),
+        let (of, faults) = (cluster.clone(), plan.faults.clone());
+        recorder.explain_errors_by(move |host, line| faults::explains(&of, &faults, host, line));
+        Self {
+            sim,
+            shared,
+            cluster,
+            struck,
+            faults: None,
+            ticks: 0,
         }
     }
-}
 
-struct World<'a> {
-    sim: Sim<'a>,
-    cluster: Cluster,
-    ledger: Ledger,
-    trace: Trace,
-    rng: StdRng,
-    faults: Faults,
-    kills: u64,
-    silence: Duration,
-}
+    fn play(&mut self) -> Result<()> {
+        let documents = self.shared.plan.documents.len();
+        let made = |world: &mut Self| world.shared.docs.borrow().len() == documents;
+        if !self.run_until(SETUP, made)? {
+            anyhow::ensure!(self.is_broken(), "no documents after {SETUP:?}");
+            return Ok(());
+        }
+        let began = self.sim.elapsed();
+        self.shared.began.set(began);
+        self.faults = Some(Faults::new(
+            self.shared.clone(),
+            self.cluster.clone(),
+            self.struck.clone(),
+            began,
+        ));
+        self.stage(Stage::Safety);
+        let safety = Duration::from_millis(self.shared.plan.world.safety_ms);
+        self.run_until(safety, |_| false)?;
+        if self.is_broken() {
+            return Ok(());
+        }
+        if let Some(faults) = &mut self.faults {
+            faults.heal(&mut self.sim);
+            let (_, never) = faults.count();
+            if !never.is_empty() {
+                let broken = format!("planned, and never struck: {}", never.join(", "));
+                let promised = "what is planned to break breaks";
+                self.shared.recorder.broken("faults", promised, &broken);
+                return Ok(());
+            }
+        }
+        self.stage(Stage::Healing);
+        self.shared.recorder.note(Seen::Driver(DriverSeen::Healing));
+        self.heal()?;
+        if self.is_broken() {
+            return Ok(());
+        }
+        settle::read(&self.shared, &self.cluster);
+        self.stage(Stage::Done);
+        // Each client says what it ended with.
+        self.run_until(Duration::from_millis(200), |_| false)?;
+        Ok(())
+    }
 
-impl World<'_> {
-    fn play(&mut self, typing: Duration) -> Result<()> {
-        let patience = Duration::from_secs(20);
-        ensure!(
-            self.run_until(patience, Self::has_group)?,
-            "no document after {patience:?}"
-        );
-        let group = self.group().context("no document")?;
-        let third = typing / 3;
-        let pause = third + self.jitter(500);
-        self.run_for(pause)?;
-        ensure!(
-            self.run_until(patience, |world| world.cluster.leader(group).is_some())?,
-            "nobody leads"
-        );
-        let leader = self.cluster.leader(group).context("nobody leads")?;
-        let how = if self.rng.random_bool(0.5) {
-            Kill::Process
+    /// Waits until all that must heal has.
+    fn heal(&mut self) -> Result<()> {
+        let since = self.sim.elapsed();
+        let missing = |world: &Self| match &world.faults {
+            Some(faults) => settle::missing(&world.shared, &world.cluster, faults),
+            None => Vec::new(),
+        };
+        if self.run_until(HEAL, |world| missing(world).is_empty())? && !self.is_broken() {
+            let took = self.sim.elapsed() - since;
+            line!(self.shared.trace, "healed after {took:?}");
+            self.healed(Vec::new());
+            return Ok(());
+        }
+        if self.is_broken() {
+            return Ok(());
+        }
+        let mut late = missing(self);
+        // Late is wrong; never is another thing to look for.
+        let end = HEAL_MOST.saturating_sub(HEAL);
+        let healed = self.run_until(end, |world| missing(world).is_empty())?;
+        let took = self.sim.elapsed() - since;
+        late.push(if healed {
+            format!("healed after {took:?}")
         } else {
-            Kill::Power
-        };
-        line!(self.trace, "the leader is killed: {how:?}");
-        self.kill(leader, how);
-        let killed = self.sim.elapsed();
-        let pause = third + self.jitter(500);
-        self.run_for(pause)?;
-        self.silence = self.ledger.lock().silence(killed, self.sim.elapsed());
-        if self.silence > how.silence_most() {
-            let silence = self.silence;
-            let problem = format!("{silence:?} without an acknowledgement around {how:?}");
-            self.ledger.problem(problem);
-        }
-        self.bring_back(leader, how);
-        self.run_for(third / 2)?;
-        // Without a majority's memory only what is on the disks is left.
-        if self.rng.random_bool(0.5) || self.faults.lying_disks {
-            self.blackout()?;
-        }
-        self.run_for(third / 2)?;
-        self.ledger.lock().phase = Phase::Settling;
-        line!(self.trace, "nothing more is typed");
-        if !self.run_until(SETTLE, Self::is_settled)? {
-            let digests = self.cluster.digests();
-            self.ledger.problem(format!(
-                "not the same everywhere after {SETTLE:?}: {digests:?}"
-            ));
-        }
-        for (group, digests) in self.cluster.digests() {
-            for (index, digest) in digests {
-                line!(
-                    self.trace,
-                    "group {group} at {index}: {}",
-                    blake3::Hash::from(digest).to_hex()
-                );
-            }
-        }
-        self.ledger.lock().phase = Phase::Done;
-        ensure!(
-            self.run_until(patience, |_| false)?,
-            "the clients do not end"
-        );
+            format!("not healed after {took:?}")
+        });
+        self.healed(late);
         Ok(())
     }
 
-    fn jitter(&mut self, most_ms: u64) -> Duration {
-        Duration::from_millis(self.rng.random_range(0..most_ms))
-    }
-
-    fn group(&self) -> Option<GroupId> {
-        let doc = self.ledger.lock().doc.clone()?;
-        Some(self.cluster.group_of(&DocId::from_str(&doc).ok()?))
-    }
-
-    fn has_group(&self) -> bool {
-        self.group().is_some()
-    }
-
-    /// Whether both people have everything and every replica of every group is the same.
-    fn is_settled(&self) -> bool {
-        let same = |digests: &Vec<_>| {
-            digests.len() == NODES.len() && digests.iter().all(|d| *d == digests[0])
-        };
-        self.ledger.lock().is_settled()
-            && self
-                .cluster
-                .digests()
-                .iter()
-                .all(|(_, digests)| same(digests))
-    }
-
-    /// The power goes for all nodes at once, and comes back.
-    fn blackout(&mut self) -> Result<()> {
-        if self.faults.lying_disks {
-            (0..NODES.len()).for_each(|i| self.cluster.lie(i));
-            let lie = Duration::from_millis(300);
-            self.run_for(lie)?;
+    fn healed(&mut self, missing: Vec<String>) {
+        let broken = missing.join("; ");
+        self.shared
+            .recorder
+            .note(Seen::Driver(DriverSeen::Healed { missing }));
+        if !broken.is_empty() && !self.is_broken() {
+            let promised = "with all faults off, everything heals within 10 s";
+            self.shared.recorder.broken("heals", promised, &broken);
         }
-        line!(self.trace, "the power goes everywhere");
-        (0..NODES.len()).for_each(|i| self.kill(i, Kill::Power));
-        let pause = Duration::from_millis(200) + self.jitter(800);
-        self.run_for(pause)?;
-        (0..NODES.len()).for_each(|i| self.bring_back(i, Kill::Power));
-        Ok(())
     }
 
-    fn kill(&mut self, i: usize, how: Kill) {
-        line!(self.trace, "{} is killed: {how:?}", NODES[i]);
-        self.kills += 1;
-        if matches!(how, Kill::Power) {
-            self.others(i)
-                .for_each(|other| self.sim.partition(NODES[i], other));
-        }
-        self.cluster.refuse(i, matches!(how, Kill::Process));
-        self.cluster.forget(i);
-        self.sim.crash(NODES[i]);
-        let seed = self.rng.random();
-        self.cluster.lose_power(i, seed);
+    fn stage(&self, stage: Stage) {
+        line!(self.shared.trace, "stage {stage:?}");
+        self.shared.stage.set(stage);
     }
 
-    fn bring_back(&mut self, i: usize, how: Kill) {
-        line!(self.trace, "{} comes back", NODES[i]);
-        if matches!(how, Kill::Power) {
-            self.others(i)
-                .for_each(|other| self.sim.repair(NODES[i], other));
-        }
-        self.cluster.refuse(i, false);
-        self.sim.bounce(NODES[i]);
+    fn is_broken(&self) -> bool {
+        self.shared.recorder.broken_at().is_some()
     }
 
-    fn others(&self, i: usize) -> impl Iterator<Item = &'static str> + use<> {
-        let nodes = NODES
-            .into_iter()
-            .enumerate()
-            .filter(move |(other, _)| *other != i);
-        nodes.map(|(_, name)| name).chain([ROUTER])
-    }
-
-    fn run_for(&mut self, time: Duration) -> Result<()> {
-        self.run_until(time, |_| false).map(|_| ())
-    }
-
-    /// Runs until it holds or the clients have ended (true), or for so long (false).
-    fn run_until(&mut self, most: Duration, holds: impl Fn(&Self) -> bool) -> Result<bool> {
+    /// Runs until it holds (true), for so long (false), or until a while after something broke
+    /// (false).
+    fn run_until(
+        &mut self,
+        most: Duration,
+        mut holds: impl FnMut(&mut Self) -> bool,
+    ) -> Result<bool> {
         let end = self.sim.elapsed() + most;
-        let mut ticks = 0u32;
         while self.sim.elapsed() < end {
-            overrides::set_elapsed(self.sim.elapsed());
-            if self.sim.step().map_err(|error| anyhow!("{error}"))? {
-                return Ok(true);
+            let now = self.sim.elapsed();
+            if self
+                .shared
+                .recorder
+                .broken_at()
+                .is_some_and(|at| now > at + AFTERMATH)
+            {
+                return Ok(false);
             }
-            ticks += 1;
+            overrides::set_elapsed(now);
+            if let Some(faults) = &mut self.faults {
+                faults.step(&mut self.sim);
+            }
+            self.sim.step().map_err(|error| anyhow!("{error}"))?;
+            self.ticks += 1;
+            if self.ticks.is_multiple_of(SWEEP) {
+                self.shared.network.sweep(now);
+            }
             // Asking costs more than a tick.
-            if ticks.is_multiple_of(50) && holds(self) {
+            if self.ticks.is_multiple_of(ASK) && holds(self) {
                 return Ok(true);
             }
         }

@@ -131,6 +131,14 @@ impl Outbox {
         }
         queue.bytes += bytes;
         queue.waiting.push_back((bytes, message));
+        let (waiting, bound) = (queue.waiting.len(), self.shared.queue_messages);
+        if waiting.is_power_of_two() || waiting > bound {
+            tracing::trace!(target: "codraft_record", what = "filled", of = "outbox", most = waiting, bound);
+        }
+        let (most, bound) = (queue.bytes, self.shared.queue_bytes);
+        if most > bound && !alone {
+            tracing::trace!(target: "codraft_record", what = "filled", of = "outbox bytes", most, bound);
+        }
         if let Some(waker) = queue.waker.take() {
             drop(queue);
             waker.wake();

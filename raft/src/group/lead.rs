@@ -6,7 +6,7 @@ use codraft_proto::ids::NodeId;
 use openraft::async_runtime::watch::WatchReceiver as _;
 
 use super::{Inner, Lead, ProposeError};
-use crate::applied::lock;
+use crate::{applied::lock, tap};
 
 impl Inner {
     fn seen(&self) -> Lead {
@@ -51,6 +51,9 @@ impl Inner {
             return;
         }
         tracing::info!(group = %self.id, term = lead.term, leader = ?lead.node, "leader changed");
+        if lead.node == Some(self.node) {
+            tap::leads(self.id, lead.term);
+        }
         lock(&self.core).events.led(lead);
         if was.node == Some(self.node) && lead.node != Some(self.node) {
             let hint = lead.node.map(|_| lead);

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     applied::{Core, Waiting, lock},
     command::{Batch, Command},
+    tap,
     types::{Proposal, Settle, TypeConfig},
 };
 
@@ -75,7 +76,11 @@ impl Queue {
         }
         state.bytes += bytes;
         state.commands.push_back((command, origin, bytes));
-        let poke = state.commands.len() == 1 && state.in_flight < self.limits.batches_in_flight;
+        let waiting = state.commands.len();
+        if waiting.is_power_of_two() || waiting > self.limits.queue_commands {
+            tap::filled("proposer", waiting, self.limits.queue_commands);
+        }
+        let poke = waiting == 1 && state.in_flight < self.limits.batches_in_flight;
         drop(state);
         if poke {
             self.wake.notify_one();

@@ -218,11 +218,13 @@ impl Clients {
     /// Drops the records that the floor has passed.
     pub fn evict_below(&mut self, floor: u64) {
         self.records.retain(|_, record| record.at_rev >= floor);
-        self.by_refusal = self
-            .records
-            .values()
-            .filter(|r| r.lives_by_refusal())
-            .count();
+        self.by_refusal = self.living_by_refusal();
+    }
+
+    /// Counted anew.
+    pub fn living_by_refusal(&self) -> usize {
+        let records = self.records.values();
+        records.filter(|r| r.lives_by_refusal()).count()
     }
 
     /// The last operation of this client that was applied: its sequence and revision.

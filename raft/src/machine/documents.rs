@@ -430,6 +430,18 @@ impl Document {
     pub fn client_records(&self) -> usize {
         self.clients.len()
     }
+    /// What is bounded: its name, how much there is, and the bound.
+    pub fn fills(&self, limits: &MachineLimits) -> [(&'static str, usize, usize); 3] {
+        [
+            ("window", self.window.len(), limits.window_events),
+            (
+                "refusals",
+                self.clients.living_by_refusal(),
+                limits.refusal_records,
+            ),
+            ("grants", self.grants.iter().count(), limits.grants),
+        ]
+    }
     /// Time of the create event, in milliseconds since 1970.
     pub fn created_ms(&self) -> u64 {
         self.created_ms

@@ -36,6 +36,10 @@ impl Window {
         self.floor
     }
 
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     fn head(&self) -> u64 {
         self.floor + self.entries.len() as u64
     }

@@ -174,6 +174,11 @@ impl Detector {
         Vec::new()
     }
 
+    pub fn has_evidence(&self, now: u64, about: NodeId) -> bool {
+        let watched = self.nodes.get(&about);
+        watched.is_some_and(|watched| watched.is_dead(now))
+    }
+
     pub fn link_broke(
         &mut self,
         now: u64,

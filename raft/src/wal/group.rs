@@ -13,6 +13,7 @@ use super::{
     record::{self, PAYLOAD_MAX},
     state::{GroupState, Source},
 };
+use crate::tap;
 
 #[derive(Clone)]
 pub struct GroupWal {
@@ -68,6 +69,7 @@ impl GroupWal {
         {
             return invalid(format!("appended out of place: {place:?}"));
         }
+        tap::appended(self.group, first, &records);
         // In parts that go well into a segment. Should one of them fail, the log has failed and
         // so do all that follow.
         let part_bytes = self.shared.options.segment_bytes as usize / 4;
@@ -137,8 +139,12 @@ impl GroupWal {
     /// # Errors
     /// When the log cannot be written any more, or is quarantined.
     pub async fn truncate_from(&self, keep: u64) -> io::Result<()> {
-        self.write(Write::Truncate { keep }, |held| held.truncate(keep))
-            .await
+        let group = self.group;
+        let cut = move |held: &mut GroupState| {
+            held.truncate(keep);
+            tap::truncated(group, keep);
+        };
+        self.write(Write::Truncate { keep }, cut).await
     }
 
     /// Drops all entries up to and including `up_to`. Durable when it returns. Files that no

@@ -12,6 +12,7 @@ use super::{
     segment::{HEADER, Header, Place, Segments, read_header},
     state::OutOfPlace,
 };
+use crate::tap;
 
 pub struct Recovered {
     pub groups: BTreeMap<GroupId, GroupState>,
@@ -193,11 +194,18 @@ impl Scan<'_> {
                     length: payload.len() as u32,
                 };
                 held.put(record.number, std::slice::from_ref(&payload))?;
+                tap::appended(record.group, record.number, std::slice::from_ref(&payload));
                 held.placed(record.number, &payload, place, self.options.cache_bytes);
             }
-            Kind::Vote => held.vote = Some(payload),
+            Kind::Vote => {
+                tap::voted(record.group, &payload);
+                held.vote = Some(payload);
+            }
             Kind::Committed => held.committed = Some(payload),
-            Kind::Truncate => held.truncate(record.number),
+            Kind::Truncate => {
+                tap::truncated(record.group, record.number);
+                held.truncate(record.number);
+            }
             Kind::Purge => held.purge(record.number),
             Kind::Mark | Kind::Base | Kind::Roll => {}
         }

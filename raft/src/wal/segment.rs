@@ -26,7 +26,7 @@ const MAGIC: [u8; 8] = *b"codraft\n";
 const FORMAT: u32 = 1;
 
 /// Where a payload lies.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     pub at: Position,
     pub length: u32,

@@ -137,6 +137,14 @@ impl GroupState {
         }
     }
 
+    /// Whether the entry is still the one that was written at `place`.
+    pub fn stands(&self, index: u64, place: Place) -> bool {
+        let entry = index
+            .checked_sub(self.first)
+            .and_then(|at| self.entries.get(at as usize));
+        entry.is_some_and(|entry| entry.place == Some(place))
+    }
+
     /// Where to read `from..to`: at least one, if there is one, then as many as fit
     /// `max_bytes`.
     pub fn sources(&self, from: u64, to: u64, max_bytes: usize) -> Vec<Source> {

@@ -13,7 +13,7 @@ use super::{
     record::{self, Kind, Position},
     segment::{HEADER, Place},
 };
-use crate::disk::File;
+use crate::{disk::File, tap};
 
 /// An idle log says within this time up to where it is synced.
 const IDLE: Duration = Duration::from_secs(1);
@@ -223,13 +223,24 @@ impl Writer {
         stats.bytes += written;
         stats.records += self.places.len() as u64;
         let mut places = self.places.drain(..);
+        let listening = tap::listening();
         for request in &batch.requests {
+            if let Write::Vote(vote) = &request.write {
+                tap::voted(request.group, vote);
+            }
             let Write::Append { first, records } = &request.write else {
                 continue;
             };
             let held = groups.entry(request.group).or_default();
+            let mut last = None;
             for ((index, record), place) in (*first..).zip(records).zip(&mut places) {
                 held.placed(index, record, place, shared.options.cache_bytes);
+                if listening && held.stands(index, place) {
+                    last = Some(index);
+                }
+            }
+            if let Some(index) = last {
+                tap::synced(request.group, index);
             }
         }
         debug_assert!(self.end.segment == start.segment && self.end > start);

@@ -1,69 +1,191 @@
-//! A disk that takes its time, so that a loss of power finds writes that are not synced.
+//! A disk that takes its time, so that a loss of power finds writes that are not synced, and
+//! that fails when it is told to.
 
 use std::{
+    collections::BTreeMap,
     io,
-    path::Path,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use codraft_proto::transport::BoxFuture;
 use codraft_raft::disk::{Disk, File, memory::MemoryDisk};
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use tokio::sync::Notify;
 
-/// What a sync takes, in microseconds.
-const SYNC_US: std::ops::Range<u64> = 300..6_000;
+use super::Struck;
 
+/// Clones are the same disk.
 #[derive(Clone)]
 pub struct SlowDisk {
-    disk: MemoryDisk,
+    pub memory: MemoryDisk,
     manner: Arc<Manner>,
 }
 
 struct Manner {
-    rng: Mutex<StdRng>,
-    lies: AtomicBool,
+    sync_us: (u64, u64),
+    struck: Struck,
+    state: Mutex<State>,
+    thawed: Notify,
 }
 
+struct State {
+    rng: StdRng,
+    lies: bool,
+    /// How many times as long, and by which fault.
+    slow: Option<(u32, usize)>,
+    failing: Option<usize>,
+    full: Option<usize>,
+    /// Its machine is paused; by how many faults.
+    frozen: u32,
+    /// A sync or a write has failed since the last start.
+    hurt: bool,
+    /// Up to where a mark of the log says that it was synced, by file of the log.
+    vouched: BTreeMap<PathBuf, u64>,
+}
+
+/// Of a mark, in the log's records.
+const MARK: u32 = 1;
+
 impl SlowDisk {
-    pub fn new(seed: u64) -> Self {
-        let rng = Mutex::new(StdRng::seed_from_u64(seed));
-        let lies = AtomicBool::new(false);
+    pub fn new(seed: u64, sync_us: (u64, u64), struck: Struck) -> Self {
+        let state = State {
+            rng: StdRng::seed_from_u64(seed),
+            lies: false,
+            slow: None,
+            failing: None,
+            full: None,
+            frozen: 0,
+            hurt: false,
+            vouched: BTreeMap::new(),
+        };
         Self {
-            disk: MemoryDisk::new(),
-            manner: Arc::new(Manner { rng, lies }),
+            memory: MemoryDisk::new(),
+            manner: Arc::new(Manner {
+                sync_us,
+                struck,
+                state: Mutex::new(state),
+                thawed: Notify::new(),
+            }),
         }
     }
 
     /// From now on a sync does nothing and says that it did.
     pub fn lie(&self) {
-        self.manner.lies.store(true, Ordering::Relaxed);
+        self.manner.lock().lies = true;
     }
 
     /// What was not synced is lost, but for what happened to be written out. Honest again.
     pub fn lose_power(&self, seed: u64) {
-        self.manner.lies.store(false, Ordering::Relaxed);
-        self.disk.lose_power(seed);
+        self.manner.lock().lies = false;
+        self.memory.lose_power(seed);
+    }
+
+    pub fn set_slow(&self, slow: Option<(u32, usize)>) {
+        self.manner.lock().slow = slow;
+    }
+
+    /// All syncs fail until `mend`.
+    pub fn fail(&self, fault: usize) {
+        self.manner.lock().failing = Some(fault);
+        self.memory.fail_syncs(true);
+    }
+
+    /// Nothing more fits until `mend`; `entirely`: nor can anything be written over, as on disks
+    /// that copy what they change.
+    pub fn fill(&self, fault: usize, entirely: bool) {
+        self.manner.lock().full = Some(fault);
+        let paths = self.memory.paths();
+        let held = paths.iter().filter_map(|path| self.memory.contents(path));
+        let used: usize = held.map(|bytes| bytes.len()).sum();
+        let fits = if entirely { 0 } else { used as u64 };
+        self.memory.set_capacity(Some(fits));
+    }
+
+    pub fn mend(&self) {
+        let mut state = self.manner.lock();
+        (state.failing, state.full) = (None, None);
+        self.memory.fail_syncs(false);
+        self.memory.set_capacity(None);
+    }
+
+    /// Whether a sync or a write has failed since the last start of a process on it.
+    pub fn is_hurt(&self) -> bool {
+        self.manner.lock().hurt
+    }
+
+    /// A process starts on it.
+    pub fn start(&self) {
+        self.manner.lock().hurt = false;
+    }
+
+    /// Up to where the log says of itself that it is synced: what is damaged below cannot be
+    /// taken for a torn tail.
+    pub fn vouched(&self, path: &Path) -> u64 {
+        self.manner.lock().vouched.get(path).copied().unwrap_or(0)
+    }
+
+    pub fn freeze(&self, freeze: bool) {
+        let mut state = self.manner.lock();
+        if freeze {
+            state.frozen += 1;
+        } else {
+            state.frozen = state.frozen.saturating_sub(1);
+            self.manner.thawed.notify_waiters();
+        }
     }
 }
 
 impl Manner {
-    fn pause(&self) -> tokio::time::Sleep {
-        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
-        tokio::time::sleep(Duration::from_micros(rng.random_range(SYNC_US)))
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn pause(&self) {
+        let (time, slow) = {
+            let mut state = self.lock();
+            let (least, most) = self.sync_us;
+            let us = state.rng.random_range(least..=most);
+            let times = state.slow.map_or(1, |(times, _)| times);
+            (
+                Duration::from_micros(us) * times,
+                state.slow.map(|(_, fault)| fault),
+            )
+        };
+        tokio::time::sleep(time).await;
+        self.struck.all(slow);
+        loop {
+            let thawed = self.thawed.notified();
+            if self.lock().frozen == 0 {
+                return;
+            }
+            thawed.await;
+        }
+    }
+
+    /// A result of the memory's: what failed, failed by a fault.
+    fn told<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            let mut state = self.lock();
+            let full = error.kind() == io::ErrorKind::StorageFull;
+            let fault = if full { state.full } else { state.failing };
+            state.hurt = true;
+            self.struck.all(fault);
+        }
+        result
     }
 }
 
 impl Disk for SlowDisk {
     fn create_dir_all<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        self.disk.create_dir_all(path)
+        self.memory.create_dir_all(path)
     }
 
     fn list<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Vec<String>>> {
-        self.disk.list(dir)
+        self.memory.list(dir)
     }
 
     fn open<'a>(
@@ -72,30 +194,32 @@ impl Disk for SlowDisk {
         create: bool,
     ) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
         Box::pin(async move {
-            let file = self.disk.open(path, create).await?;
-            let manner = self.manner.clone();
-            Ok(Arc::new(SlowFile { file, manner }) as Arc<dyn File>)
+            let file = self.memory.open(path, create).await?;
+            // Files of the log are made under another name.
+            let (manner, path) = (self.manner.clone(), path.with_extension("wal"));
+            Ok(Arc::new(SlowFile { file, path, manner }) as Arc<dyn File>)
         })
     }
 
     fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        self.disk.rename(from, to)
+        self.memory.rename(from, to)
     }
 
     fn remove<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        self.disk.remove(path)
+        self.memory.remove(path)
     }
 
     fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
             self.manner.pause().await;
-            self.disk.sync_dir(dir).await
+            self.memory.sync_dir(dir).await
         })
     }
 }
 
 struct SlowFile {
     file: Arc<dyn File>,
+    path: PathBuf,
     manner: Arc<Manner>,
 }
 
@@ -105,7 +229,7 @@ impl File for SlowFile {
     }
 
     fn write_at(&self, offset: u64, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<()>> {
-        self.file.write_at(offset, bytes)
+        Box::pin(async move { self.manner.told(self.file.write_at(offset, bytes).await) })
     }
 
     fn read_at(&self, offset: u64, length: usize) -> BoxFuture<'_, io::Result<Vec<u8>>> {
@@ -115,17 +239,22 @@ impl File for SlowFile {
     fn sync_data(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
             self.manner.pause().await;
-            if self.manner.lies.load(Ordering::Relaxed) {
+            if self.manner.lock().lies {
                 return Ok(());
             }
-            self.file.sync_data().await
+            self.manner.told(self.file.sync_data().await)
         })
     }
 
     fn write_and_sync(&self, offset: u64, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<Vec<u8>>> {
         Box::pin(async move {
-            self.file.write_at(offset, bytes.clone()).await?;
+            self.write_at(offset, bytes.clone()).await?;
             self.sync_data().await?;
+            // Each batch of the log begins with a mark of what was synced before it.
+            if bytes.get(8..12) == Some(&MARK.to_le_bytes()) {
+                let mut state = self.manner.lock();
+                state.vouched.insert(self.path.clone(), offset);
+            }
             Ok(bytes)
         })
     }

@@ -1,97 +1,211 @@
-//! Streams of bytes: turmoil's.
+//! Streams of bytes: turmoil's, watched.
 
 use std::{
-    collections::BTreeSet,
     io,
-    net::Ipv4Addr,
-    sync::{Arc, Mutex, PoisonError},
+    net::{Ipv4Addr, SocketAddr},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
 use codraft_proto::transport::{BoxFuture, Io, Listener, Transport};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream};
+
+use super::network::{Dial, Name, Network, Stream};
+use crate::trace::{Trace, line, short};
 
 /// The round trip after which a machine without the process says so.
 const REFUSAL: Duration = Duration::from_millis(3);
+/// The first pause before a dial that nobody answered is sent again; doubled up to the second.
+const AGAIN: Duration = Duration::from_millis(100);
+const AGAIN_MAX: Duration = Duration::from_secs(1);
 
-/// The network between turmoil's hosts; an address is the host's name and a port.
-#[derive(Clone, Default)]
-pub struct SimulatedNetwork {
-    /// Hosts that are up while their process is not: there, a dial is refused. By itself turmoil
-    /// leaves it unanswered, as if the machine were gone too.
-    refusing: Arc<Mutex<BTreeSet<String>>>,
-}
-
-impl SimulatedNetwork {
-    /// Says whether a host refuses to be dialled.
-    pub fn refuse(&self, host: &str, refuses: bool) {
-        let mut refusing = self.refusing.lock().unwrap_or_else(PoisonError::into_inner);
-        if refuses {
-            refusing.insert(host.to_owned());
-        } else {
-            refusing.remove(host);
-        }
-    }
-
-    fn refuses(&self, host: &str) -> bool {
-        let refusing = self.refusing.lock();
-        refusing
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(host)
-    }
+/// The network as one host has it; an address is a host's name and a port.
+#[derive(Clone)]
+pub struct HostNetwork {
+    pub host: Name,
+    pub network: Network,
+    pub trace: Trace,
 }
 
 fn split(address: &str) -> io::Result<(&str, u16)> {
     let bad = || {
-        io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("{address} is not host:port"),
-        )
+        let what = format!("{address} is not host:port");
+        io::Error::new(io::ErrorKind::InvalidInput, what)
     };
     let (host, port) = address.rsplit_once(':').ok_or_else(bad)?;
     Ok((host, port.parse().map_err(|_| bad())?))
 }
 
-impl Transport for SimulatedNetwork {
+impl HostNetwork {
+    /// Dials until somebody answers or refuses, as a kernel does.
+    async fn connect(&self, address: &str) -> io::Result<Watched> {
+        let (host, port) = split(address)?;
+        let to: Name = host.into();
+        let mut again = AGAIN;
+        loop {
+            match self.network.dial(&self.host, &to) {
+                Dial::Refused => {
+                    tokio::time::sleep(REFUSAL).await;
+                    return Err(io::ErrorKind::ConnectionRefused.into());
+                }
+                Dial::Silence => {}
+                Dial::Answered => match TcpStream::connect((host, port)).await {
+                    Ok(stream) => {
+                        let key = stream.local_addr()?;
+                        return Ok(self.watch(stream, key, 0));
+                    }
+                    Err(_) => self.network.dial_lost(&self.host, &to),
+                },
+            }
+            tokio::time::sleep(again).await;
+            again = (again * 2).min(AGAIN_MAX);
+        }
+    }
+
+    fn watch(&self, stream: TcpStream, key: SocketAddr, end: usize) -> Watched {
+        Watched {
+            stream,
+            shared: self.network.open(key, end, &self.host),
+            at: self.clone(),
+            key,
+            end,
+        }
+    }
+}
+
+impl Transport for HostNetwork {
     fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
         Box::pin(async move {
             // turmoil knows which host it is on.
             let (_, port) = split(address)?;
             let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
+            self.network.listens(&self.host, true);
             Ok(Box::new(SimulatedListener {
                 listener,
+                at: self.clone(),
                 address: address.to_owned(),
             }) as Box<dyn Listener>)
         })
     }
 
     fn dial<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Io>>> {
-        Box::pin(async move {
-            let (host, port) = split(address)?;
-            if self.refuses(host) {
-                tokio::time::sleep(REFUSAL).await;
-                return Err(io::ErrorKind::ConnectionRefused.into());
-            }
-            let stream = TcpStream::connect((host, port)).await?;
-            Ok(Box::new(stream) as Box<dyn Io>)
-        })
+        Box::pin(async move { Ok(Box::new(self.connect(address).await?) as Box<dyn Io>) })
     }
 }
 
 struct SimulatedListener {
     listener: TcpListener,
+    at: HostNetwork,
     address: String,
+}
+
+impl Drop for SimulatedListener {
+    fn drop(&mut self) {
+        self.at.network.listens(&self.at.host, false);
+    }
 }
 
 impl Listener for SimulatedListener {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Io>, String)>> {
         Box::pin(async move {
             let (stream, peer) = self.listener.accept().await?;
+            let stream = self.at.watch(stream, peer, 1);
             Ok((Box::new(stream) as Box<dyn Io>, peer.to_string()))
         })
     }
 
     fn local_address(&self) -> io::Result<String> {
         Ok(self.address.clone())
+    }
+}
+
+/// One end of a stream.
+struct Watched {
+    stream: TcpStream,
+    shared: Arc<Mutex<Stream>>,
+    at: HostNetwork,
+    key: SocketAddr,
+    end: usize,
+}
+
+impl Watched {
+    fn shared(&self) -> MutexGuard<'_, Stream> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the stream was reset; if not, who is to be woken when it is.
+    fn is_broken(&self, waker: &Waker) -> bool {
+        let mut shared = self.shared();
+        let place = &mut shared.wakers[self.end];
+        if !place.as_ref().is_some_and(|w| w.will_wake(waker)) {
+            *place = Some(waker.clone());
+        }
+        shared.broken
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.is_broken(cx.waker()) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let bytes = buf.filled().len() - before;
+        self.shared().read[self.end] += bytes as u64;
+        line!(self.at.trace, "{} < {} {bytes}", self.at.host, self.key);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.shared().broken {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        {
+            let mut shared = self.shared();
+            shared.written[self.end] += written as u64;
+            self.at.network.send(&mut shared, self.end);
+        }
+        let hash = short(&bytes[..written], 16);
+        line!(
+            self.at.trace,
+            "{} > {} {written} {hash}",
+            self.at.host,
+            self.key
+        );
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.shared().broken {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let mut shared = self.shared();
+        shared.closed[self.end] = true;
+        self.at.network.send(&mut shared, self.end);
     }
 }

@@ -4,15 +4,6 @@ use std::collections::BTreeMap;
 
 use crate::plan::{Act, Client, FaultKind, Host, Plan, What};
 
-fn host(host: Host) -> String {
-    match host {
-        Host::Node(id) => format!("node-{id}"),
-        // Hosts are counted from 1, routers in a plan from 0.
-        Host::Router(index) => format!("router-{}", index + 1),
-        Host::Client(number) => format!("client-{number}"),
-    }
-}
-
 /// One line a thing: what the plan says of the world, its documents, clients and faults. The
 /// same thing is the same line in a plan that was cut down, so that two can stand side by side.
 pub fn lines(plan: &Plan) -> Vec<String> {
@@ -132,10 +123,7 @@ pub fn strikes(kind: &FaultKind) -> String {
             format!("{} {how}, back after {for_ms} ms", hosts(nodes))
         }
         FaultKind::RouterCrash { router, for_ms } => {
-            format!(
-                "{} killed, back after {for_ms} ms",
-                host(Host::Router(*router))
-            )
+            format!("{} killed, back after {for_ms} ms", Host::Router(*router))
         }
         FaultKind::SyncError { node, for_ms } => {
             format!("node-{node}'s next sync fails, back after {for_ms} ms")
@@ -175,25 +163,17 @@ pub fn strikes(kind: &FaultKind) -> String {
             format!("partition {a} ⇹ {b} comes and goes every {period_ms} ms for {for_ms} ms")
         }
         FaultKind::Delay { a, b, ms, for_ms } => {
-            format!("{} ↔ {} {ms} ms later for {for_ms} ms", host(*a), host(*b))
+            format!("{a} ↔ {b} {ms} ms later for {for_ms} ms")
         }
         FaultKind::Loss {
             a,
             b,
             per_mille,
             for_ms,
-        } => format!(
-            "{} ↔ {} loses {per_mille} ‰ for {for_ms} ms",
-            host(*a),
-            host(*b)
-        ),
-        FaultKind::Pause { host: at, for_ms } => format!("{} paused for {for_ms} ms", host(*at)),
-        FaultKind::Clock {
-            host: at,
-            ms,
-            for_ms,
-        } => {
-            format!("{}'s clock {ms:+} ms off for {for_ms} ms", host(*at))
+        } => format!("{a} ↔ {b} loses {per_mille} ‰ for {for_ms} ms"),
+        FaultKind::Pause { host, for_ms } => format!("{host} paused for {for_ms} ms"),
+        FaultKind::Clock { host, ms, for_ms } => {
+            format!("{host}'s clock {ms:+} ms off for {for_ms} ms")
         }
         FaultKind::Drain { node, for_ms } => {
             format!("node-{node} drained, back after {for_ms} ms")
@@ -202,7 +182,10 @@ pub fn strikes(kind: &FaultKind) -> String {
 }
 
 fn hosts(hosts: impl Iterator<Item = Host>) -> String {
-    hosts.map(host).collect::<Vec<_>>().join(" ")
+    hosts
+        .map(|host| host.to_string())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn seconds(ms: u64) -> String {

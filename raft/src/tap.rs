@@ -1,0 +1,145 @@
+//! What a checker may listen to: what this process put on its disk, committed and applied, told
+//! where it becomes true. With nobody listening it costs a look at a flag.
+//!
+//! Events of target `codraft_record` with a field `what`; ids, hashes and stored forms as bytes.
+
+use bytes::Bytes;
+use codraft_proto::ids::{GroupId, NodeId};
+
+use crate::{
+    command::{Batch, Command},
+    machine::{Applied, Outcome, Shard},
+};
+
+/// A replica's whole state is hashed at every so many entries; the same ones everywhere.
+const STATE_EVERY: u64 = 16;
+
+pub fn listening() -> bool {
+    tracing::enabled!(target: "codraft_record", tracing::Level::TRACE)
+}
+
+macro_rules! tell {
+    ($($field:tt)*) => { tracing::trace!(target: "codraft_record", $($field)*) };
+}
+
+/// A vote is on this disk.
+pub fn voted(group: GroupId, vote: &[u8]) {
+    tell!(what = "voted", group = group.0, vote);
+}
+
+/// Records are in the log, and whatever stood there is not; they are not synced yet.
+pub fn appended(group: GroupId, first: u64, records: &[Bytes]) {
+    if listening() {
+        for (index, record) in (first..).zip(records) {
+            tell!(
+                what = "appended",
+                group = group.0,
+                index,
+                record = &record[..]
+            );
+        }
+    }
+}
+
+pub fn truncated(group: GroupId, keep: u64) {
+    tell!(what = "truncated", group = group.0, index = keep);
+}
+
+/// The disk said that all of the group's log up to `index` is on it.
+pub fn synced(group: GroupId, index: u64) {
+    tell!(what = "synced", group = group.0, index);
+}
+
+/// What was told before this was read from the disk when the log was opened.
+pub fn recovered(damaged: bool) {
+    tell!(what = "recovered", damaged);
+}
+
+pub fn committed(group: GroupId, index: u64) {
+    tell!(what = "committed", group = group.0, index);
+}
+
+pub fn leads(group: GroupId, term: u64) {
+    tell!(what = "leads", group = group.0, term);
+}
+
+/// This node told another one that it holds `about` for dead; `evidence`: whether it has some.
+pub fn suspects(about: NodeId, evidence: bool) {
+    tell!(what = "suspects", about = about.0, evidence);
+}
+
+pub fn takes_over(group: GroupId, from: NodeId) {
+    tell!(what = "takes over", group = group.0, from = from.0);
+}
+
+/// How full something bounded is.
+pub fn filled(of: &'static str, most: usize, bound: usize) {
+    tell!(what = "filled", of, most, bound);
+}
+
+/// What came of the entry at `index`.
+pub fn applied(shard: &Shard, index: u64, batch: &Batch, applied: &[Applied]) {
+    if !listening() {
+        return;
+    }
+    let group = shard.group().0;
+    for (
+        command,
+        Applied {
+            doc,
+            outcome,
+            event,
+        },
+    ) in batch.commands.iter().zip(applied)
+    {
+        let doc = &doc.0[..];
+        if let Some(event) = event {
+            let client = event.client.as_ref().map(|client| &client.0[..]);
+            tell!(
+                what = "applied",
+                group,
+                index,
+                doc,
+                rev = event.rev,
+                kind = event.kind,
+                user = &*event.user,
+                client,
+                seq = event.seq,
+                body = &event.body[..],
+                chain = &event.hash.0[..]
+            );
+            continue;
+        }
+        let (client, seq) = match command {
+            Command::Edit(edit) => (Some(&edit.client.0[..]), edit.seq),
+            _ => (None, 0),
+        };
+        let outcome = spelled(outcome);
+        tell!(what = "outcome", group, index, doc, client, seq, outcome);
+    }
+    state(shard, index);
+}
+
+fn spelled(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Applied { rev } => format!("applied {rev}"),
+        Outcome::Already { rev, .. } => format!("already {rev}"),
+        Outcome::Refused(refusal) => format!("refused {}", refusal.code.as_str()),
+        Outcome::Rebase { floor, head } => format!("rebase {floor} {head}"),
+        Outcome::Retry(code) => format!("retry {}", code.as_str()),
+    }
+}
+
+/// The state after the entry at `index`, and what of it is bounded, at some entries.
+pub fn state(shard: &Shard, index: u64) {
+    if !listening() || !index.is_multiple_of(STATE_EVERY) {
+        return;
+    }
+    let group = shard.group().0;
+    tell!(what = "state", group, index, digest = &shard.digest()[..]);
+    for document in shard.documents() {
+        for (of, most, bound) in document.fills(shard.limits()) {
+            filled(of, most, bound);
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! What a client makes of what a router says.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use codraft_ot::{
+    Content, Delta, Kind, Limits,
+    client::{ClientDocument, Event},
+};
+use codraft_proto::{
+    frame::{At, OpEvent, ServerFrame, Welcome},
+    reject::Code,
+};
+use rand::Rng;
+use tokio::time::Instant;
+
+use super::{BARRED, Client, Connection, Store};
+use crate::{convert, record::ClientSeen, shared::user_name};
+
+/// The least pause before an operation is sent again.
+const RESEND_MS: u64 = 20;
+
+impl Client {
+    /// `last`: of the message.
+    pub(super) async fn heard(&mut self, frame: ServerFrame, last: bool) -> Result<()> {
+        if let Connection::Open(open) = &mut self.connection {
+            open.heard = Instant::now();
+            open.pinged = None;
+        }
+        let taken = self.take(frame).await;
+        if last {
+            self.view();
+        }
+        taken
+    }
+
+    async fn take(&mut self, frame: ServerFrame) -> Result<()> {
+        let (client, doc) = (self.id.0, self.doc.0);
+        match frame {
+            ServerFrame::Welcome(welcome) => return self.welcome(*welcome).await,
+            ServerFrame::Op(op) => return self.edited(&op),
+            ServerFrame::Event(event) => {
+                let (rev, author, edit) = (event.rev, None, None);
+                return self.event(
+                    rev,
+                    &Event::Passed,
+                    ClientSeen::Received {
+                        client,
+                        doc,
+                        rev,
+                        author,
+                        edit,
+                    },
+                );
+            }
+            ServerFrame::Skip { rev, .. } => {
+                let (author, edit) = (None, None);
+                return self.event(
+                    rev,
+                    &Event::Passed,
+                    ClientSeen::Received {
+                        client,
+                        doc,
+                        rev,
+                        author,
+                        edit,
+                    },
+                );
+            }
+            ServerFrame::Mark(At { rev, hash }) => {
+                self.note(ClientSeen::Marked {
+                    client,
+                    doc,
+                    rev,
+                    chain: hash,
+                });
+                let known = self.store.document.as_ref().is_some_and(|d| rev <= d.rev());
+                if known && self.store.mark.is_none_or(|mark| mark.rev <= rev) {
+                    self.store.mark = Some(At { rev, hash });
+                }
+            }
+            ServerFrame::Already { seq, rev } => {
+                if self.inflight_is(seq, None) {
+                    self.note(ClientSeen::Acked {
+                        client,
+                        doc,
+                        seq,
+                        rev,
+                    });
+                    self.shared.recorder.mark("answered already");
+                    // Its event would have come first, had this document been continued.
+                    self.start_over(seq);
+                    bail!("already applied, and never seen here");
+                }
+            }
+            ServerFrame::Reject {
+                seq,
+                base,
+                last,
+                code,
+                retry_after_ms,
+                ..
+            } => {
+                if self.inflight_is(seq, Some(base)) {
+                    return self.rejected(seq, last, code, retry_after_ms);
+                }
+            }
+            ServerFrame::Rebase {
+                seq,
+                base,
+                floor,
+                head,
+            } => {
+                if self.inflight_is(seq, Some(base)) {
+                    self.note(ClientSeen::Rebase {
+                        client,
+                        doc,
+                        seq,
+                        floor,
+                        head,
+                    });
+                    return self.rebase(floor).await;
+                }
+            }
+            ServerFrame::Role { role } => {
+                self.role = Some(role);
+                self.told_role(Some(role.as_str()));
+            }
+            ServerFrame::Resync { reason } => {
+                self.shared.recorder.mark("resync");
+                self.note(ClientSeen::Resynced {
+                    client,
+                    doc,
+                    reason,
+                });
+                let document = self.store.document.as_ref();
+                let resume = document.and(self.store.mark);
+                let unsent = document.is_some_and(|d| !d.is_saved());
+                if let Connection::Open(open) = &mut self.connection {
+                    (open.live, open.since) = (false, Instant::now());
+                    open.socket.hello(resume, unsent).await?;
+                }
+            }
+            ServerFrame::Saving { on } => {
+                if on {
+                    self.shared.recorder.mark("told saving");
+                }
+            }
+            ServerFrame::Bye {
+                code,
+                retry_after_ms,
+                ..
+            } => return self.bye(code, retry_after_ms),
+            ServerFrame::Who(_) | ServerFrame::Presence { .. } | ServerFrame::Pong => {}
+        }
+        Ok(())
+    }
+
+    fn inflight_is(&self, seq: u64, base: Option<u64>) -> bool {
+        let inflight = self.store.document.as_ref().and_then(|d| d.inflight());
+        inflight.is_some_and(|i| i.seq == seq && base.is_none_or(|base| i.base == base))
+    }
+
+    fn told_role(&self, role: Option<&str>) {
+        self.note(ClientSeen::RoleTold {
+            client: self.id.0,
+            user: self.plan.user,
+            doc: self.doc.0,
+            role: role.map(str::to_owned),
+        });
+    }
+
+    async fn welcome(&mut self, welcome: Welcome) -> Result<()> {
+        let Welcome {
+            rev,
+            hash,
+            acked,
+            role,
+            ..
+        } = welcome;
+        let limits = Limits::default().of_document();
+        let content = match &welcome.doc {
+            Some(bytes) => {
+                let kind = if welcome.kind == "rich" {
+                    Kind::Rich
+                } else {
+                    Kind::Text
+                };
+                let start = Delta::decode(bytes, &limits)?;
+                Some(Content::from_delta(kind, &start, &limits)?)
+            }
+            None => None,
+        };
+        self.note(ClientSeen::Opened {
+            client: self.id.0,
+            user: self.plan.user,
+            doc: self.doc.0,
+            resumed: content.is_none(),
+            rev,
+            chain: hash,
+            acked,
+            text: content.as_ref().map(Content::text),
+        });
+        (self.failed, self.barred, self.role) = (0, false, Some(role));
+        self.told_role(Some(role.as_str()));
+        let applied = acked.map_or(0, |(seq, _)| seq);
+        let inflight = self.store.document.as_ref().and_then(|d| d.inflight());
+        let flying = inflight.map(|i| i.seq);
+        let Some(content) = content else {
+            let known = self.store.document.as_ref().map_or(0, ClientDocument::rev);
+            if rev > known || self.store.document.is_none() {
+                self.start_over(applied);
+                bail!("resumed from what was never received");
+            }
+            self.go_live();
+            if flying.is_some() {
+                self.shared.recorder.mark("resumed with work under way");
+            }
+            // Unless it was applied: then its event follows.
+            return match flying.is_some_and(|seq| seq > applied) {
+                true => self.transmit(true).await,
+                false => Ok(()),
+            };
+        };
+        if let (Some(seq), Some((last, at))) = (flying, acked)
+            && seq == last
+        {
+            self.note(ClientSeen::Acked {
+                client: self.id.0,
+                doc: self.doc.0,
+                seq,
+                rev: at,
+            });
+        }
+        if self.store.document.is_some() {
+            self.shared.recorder.mark("could not be continued");
+        }
+        self.hand_back(applied);
+        self.viewed = None;
+        self.store.mark = Some(At { rev, hash });
+        if flying.is_some_and(|seq| seq > applied) {
+            // A copy on its way would take the next sequence: go on under another name, from
+            // this same state.
+            self.store.document = Some(ClientDocument::new(content, rev, 0));
+            self.view();
+            self.rename();
+            bail!("goes on under another name");
+        }
+        self.store.document = Some(ClientDocument::new(content, rev, applied));
+        self.go_live();
+        Ok(())
+    }
+
+    fn go_live(&mut self) {
+        if let Connection::Open(open) = &mut self.connection {
+            open.live = true;
+        }
+    }
+
+    fn edited(&mut self, op: &OpEvent) -> Result<()> {
+        let Connection::Open(open) = &self.connection else {
+            return Ok(());
+        };
+        let (client, doc, rev) = (self.id.0, self.doc.0, op.rev);
+        let author = open.socket.author(op.slot).map(|author| author.0);
+        let mine = open.socket.is_mine(op.slot);
+        let delta = match Delta::decode(&op.ops, &Limits::default().of_document()) {
+            Ok(delta) => delta,
+            Err(error) => return self.came_apart(rev, &error.to_string()),
+        };
+        let edit = Some(convert::edits(&delta));
+        let received = ClientSeen::Received {
+            client,
+            doc,
+            rev,
+            author,
+            edit,
+        };
+        if !mine {
+            return self.event(rev, &Event::Other(delta), received);
+        }
+        // One encoding leaves the number out: there is only one it can be.
+        let inflight = self.store.document.as_ref().and_then(|d| d.inflight());
+        let seq = if op.seq == 0 {
+            inflight.map_or(0, |i| i.seq)
+        } else {
+            op.seq
+        };
+        let before = self.store.document.as_ref().map_or(0, ClientDocument::rev);
+        self.event(rev, &Event::Own { seq }, received)?;
+        if rev > before {
+            self.resend_at = None;
+            self.note(ClientSeen::Acked {
+                client,
+                doc,
+                seq,
+                rev,
+            });
+        }
+        Ok(())
+    }
+
+    /// The next event of the feed, or one that is known.
+    fn event(&mut self, rev: u64, event: &Event, received: ClientSeen) -> Result<()> {
+        let Some(document) = &mut self.store.document else {
+            return Ok(());
+        };
+        // Resumed from the last mark: what follows it may be known.
+        if rev <= document.rev() {
+            return Ok(());
+        }
+        let taken = document.receive(rev, event);
+        self.note(received);
+        match taken {
+            Ok(_) => Ok(()),
+            Err(error) => self.came_apart(rev, &error.to_string()),
+        }
+    }
+
+    /// What comes does not continue what is here, which the protocol rules out.
+    fn came_apart(&mut self, rev: u64, why: &str) -> Result<()> {
+        let host = &self.speaker.at.host;
+        let promised = "what a router sends continues what its client has";
+        let broken = format!(
+            "{host} ({}) cannot take revision {rev} of {}: {why}",
+            self.id, self.doc
+        );
+        self.shared.recorder.broken("feed", promised, &broken);
+        self.start_over(0);
+        bail!("came apart: {why}")
+    }
+
+    fn rejected(&mut self, seq: u64, last: bool, code: Code, retry_after_ms: u32) -> Result<()> {
+        let (client, doc, named) = (self.id.0, self.doc.0, code.as_str().to_owned());
+        if !last {
+            self.note(ClientSeen::NotNow {
+                client,
+                doc,
+                seq,
+                code: named,
+            });
+            self.shared.recorder.mark("told to try again");
+            // What the server has then is not what is shown here.
+            if code == Code::BaseAhead {
+                bail!("the base is ahead");
+            }
+            let pause = u64::from(retry_after_ms).max(RESEND_MS) + self.rng.random_range(0..30);
+            self.resend_at = Some(Instant::now() + Duration::from_millis(pause));
+            return Ok(());
+        }
+        self.note(ClientSeen::Refused {
+            client,
+            doc,
+            seq,
+            code: named,
+        });
+        self.shared.recorder.mark("refused for good");
+        self.resend_at = None;
+        let refused = match (&mut self.store.document, code) {
+            (
+                Some(document),
+                Code::Forbidden | Code::LengthMismatch | Code::KindMismatch | Code::DocumentFull,
+            ) => document.refused().ok().flatten(),
+            _ => None,
+        };
+        let Some(refused) = refused else {
+            self.start_over(0);
+            bail!("refused for good: {}", code.as_str());
+        };
+        self.note(ClientSeen::HandedBack {
+            client,
+            doc,
+            seq,
+            text: convert::inserted(&refused.given_back),
+        });
+        Ok(())
+    }
+
+    /// The base is too old. Some clients move their work past all that came since and send it
+    /// under the same number; others hand it back.
+    async fn rebase(&mut self, floor: u64) -> Result<()> {
+        self.shared.recorder.mark("rebase");
+        self.resend_at = None;
+        let moves = self.plan.number.is_multiple_of(2);
+        let document = self.store.document.as_mut();
+        let rebased = match document.filter(|d| moves && d.rev() >= floor) {
+            Some(document) => document.rebase([]).is_ok_and(|inflight| inflight.is_some()),
+            None => false,
+        };
+        if rebased {
+            return self.transmit(false).await;
+        }
+        self.start_over(0);
+        bail!("the base is too old")
+    }
+
+    fn bye(&mut self, code: Code, retry_after_ms: u32) -> Result<()> {
+        let name = code.as_str();
+        match code {
+            Code::Revoked | Code::NotFound | Code::Forbidden => {
+                self.shared.recorder.mark("sent away");
+                self.told_role(None);
+                self.note(ClientSeen::Closed {
+                    client: self.id.0,
+                    doc: self.doc.0,
+                    why: name.to_owned(),
+                });
+                self.start_over(0);
+                (self.barred, self.role) = (true, None);
+                self.later(BARRED);
+                return Ok(());
+            }
+            Code::Replaced => self.shared.recorder.mark("replaced"),
+            Code::SlowConsumer | Code::ShuttingDown | Code::Busy | Code::Rate | Code::NoLeader => {}
+            Code::Timeout | Code::Unproven | Code::TooManySockets => {}
+            // A client that keeps to the protocol is never told the rest.
+            _ => {
+                let user = user_name(self.plan.user);
+                let broken = format!("{} of {user} was sent away: {name}", self.speaker.at.host);
+                let promised = "who keeps to the protocol is not told otherwise";
+                self.shared.recorder.broken("feed", promised, &broken);
+            }
+        }
+        self.note(ClientSeen::Closed {
+            client: self.id.0,
+            doc: self.doc.0,
+            why: name.to_owned(),
+        });
+        self.later(Duration::from_millis(u64::from(retry_after_ms).max(50)));
+        Ok(())
+    }
+
+    /// Notes what is confirmed, where that is news.
+    fn view(&mut self) {
+        let Some(document) = &self.store.document else {
+            return;
+        };
+        let rev = document.rev();
+        if self.viewed == Some(rev) {
+            return;
+        }
+        let (text, digest) = convert::view(document.confirmed());
+        self.viewed = Some(rev);
+        self.note(ClientSeen::View {
+            client: self.id.0,
+            doc: self.doc.0,
+            rev,
+            text,
+            digest,
+        });
+    }
+}
+
+impl Store {
+    /// As a browser finds it after a reload: what was written to it before.
+    pub(super) fn reloaded(&self) -> Store {
+        self.clone()
+    }
+}

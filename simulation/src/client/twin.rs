@@ -1,0 +1,94 @@
+//! A second tab that found the same store: it has the same client id and the same operation
+//! under way, and sends it too.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use bytes::Bytes;
+use codraft_proto::{
+    frame::{ClientFrame, Encoding, ServerFrame},
+    ids::{ClientId, DocId},
+};
+use tokio::time::timeout;
+
+use crate::{
+    record::{ClientSeen, Seen},
+    shared::Shared,
+    socket::{Socket, Speaker},
+};
+
+const LIFE: Duration = Duration::from_millis(1_500);
+
+pub struct Copy {
+    pub client: ClientId,
+    pub doc: DocId,
+    pub seq: u64,
+    pub base: u64,
+    pub ops: Bytes,
+}
+
+pub async fn send(mut speaker: Speaker, shared: Shared, router: String, copy: Copy) {
+    // The encoding that names the sequence of each event.
+    speaker.encoding = Encoding::Json;
+    let life = async {
+        let mut socket = speaker
+            .open(&router, &copy.doc.to_string(), copy.client)
+            .await?;
+        socket.hello(None, true).await?;
+        talk(&mut socket, &shared, &copy).await
+    };
+    let _ = timeout(LIFE, life).await;
+}
+
+async fn talk(socket: &mut Socket, shared: &Shared, copy: &Copy) -> Result<()> {
+    let (client, doc, seq, base) = (copy.client.0, copy.doc.0, copy.seq, copy.base);
+    let note = |seen| shared.recorder.note(Seen::Client(seen));
+    loop {
+        match socket.next().await?.0 {
+            ServerFrame::Welcome(_) => {
+                let bytes = *blake3::hash(&copy.ops).as_bytes();
+                note(ClientSeen::Resent {
+                    client,
+                    doc,
+                    seq,
+                    base,
+                    bytes,
+                });
+                let ops = copy.ops.clone();
+                socket.send(&ClientFrame::Op { seq, base, ops }).await?;
+            }
+            ServerFrame::Op(op) if socket.is_mine(op.slot) && op.seq == seq => {
+                note(ClientSeen::Acked {
+                    client,
+                    doc,
+                    seq,
+                    rev: op.rev,
+                });
+            }
+            ServerFrame::Already { seq: own, rev } if own == seq => {
+                shared.recorder.mark("twin answered already");
+                note(ClientSeen::Acked {
+                    client,
+                    doc,
+                    seq,
+                    rev,
+                });
+            }
+            ServerFrame::Reject {
+                seq: own,
+                last: true,
+                code,
+                ..
+            } if own == seq => {
+                let code = code.as_str().to_owned();
+                note(ClientSeen::Refused {
+                    client,
+                    doc,
+                    seq,
+                    code,
+                });
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,405 @@
+//! The faults of a plan, as they begin and end. What one fault did is undone by that fault alone:
+//! links and disks know by whom they were spoilt.
+
+mod disk;
+mod links;
+
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use turmoil::Sim;
+
+use crate::{
+    cluster::{Cluster, Ended},
+    outside::{SlowDisk, Struck, network::Name},
+    plan::{Fault, FaultKind, Host},
+    record::{DriverSeen, Seen},
+    shared::Shared,
+    trace::line,
+};
+use links::Change;
+
+/// How long a process that ended by itself stays away, where no fault says so.
+const AWAY: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Begin(usize),
+    End(usize),
+    /// A flapping link changes.
+    Flap(usize, bool),
+    /// A process comes back.
+    Return(usize),
+    /// A disk that has not been found full by now leaves room for nothing at all.
+    FillUp(usize),
+}
+
+/// A machine whose process is not running, or should not be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Down {
+    /// By a fault or by itself; it comes back.
+    Away { power: bool },
+    /// Its log is damaged: it stays out.
+    Quarantined,
+}
+
+pub struct Faults {
+    shared: Shared,
+    cluster: Cluster,
+    struck: Struck,
+    faults: Rc<Vec<Fault>>,
+    steps: BTreeMap<(Duration, u64), Step>,
+    count: u64,
+    down: BTreeMap<usize, Down>,
+    /// What is on at the moment.
+    on: std::collections::BTreeSet<usize>,
+    /// Disks that were taken out.
+    kept: BTreeMap<usize, SlowDisk>,
+    /// Nodes whose log was damaged below what was synced.
+    damaged: std::collections::BTreeSet<usize>,
+}
+
+impl Faults {
+    /// `began`: when the safety phase did.
+    pub fn new(shared: Shared, cluster: Cluster, struck: Struck, began: Duration) -> Self {
+        let faults = shared.plan.faults.clone();
+        let mut this = Self {
+            shared,
+            cluster,
+            struck,
+            faults: Rc::new(faults),
+            steps: BTreeMap::new(),
+            count: 0,
+            down: BTreeMap::new(),
+            on: Default::default(),
+            kept: BTreeMap::new(),
+            damaged: Default::default(),
+        };
+        for i in 0..this.faults.len() {
+            let at = began + Duration::from_millis(this.faults[i].at_ms);
+            this.later(at, Step::Begin(i));
+        }
+        this
+    }
+
+    fn later(&mut self, at: Duration, step: Step) {
+        self.count += 1;
+        self.steps.insert((at, self.count), step);
+    }
+
+    /// Whether a node is to be reckoned with after all faults are off.
+    pub fn is_lost(&self, i: usize) -> bool {
+        self.down.get(&i) == Some(&Down::Quarantined)
+    }
+
+    pub fn is_quiet(&self) -> bool {
+        self.down.values().all(|down| *down == Down::Quarantined)
+    }
+
+    /// Does what is due, and looks after processes that ended by themselves.
+    pub fn step(&mut self, sim: &mut Sim<'_>) {
+        let now = sim.elapsed();
+        while let Some(entry) = self.steps.first_entry()
+            && entry.key().0 <= now
+        {
+            let step = entry.remove();
+            self.take(sim, step);
+        }
+        for place in &self.damaged {
+            if self.cluster.serves(*place) && !self.down.contains_key(place) {
+                let name = self.cluster.name(*place);
+                let promised = "a node whose log is damaged below what was synced stays out";
+                let broken = format!("{name} serves from a damaged log");
+                self.shared.recorder.broken("damage", promised, &broken);
+            }
+        }
+        for i in 0..self.cluster.hosts().count() {
+            if let Some(ended) = self.cluster.ended(i) {
+                self.ended(sim, i, &ended);
+            }
+        }
+    }
+
+    fn take(&mut self, sim: &mut Sim<'_>, step: Step) {
+        match step {
+            Step::Begin(i) => self.begin(sim, i),
+            Step::End(i) => self.end(sim, i),
+            Step::Flap(i, cut) => self.flap(sim, i, cut),
+            Step::Return(place) => self.bring_back(sim, place),
+            Step::FillUp(i) => self.fill_up(i),
+        }
+    }
+
+    fn tell(&self, i: usize, begins: bool) {
+        let kind = &self.faults[i].kind;
+        let what = format!("{kind:?}");
+        line!(
+            self.shared.trace,
+            "fault {i} {}: {what}",
+            if begins { "begins" } else { "ends" }
+        );
+        let seen = DriverSeen::Fault { what, begins };
+        self.shared.recorder.note(Seen::Driver(seen));
+    }
+
+    fn begin(&mut self, sim: &mut Sim<'_>, i: usize) {
+        let faults = self.faults.clone();
+        let kind = &faults[i].kind;
+        let (now, lasts) = (sim.elapsed(), Duration::from_millis(kind.for_ms()));
+        self.tell(i, true);
+        match kind {
+            FaultKind::Crash { nodes, power, .. } => {
+                for node in nodes {
+                    self.crash(sim, i, Host::Node(*node), *power, lasts);
+                }
+                if nodes.len() > 1 && self.cluster.nodes().all(|n| self.down.contains_key(&n)) {
+                    self.shared.recorder.mark("all nodes down at once");
+                }
+            }
+            FaultKind::RouterCrash { router, .. } => {
+                self.crash(sim, i, Host::Router(*router), false, lasts);
+            }
+            FaultKind::SyncError { .. }
+            | FaultKind::Corrupt { .. }
+            | FaultKind::DiskFull { .. }
+            | FaultKind::DiskSlow { .. }
+            | FaultKind::Wiped { .. } => self.spoil_disk(sim, i),
+            FaultKind::Partition { .. } | FaultKind::Delay { .. } | FaultKind::Loss { .. } => {
+                self.spoil_links(sim, i, Change::On);
+                self.on.insert(i);
+                self.later(now + lasts, Step::End(i));
+            }
+            FaultKind::Flap { .. } => {
+                self.on.insert(i);
+                self.flap(sim, i, true);
+                self.later(now + lasts, Step::End(i));
+            }
+            FaultKind::Pause { host, .. } => {
+                self.spoil_links(sim, i, Change::On);
+                if let Some(place) = self.cluster.place_of(*host) {
+                    self.cluster.disk(place).freeze(true);
+                }
+                self.on.insert(i);
+                self.later(now + lasts, Step::End(i));
+            }
+            FaultKind::Clock { host, ms, .. } => {
+                if let Some(place) = self.cluster.place_of(*host) {
+                    self.cluster.clock(place).set_wrong_by(*ms, i);
+                    self.on.insert(i);
+                    self.later(now + lasts, Step::End(i));
+                }
+            }
+            FaultKind::Drain { node, .. } => {
+                let place = *node as usize - 1;
+                if !self.down.contains_key(&place) && self.cluster.drain(place) {
+                    self.struck.one(i);
+                    self.on.insert(i);
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, sim: &mut Sim<'_>, i: usize) {
+        if !self.on.remove(&i) {
+            return;
+        }
+        let faults = self.faults.clone();
+        self.tell(i, false);
+        match &faults[i].kind {
+            FaultKind::Partition { .. }
+            | FaultKind::Flap { .. }
+            | FaultKind::Delay { .. }
+            | FaultKind::Loss { .. } => self.spoil_links(sim, i, Change::Off),
+            FaultKind::Pause { host, .. } => {
+                self.spoil_links(sim, i, Change::Off);
+                if let Some(place) = self.cluster.place_of(*host) {
+                    self.cluster.disk(place).freeze(false);
+                }
+            }
+            FaultKind::Clock { host, .. } => {
+                if let Some(place) = self.cluster.place_of(*host) {
+                    self.cluster.clock(place).set_wrong_by(0, i);
+                }
+            }
+            FaultKind::SyncError { node, .. }
+            | FaultKind::DiskFull { node, .. }
+            | FaultKind::DiskSlow { node, .. } => self.mend_disk(*node as usize - 1),
+            FaultKind::Wiped { node } => self.put_back(sim, *node as usize - 1),
+            FaultKind::Crash { .. }
+            | FaultKind::RouterCrash { .. }
+            | FaultKind::Corrupt { .. }
+            | FaultKind::Drain { .. } => {}
+        }
+    }
+
+    /// A process dies, or its machine does.
+    fn crash(
+        &mut self,
+        sim: &mut Sim<'_>,
+        i: usize,
+        host: Host,
+        power: bool,
+        away: Duration,
+    ) -> bool {
+        let Some(place) = self.cluster.place_of(host) else {
+            return false;
+        };
+        if self.down.contains_key(&place) {
+            return false;
+        }
+        if !self.cluster.serves(place) && place < self.cluster.nodes().end {
+            self.shared.recorder.mark("crashed while recovering");
+        }
+        self.struck.one(i);
+        let name = self.cluster.name(place);
+        if power {
+            self.shared.network.power(&name, false);
+            self.cut_off(sim, place, true);
+        }
+        self.cluster.kill(sim, place);
+        if power {
+            let seed = StdRng::seed_from_u64(self.faults[i].seed ^ place as u64).random();
+            self.cluster.disk(place).lose_power(seed);
+        }
+        self.down.insert(place, Down::Away { power });
+        self.later(sim.elapsed() + away, Step::Return(place));
+        true
+    }
+
+    fn bring_back(&mut self, sim: &mut Sim<'_>, place: usize) {
+        let Some(Down::Away { power }) = self.down.get(&place).copied() else {
+            return;
+        };
+        self.down.remove(&place);
+        if power {
+            self.shared.network.power(&self.cluster.name(place), true);
+            self.cut_off(sim, place, false);
+        }
+        // The next process finds a disk that fails no more by itself.
+        for (i, fault) in self.faults.clone().iter().enumerate() {
+            let here = |node: &u32| *node as usize - 1 == place;
+            let heals = match &fault.kind {
+                FaultKind::SyncError { node, .. } | FaultKind::DiskFull { node, .. } => here(node),
+                _ => false,
+            };
+            if heals && self.struck.has(i) {
+                self.end(sim, i);
+            }
+        }
+        self.cluster.start(sim, place);
+    }
+
+    /// What a process that ended by itself means.
+    fn ended(&mut self, sim: &mut Sim<'_>, place: usize, ended: &Ended) {
+        self.cluster.kill(sim, place);
+        let name = self.cluster.name(place);
+        let hurt = self.cluster.disk(place).is_hurt();
+        let promised = "a process ends only by a fault";
+        match ended {
+            Ended::Refused(_) if self.damaged.contains(&place) => {
+                self.shared.recorder.mark("damage quarantined");
+                self.down.insert(place, Down::Quarantined);
+                return;
+            }
+            Ended::Refused(why) if !hurt => {
+                let broken = format!("{name} did not start: {why}");
+                self.shared.recorder.broken("processes", promised, &broken);
+            }
+            Ended::Failed(why) if !hurt => {
+                let broken = format!("{name} cannot go on: {why}");
+                self.shared.recorder.broken("processes", promised, &broken);
+            }
+            Ended::Drained => self.shared.recorder.mark("drained"),
+            Ended::Refused(_) | Ended::Failed(_) => self.shared.recorder.mark("ended by its disk"),
+        }
+        let away = self.away(place, ended);
+        self.down.insert(place, Down::Away { power: false });
+        self.later(sim.elapsed() + away, Step::Return(place));
+    }
+
+    /// As the fault says that ended it.
+    fn away(&mut self, place: usize, ended: &Ended) -> Duration {
+        let here = |node: &u32| *node as usize - 1 == place;
+        let by = self
+            .on
+            .iter()
+            .copied()
+            .find(|i| match &self.faults[*i].kind {
+                FaultKind::SyncError { node, .. } | FaultKind::DiskFull { node, .. } => {
+                    *ended != Ended::Drained && here(node)
+                }
+                FaultKind::Drain { node, .. } => *ended == Ended::Drained && here(node),
+                _ => false,
+            });
+        match by {
+            Some(i) => {
+                if *ended == Ended::Drained {
+                    self.on.remove(&i);
+                }
+                Duration::from_millis(self.faults[i].kind.for_ms())
+            }
+            None => AWAY,
+        }
+    }
+
+    /// Everything ends: links are whole, disks are mended and in their places, processes run.
+    pub fn heal(&mut self, sim: &mut Sim<'_>) {
+        self.steps.clear();
+        for i in self.on.clone() {
+            self.end(sim, i);
+        }
+        for place in self.down.keys().copied().collect::<Vec<_>>() {
+            self.bring_back(sim, place);
+        }
+    }
+
+    /// How often each kind of the plan struck, and those that never did.
+    pub fn count(&self) -> (BTreeMap<String, u64>, Vec<&'static str>) {
+        let mut struck: BTreeMap<String, u64> = BTreeMap::new();
+        for (i, fault) in self.faults.iter().enumerate() {
+            let count = struck.entry(fault.kind.name().to_owned()).or_default();
+            *count += u64::from(self.struck.has(i));
+        }
+        let never = self.faults.iter().map(|fault| fault.kind.name());
+        let mut never: Vec<_> = never.filter(|name| struck.get(*name) == Some(&0)).collect();
+        never.sort_unstable();
+        never.dedup();
+        (struck, never)
+    }
+
+    fn names(&self) -> Vec<Name> {
+        let nodes = self.cluster.hosts().map(|(_, name)| name);
+        let clients = self.shared.plan.clients.iter();
+        let clients = clients.map(|client| Host::Client(client.number).to_string().as_str().into());
+        nodes.chain(clients).collect()
+    }
+}
+
+/// Whether a fault that struck explains an error that a host logs.
+pub fn explains(cluster: &Cluster, faults: &[Fault], host: &str, line: &str) -> bool {
+    let place = cluster
+        .hosts()
+        .find(|(_, name)| &**name == host)
+        .map(|(i, _)| i);
+    let Some(place) = place.filter(|place| cluster.nodes().contains(place)) else {
+        return false;
+    };
+    let says = |parts: &[&str]| parts.iter().any(|part| line.contains(part));
+    // A disk that failed: the process says so and ends, and its groups stop.
+    let by_disk = [
+        "the log cannot be written",
+        "this process must end",
+        "cannot record a node's disk",
+        "group stopped",
+        "openraft",
+        "unexpected answer to a proposal",
+    ];
+    if cluster.disk(place).is_hurt() && says(&by_disk) {
+        return true;
+    }
+    // A wiped disk: the others refuse it, and it is told so.
+    let wipes = faults
+        .iter()
+        .any(|fault| matches!(fault.kind, FaultKind::Wiped { .. }));
+    wipes && says(&["refused", "no link"])
+}

@@ -1,0 +1,195 @@
+//! Disks, spoilt by faults.
+
+use std::{path::PathBuf, time::Duration};
+
+use codraft_raft::disk::memory::MemoryDisk;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use turmoil::Sim;
+
+use super::{Down, Faults, Step};
+use crate::{
+    outside::SlowDisk,
+    plan::{FaultKind, Host},
+    record::{DriverSeen, Seen},
+};
+
+/// A log with less in it than this is left alone until it has more.
+const ENOUGH: usize = 1 << 10;
+const LATER: Duration = Duration::from_millis(300);
+/// Of a segment of the log, before its first record.
+const HEADER: usize = 64;
+
+impl Faults {
+    pub(super) fn spoil_disk(&mut self, sim: &mut Sim<'_>, i: usize) {
+        let faults = self.faults.clone();
+        let (now, kind) = (sim.elapsed(), &faults[i].kind);
+        let lasts = Duration::from_millis(kind.for_ms());
+        match kind {
+            FaultKind::SyncError { node, .. } => {
+                self.cluster.disk(*node as usize - 1).fail(i);
+                self.on.insert(i);
+            }
+            FaultKind::DiskFull { node, .. } => {
+                self.cluster.disk(*node as usize - 1).fill(i, false);
+                self.on.insert(i);
+                self.later(now + lasts / 2, Step::FillUp(i));
+            }
+            FaultKind::DiskSlow { node, times, .. } => {
+                self.cluster
+                    .disk(*node as usize - 1)
+                    .set_slow(Some((*times, i)));
+                self.on.insert(i);
+                self.later(now + lasts, Step::End(i));
+            }
+            FaultKind::Corrupt { node, tail, .. } => self.corrupt(sim, i, *node, *tail, lasts),
+            FaultKind::Wiped { node } => self.wipe(sim, i, *node, lasts),
+            _ => {}
+        }
+    }
+
+    /// Nothing has found the disk full so far.
+    pub(super) fn fill_up(&mut self, i: usize) {
+        let FaultKind::DiskFull { node, .. } = self.faults[i].kind else {
+            return;
+        };
+        if self.on.contains(&i) && !self.struck.has(i) {
+            self.cluster.disk(node as usize - 1).fill(i, true);
+        }
+    }
+
+    pub(super) fn mend_disk(&mut self, place: usize) {
+        let disk = self.cluster.disk(place);
+        disk.mend();
+        disk.set_slow(None);
+        // Others may be on still.
+        for i in self.on.clone() {
+            let here = |node: u32| node as usize - 1 == place;
+            match self.faults[i].kind {
+                FaultKind::SyncError { node, .. } if here(node) => disk.fail(i),
+                FaultKind::DiskFull { node, .. } if here(node) => disk.fill(i, false),
+                FaultKind::DiskSlow { node, times, .. } if here(node) => {
+                    disk.set_slow(Some((times, i)));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn corrupt(&mut self, sim: &mut Sim<'_>, i: usize, node: u32, tail: bool, lasts: Duration) {
+        let place = node as usize - 1;
+        // An empty disk is nobody's memory, and a damaged one says nothing more.
+        if self.kept.contains_key(&place) || self.damaged.contains(&place) {
+            return;
+        }
+        let disk = self.cluster.disk(place);
+        let segments = segments(&disk.memory);
+        let vouched = vouched(&disk, &segments);
+        if !(tail || vouched >= ENOUGH) || self.down.contains_key(&place) {
+            return self.later(sim.elapsed() + LATER, Step::Begin(i));
+        }
+        if !self.crash(sim, i, Host::Node(node), false, lasts) {
+            return;
+        }
+        let mut rng = StdRng::seed_from_u64(self.faults[i].seed);
+        if tail {
+            let Some((path, used)) = segments.last().filter(|(_, used)| *used > 0) else {
+                return;
+            };
+            let garbage: Vec<u8> = (0..rng.random_range(1..600))
+                .map(|_| rng.random())
+                .collect();
+            disk.memory.change(path, |bytes| {
+                let from = used.next_multiple_of(8);
+                let to = (from + garbage.len()).min(bytes.len());
+                if from < to {
+                    bytes[from..to].copy_from_slice(&garbage[..to - from]);
+                }
+            });
+            self.shared.recorder.mark("garbage behind the log");
+            return;
+        }
+        let Some((path, _)) = segments.first() else {
+            return;
+        };
+        let contents = disk.memory.contents(path).unwrap_or_default();
+        let places: Vec<usize> = (HEADER..vouched).filter(|at| contents[*at] != 0).collect();
+        if !places.is_empty() {
+            let at = places[rng.random_range(0..places.len())];
+            disk.memory.flip(path, at);
+            self.damaged.insert(place);
+        }
+    }
+
+    /// The node comes back with an empty disk; its own is kept.
+    fn wipe(&mut self, sim: &mut Sim<'_>, i: usize, node: u32, after: Duration) {
+        let place = node as usize - 1;
+        if self.damaged.contains(&place) || self.kept.contains_key(&place) {
+            return;
+        }
+        if matches!(self.down.get(&place), Some(Down::Away { .. })) {
+            return self.later(sim.elapsed() + LATER, Step::Begin(i));
+        }
+        if !self.crash(sim, i, Host::Node(node), false, after) {
+            return;
+        }
+        let empty = self.cluster.new_disk(self.faults[i].seed);
+        self.kept
+            .insert(place, self.cluster.swap_disk(place, empty));
+        self.on.insert(i);
+        self.shared.recorder.mark("disk wiped");
+        let seen = DriverSeen::Disk {
+            node: u64::from(node),
+            wiped: true,
+        };
+        self.shared.recorder.note(Seen::Driver(seen));
+    }
+
+    /// A wiped node gets its own disk again.
+    pub(super) fn put_back(&mut self, sim: &mut Sim<'_>, place: usize) {
+        let Some(disk) = self.kept.remove(&place) else {
+            return;
+        };
+        if !self.down.contains_key(&place) {
+            self.cluster.kill(sim, place);
+            self.down.insert(place, Down::Away { power: false });
+            self.later(sim.elapsed(), Step::Return(place));
+        }
+        self.cluster.swap_disk(place, disk);
+        let seen = DriverSeen::Disk {
+            node: place as u64 + 1,
+            wiped: false,
+        };
+        self.shared.recorder.note(Seen::Driver(seen));
+    }
+}
+
+/// How much of the first file of a log the log itself says is synced.
+fn vouched(disk: &SlowDisk, segments: &[(PathBuf, usize)]) -> usize {
+    let Some((first, used)) = segments.first() else {
+        return 0;
+    };
+    let goes_on = segments[1..].iter().any(|(path, _)| disk.vouched(path) > 0);
+    if goes_on {
+        *used
+    } else {
+        (disk.vouched(first) as usize).min(*used)
+    }
+}
+
+/// The files of a node's log, in order, and how many bytes of each are used.
+fn segments(disk: &MemoryDisk) -> Vec<(PathBuf, usize)> {
+    let paths = disk.paths().into_iter();
+    let logs = paths.filter(|path| path.extension().is_some_and(|end| end == "wal"));
+    let used = |path: &PathBuf| {
+        let bytes = disk.contents(path).unwrap_or_default();
+        bytes
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |last| last + 1)
+    };
+    let all = logs
+        .map(|path| (used(&path), path))
+        .map(|(used, path)| (path, used));
+    // What was made ahead holds a header and no more.
+    all.filter(|(_, used)| *used > HEADER).collect()
+}

@@ -1,0 +1,97 @@
+//! No line at ERROR that no fault explains, and no panic.
+
+use super::{Notes, Oracle, named};
+use crate::{
+    record::{DriverSeen, Entry, Seen},
+    verdict::Violation,
+};
+
+pub struct Errors {
+    notes: Notes,
+}
+
+impl Default for Errors {
+    fn default() -> Self {
+        let promised = "nothing is logged as an error that no fault explains, and nothing panics";
+        Self {
+            notes: Notes::new("errors", "errors", promised),
+        }
+    }
+}
+
+/// The same for lines of one kind: words with digits are left out, and it is cut.
+pub fn without_numbers(text: &str) -> String {
+    const WORDS: usize = 12;
+    let mut words: Vec<&str> = text
+        .split_whitespace()
+        .map(|word| match word.contains(|c: char| c.is_ascii_digit()) {
+            true => "#",
+            false => word,
+        })
+        .collect();
+    words.dedup_by(|a, b| *a == "#" && *b == "#");
+    words.truncate(WORDS);
+    words.join(" ")
+}
+
+impl Oracle for Errors {
+    named!();
+
+    fn see(&mut self, entry: &Entry, found: &mut Vec<Violation>) {
+        let Seen::Driver(seen) = &entry.seen else {
+            return;
+        };
+        let (kind, host, line) = match seen {
+            DriverSeen::ErrorLine {
+                host,
+                line,
+                expected: false,
+            } => ("error", host, line),
+            DriverSeen::Panic { host, line } => ("panic", host, line),
+            _ => return,
+        };
+        let what = format!("{kind}: {}", without_numbers(line));
+        self.notes
+            .broken(found, entry.at, &what, || format!("{host}: {line}"));
+    }
+
+    fn end(&mut self, _: &mut Vec<Violation>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use crate::record::DriverSeen;
+
+    #[test]
+    fn what_no_fault_explains_is_found() {
+        let error = |expected| DriverSeen::ErrorLine {
+            host: "node-1".into(),
+            line: "group 3 stopped after T1-N2".into(),
+            expected,
+        };
+        let mut story = story();
+        story.driver(error(true));
+        assert_clean(story.clone());
+        story.driver(error(false));
+        assert_found(story, "errors error: group # stopped after #");
+    }
+
+    #[test]
+    fn a_panic_is_found() {
+        let mut story = story();
+        let (host, line) = ("router-1".into(), "index out of bounds".into());
+        story.driver(DriverSeen::Panic { host, line });
+        assert_found(story, "errors panic: index out of bounds");
+    }
+
+    #[test]
+    fn the_same_cause_is_told_a_few_times() {
+        let mut story = story();
+        for i in 0..100 {
+            let (host, line) = ("node-1".into(), format!("entry {i}"));
+            story.driver(DriverSeen::Panic { host, line });
+        }
+        assert_eq!(found_in(story).len(), 3);
+    }
+}

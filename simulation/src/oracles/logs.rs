@@ -1,0 +1,162 @@
+//! The nodes' logs and votes as they are on their disks, from what nodes told of them.
+
+use std::{cell::RefCell, collections::BTreeMap, collections::BTreeSet, rc::Rc};
+
+use crate::record::Hash;
+
+pub type Shared = Rc<RefCell<Logs>>;
+
+#[derive(Default)]
+pub struct Logs {
+    pub groups: BTreeMap<u32, Group>,
+    pub nodes: BTreeMap<u64, Node>,
+}
+
+#[derive(Default)]
+pub struct Node {
+    pub life: u64,
+    /// All that it tells is read from its disk.
+    pub recovering: bool,
+    /// Another disk is in its place.
+    pub wiped: bool,
+}
+
+#[derive(Default)]
+pub struct Group {
+    /// Two sets while the membership changes.
+    pub voters: Vec<Vec<u64>>,
+    pub replicas: BTreeMap<u64, Replica>,
+    /// The committed entries, from index 0.
+    pub chosen: Vec<Slot>,
+    /// By term and candidate, on whose disks that vote was.
+    pub votes: BTreeMap<(u64, u64), BTreeSet<u64>>,
+    /// By index, term and leader, the log up to there.
+    pub known: BTreeMap<(u64, u64, u64), u128>,
+}
+
+#[derive(Default)]
+pub struct Replica {
+    /// From index 0.
+    pub log: Vec<Slot>,
+    /// How many of them are synced.
+    pub synced: usize,
+    pub vote: Option<Vote>,
+    /// What must be there when it comes back: of the life before, or of the disk that was
+    /// taken out.
+    pub kept: Option<Kept>,
+    /// In this life.
+    pub committed: Option<u64>,
+    pub applied: Option<u64>,
+}
+
+pub struct Kept {
+    pub log: Vec<Slot>,
+    pub vote: Option<Vote>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Vote {
+    pub term: u64,
+    pub candidate: u64,
+    pub committed: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    pub term: u64,
+    pub leader: u64,
+    /// Of the log up to here.
+    pub prefix: u128,
+}
+
+impl Slot {
+    /// `before`: the slot before it.
+    pub fn after(before: Option<&Slot>, term: u64, leader: u64, hash: &Hash) -> Slot {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&before.map_or(0, |slot| slot.prefix).to_le_bytes());
+        hasher.update(hash);
+        let mut half = [0; 16];
+        half.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Slot {
+            term,
+            leader,
+            prefix: u128::from_le_bytes(half),
+        }
+    }
+}
+
+impl Replica {
+    /// Whether its log up to `slot`, which is at `index`, is on its disk.
+    fn has_synced(&self, index: u64, slot: &Slot) -> bool {
+        let holds = |log: &[Slot]| {
+            log.get(index as usize)
+                .is_some_and(|s| s.prefix == slot.prefix)
+        };
+        holds(&self.log[..self.synced.min(self.log.len())])
+            || self.kept.as_ref().is_some_and(|kept| holds(&kept.log))
+    }
+
+    /// The process is another one: what was synced is all that is sure to come back.
+    fn ends(&mut self) {
+        self.synced = self.synced.min(self.log.len());
+        self.log.truncate(self.synced);
+        // A life that never got its disk read changes nothing of what must be there.
+        if self.kept.is_none() {
+            let (log, vote) = (std::mem::take(&mut self.log), self.vote.take());
+            self.kept = Some(Kept { log, vote });
+        }
+        *self = Replica {
+            kept: self.kept.take(),
+            ..Replica::default()
+        };
+    }
+}
+
+impl Group {
+    /// Whether a majority of the voters has its log up to `slot`, at `index`, on disk.
+    pub fn is_on_majority(&self, index: u64, slot: &Slot) -> bool {
+        self.majority(|node| {
+            let replica = self.replicas.get(&node);
+            replica.is_some_and(|replica| replica.has_synced(index, slot))
+        })
+    }
+
+    pub fn majority(&self, holds: impl Fn(u64) -> bool) -> bool {
+        let most = |set: &Vec<u64>| {
+            let count = set.iter().filter(|node| holds(**node)).count();
+            count > set.len() / 2
+        };
+        !self.voters.is_empty() && self.voters.iter().all(most)
+    }
+}
+
+impl Logs {
+    /// Takes note of a node's life; a new one begins with reading its disk.
+    pub fn lives(&mut self, node: u64, life: u64) {
+        let of = self.nodes.entry(node).or_default();
+        if life <= of.life {
+            return;
+        }
+        let first = of.life == 0;
+        (of.life, of.recovering) = (life, true);
+        if !first {
+            let groups = self.groups.values_mut();
+            let replicas = groups.filter_map(|group| group.replicas.get_mut(&node));
+            replicas.for_each(Replica::ends);
+        }
+    }
+
+    pub fn is_wiped(&self, node: u64) -> bool {
+        self.nodes.get(&node).is_some_and(|node| node.wiped)
+    }
+
+    /// A node's disk is taken out, or put back.
+    pub fn disk(&mut self, node: u64, wiped: bool) {
+        let of = self.nodes.entry(node).or_default();
+        if !std::mem::replace(&mut of.wiped, wiped) && wiped {
+            let groups = self.groups.values_mut();
+            let replicas = groups.filter_map(|group| group.replicas.get_mut(&node));
+            replicas.for_each(Replica::ends);
+        }
+    }
+}

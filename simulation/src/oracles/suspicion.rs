@@ -1,0 +1,228 @@
+//! Nobody is replaced without a majority that has evidence of its own (O14: of what makes a
+//! failover fast, what could make it wrong).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{Notes, Oracle, named};
+use crate::{
+    record::{DriverSeen, Entry, NodeSeen, Seen},
+    verdict::Violation,
+};
+
+/// What was said longer ago counts no more: it is believed for a second, and may have been on
+/// its way.
+const SAID: Duration = Duration::from_secs(12);
+/// A take-over that is not won by then was lost.
+const WON: Duration = Duration::from_millis(450);
+/// With fewer take-overs it may have been bad luck.
+const ENOUGH: u32 = 3;
+
+pub struct Suspicion {
+    voters: BTreeMap<u32, Vec<Vec<u64>>>,
+    /// By suspect: who held it for dead, and when last.
+    suspects: BTreeMap<u64, BTreeMap<u64, Duration>>,
+    /// By group, the first attempt to take it over since somebody led it last; none where
+    /// another fault than a crash may be in its way.
+    trying: BTreeMap<u32, Option<Duration>>,
+    /// Faults that are on, other than crashes.
+    on: BTreeSet<String>,
+    /// When one last was.
+    troubled: Option<Duration>,
+    tried: u32,
+    won: u32,
+    notes: Notes,
+}
+
+impl Default for Suspicion {
+    fn default() -> Self {
+        let promised = "a leader is replaced by a majority that has evidence of its own, and \
+                        then at once";
+        Self {
+            voters: BTreeMap::new(),
+            suspects: BTreeMap::new(),
+            trying: BTreeMap::new(),
+            on: BTreeSet::new(),
+            troubled: None,
+            tried: 0,
+            won: 0,
+            notes: Notes::new("suspicion", "O14", promised),
+        }
+    }
+}
+
+impl Suspicion {
+    fn agree(&self, group: u32, from: u64, by: u64, at: Duration) -> bool {
+        let said = self.suspects.get(&from);
+        let lately = |node: &u64| {
+            let told = said.and_then(|said| said.get(node));
+            *node == by || told.is_some_and(|told| at <= *told + SAID)
+        };
+        // Before its members are known nothing can be said.
+        let Some(voters) = self.voters.get(&group) else {
+            return true;
+        };
+        let most = |set: &Vec<u64>| set.iter().filter(|node| lately(node)).count() > set.len() / 2;
+        voters.iter().all(most)
+    }
+
+    fn is_troubled(&self, at: Duration) -> bool {
+        let lately = self
+            .troubled
+            .is_some_and(|then| at < then + Duration::from_secs(2));
+        !self.on.is_empty() || lately
+    }
+}
+
+impl Oracle for Suspicion {
+    named!();
+
+    fn see(&mut self, entry: &Entry, found: &mut Vec<Violation>) {
+        let at = entry.at;
+        match &entry.seen {
+            Seen::Node(NodeSeen::Appended { group, voters, .. }) if !voters.is_empty() => {
+                self.voters.insert(*group, voters.clone());
+            }
+            Seen::Node(NodeSeen::Suspects {
+                node,
+                about,
+                evidence,
+                ..
+            }) => {
+                if *evidence {
+                    self.suspects.entry(*about).or_default().insert(*node, at);
+                } else {
+                    let what = "a node agreed to a suspicion without evidence of its own";
+                    self.notes
+                        .broken(found, at, what, || format!("node {node} about {about}"));
+                }
+            }
+            Seen::Node(NodeSeen::TakesOver {
+                node, group, from, ..
+            }) => {
+                if !self.agree(*group, *from, *node, at) {
+                    let what = "a group was taken over without a majority that suspects";
+                    let broken = || format!("node {node}, group {group}, from {from}");
+                    self.notes.broken(found, at, what, broken);
+                }
+                let clean = (!self.is_troubled(at)).then_some(at);
+                self.trying.entry(*group).or_insert(clean);
+            }
+            Seen::Node(NodeSeen::Leads { group, .. }) => {
+                if let Some(Some(since)) = self.trying.remove(group)
+                    && !self.is_troubled(at)
+                {
+                    self.tried += 1;
+                    self.won += u32::from(at <= since + WON);
+                }
+            }
+            Seen::Driver(DriverSeen::Fault { what, begins }) if !what.starts_with("Crash") => {
+                self.troubled = Some(at);
+                // Those that end by themselves are only troubles of the moment.
+                if *begins {
+                    self.on.insert(what.clone());
+                } else {
+                    self.on.remove(what);
+                }
+            }
+            Seen::Driver(DriverSeen::Healing) => {
+                self.on.clear();
+                self.troubled = Some(at);
+            }
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, found: &mut Vec<Violation>) {
+        if self.tried >= ENOUGH && self.won == 0 {
+            let tried = self.tried;
+            let what = "not one leader that died was replaced at once";
+            self.notes.broken(found, Duration::ZERO, what, || {
+                format!("{tried} were tried")
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use crate::record::{DriverSeen, NodeSeen};
+
+    fn suspects(node: u64, evidence: bool) -> NodeSeen {
+        NodeSeen::Suspects {
+            node,
+            life: 1,
+            about: 1,
+            evidence,
+        }
+    }
+
+    const TAKES_OVER: NodeSeen = NodeSeen::TakesOver {
+        node: 2,
+        life: 1,
+        group: GROUP,
+        from: 1,
+    };
+
+    fn elect(story: &mut Story, term: u64) {
+        story.vote(2, term, 2, false);
+        story.vote(3, term, 2, false);
+        story.leads(2, term);
+    }
+
+    #[test]
+    fn a_majority_takes_over() {
+        let mut story = story();
+        story.node(suspects(2, true));
+        story.node(suspects(3, true));
+        story.node(TAKES_OVER);
+        elect(&mut story, 2);
+        assert_clean(story);
+    }
+
+    #[test]
+    fn one_alone_is_found() {
+        let mut story = story();
+        story.node(suspects(2, true));
+        story.node(TAKES_OVER);
+        assert_found(
+            story,
+            "O14 a group was taken over without a majority that suspects",
+        );
+    }
+
+    #[test]
+    fn agreeing_without_evidence_is_found() {
+        let mut story = story();
+        story.node(suspects(3, false));
+        assert_found(
+            story,
+            "O14 a node agreed to a suspicion without evidence of its own",
+        );
+    }
+
+    #[test]
+    fn take_overs_that_are_never_won_are_found() {
+        for (wait_ms, trouble, expected) in [(1_500, false, 1), (100, false, 0), (1_500, true, 0)] {
+            let mut oracle = super::Suspicion::default();
+            let mut story = Story::new();
+            if trouble {
+                let what = "Partition {}".to_owned();
+                story.driver(DriverSeen::Fault { what, begins: true });
+            }
+            for term in 2..6 {
+                story.node(suspects(2, true));
+                story.node(suspects(3, true));
+                story.node(TAKES_OVER);
+                story.wait(wait_ms);
+                elect(&mut story, term);
+            }
+            assert_eq!(
+                found_by(&mut oracle, story).len(),
+                expected,
+                "{wait_ms} {trouble}"
+            );
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The network between hosts: what is cut, held, slow or lossy at the moment, and which streams
+//! there are. turmoil carries the bytes; what it lacks is here.
+//!
+//! It never sends a lost segment again, so a stream that lost one would stand still for ever,
+//! which no kernel does: [`Network::sweep`] resets such a stream a while after its link is whole.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Waker,
+    time::Duration,
+};
+
+use super::Struck;
+
+/// How long bytes are missing on a whole link before the stream is reset.
+const GIVE_UP: Duration = Duration::from_secs(2);
+
+pub type Name = Arc<str>;
+
+#[derive(Clone)]
+pub struct Network {
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    struck: Struck,
+    /// Machines without power: they do not even refuse.
+    off: BTreeSet<Name>,
+    listening: BTreeSet<Name>,
+    links: BTreeMap<(Name, Name), Link>,
+    streams: BTreeMap<SocketAddr, Arc<Mutex<Stream>>>,
+}
+
+/// What is wrong with a link, by the fault that made it so. The pair is ordered; `blocks[0]` is
+/// from the first to the second.
+#[derive(Default, Clone)]
+pub struct Link {
+    pub blocks: [BTreeSet<usize>; 2],
+    pub holds: BTreeSet<usize>,
+    pub delays: BTreeMap<usize, u64>,
+    pub losses: BTreeMap<usize, u32>,
+}
+
+impl Link {
+    fn is_whole(&self) -> bool {
+        self.blocks.iter().all(BTreeSet::is_empty) && self.holds.is_empty()
+    }
+}
+
+/// The ends are the dialler's (0) and the acceptor's (1).
+pub struct Stream {
+    pub hosts: [Option<Name>; 2],
+    pub written: [u64; 2],
+    pub read: [u64; 2],
+    pub closed: [bool; 2],
+    /// Something of it may have been lost.
+    pub tainted: bool,
+    pub broken: bool,
+    pub wakers: [Option<Waker>; 2],
+    stalled_since: Option<Duration>,
+}
+
+impl Stream {
+    fn misses(&self) -> bool {
+        self.written[0] > self.read[1]
+            || self.written[1] > self.read[0]
+            || self.closed[0] != self.closed[1]
+    }
+}
+
+/// What a dial finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dial {
+    /// Nobody answers, as when the machine is gone or the way to it.
+    Silence,
+    Refused,
+    Answered,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The pair in order, and the index of the direction from `a` to `b`.
+fn pair(a: &Name, b: &Name) -> ((Name, Name), usize) {
+    if a <= b {
+        ((a.clone(), b.clone()), 0)
+    } else {
+        ((b.clone(), a.clone()), 1)
+    }
+}
+
+impl Network {
+    pub fn new(struck: Struck) -> Self {
+        Self {
+            state: Arc::new(Mutex::new(State {
+                struck,
+                off: BTreeSet::new(),
+                listening: BTreeSet::new(),
+                links: BTreeMap::new(),
+                streams: BTreeMap::new(),
+            })),
+        }
+    }
+
+    /// Changes what is wrong between two hosts; returns how it is now, with the pair in order.
+    pub fn change(
+        &self,
+        a: &Name,
+        b: &Name,
+        change: impl FnOnce(&mut Link, usize),
+    ) -> ((Name, Name), Link, Link) {
+        let (key, direction) = pair(a, b);
+        let mut state = lock(&self.state);
+        let link = state.links.entry(key.clone()).or_default();
+        let before = link.clone();
+        change(link, direction);
+        let now = link.clone();
+        if !now.losses.is_empty() {
+            let between = |stream: &Stream| {
+                let [Some(x), Some(y)] = &stream.hosts else {
+                    return false;
+                };
+                pair(x, y).0 == key
+            };
+            for stream in state.streams.values() {
+                let mut stream = lock(stream);
+                stream.tainted |= between(&stream);
+            }
+        }
+        (key, before, now)
+    }
+
+    pub fn power(&self, host: &Name, on: bool) {
+        let mut state = lock(&self.state);
+        if on {
+            state.off.remove(host);
+        } else {
+            state.off.insert(host.clone());
+        }
+    }
+
+    pub fn listens(&self, host: &Name, listens: bool) {
+        let mut state = lock(&self.state);
+        if listens {
+            state.listening.insert(host.clone());
+        } else {
+            state.listening.remove(host);
+        }
+    }
+
+    pub fn dial(&self, from: &Name, to: &Name) -> Dial {
+        let mut state = lock(&self.state);
+        if state.off.contains(to) {
+            return Dial::Silence;
+        }
+        if let Some(link) = state.links.get(&pair(from, to).0) {
+            let blocked: Vec<usize> = link.blocks.iter().flatten().copied().collect();
+            if !blocked.is_empty() {
+                state.struck.all(blocked);
+                return Dial::Silence;
+            }
+        }
+        if !state.listening.contains(to) {
+            return Dial::Refused;
+        }
+        Dial::Answered
+    }
+
+    /// A dial came to nothing though somebody listens: by a loss, if there is one.
+    pub fn dial_lost(&self, from: &Name, to: &Name) {
+        let mut state = lock(&self.state);
+        if let Some(link) = state.links.get(&pair(from, to).0) {
+            let lossy: Vec<usize> = link.losses.keys().copied().collect();
+            state.struck.all(lossy);
+        }
+    }
+
+    /// One end of a stream, named by the dialler's address.
+    pub fn open(&self, key: SocketAddr, end: usize, host: &Name) -> Arc<Mutex<Stream>> {
+        let mut state = lock(&self.state);
+        let is_old = |stream: &Arc<Mutex<Stream>>| lock(stream).hosts[end].is_some();
+        if state.streams.get(&key).is_some_and(is_old) {
+            state.streams.remove(&key);
+        }
+        let stream = state.streams.entry(key).or_insert_with(|| {
+            Arc::new(Mutex::new(Stream {
+                hosts: [None, None],
+                written: [0; 2],
+                read: [0; 2],
+                closed: [false; 2],
+                tainted: false,
+                broken: false,
+                wakers: [None, None],
+                stalled_since: None,
+            }))
+        });
+        let stream = stream.clone();
+        lock(&stream).hosts[end] = Some(host.clone());
+        self.touch(&mut state, &mut lock(&stream), end);
+        stream
+    }
+
+    /// Something is sent on a stream: what is wrong with its link strikes it.
+    pub fn send(&self, stream: &mut Stream, end: usize) {
+        self.touch(&mut lock(&self.state), stream, end);
+    }
+
+    fn touch(&self, state: &mut State, stream: &mut Stream, end: usize) {
+        let [Some(x), Some(y)] = &stream.hosts else {
+            return;
+        };
+        let (from, to) = if end == 0 { (x, y) } else { (y, x) };
+        let (key, direction) = pair(from, to);
+        let Some(link) = state.links.get(&key) else {
+            return;
+        };
+        let blocks = &link.blocks[direction];
+        stream.tainted |= !blocks.is_empty() || !link.losses.is_empty();
+        let strikes = blocks.iter().chain(&link.holds).chain(link.delays.keys());
+        let strikes: Vec<usize> = strikes.copied().collect();
+        state.struck.all(strikes);
+    }
+
+    /// Resets streams that lost something a while ago. From time to time.
+    pub fn sweep(&self, now: Duration) {
+        let mut state = lock(&self.state);
+        let State {
+            links,
+            streams,
+            struck,
+            ..
+        } = &mut *state;
+        let mut lossy = Vec::new();
+        streams.retain(|_, stream| {
+            let mut stream = lock(stream);
+            if stream.closed == [true; 2] || stream.broken {
+                return false;
+            }
+            let [Some(x), Some(y)] = &stream.hosts else {
+                return true;
+            };
+            let link = links.get(&pair(x, y).0);
+            let whole = link.is_none_or(Link::is_whole);
+            if !(stream.tainted && whole && stream.misses()) {
+                stream.stalled_since = None;
+                return true;
+            }
+            let since = *stream.stalled_since.get_or_insert(now);
+            if now < since + GIVE_UP {
+                return true;
+            }
+            lossy.extend(link.into_iter().flat_map(|l| l.losses.keys().copied()));
+            stream.broken = true;
+            for waker in stream.wakers.iter_mut().filter_map(Option::take) {
+                waker.wake();
+            }
+            false
+        });
+        struck.all(lossy);
+    }
+}

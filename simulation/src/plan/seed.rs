@@ -1,0 +1,387 @@
+//! A plan from a seed.
+
+use codraft_proto::ids::{GroupId, NodeId};
+use codraft_proto::placement;
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+
+use super::{Act, Client, Document, Fault, FaultKind, Host, Plan, Role, VERSION, What, World};
+
+/// A stream of randomness of its own: others do not move when it is not used.
+pub fn stream(seed: u64, what: &str, number: u64) -> StdRng {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&seed.to_le_bytes());
+    hasher.update(&number.to_le_bytes());
+    hasher.update(what.as_bytes());
+    StdRng::from_seed(*hasher.finalize().as_bytes())
+}
+
+impl Plan {
+    pub fn from_seed(seed: u64) -> Plan {
+        let world = world(seed);
+        let mut rng = stream(seed, "people", 0);
+        let documents = rng.random_range(1..=4);
+        let clients = *[2u32, 2, 3, 3, 4, 4, 5, 6, 8, 12]
+            .choose(&mut rng)
+            .unwrap_or(&3);
+        // Some users have two tabs.
+        let users = rng.random_range(clients.div_ceil(2)..=clients);
+        let rich: Vec<bool> = (0..documents).map(|_| rng.random_bool(0.4)).collect();
+        let clients: Vec<Client> = (1..=clients)
+            .map(|number| client(seed, &world, number, users, &rich))
+            .collect();
+        let document = |i: u32| document(seed, i, rich[i as usize], users, &clients);
+        let documents = (0..documents).map(document).collect();
+        let faults = faults(seed, &world, &clients);
+        Plan {
+            version: VERSION,
+            seed,
+            scenario: None,
+            mutant: None,
+            world,
+            documents,
+            clients,
+            faults,
+        }
+    }
+}
+
+fn world(seed: u64) -> World {
+    let mut rng = stream(seed, "world", 0);
+    let pick = |from: &[u32], rng: &mut StdRng| *from.choose(rng).unwrap_or(&1);
+    let least = rng.random_range(1..=4);
+    let most = least + rng.random_range(1..=20);
+    let sync = rng.random_range(100..=800);
+    World {
+        nodes: pick(&[3, 3, 3, 4, 5], &mut rng),
+        routers: pick(&[1, 2, 2], &mut rng),
+        groups: pick(&[1, 1, 2, 2, 2, 3, 4, 8], &mut rng),
+        latency_ms: (least, most),
+        sync_us: (sync, sync + rng.random_range(200..=8_000)),
+        window_events: pick(&[16, 64, 256, 4_096, 4_096], &mut rng),
+        refusal_records: pick(&[2, 8, 1_024], &mut rng),
+        safety_ms: rng.random_range(10..=30) * 1_000,
+    }
+}
+
+fn document(seed: u64, number: u32, rich: bool, users: u32, clients: &[Client]) -> Document {
+    let mut rng = stream(seed, "document", u64::from(number));
+    let mut here: Vec<u32> = clients
+        .iter()
+        .filter(|client| client.document == number)
+        .map(|client| client.user)
+        .collect();
+    here.sort_unstable();
+    here.dedup();
+    let owner = here
+        .first()
+        .copied()
+        .unwrap_or_else(|| rng.random_range(1..=users));
+    let mut grants = Vec::new();
+    for user in here.into_iter().filter(|user| *user != owner) {
+        let role = match rng.random_range(0..20) {
+            0 => Role::Viewer,
+            1 => Role::Commenter,
+            2..=4 => Role::Owner,
+            _ => Role::Editor,
+        };
+        grants.push((user, role));
+    }
+    Document {
+        rich,
+        owner,
+        initial: rng.random_range(0..400),
+        grants,
+    }
+}
+
+fn client(seed: u64, world: &World, number: u32, users: u32, rich: &[bool]) -> Client {
+    let mut rng = stream(seed, "client", u64::from(number));
+    let document = rng.random_range(0..rich.len() as u32);
+    // Most work together: a document with one client shows little.
+    let document = if rng.random_bool(0.6) { 0 } else { document };
+    let mut acts = Vec::new();
+    let busy = rng.random_range(400..4_000);
+    let mut at_ms = rng.random_range(0..1_000);
+    while at_ms < world.safety_ms {
+        let what = what(&mut rng, world, users, rich[document as usize]);
+        acts.push(Act {
+            at_ms,
+            seed: rng.random(),
+            what,
+        });
+        at_ms += rng.random_range(50..busy);
+    }
+    Client {
+        number,
+        user: (number - 1) % users + 1,
+        router: rng.random_range(0..world.routers),
+        document,
+        json: rng.random_bool(0.35),
+        acts,
+    }
+}
+
+fn what(rng: &mut StdRng, world: &World, users: u32, rich: bool) -> What {
+    match rng.random_range(0..100) {
+        0..=44 => What::Type {
+            letters: rng.random_range(1..40),
+            gap_ms: rng.random_range(15..180),
+        },
+        45..=52 => What::Paste {
+            units: rng.random_range(5..300),
+        },
+        53..=62 => What::Delete {
+            units: rng.random_range(1..120),
+        },
+        63..=68 if rich => What::Format {
+            units: rng.random_range(1..60),
+        },
+        69..=71 if rich => What::Embed,
+        72..=77 => What::Offline {
+            ms: *[200, 800, 3_000, 8_000].choose(rng).unwrap_or(&800),
+            letters: rng.random_range(0..30),
+        },
+        78..=81 => What::Reload,
+        82..=84 => What::Reopen,
+        85..=88 => What::Move {
+            router: rng.random_range(0..world.routers),
+        },
+        89..=92 => What::Grant {
+            user: rng.random_range(1..=users),
+            role: match rng.random_range(0..10) {
+                0..=1 => None,
+                2 => Some(Role::Viewer),
+                3 => Some(Role::Owner),
+                _ => Some(Role::Editor),
+            },
+        },
+        93..=95 => What::Resend,
+        96..=98 => What::Twin,
+        _ => What::Type {
+            letters: rng.random_range(1..10),
+            gap_ms: rng.random_range(5..50),
+        },
+    }
+}
+
+/// A random subset of the kinds, some of each, spread over the safety phase.
+fn faults(seed: u64, world: &World, clients: &[Client]) -> Vec<Fault> {
+    let mut rng = stream(seed, "faults", 0);
+    const KINDS: u32 = 16;
+    // One in twelve seeds is calm; the others have two to seven kinds.
+    if rng.random_bool(1.0 / 12.0) {
+        return Vec::new();
+    }
+    let share = rng.random_range(0.12..0.45);
+    let mut on: Vec<u32> = (0..KINDS).filter(|_| rng.random_bool(share)).collect();
+    // A disk is lost in one way.
+    if on.contains(&5) {
+        on.retain(|kind| *kind != 8);
+    }
+    let spare = spare_nodes(world, &mut rng);
+    let each = (world.safety_ms / 8_000).clamp(1, 3);
+    let mut faults = Vec::new();
+    for kind in on {
+        let mut rng = stream(seed, "fault", u64::from(kind));
+        for _ in 0..rng.random_range(1..=each) {
+            let at_ms = rng.random_range(world.safety_ms / 20..world.safety_ms * 17 / 20);
+            let Some(fault) = fault(kind, &mut rng, world, clients, spare) else {
+                continue;
+            };
+            // Now and then again, while the first is being recovered from.
+            let again = matches!(
+                fault,
+                FaultKind::Crash { .. } | FaultKind::RouterCrash { .. }
+            ) && rng.random_bool(0.35);
+            let after = at_ms + fault.for_ms() + rng.random_range(1..400);
+            if again && after < world.safety_ms {
+                faults.push(Fault {
+                    at_ms: after,
+                    seed: rng.random(),
+                    kind: fault.clone(),
+                });
+            }
+            faults.push(Fault {
+                at_ms,
+                seed: rng.random(),
+                kind: fault,
+            });
+        }
+    }
+    faults.sort_by_key(|fault| fault.at_ms);
+    faults
+}
+
+/// The node whose disk may be lost: one, which is a minority of every group.
+fn spare_nodes(world: &World, rng: &mut StdRng) -> u32 {
+    let nodes: Vec<NodeId> = (1..=u64::from(world.nodes)).map(NodeId).collect();
+    debug_assert!((0..world.groups).all(|g| placement::replicas(GroupId(g), &nodes).len() == 3));
+    rng.random_range(1..=world.nodes)
+}
+
+fn fault(
+    kind: u32,
+    rng: &mut StdRng,
+    world: &World,
+    clients: &[Client],
+    spare: u32,
+) -> Option<FaultKind> {
+    let node = rng.random_range(1..=world.nodes);
+    // A disk that is lost has nothing more to fail with.
+    let other = if node == spare {
+        node % world.nodes + 1
+    } else {
+        node
+    };
+    let router = rng.random_range(0..world.routers);
+    let for_ms =
+        *[150, 400, 1_000, 2_000, 4_000].choose(rng).unwrap_or(&400) + rng.random_range(0..400);
+    Some(match kind {
+        0 | 1 => FaultKind::Crash {
+            nodes: match rng.random_range(0..10) {
+                0..=6 => vec![node],
+                7 => (1..=world.nodes).filter(|n| *n != node).take(2).collect(),
+                _ => (1..=world.nodes).collect(),
+            },
+            power: kind == 1,
+            for_ms,
+        },
+        2 => FaultKind::RouterCrash { router, for_ms },
+        3 => FaultKind::SyncError {
+            node: other,
+            for_ms,
+        },
+        4 => FaultKind::Corrupt {
+            node: other,
+            tail: true,
+            for_ms,
+        },
+        5 => FaultKind::Corrupt {
+            node: spare,
+            tail: false,
+            for_ms,
+        },
+        6 => FaultKind::DiskFull {
+            node: other,
+            for_ms,
+        },
+        7 => FaultKind::DiskSlow {
+            node: other,
+            times: *[5, 20, 60].choose(rng).unwrap_or(&5),
+            for_ms,
+        },
+        8 => FaultKind::Wiped { node: spare },
+        9 | 10 => {
+            let (a, b) = sides(rng, world, clients);
+            FaultKind::Partition {
+                a,
+                b,
+                one_way: kind == 10,
+                for_ms,
+            }
+        }
+        11 => {
+            let (a, b) = sides(rng, world, clients);
+            FaultKind::Flap {
+                a,
+                b,
+                period_ms: rng.random_range(80..900),
+                for_ms: for_ms + 1_000,
+            }
+        }
+        12 => {
+            let (a, b) = two_hosts(rng, world, clients);
+            FaultKind::Delay {
+                a,
+                b,
+                ms: rng.random_range(10..400),
+                for_ms: for_ms + 500,
+            }
+        }
+        13 => {
+            let (a, b) = two_hosts(rng, world, clients);
+            FaultKind::Loss {
+                a,
+                b,
+                per_mille: rng.random_range(20..300),
+                for_ms: for_ms + 3_000,
+            }
+        }
+        14 => FaultKind::Pause {
+            host: host(rng, world, clients),
+            for_ms,
+        },
+        _ if rng.random_bool(0.5) => FaultKind::Clock {
+            host: if rng.random_bool(0.7) {
+                Host::Node(node)
+            } else {
+                Host::Router(router)
+            },
+            ms: rng.random_range(-3_600_000..3_600_000),
+            for_ms: for_ms + 1_000,
+        },
+        _ => FaultKind::Drain {
+            node: other,
+            for_ms,
+        },
+    })
+}
+
+fn host(rng: &mut StdRng, world: &World, clients: &[Client]) -> Host {
+    match rng.random_range(0..10) {
+        0..=5 => Host::Node(rng.random_range(1..=world.nodes)),
+        6..=7 => Host::Router(rng.random_range(0..world.routers)),
+        _ => clients
+            .choose(rng)
+            .map_or(Host::Router(0), |client| Host::Client(client.number)),
+    }
+}
+
+/// Two hosts that speak with each other.
+fn two_hosts(rng: &mut StdRng, world: &World, clients: &[Client]) -> (Host, Host) {
+    let node = rng.random_range(1..=world.nodes);
+    match rng.random_range(0..10) {
+        0..=4 => (Host::Node(node), Host::Node(node % world.nodes + 1)),
+        5..=7 => (
+            Host::Router(rng.random_range(0..world.routers)),
+            Host::Node(node),
+        ),
+        _ => match clients.choose(rng) {
+            Some(client) => (Host::Client(client.number), Host::Router(client.router)),
+            None => (Host::Router(0), Host::Node(node)),
+        },
+    }
+}
+
+/// One node or more against the others, with or without routers; one pair alone, which is a
+/// bridge over the rest; a client from its router.
+fn sides(rng: &mut StdRng, world: &World, clients: &[Client]) -> (Vec<Host>, Vec<Host>) {
+    let shape = rng.random_range(0..10);
+    if shape >= 6 {
+        let (a, b) = two_hosts(rng, world, clients);
+        return if rng.random_bool(0.5) {
+            (vec![a], vec![b])
+        } else {
+            (vec![b], vec![a])
+        };
+    }
+    let alone = rng.random_range(1..=world.nodes / 2);
+    let first = rng.random_range(1..=world.nodes);
+    let is_alone = |n: u32| (n + world.nodes - first) % world.nodes < alone;
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    for n in 1..=world.nodes {
+        if is_alone(n) {
+            a.push(Host::Node(n))
+        } else {
+            b.push(Host::Node(n))
+        }
+    }
+    for r in 0..world.routers {
+        match shape {
+            0..=2 => {}
+            3 => a.push(Host::Router(r)),
+            _ => b.push(Host::Router(r)),
+        }
+    }
+    if rng.random_bool(0.5) { (a, b) } else { (b, a) }
+}

@@ -1,0 +1,203 @@
+//! Where all that is seen comes together: stamped, kept, and shown to the oracles at once.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    time::Duration,
+};
+
+use crate::{
+    oracles::Oracle,
+    overrides,
+    record::{ClientSeen, DriverSeen, Entry, Seen},
+    verdict::Violation,
+};
+
+/// Clones are the same recorder.
+#[derive(Clone)]
+pub struct Recorder {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    entries: RefCell<Vec<Entry>>,
+    oracles: RefCell<Vec<Box<dyn Oracle>>>,
+    violations: RefCell<Vec<Violation>>,
+    marks: RefCell<BTreeMap<String, u64>>,
+    acknowledged: Cell<u64>,
+    /// When the first violation was found.
+    broken_at: Cell<Option<Duration>>,
+    /// Says whether the faults of the moment explain a host's error line.
+    explains: RefCell<Explains>,
+}
+
+type Explains = Box<dyn Fn(&str, &str) -> bool>;
+
+/// How many violations are kept: the first says most.
+const MOST: usize = 20;
+
+impl Recorder {
+    pub fn new(oracles: Vec<Box<dyn Oracle>>) -> Self {
+        Self {
+            inner: Rc::new(Inner {
+                entries: RefCell::default(),
+                oracles: RefCell::new(oracles),
+                violations: RefCell::default(),
+                marks: RefCell::default(),
+                acknowledged: Cell::new(0),
+                broken_at: Cell::new(None),
+                explains: RefCell::new(Box::new(|_, _| false)),
+            }),
+        }
+    }
+
+    pub fn explain_errors_by(&self, explains: impl Fn(&str, &str) -> bool + 'static) {
+        *self.inner.explains.borrow_mut() = Box::new(explains);
+    }
+
+    pub fn note(&self, seen: Seen) {
+        let inner = &self.inner;
+        if let Seen::Client(ClientSeen::Acked { .. }) = &seen {
+            inner.acknowledged.set(inner.acknowledged.get() + 1);
+        }
+        let at = overrides::elapsed();
+        let entry = Entry { at, seen };
+        let mut found = Vec::new();
+        for oracle in inner.oracles.borrow_mut().iter_mut() {
+            oracle.see(&entry, &mut found);
+        }
+        inner.entries.borrow_mut().push(entry);
+        found
+            .into_iter()
+            .for_each(|violation| self.violated(violation));
+    }
+
+    /// A rare state was reached.
+    pub fn mark(&self, what: &str) {
+        let mut marks = self.inner.marks.borrow_mut();
+        match marks.get_mut(what) {
+            Some(count) => *count += 1,
+            None => {
+                marks.insert(what.to_owned(), 1);
+            }
+        }
+    }
+
+    pub fn error_line(&self, host: &str, line: String) {
+        let expected = (self.inner.explains.borrow())(host, &line);
+        self.note(Seen::Driver(DriverSeen::ErrorLine {
+            host: host.to_owned(),
+            line: line.clone(),
+            expected,
+        }));
+        if !expected {
+            self.broken(
+                "errors",
+                "no error is logged that no fault explains",
+                &format!("{host}: {line}"),
+            );
+        }
+    }
+
+    pub fn panic(&self, host: &str, line: String) {
+        self.note(Seen::Driver(DriverSeen::Panic {
+            host: host.to_owned(),
+            line: line.clone(),
+        }));
+        self.broken("panics", "nothing panics", &format!("{host}: {line}"));
+    }
+
+    /// Something that the frame itself saw.
+    pub fn broken(&self, oracle: &str, promised: &str, broken: &str) {
+        self.violated(Violation {
+            oracle: oracle.to_owned(),
+            property: String::new(),
+            signature: format!("{oracle}: {}", without_numbers(broken)),
+            promised: promised.to_owned(),
+            broken: broken.to_owned(),
+            at_ms: overrides::elapsed().as_millis() as u64,
+        });
+    }
+
+    pub fn violated(&self, violation: Violation) {
+        let inner = &self.inner;
+        if inner.broken_at.get().is_none() {
+            inner.broken_at.set(Some(overrides::elapsed()));
+        }
+        let mut violations = inner.violations.borrow_mut();
+        if violations.len() < MOST {
+            violations.push(violation);
+        }
+    }
+
+    pub fn broken_at(&self) -> Option<Duration> {
+        self.inner.broken_at.get()
+    }
+
+    /// Nothing more is seen: what the oracles say at the end.
+    pub fn end(&self) {
+        let mut found = Vec::new();
+        for oracle in self.inner.oracles.borrow_mut().iter_mut() {
+            oracle.end(&mut found);
+        }
+        found
+            .into_iter()
+            .for_each(|violation| self.violated(violation));
+    }
+
+    pub fn acknowledged(&self) -> u64 {
+        self.inner.acknowledged.get()
+    }
+
+    pub fn marks(&self) -> BTreeMap<String, u64> {
+        self.inner.marks.borrow().clone()
+    }
+
+    pub fn violations(&self) -> Vec<Violation> {
+        self.inner.violations.borrow().clone()
+    }
+
+    /// Reads all entries.
+    pub fn with_entries<R>(&self, read: impl FnOnce(&[Entry]) -> R) -> R {
+        read(&self.inner.entries.borrow())
+    }
+}
+
+/// The same for failures of one cause: numbers and ids are left out.
+fn without_numbers(text: &str) -> String {
+    let words = text.split_whitespace().map(|word| {
+        let has_digit = word.contains(|c: char| c.is_ascii_digit());
+        if has_digit { "#" } else { word }
+    });
+    let mut out = Vec::new();
+    for word in words {
+        if !(word == "#" && out.last() == Some(&"#")) {
+            out.push(word);
+        }
+    }
+    out.truncate(12);
+    out.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_has_no_numbers() {
+        let one = without_numbers("node-1: revision 17 of 3f9a came twice");
+        assert_eq!(one, "# revision # of # came twice");
+    }
+
+    #[test]
+    fn what_no_fault_explains_breaks_the_run() {
+        let recorder = Recorder::new(Vec::new());
+        recorder.explain_errors_by(|host, line| host == "node-1" && line.contains("log"));
+        recorder.error_line("node-1", "the log failed".into());
+        assert!(recorder.violations().is_empty());
+        recorder.error_line("node-2", "the log failed".into());
+        assert_eq!(recorder.violations()[0].oracle, "errors");
+        assert!(recorder.broken_at().is_some());
+    }
+}

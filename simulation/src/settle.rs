@@ -1,0 +1,135 @@
+//! After the faults: what must heal, and what all ended with.
+
+use crate::{
+    cluster::Cluster,
+    convert,
+    faults::Faults,
+    plan::Host,
+    record::{NodeSeen, Seen},
+    shared::{Shared, user_name},
+};
+
+/// What has not healed yet.
+pub fn missing(shared: &Shared, cluster: &Cluster, faults: &Faults) -> Vec<String> {
+    let mut missing = Vec::new();
+    if !faults.is_quiet() {
+        missing.push("not all processes run".to_owned());
+    }
+    for group in cluster.groups() {
+        let replicas: Vec<usize> = cluster
+            .replicas(group)
+            .into_iter()
+            .filter(|i| !faults.is_lost(*i))
+            .collect();
+        let leads = replicas.iter().map(|i| {
+            let led =
+                |node: &codraft_node::Node| node.leads().into_iter().find(|l| l.group == group);
+            cluster
+                .with_node(*i, led)
+                .flatten()
+                .map(|lead| (lead.term, lead.node))
+        });
+        let mut leads: Vec<_> = leads.collect();
+        leads.dedup();
+        let led = match leads[..] {
+            [Some((_, Some(leader)))] => replicas.contains(&(leader.0 as usize - 1)),
+            _ => false,
+        };
+        if !led {
+            missing.push(format!("group {group} has not one leader: {leads:?}"));
+        }
+    }
+    for client in &shared.plan.clients {
+        missing.extend(client_misses(shared, cluster, faults, client));
+    }
+    if !missing.is_empty() {
+        return missing;
+    }
+    // Costs more, so last.
+    for group in cluster.groups() {
+        let replicas = cluster
+            .replicas(group)
+            .into_iter()
+            .filter(|i| !faults.is_lost(*i));
+        let mut digests: Vec<_> = replicas
+            .map(|i| cluster.with_node(i, |node| node.digest(group)))
+            .collect();
+        digests.dedup();
+        if digests.len() != 1 {
+            missing.push(format!("the replicas of group {group} are not equal"));
+        }
+    }
+    missing
+}
+
+fn client_misses(
+    shared: &Shared,
+    cluster: &Cluster,
+    faults: &Faults,
+    client: &crate::plan::Client,
+) -> Option<String> {
+    let host = Host::Client(client.number);
+    let doc = shared.doc(client.document)?;
+    let user = user_name(client.user);
+    let replicas = cluster.replicas(cluster.group_of(&doc));
+    let seen = replicas
+        .into_iter()
+        .filter(|i| !faults.is_lost(*i))
+        .filter_map(|i| {
+            cluster.with_document(i, &doc, |document| (document.rev(), document.role(&user)))
+        });
+    let Some((head, role)) = seen.max_by_key(|(rev, _)| *rev) else {
+        return Some(format!("no node has the document of {host}"));
+    };
+    let board = shared.board.borrow();
+    let standing = board.get(&client.number)?;
+    if role.is_none() {
+        return (!standing.barred).then(|| format!("{host} may not be here and was not told"));
+    }
+    if !standing.live {
+        return Some(format!("{host} has no open document"));
+    }
+    if !standing.saved || !standing.served {
+        return Some(format!("{host} waits for an acknowledgement"));
+    }
+    (standing.rev != head).then(|| format!("{host} is at revision {} of {head}", standing.rev))
+}
+
+/// Notes what each node ended with.
+pub fn read(shared: &Shared, cluster: &Cluster) {
+    let note = |seen| shared.recorder.note(Seen::Node(seen));
+    for i in cluster.nodes() {
+        let node = i as u64 + 1;
+        for group in cluster.groups() {
+            let digest = cluster.with_node(i, |node| node.digest(group)).flatten();
+            if let Some((index, digest)) = digest {
+                note(NodeSeen::State {
+                    node,
+                    group: group.0,
+                    index,
+                    digest,
+                });
+            }
+        }
+        for number in 0..shared.plan.documents.len() {
+            let Some(id) = shared.doc(number as u32) else {
+                continue;
+            };
+            let group = cluster.group_of(&id).0;
+            let seen = cluster.with_document(i, &id, |document| {
+                let (text, digest) = convert::view(document.content());
+                let (rev, chain, doc) = (document.rev(), document.hash().0, id.0);
+                NodeSeen::Document {
+                    node,
+                    group,
+                    doc,
+                    rev,
+                    chain,
+                    text,
+                    digest,
+                }
+            });
+            seen.into_iter().for_each(note);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What the driver and the hosts of one run share.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    str::FromStr,
+    time::Duration,
+};
+
+use codraft_proto::ids::DocId;
+use codraft_router::sign_token;
+
+use crate::{
+    cluster::TOKEN_SECRET, outside::network::Network, overrides, plan::Plan, recorder::Recorder,
+    trace::Trace,
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Documents are made; nothing breaks.
+    Setup,
+    Safety,
+    /// All faults are off, and all must heal.
+    Healing,
+    Done,
+}
+
+/// Where a client stands.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    /// The document is open on a socket.
+    pub live: bool,
+    /// Nothing pending, nothing under way.
+    pub saved: bool,
+    pub rev: u64,
+    /// Told that it may not be here.
+    pub barred: bool,
+    /// What it typed after the faults were off is acknowledged, or it may not write.
+    pub served: bool,
+}
+
+#[derive(Clone)]
+pub struct Shared {
+    inner: Rc<Inner>,
+}
+
+pub struct Inner {
+    pub plan: Plan,
+    pub stage: Cell<Stage>,
+    /// When the safety phase began.
+    pub began: Cell<Duration>,
+    /// In the order of the plan.
+    pub docs: RefCell<Vec<String>>,
+    pub board: RefCell<BTreeMap<u32, Standing>>,
+    pub recorder: Recorder,
+    pub network: Network,
+    pub trace: Trace,
+}
+
+impl std::ops::Deref for Shared {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl Shared {
+    pub fn new(plan: Plan, recorder: Recorder, network: Network, trace: Trace) -> Self {
+        Self {
+            inner: Rc::new(Inner {
+                plan,
+                stage: Cell::new(Stage::Setup),
+                began: Cell::default(),
+                docs: RefCell::default(),
+                board: RefCell::default(),
+                recorder,
+                network,
+                trace,
+            }),
+        }
+    }
+
+    pub fn doc(&self, number: u32) -> Option<DocId> {
+        let docs = self.docs.borrow();
+        DocId::from_str(docs.get(number as usize)?).ok()
+    }
+}
+
+/// A user's name, as tokens have it.
+pub fn user_name(user: u32) -> String {
+    format!("user-{user}")
+}
+
+pub fn token(user: u32) -> String {
+    const DAY: u64 = 86_400;
+    let now = overrides::EPOCH.as_secs();
+    // Only a key that is too short fails, and this one is not.
+    sign_token(TOKEN_SECRET, &user_name(user), now - DAY, now + DAY).unwrap_or_default()
+}
