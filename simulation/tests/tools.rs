@@ -224,7 +224,7 @@ fn shrink_and_report_of_a_plan() {
     );
     let nearest = model["nearest"]["what"].as_str().expect("a run that holds");
     assert!(
-        nearest.contains("without: node-3 back with an empty disk"),
+        nearest.contains("without: node-1 back with an empty disk"),
         "{nearest}"
     );
     assert!(text(path("out/report.html")).contains("<!doctype html>"));

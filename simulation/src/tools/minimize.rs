@@ -1,9 +1,17 @@
 //! Delta debugging over a plan: leaves out clients, acts and faults, then makes numbers smaller,
 //! while what is left still fails in the same way.
 
+mod parts;
+
 use std::collections::BTreeSet;
 
-use crate::plan::{FaultKind, Host, Plan, What};
+use crate::{
+    plan::Plan,
+    tools::minimize::parts::{
+        each_number, fits, for_nodes, last_moment, named_nodes, sides, tidy, without_document,
+        without_hosts,
+    },
+};
 
 /// Says whether a plan still fails in the same way.
 pub trait Judge {
@@ -158,6 +166,17 @@ impl Search<'_> {
     /// Fewer nodes, routers, groups, documents; a shorter phase.
     fn world(&mut self) {
         while self.try_with(|plan| plan.world.nodes -= 1) {}
+        // Those that faults name may stand in for lower ones.
+        self.try_with(|plan| {
+            let named = named_nodes(plan);
+            plan.world.nodes = (named.len() as u32).clamp(3, plan.world.nodes);
+            for_nodes(plan, &mut |id| {
+                *id = named
+                    .iter()
+                    .position(|one| *one == *id)
+                    .map_or(*id, |i| i as u32 + 1);
+            });
+        });
         while self.try_with(|plan| {
             plan.world.routers -= 1;
             for client in &mut plan.clients {
@@ -215,157 +234,6 @@ impl Search<'_> {
             }
         }
     }
-}
-
-/// Gives `f` each number with its least value, and puts what it answers in its place.
-fn each_number(plan: &mut Plan, f: &mut dyn FnMut(u64, u64) -> u64) {
-    let mut short = |n: &mut u32, least| *n = f((*n).into(), least) as u32;
-    for document in &mut plan.documents {
-        short(&mut document.initial, 0);
-    }
-    for what in plan
-        .clients
-        .iter_mut()
-        .flat_map(|c| &mut c.acts)
-        .map(|act| &mut act.what)
-    {
-        match what {
-            What::Type { letters, .. } => short(letters, 1),
-            What::Paste { units } | What::Delete { units } | What::Format { units } => {
-                short(units, 1);
-            }
-            What::Offline { letters, .. } => short(letters, 0),
-            _ => {}
-        }
-    }
-    for fault in &mut plan.faults {
-        match &mut fault.kind {
-            FaultKind::Crash { for_ms, .. }
-            | FaultKind::RouterCrash { for_ms, .. }
-            | FaultKind::SyncError { for_ms, .. }
-            | FaultKind::Corrupt { for_ms, .. }
-            | FaultKind::DiskFull { for_ms, .. }
-            | FaultKind::DiskSlow { for_ms, .. }
-            | FaultKind::Partition { for_ms, .. }
-            | FaultKind::Flap { for_ms, .. }
-            | FaultKind::Delay { for_ms, .. }
-            | FaultKind::Loss { for_ms, .. }
-            | FaultKind::Pause { for_ms, .. }
-            | FaultKind::Clock { for_ms, .. }
-            | FaultKind::Drain { for_ms, .. } => *for_ms = f(*for_ms, 100),
-            FaultKind::Wiped { .. } => {}
-        }
-    }
-}
-
-/// Sizes of the lists of hosts that a fault names.
-fn sides(kind: &FaultKind) -> Vec<usize> {
-    match kind {
-        FaultKind::Crash { nodes, .. } => vec![nodes.len()],
-        FaultKind::Partition { a, b, .. } | FaultKind::Flap { a, b, .. } => vec![a.len(), b.len()],
-        _ => vec![],
-    }
-}
-
-fn without_hosts(plan: &mut Plan, from: usize, to: usize) {
-    let mut n = 0;
-    let mut stays = || {
-        n += 1;
-        !(from < n && n <= to)
-    };
-    for fault in &mut plan.faults {
-        match &mut fault.kind {
-            FaultKind::Crash { nodes, .. } => nodes.retain(|_| stays()),
-            FaultKind::Partition { a, b, .. } | FaultKind::Flap { a, b, .. } => {
-                a.retain(|_| stays());
-                b.retain(|_| stays());
-            }
-            _ => {}
-        }
-    }
-}
-
-/// One that nobody opens; those behind it move up.
-fn without_document(plan: &mut Plan, i: u32) {
-    if plan.clients.iter().any(|client| client.document == i) || plan.documents.len() == 1 {
-        return;
-    }
-    plan.documents.remove(i as usize);
-    for client in plan.clients.iter_mut().filter(|client| client.document > i) {
-        client.document -= 1;
-    }
-}
-
-fn last_moment(plan: &Plan) -> u64 {
-    let length = |what: &What| match what {
-        What::Type { letters, gap_ms } => u64::from(*letters) * gap_ms,
-        What::Offline { ms, .. } => *ms,
-        _ => 0,
-    };
-    let acts = plan.clients.iter().flat_map(|client| &client.acts);
-    let acts = acts.map(|act| act.at_ms + length(&act.what));
-    let faults = plan.faults.iter().map(|fault| {
-        let mut alone = Plan {
-            documents: vec![],
-            clients: vec![],
-            faults: vec![fault.clone()],
-            ..plan.clone()
-        };
-        let mut lasts = 0;
-        each_number(&mut alone, &mut |value, _| {
-            lasts = value;
-            value
-        });
-        fault.at_ms + lasts
-    });
-    acts.chain(faults).max().unwrap_or_default()
-}
-
-/// Takes away what names a host that is not there any more.
-fn tidy(plan: &mut Plan) {
-    let (nodes, routers) = (plan.world.nodes, plan.world.routers);
-    let numbers: BTreeSet<u32> = plan.clients.iter().map(|client| client.number).collect();
-    let there = |host: &Host| match host {
-        Host::Node(id) => *id <= nodes,
-        Host::Router(index) => *index < routers,
-        Host::Client(number) => numbers.contains(number),
-    };
-    plan.faults.retain_mut(|fault| match &mut fault.kind {
-        FaultKind::Crash { nodes: list, .. } => {
-            list.retain(|id| *id <= nodes);
-            !list.is_empty()
-        }
-        FaultKind::Partition { a, b, .. } | FaultKind::Flap { a, b, .. } => {
-            a.retain(there);
-            b.retain(there);
-            !a.is_empty() && !b.is_empty()
-        }
-        FaultKind::RouterCrash { router, .. } => *router < routers,
-        FaultKind::SyncError { node, .. }
-        | FaultKind::Corrupt { node, .. }
-        | FaultKind::DiskFull { node, .. }
-        | FaultKind::DiskSlow { node, .. }
-        | FaultKind::Wiped { node }
-        | FaultKind::Drain { node, .. } => *node <= nodes,
-        FaultKind::Delay { a, b, .. } | FaultKind::Loss { a, b, .. } => there(a) && there(b),
-        FaultKind::Pause { host, .. } | FaultKind::Clock { host, .. } => there(host),
-    });
-    for client in &mut plan.clients {
-        client.acts.retain(|act| match act.what {
-            What::Move { router } => router < routers,
-            _ => true,
-        });
-    }
-}
-
-/// Whether it is a plan at all.
-fn fits(plan: &Plan) -> bool {
-    let world = &plan.world;
-    let clients = plan.clients.iter().all(|client| {
-        client.router < world.routers && (client.document as usize) < plan.documents.len()
-    });
-    let sizes = world.nodes >= 3 && world.routers >= 1 && world.groups >= 1;
-    sizes && clients && !plan.clients.is_empty() && world.safety_ms > 0
 }
 
 #[cfg(test)]

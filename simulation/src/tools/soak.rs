@@ -46,6 +46,9 @@ pub struct Soak {
     /// Runs at most to make each failure's plan small; 0 leaves it as it is.
     #[arg(long, default_value_t = 100)]
     tries: u32,
+    /// Ways to fail at most that are made small and reported; the others keep their seeds.
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    reports: usize,
     /// Adds a line to this ledger.
     #[arg(long)]
     ledger: Option<PathBuf>,
@@ -105,7 +108,7 @@ impl Soak {
             mut progress,
             ..
         } = campaign;
-        for (signature, bug) in bugs.found() {
+        for (signature, bug) in bugs.found().iter().take(self.reports) {
             if let Err(error) = self.work_up(&runner, signature, bug, &mut progress) {
                 progress.say(&format!("{}: {error:#}", bug.folder.display()));
             }

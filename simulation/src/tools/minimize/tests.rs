@@ -1,5 +1,5 @@
 use super::*;
-use crate::plan::{Act, Client, Document, Fault, Role, VERSION, World};
+use crate::plan::{Act, Client, Document, Fault, FaultKind, Host, Role, VERSION, What, World};
 
 fn act(at_ms: u64, what: What) -> Act {
     Act {
@@ -150,7 +150,7 @@ fn two_faults_that_only_fail_together_both_stay() {
     let mut judge = together;
     let small = minimize(&large(), 1_000, &mut judge).plan;
     assert_eq!(small.faults.len(), 2);
-    assert_eq!(small.world.nodes, 5, "node 5 is wiped");
+    assert_eq!(small.world.nodes, 3, "another may be wiped than node 5");
     let FaultKind::Partition { a, b, .. } = &small.faults[0].kind else {
         panic!("{:?}", small.faults);
     };

@@ -233,7 +233,9 @@ function draw() {
   const across = story.marks.filter((mark) => ['healing', 'healed'].includes(mark.kind) && inView(mark));
   for (const mark of across) {
     add(drawn('line', { x1: x(mark.at_ms), x2: x(mark.at_ms), y1: 20, y2: tall, stroke: 'var(--green)', 'stroke-dasharray': '5 4' }));
-    add(drawn('text', { x: x(mark.at_ms) + 4, y: tall - 4, class: 'soft' }, mark.text.slice(0, 60)));
+    const text = mark.kind === 'healing' ? 'faults off' : mark.text === 'missing []' ? 'healed' : mark.text.slice(0, 60);
+    const side = x(mark.at_ms) > wide - 160 ? { x: x(mark.at_ms) - 4, 'text-anchor': 'end' } : { x: x(mark.at_ms) + 4 };
+    add(drawn('text', { ...side, y: 34, class: 'soft' }, text));
   }
   for (const violation of report.verdict.violations) {
     const at = Math.min(violation.at_ms, story.end_ms);

@@ -27,6 +27,7 @@ function chooseMark(mark) {
 function open(story) {
   view.story = story;
   prepare(story);
+  legend(story);
   choose(story.focus.operations[0]);
   VIEWS.focus();
 }
@@ -52,7 +53,7 @@ function violations() {
   const list = [...report.verdict.violations].sort((a, b) => a.at_ms - b.at_ms);
   if (!list.length) return;
   const told = (v) => element('div', { class: 'violation' },
-    element('div', { class: 'name' }, `${v.oracle} (${v.property}) at ${seconds(v.at_ms)}`),
+    element('div', { class: 'name' }, `${v.oracle}${v.property ? ` (${v.property})` : ''} at ${seconds(v.at_ms)}`),
     element('h3', {}, 'promised'), element('div', { class: 'promised' }, v.promised),
     element('h3', {}, 'broken'), element('div', { class: 'broken mono' }, v.broken));
   const section = byId('violations');
@@ -197,11 +198,16 @@ function controls() {
     draw();
   });
   window.addEventListener('resize', draw);
-  for (const [kind, [, , , label]] of Object.entries(KINDS)) {
+}
+
+/** What the marks of a story mean. */
+function legend(story) {
+  const present = new Set(story.marks.map((mark) => mark.kind));
+  byId('legend').replaceChildren(...Object.keys(KINDS).filter((kind) => present.has(kind)).map((kind) => {
     const icon = drawn('svg', { width: 16, height: 16 });
     icon.append(shape(kind, 7, 8));
-    byId('legend').append(element('span', {}, icon, label));
-  }
+    return element('span', {}, icon, KINDS[kind][3]);
+  }));
 }
 
 head();

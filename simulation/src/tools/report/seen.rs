@@ -78,6 +78,7 @@ impl Told {
             "client" | "doc" | "node" | "life" | "bytes" => None,
             name => match (name, self.by) {
                 ("sent" | "edit", _) => Some(edit(value)),
+                ("text", _) => value.as_str().map(|text| format!("“{}”", short(text))),
                 _ => Some(format!("{name} {}", plain(value)?)),
             },
         };
@@ -101,8 +102,7 @@ impl Told {
     fn who(&self) -> String {
         match self.by {
             By::Client => self.id("client").map(|id| format!("client {}", &id[..8])),
-            By::Node => self.number("node").map(|node| format!("node-{node}")),
-            By::Driver => None,
+            By::Node | By::Driver => self.number("node").map(|node| format!("node-{node}")),
         }
         .unwrap_or_default()
     }
@@ -193,10 +193,10 @@ fn hex(value: &Value) -> Option<String> {
 fn plain(value: &Value) -> Option<String> {
     Some(match value {
         Value::Null => return None,
-        Value::String(text) => short(text),
+        Value::String(text) => cut(text, 240),
         other => match hex(other) {
             Some(hex) => hex[..8].to_owned(),
-            None => short(&other.to_string()),
+            None => cut(&other.to_string(), 240),
         },
     })
 }
@@ -226,8 +226,11 @@ fn edit(components: &Value) -> String {
 
 /// What is long: its beginning and its length.
 fn short(text: &str) -> String {
-    const LONGEST: usize = 60;
-    match text.char_indices().nth(LONGEST) {
+    cut(text, 60)
+}
+
+fn cut(text: &str, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
         Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
         None => text.to_owned(),
     }

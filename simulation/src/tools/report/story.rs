@@ -117,6 +117,7 @@ pub fn tell(name: &str, plan: &Plan, record: &[Told], violation: Option<&Violati
 fn focus(marks: &[Mark], violation: Option<&Violation>, end_ms: f64) -> Focus {
     const BEFORE: f64 = 3_000.0;
     const AFTER: f64 = 300.0;
+    const FEW: usize = 30;
     let at = violation.map_or(end_ms, |v| (v.at_ms as f64).min(end_ms));
     let told = violation.map(|v| v.broken.as_str()).unwrap_or_default();
     let all: BTreeSet<&str> = marks
@@ -137,8 +138,14 @@ fn focus(marks: &[Mark], violation: Option<&Violation>, end_ms: f64) -> Focus {
         .filter(of_these)
         .filter_map(|m| m.group)
         .collect();
+    // Where little happened of late (what did not heal is told at the end), from further back.
+    let large = marks
+        .iter()
+        .filter(|mark| mark.at_ms <= at && !SMALL.contains(&mark.kind.as_str()));
+    let moments: Vec<f64> = large.map(|mark| mark.at_ms).collect();
+    let few = moments.iter().rev().nth(FEW).copied().unwrap_or(0.0);
     Focus {
-        from_ms: (at - BEFORE).max(0.0),
+        from_ms: (at - BEFORE).min(few).max(0.0),
         to_ms: (at + AFTER).min(end_ms),
         operations,
         groups: groups.into_iter().collect(),
@@ -305,15 +312,23 @@ mod tests {
             at_ms: 10_000,
         };
         let own = "0badcafe012345670000000000000000:17";
-        let marks = [
+        let marks: Vec<_> = [
             mark(1.0, "invoke", Some(own)),
             mark(2.0, "invoke", Some("0badcafe012345670000000000000000:1")),
             mark(2.0, "invoke", Some("1badcafe012345670000000000000000:17")),
-        ];
+        ]
+        .into_iter()
+        .chain((0..40).map(|_| mark(9_000.0, "closed", None)))
+        .collect();
         let focus = focus(&marks, Some(&violation), 10_100.0);
         assert_eq!(focus.operations, [own]);
         assert_eq!(focus.groups, [3]);
         assert_eq!((focus.from_ms, focus.to_ms), (7_000.0, 10_100.0));
+        let quiet = super::focus(&marks[..20], Some(&violation), 10_100.0);
+        assert_eq!(
+            quiet.from_ms, 0.0,
+            "nothing much happened in the last seconds"
+        );
     }
 
     #[test]
