@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use turmoil::Sim;
 
 use crate::{
-    outside::{HostNetwork, SimulatedClock, SlowDisk, Struck, network::Name, outside},
+    outside::{HostNetwork, Pauses, SimulatedClock, SlowDisk, Struck, network::Name, outside},
     plan::{FaultKind, Host, stream},
     record::{DriverSeen, Seen},
     shared::Shared,
@@ -55,6 +55,7 @@ struct Place {
     name: Name,
     disk: RefCell<SlowDisk>,
     clock: SimulatedClock,
+    pauses: Pauses,
     life: Cell<u64>,
     node: RefCell<Option<Node>>,
     /// The process ended by itself; its host is still to be cleared.
@@ -86,18 +87,22 @@ impl Cluster {
             groups: world.groups,
             nodes: (1..=world.nodes).map(entry).collect(),
         };
-        let disk = |host: Host| {
+        let disk = |host: Host, pauses: &Pauses| {
             let seed = stream(seed, "disk", host_number(host)).random();
-            SlowDisk::new(seed, world.sync_us, struck.clone())
+            SlowDisk::new(seed, world.sync_us, struck.clone(), pauses.clone())
         };
-        let place = |host: Host| Place {
-            name: host.to_string().as_str().into(),
-            disk: RefCell::new(disk(host)),
-            clock: SimulatedClock::default(),
-            life: Cell::new(0),
-            node: RefCell::new(None),
-            ended: RefCell::new(None),
-            drain: Rc::new(Notify::new()),
+        let place = |host: Host| {
+            let pauses = Pauses::default();
+            Place {
+                name: host.to_string().as_str().into(),
+                disk: RefCell::new(disk(host, &pauses)),
+                clock: SimulatedClock::default(),
+                pauses,
+                life: Cell::new(0),
+                node: RefCell::new(None),
+                ended: RefCell::new(None),
+                drain: Rc::new(Notify::new()),
+            }
         };
         // Where disks fill up, files of the log are made often.
         let fills = |kind: &FaultKind| matches!(kind, FaultKind::DiskFull { .. });
@@ -278,14 +283,25 @@ impl Cluster {
         self.inner.places[i].disk.borrow().clone()
     }
 
-    pub fn new_disk(&self, seed: u64) -> SlowDisk {
-        let world = &self.inner.shared.plan.world;
-        SlowDisk::new(seed, world.sync_us, self.inner.struck.clone())
+    /// An empty disk for a machine.
+    pub fn new_disk(&self, i: usize, seed: u64) -> SlowDisk {
+        let (world, pauses) = (&self.inner.shared.plan.world, &self.inner.places[i].pauses);
+        SlowDisk::new(
+            seed,
+            world.sync_us,
+            self.inner.struck.clone(),
+            pauses.clone(),
+        )
     }
 
     /// Puts another disk into a machine; returns the one that was there.
     pub fn swap_disk(&self, i: usize, disk: SlowDisk) -> SlowDisk {
         self.inner.places[i].disk.replace(disk)
+    }
+
+    /// A pause of a machine begins or ends.
+    pub fn pause(&self, i: usize, begins: bool) {
+        self.inner.places[i].pauses.change(begins);
     }
 
     pub fn clock(&self, i: usize) -> &SimulatedClock {

@@ -189,7 +189,9 @@ impl Faults {
             FaultKind::Pause { host, .. } => {
                 self.spoil_links(sim, i, Change::On);
                 if let Some(place) = self.cluster.place_of(*host) {
-                    self.cluster.disk(place).freeze(true);
+                    self.cluster.pause(place, true);
+                }
+                if self.is_there(*host) {
                     self.struck.one(i);
                 }
                 self.on.insert(i);
@@ -228,7 +230,7 @@ impl Faults {
             FaultKind::Pause { host, .. } => {
                 self.spoil_links(sim, i, Change::Off);
                 if let Some(place) = self.cluster.place_of(*host) {
-                    self.cluster.disk(place).freeze(false);
+                    self.cluster.pause(place, false);
                 }
             }
             FaultKind::Clock { host, .. } => {
@@ -380,6 +382,14 @@ impl Faults {
         never.sort_unstable();
         never.dedup();
         (struck, never)
+    }
+
+    /// Clients may have been left out of the plan.
+    fn is_there(&self, host: Host) -> bool {
+        match host {
+            Host::Client(n) => self.shared.plan.clients.iter().any(|c| c.number == n),
+            _ => true,
+        }
     }
 
     fn names(&self) -> Vec<Name> {

@@ -16,7 +16,7 @@ use codraft_proto::outside::Outside;
 use entropy::SeededEntropy;
 
 pub use clock::SimulatedClock;
-pub use disk::SlowDisk;
+pub use disk::{Pauses, SlowDisk};
 pub use transport::HostNetwork;
 
 /// What one start of one process gets. `seed` belongs to that start alone: a process that

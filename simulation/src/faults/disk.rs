@@ -128,9 +128,11 @@ impl Faults {
         if !self.crash(sim, i, Host::Node(node), false, after) {
             return;
         }
-        let empty = self.cluster.new_disk(self.faults[i].seed);
-        self.kept
-            .insert(place, self.cluster.swap_disk(place, empty));
+        let empty = self.cluster.new_disk(place, self.faults[i].seed);
+        let own = self.cluster.swap_disk(place, empty);
+        own.mend();
+        own.set_slow(None);
+        self.kept.insert(place, own);
         self.on.insert(i);
         self.shared.recorder.mark("disk wiped");
         let seen = DriverSeen::Disk {

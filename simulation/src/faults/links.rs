@@ -104,11 +104,7 @@ impl Faults {
     }
 
     fn link(&self, sim: &mut Sim<'_>, a: Host, b: Host, change: impl FnOnce(&mut Link, usize)) {
-        let there = |host: &Host| match host {
-            Host::Client(n) => self.shared.plan.clients.iter().any(|c| c.number == *n),
-            _ => true,
-        };
-        if there(&a) && there(&b) {
+        if self.is_there(a) && self.is_there(b) {
             let (a, b): (Name, Name) =
                 (a.to_string().as_str().into(), b.to_string().as_str().into());
             self.change(sim, &a, &b, change);

@@ -27,7 +27,39 @@ struct Manner {
     sync_us: (u64, u64),
     struck: Struck,
     state: Mutex<State>,
-    thawed: Notify,
+    pauses: Pauses,
+}
+
+/// A machine's pauses: while there are any, its disk answers nothing.
+#[derive(Clone, Default)]
+pub struct Pauses {
+    inner: Arc<(Mutex<u32>, Notify)>,
+}
+
+impl Pauses {
+    fn lock(&self) -> MutexGuard<'_, u32> {
+        self.inner.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn change(&self, begins: bool) {
+        let mut count = self.lock();
+        if begins {
+            *count += 1;
+        } else {
+            *count = count.saturating_sub(1);
+            self.inner.1.notify_waiters();
+        }
+    }
+
+    async fn over(&self) {
+        loop {
+            let changed = self.inner.1.notified();
+            if *self.lock() == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
 }
 
 struct State {
@@ -37,8 +69,6 @@ struct State {
     slow: Option<(u32, usize)>,
     failing: Option<usize>,
     full: Option<usize>,
-    /// Its machine is paused; by how many faults.
-    frozen: u32,
     /// A sync or a write has failed since the last start.
     hurt: bool,
     /// Up to where a mark of the log says that it was synced, by file of the log.
@@ -49,14 +79,13 @@ struct State {
 const MARK: u32 = 1;
 
 impl SlowDisk {
-    pub fn new(seed: u64, sync_us: (u64, u64), struck: Struck) -> Self {
+    pub fn new(seed: u64, sync_us: (u64, u64), struck: Struck, pauses: Pauses) -> Self {
         let state = State {
             rng: StdRng::seed_from_u64(seed),
             lies: false,
             slow: None,
             failing: None,
             full: None,
-            frozen: 0,
             hurt: false,
             vouched: BTreeMap::new(),
         };
@@ -66,7 +95,7 @@ impl SlowDisk {
                 sync_us,
                 struck,
                 state: Mutex::new(state),
-                thawed: Notify::new(),
+                pauses,
             }),
         }
     }
@@ -125,16 +154,6 @@ impl SlowDisk {
     pub fn vouched(&self, path: &Path) -> u64 {
         self.manner.lock().vouched.get(path).copied().unwrap_or(0)
     }
-
-    pub fn freeze(&self, freeze: bool) {
-        let mut state = self.manner.lock();
-        if freeze {
-            state.frozen += 1;
-        } else {
-            state.frozen = state.frozen.saturating_sub(1);
-            self.manner.thawed.notify_waiters();
-        }
-    }
 }
 
 impl Manner {
@@ -155,13 +174,7 @@ impl Manner {
         };
         tokio::time::sleep(time).await;
         self.struck.all(slow);
-        loop {
-            let thawed = self.thawed.notified();
-            if self.lock().frozen == 0 {
-                return;
-            }
-            thawed.await;
-        }
+        self.pauses.over().await;
     }
 
     /// A result of the memory's: what failed, failed by a fault.

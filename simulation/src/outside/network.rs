@@ -17,6 +17,9 @@ use super::Struck;
 /// How long bytes are missing on a whole link before the stream is reset.
 const GIVE_UP: Duration = Duration::from_secs(2);
 
+/// What has not arrived after so long was lost.
+const MISSED: Duration = Duration::from_millis(400);
+
 pub type Name = Arc<str>;
 
 #[derive(Clone)]
@@ -249,10 +252,12 @@ impl Network {
                 return true;
             }
             let since = *stream.stalled_since.get_or_insert(now);
+            if now >= since + MISSED {
+                lossy.extend(link.into_iter().flat_map(|l| l.losses.keys().copied()));
+            }
             if now < since + GIVE_UP {
                 return true;
             }
-            lossy.extend(link.into_iter().flat_map(|l| l.losses.keys().copied()));
             stream.broken = true;
             for waker in stream.wakers.iter_mut().filter_map(Option::take) {
                 waker.wake();

@@ -230,13 +230,11 @@ fn fault(
     clients: &[Client],
     spare: u32,
 ) -> Option<FaultKind> {
-    let node = rng.random_range(1..=world.nodes);
+    let holders = holders(world);
+    let node = holders.choose(rng).copied().unwrap_or(1);
     // A disk that is lost has nothing more to fail with.
-    let other = if node == spare {
-        node % world.nodes + 1
-    } else {
-        node
-    };
+    let others: Vec<u32> = holders.into_iter().filter(|n| *n != spare).collect();
+    let other = others.choose(rng).copied().unwrap_or(1);
     let router = rng.random_range(0..world.routers);
     let for_ms =
         *[150, 400, 1_000, 2_000, 4_000].choose(rng).unwrap_or(&400) + rng.random_range(0..400);
@@ -343,16 +341,20 @@ fn host(rng: &mut StdRng, world: &World, clients: &[Client]) -> Host {
 
 /// Two hosts that speak with each other.
 fn two_hosts(rng: &mut StdRng, world: &World, clients: &[Client]) -> (Host, Host) {
-    let node = rng.random_range(1..=world.nodes);
+    let nodes: Vec<NodeId> = (1..=u64::from(world.nodes)).map(NodeId).collect();
+    let group = GroupId(rng.random_range(0..world.groups));
+    let replicas = placement::replicas(group, &nodes);
+    let two: Vec<Host> = replicas
+        .choose_multiple(rng, 2)
+        .map(|node| Host::Node(node.0 as u32))
+        .collect();
+    let (one, other) = (two[0], two[1]);
     match rng.random_range(0..10) {
-        0..=4 => (Host::Node(node), Host::Node(node % world.nodes + 1)),
-        5..=7 => (
-            Host::Router(rng.random_range(0..world.routers)),
-            Host::Node(node),
-        ),
+        0..=5 => (one, other),
+        6..=7 => (Host::Router(rng.random_range(0..world.routers)), one),
         _ => match clients.choose(rng) {
             Some(client) => (Host::Client(client.number), Host::Router(client.router)),
-            None => (Host::Router(0), Host::Node(node)),
+            None => (one, other),
         },
     }
 }
