@@ -5,6 +5,7 @@ mod cluster;
 mod commands;
 mod convert;
 mod faults;
+mod marks;
 mod naive;
 mod oracles;
 mod outside;

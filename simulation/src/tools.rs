@@ -15,7 +15,6 @@ pub mod soak;
 mod bugs;
 mod campaigns;
 mod difference;
-mod marks;
 mod minimize;
 mod pool;
 mod processes;
