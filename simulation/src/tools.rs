@@ -9,6 +9,7 @@ pub mod figures;
 pub mod meta;
 pub mod mutants;
 pub mod report;
+pub mod scenarios;
 pub mod shrink;
 pub mod soak;
 
