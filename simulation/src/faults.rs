@@ -165,7 +165,7 @@ impl Faults {
                     self.crash(sim, i, Host::Node(*node), *power, lasts);
                 }
                 if nodes.len() > 1 && self.cluster.nodes().all(|n| self.down.contains_key(&n)) {
-                    self.shared.recorder.mark("all nodes down at once");
+                    self.shared.recorder.mark("whole_cluster_down");
                 }
             }
             FaultKind::RouterCrash { router, .. } => {
@@ -314,7 +314,6 @@ impl Faults {
         let promised = "a process ends only by a fault";
         match ended {
             Ended::Refused(_) if self.damaged.contains(&place) => {
-                self.shared.recorder.mark("damage quarantined");
                 self.down.insert(place, Down::Quarantined);
                 return;
             }
@@ -326,7 +325,7 @@ impl Faults {
                 let broken = format!("{name} cannot go on: {why}");
                 self.shared.recorder.broken("processes", promised, &broken);
             }
-            Ended::Drained => self.shared.recorder.mark("drained"),
+            Ended::Drained => self.shared.recorder.mark("leadership_handed_over"),
             Ended::Refused(_) | Ended::Failed(_) => self.shared.recorder.mark("ended by its disk"),
         }
         let away = self.away(place, ended);

@@ -5,6 +5,7 @@ mod cluster;
 mod commands;
 mod convert;
 mod faults;
+mod marks;
 mod naive;
 mod oracles;
 mod outside;
@@ -42,6 +43,7 @@ enum Command {
     Mutants(tools::mutants::Mutants),
     Figures(tools::figures::Figures),
     Report(tools::report::Report),
+    Scenarios(tools::scenarios::Scenarios),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Command::Mutants(args) => args.run().map(code),
         Command::Figures(args) => args.run().map(code),
         Command::Report(args) => args.run().map(code),
+        Command::Scenarios(args) => args.run().map(code),
     };
     done.unwrap_or_else(|error| {
         eprintln!("{error:#}");

@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    marks::Watch,
     oracles::Oracle,
     overrides,
     record::{ClientSeen, DriverSeen, Entry, Seen},
@@ -25,6 +26,7 @@ struct Inner {
     oracles: RefCell<Vec<Box<dyn Oracle>>>,
     violations: RefCell<Vec<Violation>>,
     marks: RefCell<BTreeMap<String, u64>>,
+    watch: RefCell<Watch>,
     acknowledged: Cell<u64>,
     /// When the first violation was found.
     broken_at: Cell<Option<Duration>>,
@@ -45,6 +47,7 @@ impl Recorder {
                 oracles: RefCell::new(oracles),
                 violations: RefCell::default(),
                 marks: RefCell::default(),
+                watch: RefCell::default(),
                 acknowledged: Cell::new(0),
                 broken_at: Cell::new(None),
                 explains: RefCell::new(Box::new(|_, _| false)),
@@ -63,6 +66,9 @@ impl Recorder {
         }
         let at = overrides::elapsed();
         let entry = Entry { at, seen };
+        let mut watch = inner.watch.borrow_mut();
+        watch.see(&entry, |mark| self.mark(mark));
+        drop(watch);
         let mut found = Vec::new();
         for oracle in inner.oracles.borrow_mut().iter_mut() {
             oracle.see(&entry, &mut found);

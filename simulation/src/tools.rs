@@ -9,13 +9,13 @@ pub mod figures;
 pub mod meta;
 pub mod mutants;
 pub mod report;
+pub mod scenarios;
 pub mod shrink;
 pub mod soak;
 
 mod bugs;
 mod campaigns;
 mod difference;
-mod marks;
 mod minimize;
 mod pool;
 mod processes;

@@ -275,7 +275,7 @@ impl Client {
         };
         let (speaker, shared) = (self.speaker.clone(), self.shared.clone());
         let router = plan::Host::Router(router).to_string();
-        self.shared.recorder.mark("twin");
+        self.shared.recorder.mark("twin_sockets");
         tokio::task::spawn_local(twin::send(speaker, shared, router, copy));
         Ok(())
     }

@@ -158,9 +158,10 @@ pub struct Story {
 
 impl Story {
     pub fn empty() -> Self {
-        let mut story = Self::default();
-        story.lives = NODES.map(|node| (node, 1)).into();
-        story
+        Self {
+            lives: NODES.map(|node| (node, 1)).into(),
+            ..Self::default()
+        }
     }
 
     /// A document "abcdef" of user 1, which 2 and 3 may edit; 1 and 2 have it open.

@@ -7,9 +7,9 @@ use std::{
 
 use anyhow::Result;
 
+use crate::marks::MARKS;
 use crate::tools::{
     campaigns::{self, Sum},
-    marks::MARKS,
     readme,
     tally::{most, thousands},
 };

@@ -16,9 +16,9 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::{
+    marks::MARKS,
     plan::Plan,
     tools::{
-        marks::MARKS,
         processes::{Processes, Runner, Target, With, read_plan, write_plan},
         progress::Progress,
         report::{nearest::Nearest, seen::Told, story::Story},

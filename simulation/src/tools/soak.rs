@@ -8,10 +8,10 @@ use std::{
 use anyhow::{Result, ensure};
 
 use crate::{
+    marks::MARKS,
     tools::{
         bugs::{Bug, Bugs},
         campaigns::Campaign,
-        marks::MARKS,
         pool,
         processes::{Processes, Runner, Target, With, write_plan},
         progress::Progress,

@@ -237,10 +237,16 @@ function draw() {
     const side = x(mark.at_ms) > wide - 160 ? { x: x(mark.at_ms) - 4, 'text-anchor': 'end' } : { x: x(mark.at_ms) + 4 };
     add(drawn('text', { ...side, y: 34, class: 'soft' }, text));
   }
-  for (const violation of report.verdict.violations) {
+  const broken = [...report.verdict.violations].sort((a, b) => a.at_ms - b.at_ms);
+  for (const violation of broken.reverse()) {
     const at = Math.min(violation.at_ms, story.end_ms);
     if (at < from || at > to) continue;
     add(drawn('line', { x1: x(at), x2: x(at), y1: 18, y2: tall, stroke: 'var(--red)', 'stroke-width': 2 }));
+    // The first names the failure; what follows may follow from it.
+    if (violation !== broken[broken.length - 1]) {
+      svg.lastChild.setAttribute('opacity', 0.3);
+      continue;
+    }
     const side = x(at) > wide - 160 ? { x: x(at) - 5, 'text-anchor': 'end' } : { x: x(at) + 5 };
     add(drawn('text', { ...side, y: tall - 4, style: 'fill: var(--red); font-weight: 600' }, violation.oracle));
   }

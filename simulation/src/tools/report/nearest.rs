@@ -80,6 +80,6 @@ fn told(path: &Path) -> Result<impl Iterator<Item = String> + use<>> {
     let lines = BufReader::new(file).lines().map_while(Result::ok);
     Ok(lines.filter_map(|line| {
         let told = Told::parse(&line).ok()?;
-        (told.kind != "fault").then(|| seen::line(&told))
+        (!matches!(told.kind.as_str(), "fault" | "filled")).then(|| seen::line(&told))
     }))
 }
