@@ -72,6 +72,8 @@ struct Store {
     document: Option<ClientDocument>,
     /// The last chain hash heard of, to resume from.
     mark: Option<At>,
+    /// The last sequence that was used under the present name.
+    seq: u64,
 }
 
 pub struct Client {
@@ -347,6 +349,7 @@ impl Client {
         };
         let (seq, base) = (inflight.seq, inflight.base);
         let ops = inflight.sent.to_bytes();
+        self.store.seq = seq;
         let bytes: Hash = *blake3::hash(&ops).as_bytes();
         let (client, doc) = (self.id.0, self.doc.0);
         let seen = if again {

@@ -252,7 +252,7 @@ impl Cluster {
     /// Ends a process at once.
     pub fn kill(&self, sim: &mut Sim<'_>, i: usize) {
         let place = &self.inner.places[i];
-        tracer::as_host(&place.name, || {
+        tracer::silenced(|| {
             place.node.replace(None);
             place.ended.replace(None);
             sim.crash(&*place.name);
@@ -261,7 +261,7 @@ impl Cluster {
 
     pub fn start(&self, sim: &mut Sim<'_>, i: usize) {
         let name = self.name(i);
-        tracer::as_host(&name, || sim.bounce(&*name));
+        tracer::silenced(|| sim.bounce(&*name));
     }
 
     /// Asks a node to hand over and end.

@@ -22,6 +22,9 @@ use links::Change;
 /// How long a process that ended by itself stays away, where no fault says so.
 const AWAY: Duration = Duration::from_millis(500);
 
+/// How much longer a fault lasts that has struck nothing.
+const GO_ON: Duration = Duration::from_millis(700);
+
 /// How long after a fault that found nothing to break it is tried again.
 const AGAIN: Duration = Duration::from_millis(300);
 
@@ -126,10 +129,10 @@ impl Faults {
     fn take(&mut self, sim: &mut Sim<'_>, step: Step) {
         match step {
             Step::Begin(i) => self.begin(sim, i),
-            Step::End(i) => self.end(sim, i),
+            Step::End(i) => self.end_or_go_on(sim, i),
             Step::Flap(i, cut) => self.flap(sim, i, cut),
             Step::Return(place) => self.bring_back(sim, place),
-            Step::FillUp(i) => self.fill_up(i),
+            Step::FillUp(i) => self.fill_up(i, sim.elapsed()),
         }
     }
 
@@ -214,6 +217,26 @@ impl Faults {
                 self.on.insert(i);
             }
         }
+    }
+
+    /// What has struck nothing so far goes on.
+    fn end_or_go_on(&mut self, sim: &mut Sim<'_>, i: usize) {
+        if !self.on.contains(&i) || self.struck.has(i) {
+            return self.end(sim, i);
+        }
+        if let FaultKind::DiskSlow { node, .. }
+        | FaultKind::SyncError { node, .. }
+        | FaultKind::DiskFull { node, .. } = self.faults[i].kind
+        {
+            // An idle log writes nothing, but who starts does.
+            let place = node as usize - 1;
+            if !self.down.contains_key(&place) {
+                self.cluster.kill(sim, place);
+                self.down.insert(place, Down::Away { power: false });
+                self.later(sim.elapsed() + AGAIN, Step::Return(place));
+            }
+        }
+        self.later(sim.elapsed() + GO_ON, Step::End(i));
     }
 
     fn end(&mut self, sim: &mut Sim<'_>, i: usize) {

@@ -10,7 +10,6 @@ mod seed;
 
 use serde::{Deserialize, Serialize};
 
-pub use check::BadPlan;
 pub use seed::stream;
 
 /// Raised when a plan of an older version would mean another run.

@@ -28,6 +28,8 @@ const TURN: &str = "node";
 
 thread_local! {
     static RECORDER: RefCell<Option<Recorder>> = const { RefCell::new(None) };
+    /// A process is being ended.
+    static SILENT: Cell<bool> = const { Cell::new(false) };
     /// Index into `NAMES`, and 1 more; 0 is the driver.
     static TURN_OF: Cell<u64> = const { Cell::new(0) };
     static NAMES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
@@ -51,11 +53,11 @@ pub fn born(host: &str, life: u64) {
     LIVES.with_borrow_mut(|lives| lives.insert(host.to_owned(), life));
 }
 
-/// Runs `f` as if it were a host's turn: what its tasks say while they are dropped is its own.
-pub fn as_host<R>(host: &str, f: impl FnOnce() -> R) -> R {
-    let before = TURN_OF.replace(number_of(host));
+/// Runs `f`, which ends a process: nobody hears what its tasks say while they are dropped.
+pub fn silenced<R>(f: impl FnOnce() -> R) -> R {
+    SILENT.set(true);
     let result = f();
-    TURN_OF.set(before);
+    SILENT.set(false);
     result
 }
 
@@ -122,6 +124,9 @@ impl Subscriber for Tracer {
     }
 
     fn event(&self, event: &Event<'_>) {
+        if SILENT.get() {
+            return;
+        }
         let metadata = event.metadata();
         if metadata.target() == RECORD {
             return Self::record_of_node(event);

@@ -26,6 +26,8 @@ use crate::{
 const TICK: Duration = Duration::from_millis(1);
 /// Documents must be there after so long.
 const SETUP: Duration = Duration::from_secs(30);
+/// How much longer the safety phase lasts while some kind of fault has struck nothing.
+const STRIKE: Duration = Duration::from_secs(10);
 /// From the end of the faults until all must have healed, and what more is waited for, to see
 /// whether it ever does.
 const HEAL: Duration = Duration::from_secs(10);
@@ -162,15 +164,24 @@ impl World {
         self.stage(Stage::Safety);
         let safety = Duration::from_millis(self.shared.plan.world.safety_ms);
         self.run_until(safety, |_| false)?;
+        // Some faults wait for something that they can strike.
+        let struck = |world: &mut Self| {
+            let faults = world.faults.as_ref();
+            faults.is_none_or(|faults| faults.count().1.is_empty())
+        };
+        if !struck(self) {
+            self.run_until(STRIKE, struck)?;
+        }
         if self.is_broken() {
             return Ok(());
         }
         if let Some(faults) = &mut self.faults {
             faults.heal(&mut self.sim);
-            let (_, never) = faults.count();
-            if !never.is_empty() {
+            // One kind may find nothing to break; a campaign looks at each of them.
+            let (struck, never) = faults.count();
+            if !never.is_empty() && struck.values().all(|count| *count == 0) {
                 let broken = format!("planned, and never struck: {}", never.join(", "));
-                let promised = "what is planned to break breaks";
+                let promised = "of what is planned to break something breaks";
                 self.shared.recorder.broken("faults", promised, &broken);
                 return Ok(());
             }

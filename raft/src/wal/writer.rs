@@ -127,7 +127,11 @@ impl Batch {
             return;
         }
         let State { groups, queue, .. } = &mut *state;
-        for group in queue.committed.drain(..) {
+        // A position must not be on the disk before the entries that it speaks of, and those
+        // may be what still waits.
+        let all_taken = queue.bytes() == 0;
+        let positions = if all_taken { queue.committed.len() } else { 0 };
+        for group in queue.committed.drain(..positions) {
             let Some(held) = groups.get_mut(&group) else {
                 continue;
             };

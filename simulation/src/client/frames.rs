@@ -238,9 +238,10 @@ impl Client {
         self.hand_back(applied);
         self.viewed = None;
         self.store.mark = Some(At { rev, hash });
-        if flying.is_some_and(|seq| seq > applied) {
-            // A copy on its way would take the next sequence: go on under another name, from
-            // this same state.
+        if self.store.seq > applied {
+            // A copy on its way would take the next sequence, or the server has forgotten what
+            // this name did: go on under another one, from this same state.
+            self.store.seq = 0;
             self.store.document = Some(ClientDocument::new(content, rev, 0));
             self.view();
             self.rename();

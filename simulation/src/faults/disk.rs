@@ -15,6 +15,8 @@ use crate::{
 
 /// A log with less in it than this is left alone until it has more.
 const ENOUGH: usize = 1 << 10;
+/// A log that syncs nothing for so long is idle.
+const IDLE: Duration = Duration::from_millis(1_500);
 /// Of a segment of the log, before its first record.
 const HEADER: usize = 64;
 
@@ -27,6 +29,7 @@ impl Faults {
             FaultKind::SyncError { node, .. } => {
                 self.cluster.disk(*node as usize - 1).fail(i);
                 self.on.insert(i);
+                self.later(now + IDLE, Step::End(i));
             }
             FaultKind::DiskFull { node, .. } => {
                 self.cluster.disk(*node as usize - 1).fill(i, false);
@@ -47,12 +50,13 @@ impl Faults {
     }
 
     /// Nothing has found the disk full so far.
-    pub(super) fn fill_up(&mut self, i: usize) {
+    pub(super) fn fill_up(&mut self, i: usize, now: Duration) {
         let FaultKind::DiskFull { node, .. } = self.faults[i].kind else {
             return;
         };
         if self.on.contains(&i) && !self.struck.has(i) {
             self.cluster.disk(node as usize - 1).fill(i, true);
+            self.later(now + IDLE, Step::End(i));
         }
     }
 
@@ -98,7 +102,8 @@ impl Faults {
                 .map(|_| rng.random())
                 .collect();
             disk.memory.change(path, |bytes| {
-                let from = used.next_multiple_of(8);
+                // The last record may end in zeros, and they are its own.
+                let from = (used + 32).next_multiple_of(8);
                 let to = (from + garbage.len()).min(bytes.len());
                 if from < to {
                     bytes[from..to].copy_from_slice(&garbage[..to - from]);

@@ -9,7 +9,6 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    marks::MARKS,
     plan::Plan,
     tools::{
         pool,
@@ -145,6 +144,7 @@ fn files() -> Result<Vec<(String, PathBuf)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::marks::MARKS;
 
     #[test]
     fn every_file_is_a_plan_that_can_be_played_and_names_known_marks() {

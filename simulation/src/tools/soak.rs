@@ -123,8 +123,13 @@ impl Soak {
         if let (Some(path), Some(commit)) = (&self.ledger, &commit) {
             Campaign::new(commit, first, to, &tally).append(path)?;
         }
+        let idle = tally.never_struck();
+        if !idle.is_empty() {
+            println!("planned, and never struck: {}", idle.join(", "));
+        }
         let missing = missing_marks(&tally).len();
-        Ok(tally.failed() == 0 && tally.seeds > 0 && !(self.all_marks && missing > 0))
+        let enough = tally.seeds > 0 && idle.is_empty() && !(self.all_marks && missing > 0);
+        Ok(tally.failed() == 0 && enough)
     }
 
     /// The plan, the small plan and the report of a failure, unless they are there.

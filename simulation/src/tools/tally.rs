@@ -13,6 +13,8 @@ pub struct Tally {
     pub acknowledged: u64,
     /// Faults that struck, by kind.
     pub faults: BTreeMap<String, u64>,
+    /// In how many plans each kind of fault was.
+    pub planned: BTreeMap<String, u64>,
     /// Rare states that were seen.
     pub marks: BTreeMap<String, u64>,
     /// Failed seeds, by signature.
@@ -26,6 +28,9 @@ impl Tally {
         self.wall_ms += verdict.wall_ms;
         self.acknowledged += verdict.acknowledged;
         add_counts(&mut self.faults, &verdict.struck);
+        for kind in &verdict.faults {
+            *self.planned.entry(kind.clone()).or_default() += 1;
+        }
         add_counts(&mut self.marks, &verdict.sometimes);
         if let Some(violation) = first_violation(verdict) {
             *self
@@ -33,6 +38,16 @@ impl Tally {
                 .entry(violation.signature.clone())
                 .or_default() += 1;
         }
+    }
+
+    /// Kinds of faults that found nothing to break, however often they were planned: a
+    /// campaign without them proves nothing about them.
+    pub fn never_struck(&self) -> Vec<&str> {
+        /// With fewer plans it may be chance.
+        const OFTEN: u64 = 10;
+        let often = self.planned.iter().filter(|(_, plans)| **plans >= OFTEN);
+        let never = often.filter(|(kind, _)| !self.faults.contains_key(*kind));
+        never.map(|(kind, _)| &**kind).collect()
     }
 
     pub fn failed(&self) -> u64 {
@@ -84,6 +99,20 @@ pub fn most(counts: &BTreeMap<String, u64>) -> Vec<(&str, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kind_that_never_strikes_is_told_of_once_it_is_no_chance() {
+        let verdict = Verdict {
+            faults: vec!["crash".into(), "loss".into()],
+            struck: [("crash".into(), 1), ("loss".into(), 0)].into(),
+            ..Verdict::default()
+        };
+        let mut tally = Tally::default();
+        (0..9).for_each(|_| tally.add(&verdict));
+        assert!(tally.never_struck().is_empty());
+        tally.add(&verdict);
+        assert_eq!(tally.never_struck(), ["loss"]);
+    }
 
     #[test]
     fn sums_are_sums_and_the_first_violation_names_the_failure() {

@@ -198,3 +198,27 @@ async fn what_is_read_back_after_a_kill_is_made_durable_first() {
     }
     assert!(kept > 0);
 }
+
+/// Found by the simulation (seed 114): openraft trusts the position, and a node that had one
+/// without the entries did not start again.
+#[tokio::test]
+async fn no_committed_position_without_its_entries() {
+    let disk = MemoryDisk::new();
+    let (wal, _, tasks) = open(&disk).await;
+    let log = wal.group(GroupId(1));
+    // Together more than one batch takes.
+    let large = |n: u64| vec![Bytes::from(vec![b'x'; 1 << 10]); n as usize];
+    let first = start(&log, 0, large(12));
+    let second = start(&log, 12, large(12));
+    log.save_committed(Bytes::from_static(b"up to the 24th"));
+    first.await.unwrap().unwrap();
+    disk.lose_power(1);
+    drop((log, wal, second));
+    tasks.shutdown().await;
+    let (wal, _, tasks) = open(&disk).await;
+    let log = wal.group(GroupId(1));
+    if log.committed().is_some() {
+        assert_eq!(held(&log).await.len(), 24);
+    }
+    tasks.shutdown().await;
+}
