@@ -103,6 +103,7 @@ pub struct Client {
     probed: bool,
 }
 
+#[allow(clippy::large_enum_variant)] // looked at where it is made
 enum Happened {
     Connected(Result<Socket>),
     Heard(Result<(ServerFrame, bool)>),
@@ -274,10 +275,7 @@ impl Client {
     }
 
     async fn greet(&mut self, mut socket: Socket) -> Result<()> {
-        let document = self.store.document.as_ref();
-        let resume = document.and(self.store.mark);
-        let unsent = document.is_some_and(|d| !d.is_saved());
-        socket.hello(resume, unsent).await?;
+        self.hello(&mut socket).await?;
         let now = Instant::now();
         self.connection = Connection::Open(Box::new(Open {
             socket,
@@ -287,6 +285,20 @@ impl Client {
             pinged: None,
         }));
         Ok(())
+    }
+
+    /// Asks to come in, from where it stands.
+    async fn hello(&self, socket: &mut Socket) -> Result<()> {
+        let document = self.store.document.as_ref();
+        let resume = document.and(self.store.mark);
+        let unsent = document.is_some_and(|d| !d.is_saved());
+        self.note(ClientSeen::Hello {
+            client: self.id.0,
+            doc: self.doc.0,
+            resume: resume.map(|at| at.rev),
+            unsent,
+        });
+        socket.hello(resume, unsent).await
     }
 
     /// The connection is gone; another one is tried after a while.

@@ -71,7 +71,14 @@ impl Recorder {
         drop(watch);
         let mut found = Vec::new();
         for oracle in inner.oracles.borrow_mut().iter_mut() {
+            let before = found.len();
             oracle.see(&entry, &mut found);
+            let signs =
+                |v: &Violation| v.oracle == oracle.name() && v.property == oracle.property();
+            debug_assert!(
+                found[before..].iter().all(signs),
+                "an oracle signs its own name"
+            );
         }
         inner.entries.borrow_mut().push(entry);
         found

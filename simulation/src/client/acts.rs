@@ -17,6 +17,7 @@ use crate::{
     trace::line,
 };
 
+#[allow(clippy::large_enum_variant)] // one a client, and never moved far
 pub enum Step {
     /// By its index in the plan.
     Act(usize),

@@ -133,12 +133,13 @@ impl Client {
                     doc,
                     reason,
                 });
-                let document = self.store.document.as_ref();
-                let resume = document.and(self.store.mark);
-                let unsent = document.is_some_and(|d| !d.is_saved());
-                if let Connection::Open(open) = &mut self.connection {
-                    (open.live, open.since) = (false, Instant::now());
-                    open.socket.hello(resume, unsent).await?;
+                let now = Instant::now();
+                let before = std::mem::replace(&mut self.connection, Connection::Closed(now));
+                if let Connection::Open(mut open) = before {
+                    (open.live, open.since) = (false, now);
+                    let said = self.hello(&mut open.socket).await;
+                    self.connection = Connection::Open(open);
+                    said?;
                 }
             }
             ServerFrame::Saving { on } => {

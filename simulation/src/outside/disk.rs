@@ -64,7 +64,6 @@ impl Pauses {
 
 struct State {
     rng: StdRng,
-    lies: bool,
     /// How many times as long, and by which fault.
     slow: Option<(u32, usize)>,
     failing: Option<usize>,
@@ -82,7 +81,6 @@ impl SlowDisk {
     pub fn new(seed: u64, sync_us: (u64, u64), struck: Struck, pauses: Pauses) -> Self {
         let state = State {
             rng: StdRng::seed_from_u64(seed),
-            lies: false,
             slow: None,
             failing: None,
             full: None,
@@ -100,14 +98,8 @@ impl SlowDisk {
         }
     }
 
-    /// From now on a sync does nothing and says that it did.
-    pub fn lie(&self) {
-        self.manner.lock().lies = true;
-    }
-
-    /// What was not synced is lost, but for what happened to be written out. Honest again.
+    /// What was not synced is lost, but for what happened to be written out.
     pub fn lose_power(&self, seed: u64) {
-        self.manner.lock().lies = false;
         self.memory.lose_power(seed);
     }
 
@@ -252,9 +244,6 @@ impl File for SlowFile {
     fn sync_data(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
             self.manner.pause().await;
-            if self.manner.lock().lies {
-                return Ok(());
-            }
             self.manner.told(self.file.sync_data().await)
         })
     }

@@ -155,14 +155,19 @@ impl Network {
     }
 
     pub fn dial(&self, from: &Name, to: &Name) -> Dial {
-        let mut state = lock(&self.state);
+        let state = lock(&self.state);
         if state.off.contains(to) {
             return Dial::Silence;
         }
         if let Some(link) = state.links.get(&pair(from, to).0) {
-            let blocked: Vec<usize> = link.blocks.iter().flatten().copied().collect();
-            if !blocked.is_empty() {
-                state.struck.all(blocked);
+            let blocked = link.blocks.iter().flatten();
+            state.struck.all(
+                blocked
+                    .chain(&link.holds)
+                    .chain(link.delays.keys())
+                    .copied(),
+            );
+            if link.blocks.iter().any(|blocks| !blocks.is_empty()) {
                 return Dial::Silence;
             }
         }
@@ -174,7 +179,7 @@ impl Network {
 
     /// A dial came to nothing though somebody listens: by a loss, if there is one.
     pub fn dial_lost(&self, from: &Name, to: &Name) {
-        let mut state = lock(&self.state);
+        let state = lock(&self.state);
         if let Some(link) = state.links.get(&pair(from, to).0) {
             let lossy: Vec<usize> = link.losses.keys().copied().collect();
             state.struck.all(lossy);

@@ -352,7 +352,8 @@ fn two_hosts(rng: &mut StdRng, world: &World, clients: &[Client]) -> (Host, Host
     match rng.random_range(0..10) {
         0..=5 => (one, other),
         6..=7 => (Host::Router(rng.random_range(0..world.routers)), one),
-        _ => match clients.choose(rng) {
+        // Where there are two routers nobody knows at which one a client will be.
+        _ => match clients.choose(rng).filter(|_| world.routers == 1) {
             Some(client) => (Host::Client(client.number), Host::Router(client.router)),
             None => (one, other),
         },
@@ -362,7 +363,11 @@ fn two_hosts(rng: &mut StdRng, world: &World, clients: &[Client]) -> (Host, Host
 /// One node or more against the others, with or without routers; one pair alone, which is a
 /// bridge over the rest; a client from its router.
 fn sides(rng: &mut StdRng, world: &World, clients: &[Client]) -> (Vec<Host>, Vec<Host>) {
-    let shape = rng.random_range(0..10);
+    let shape = rng.random_range(0..12);
+    if let (10.., Some(client)) = (shape, clients.choose(rng)) {
+        let routers = (0..world.routers).map(Host::Router).collect();
+        return (vec![Host::Client(client.number)], routers);
+    }
     if shape >= 6 {
         let (a, b) = two_hosts(rng, world, clients);
         return if rng.random_bool(0.5) {
