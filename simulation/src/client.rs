@@ -355,6 +355,9 @@ impl Client {
 
     /// Sends what is under way; `again`: it went out before, unchanged.
     async fn transmit(&mut self, again: bool) -> Result<()> {
+        if let Some(document) = self.store.document.as_mut().filter(|_| again) {
+            document.resume();
+        }
         let document = self.store.document.as_ref();
         let (Some(inflight), true) = (document.and_then(|d| d.inflight()), self.is_live()) else {
             return Ok(());

@@ -202,8 +202,11 @@ impl Client {
     /// A range of what may be changed; none when there is nothing.
     fn range(&self, units: u32, rng: &mut StdRng) -> Option<(u32, u32)> {
         let screen = Screen::of(self).filter(|_| self.types())?;
-        let from = screen.place(rng.random_range(0..=screen.last));
-        let to = screen.place((from + u64::from(rng.random_range(1..=units))).min(screen.last));
+        // Some hands do not look: what cuts a pair in two must be refused before it is sent.
+        let looks = rng.random_bool(0.8);
+        let place = |at: u64| if looks { screen.place(at) } else { at };
+        let from = place(rng.random_range(0..=screen.last));
+        let to = place((from + u64::from(rng.random_range(1..=units))).min(screen.last));
         (from < to).then_some((from as u32, to as u32))
     }
 

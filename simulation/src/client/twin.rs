@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
+use codraft_ot::Delta;
 use codraft_proto::{
     frame::{ClientFrame, Encoding, ServerFrame},
     ids::{ClientId, DocId},
@@ -43,6 +44,7 @@ pub async fn send(mut speaker: Speaker, shared: Shared, router: String, copy: Co
 async fn talk(socket: &mut Socket, shared: &Shared, copy: &Copy) -> Result<()> {
     let (client, doc, seq, base) = (copy.client.0, copy.doc.0, copy.seq, copy.base);
     let note = |seen| shared.recorder.note(Seen::Client(seen));
+    let mut stale = false;
     loop {
         match socket.next().await?.0 {
             ServerFrame::Welcome(_) => {
@@ -57,15 +59,22 @@ async fn talk(socket: &mut Socket, shared: &Shared, copy: &Copy) -> Result<()> {
                 let ops = copy.ops.clone();
                 socket.send(&ClientFrame::Op { seq, base, ops }).await?;
             }
-            ServerFrame::Op(op) if socket.is_mine(op.slot) && op.seq == seq => {
+            ServerFrame::Op(op) if socket.is_mine(op.slot) && op.seq == seq && !stale => {
                 note(ClientSeen::Acked {
                     client,
                     doc,
                     seq,
                     rev: op.rev,
                 });
+                // A tab with an old store numbers other work the same. Nobody promised to
+                // take it, so it is no operation of this client's; it must never be applied.
+                stale = true;
+                let mut other = Delta::new();
+                other.insert("\u{e000}");
+                let ops = other.to_bytes().into();
+                socket.send(&ClientFrame::Op { seq, base, ops }).await?;
             }
-            ServerFrame::Already { seq: own, rev } if own == seq => {
+            ServerFrame::Already { seq: own, rev } if own == seq && !stale => {
                 shared.recorder.mark("twin answered already");
                 note(ClientSeen::Acked {
                     client,
@@ -79,7 +88,7 @@ async fn talk(socket: &mut Socket, shared: &Shared, copy: &Copy) -> Result<()> {
                 last: true,
                 code,
                 ..
-            } if own == seq => {
+            } if own == seq && !stale => {
                 let code = code.as_str().to_owned();
                 note(ClientSeen::Refused {
                     client,

@@ -119,8 +119,10 @@ impl Units {
             return Some("not exactly what its author took out went");
         }
         for ((wanted, _), (got, _)) in sent.inserts.iter().zip(&applied.inserts) {
-            let left = theirs[..*wanted].iter().rev().find(|place| alive(place));
-            let right = theirs[*wanted..].iter().find(|place| alive(place));
+            // What the operation itself takes out is no neighbour: an insert goes before a delete.
+            let stays = |place: &&usize| alive(place) && !meant.contains(place);
+            let left = theirs[..*wanted].iter().rev().find(stays);
+            let right = theirs[*wanted..].iter().find(stays);
             // Those before it now, and those behind.
             let before = got.checked_sub(1).map(|at| now[at]);
             let behind = now.get(*got);
@@ -242,6 +244,15 @@ mod tests {
         story.edit(BOB, 1, base, &[retain(3), insert("b")]);
         story.edit(ADA, 2, base + 1, &[delete(1), retain(1), insert("a")]);
         story.edit(BOB, 2, base + 2, &[delete(4)]);
+        assert_clean(story);
+    }
+
+    #[test]
+    fn an_insert_behind_what_its_own_operation_deletes_goes_before_it() {
+        let mut story = Story::new();
+        let base = story.head();
+        story.edit(ADA, 1, base, &[retain(2), delete(2)]);
+        story.edit(BOB, 1, base, &[delete(2), retain(2), insert("b")]);
         assert_clean(story);
     }
 
