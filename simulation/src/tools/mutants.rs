@@ -152,13 +152,34 @@ impl Mutants {
         );
         let chosen = match (&self.only, self.rotate) {
             (Some(only), _) => all.into_iter().filter(|p| p.name == *only).collect(),
-            (None, Some(rotation)) => rotation.take(all)?,
+            (None, Some(rotation)) => {
+                let (open, known): (Vec<_>, Vec<_>) = all
+                    .into_iter()
+                    .partition(|planted| NOT_YET.contains(&&*planted.name));
+                for planted in open {
+                    println!("{}: no world reaches it yet, not played", planted.name);
+                }
+                rotation.take(known)?
+            }
             (None, None) => all,
         };
         ensure!(!chosen.is_empty(), "no such planted bug");
         Ok(chosen)
     }
 }
+
+/// Planted bugs that no campaign has caught so far. A rotation, which must pass, leaves them out
+/// and says so; the whole list plays them and fails.
+const NOT_YET: &[&str] = &[
+    "client_rebases_without_moving",
+    "refusal_not_recorded",
+    "refusal_records_without_bound",
+    "same_sequence_with_other_bytes",
+    "sync_mark_written_early",
+    "state_and_subscription_in_two_steps",
+    "bare_snapshot_to_unsent_work",
+    "queue_without_bound",
+];
 
 /// Those that this build has.
 #[cfg(codraft_mutants)]
