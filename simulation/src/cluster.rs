@@ -61,6 +61,8 @@ struct Place {
     /// The process ended by itself; its host is still to be cleared.
     ended: RefCell<Option<Ended>>,
     drain: Rc<Notify>,
+    /// It was asked to end, in this life.
+    draining: Cell<bool>,
 }
 
 /// How a process ended by itself.
@@ -102,6 +104,7 @@ impl Cluster {
                 node: RefCell::new(None),
                 ended: RefCell::new(None),
                 drain: Rc::new(Notify::new()),
+                draining: Cell::new(false),
             }
         };
         // Where disks fill up, files of the log are made often.
@@ -160,6 +163,7 @@ impl Cluster {
         let life = place.life.get() + 1;
         place.life.set(life);
         place.ended.replace(None);
+        place.draining.set(false);
         tracer::born(&place.name, life);
         line!(
             self.inner.shared.trace,
@@ -270,8 +274,13 @@ impl Cluster {
         if place.node.borrow().is_none() {
             return false;
         }
+        place.draining.set(true);
         place.drain.notify_waiters();
         true
+    }
+
+    pub fn is_draining(&self, i: usize) -> bool {
+        self.inner.places[i].draining.get()
     }
 
     /// A process that ended by itself since it was asked last.

@@ -444,6 +444,11 @@ pub fn explains(cluster: &Cluster, faults: &[Fault], host: &str, line: &str) -> 
     if cluster.disk(place).is_hurt() && says(&by_disk) {
         return true;
     }
+    // What was asked of a group while it ended is not answered; its library calls that an error.
+    let by_end = ["raft stopped", "failed to receive from RaftCore"];
+    if cluster.is_draining(place) && says(&["openraft"]) && says(&by_end) {
+        return true;
+    }
     // A wiped disk: the others refuse it, and it is told so.
     let wipes = faults
         .iter()
