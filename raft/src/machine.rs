@@ -36,8 +36,9 @@ pub enum Outcome {
     /// It took this revision; without an event (trim, level) it took none and this is the
     /// document's head.
     Applied { rev: u64 },
-    /// It had been applied before. `rev` is its revision where `seq` is the client's last
-    /// applied one; for an older sequence a revision at or above its own.
+    /// It was decided before. `rev` is its revision where `seq` is the client's last applied one.
+    /// Of an older sequence no more is known (it may have been refused, and its client was told
+    /// so): `rev` is then that of the client's last applied one, 0 without any.
     Already { seq: u64, rev: u64 },
     /// Final: these bytes never take a revision.
     Refused(Refusal),

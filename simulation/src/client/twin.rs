@@ -74,14 +74,10 @@ async fn talk(socket: &mut Socket, shared: &Shared, copy: &Copy) -> Result<()> {
                 let ops = other.to_bytes().into();
                 socket.send(&ClientFrame::Op { seq, base, ops }).await?;
             }
-            ServerFrame::Already { seq: own, rev } if own == seq && !stale => {
+            // Decided before, and the other tab was told how: of an older sequence only that is
+            // known, so it counts as no acknowledgement.
+            ServerFrame::Already { seq: own, .. } if own == seq && !stale => {
                 shared.recorder.mark("twin answered already");
-                note(ClientSeen::Acked {
-                    client,
-                    doc,
-                    seq,
-                    rev,
-                });
             }
             ServerFrame::Reject {
                 seq: own,
