@@ -7,7 +7,7 @@ mod causal;
 mod convergence;
 mod disks;
 mod durable;
-mod errors;
+pub mod errors;
 mod exactly_once;
 mod fold;
 mod heals;

@@ -39,34 +39,8 @@ impl Client {
         match frame {
             ServerFrame::Welcome(welcome) => return self.welcome(*welcome).await,
             ServerFrame::Op(op) => return self.edited(&op),
-            ServerFrame::Event(event) => {
-                let (rev, author, edit) = (event.rev, None, None);
-                return self.event(
-                    rev,
-                    &Event::Passed,
-                    ClientSeen::Received {
-                        client,
-                        doc,
-                        rev,
-                        author,
-                        edit,
-                    },
-                );
-            }
-            ServerFrame::Skip { rev, .. } => {
-                let (author, edit) = (None, None);
-                return self.event(
-                    rev,
-                    &Event::Passed,
-                    ClientSeen::Received {
-                        client,
-                        doc,
-                        rev,
-                        author,
-                        edit,
-                    },
-                );
-            }
+            ServerFrame::Event(event) => return self.passed(event.rev),
+            ServerFrame::Skip { rev, .. } => return self.passed(rev),
             ServerFrame::Mark(At { rev, hash }) => {
                 self.note(ClientSeen::Marked {
                     client,
@@ -300,6 +274,18 @@ impl Client {
             });
         }
         Ok(())
+    }
+
+    /// An event that carries no text, or that this reader may not see.
+    fn passed(&mut self, rev: u64) -> Result<()> {
+        let received = ClientSeen::Received {
+            client: self.id.0,
+            doc: self.doc.0,
+            rev,
+            author: None,
+            edit: None,
+        };
+        self.event(rev, &Event::Passed, received)
     }
 
     /// The next event of the feed, or one that is known.

@@ -3,7 +3,7 @@
 use super::{Notes, Oracle, named};
 use crate::{
     record::{DriverSeen, Entry, Seen},
-    verdict::Violation,
+    verdict::{Violation, without_numbers},
 };
 
 pub struct Errors {
@@ -17,21 +17,6 @@ impl Default for Errors {
             notes: Notes::new("errors", "errors", promised),
         }
     }
-}
-
-/// The same for lines of one kind: words with digits are left out, and it is cut.
-pub fn without_numbers(text: &str) -> String {
-    const WORDS: usize = 12;
-    let mut words: Vec<&str> = text
-        .split_whitespace()
-        .map(|word| match word.contains(|c: char| c.is_ascii_digit()) {
-            true => "#",
-            false => word,
-        })
-        .collect();
-    words.dedup_by(|a, b| *a == "#" && *b == "#");
-    words.truncate(WORDS);
-    words.join(" ")
 }
 
 impl Oracle for Errors {

@@ -26,7 +26,7 @@ impl Oracle for Heals {
     fn see(&mut self, entry: &Entry, found: &mut Vec<Violation>) {
         if let Seen::Driver(DriverSeen::Healed { missing }) = &entry.seen {
             for what in missing {
-                let kind = super::errors::without_numbers(what);
+                let kind = crate::verdict::without_numbers(what);
                 self.notes.broken(found, entry.at, &kind, || what.clone());
             }
         }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{
     plan::Plan,
-    verdict::{Verdict, Violation},
+    verdict::{Verdict, Violation, without_numbers},
 };
 
 #[derive(Debug, Clone, clap::Args)]
@@ -213,23 +213,6 @@ fn last_words(errors: &str) -> String {
     let panic = lines.iter().position(|line| line.contains("panicked at"));
     let start = panic.unwrap_or(lines.len().saturating_sub(LINES));
     lines[start..lines.len().min(start + LINES)].join("\n")
-}
-
-/// The same for messages that differ in numbers and ids only.
-fn without_numbers(text: &str) -> String {
-    let mut out = String::new();
-    for word in text.split_whitespace() {
-        let word = word.trim_matches(|c: char| !c.is_alphanumeric());
-        let id = word.len() >= 8 && word.chars().all(|c| c.is_ascii_hexdigit());
-        if id || word.is_empty() {
-            continue;
-        }
-        if !out.is_empty() {
-            out.push(' ');
-        }
-        out.extend(word.chars().filter(|c| !c.is_ascii_digit()));
-    }
-    out.chars().take(160).collect()
 }
 
 #[cfg(test)]
