@@ -12,6 +12,8 @@ pub const COMMENT: u32 = 4;
 pub const VERSION: u32 = 5;
 pub const RESTORE: u32 = 6;
 pub const DELETE: u32 = 7;
+/// Older bases are not taken any more. Nothing that a reader need know: clients get a `skip`.
+pub const EXPIRE: u32 = 8;
 
 /// What clients call it.
 pub fn name(kind: u32) -> &'static str {
@@ -24,6 +26,7 @@ pub fn name(kind: u32) -> &'static str {
         VERSION => "version",
         RESTORE => "restore",
         DELETE => "delete",
+        EXPIRE => "expire",
         _ => "unknown",
     }
 }

@@ -9,7 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use codraft_proto::ids::GroupId;
+use codraft_proto::{
+    ids::{DocId, GroupId},
+    reject::Code,
+};
 use futures_util::{Stream, TryStreamExt};
 use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder,
@@ -19,9 +22,9 @@ use openraft::{
 use tokio::time::Instant;
 
 use crate::{
-    command::Batch,
-    group::{GroupEvents, Origin},
-    machine::{MachineLimits, Shard},
+    command::{Batch, Command, Expire},
+    group::{GroupEvents, Origin, Queue},
+    machine::{MachineLimits, Outcome, Shard},
     tap,
     types::{LogId, Proposal, StoredMembership, TypeConfig},
 };
@@ -44,6 +47,8 @@ pub struct Core {
     /// Set when the state can no longer be proven to be what the log makes; the group then
     /// answers nothing more.
     pub unproven: Option<String>,
+    /// What is proposed here next; for what the leader proposes on its own account.
+    queue: Arc<Queue>,
     last: Option<LogId>,
     membership: StoredMembership,
 }
@@ -57,12 +62,18 @@ pub struct Waiting {
 }
 
 impl Core {
-    pub fn new(group: GroupId, limits: MachineLimits, events: Box<dyn GroupEvents>) -> Self {
+    pub fn new(
+        group: GroupId,
+        limits: MachineLimits,
+        events: Box<dyn GroupEvents>,
+        queue: Arc<Queue>,
+    ) -> Self {
         Self {
             shard: Shard::new(group, limits),
             events,
             waiting: BTreeMap::new(),
             unproven: None,
+            queue,
             last: None,
             membership: StoredMembership::default(),
         }
@@ -86,11 +97,26 @@ impl Core {
                 self.events.applied(&self.shard, &applied);
                 let waiting = ours.and_then(|number| self.waiting.remove(&number));
                 for (origin, applied) in waiting.into_iter().flat_map(|w| w.origins).zip(applied) {
+                    if applied.outcome == Outcome::Retry(Code::Busy) {
+                        self.make_room(applied.doc);
+                    }
                     self.events.answered(origin, Ok(applied.outcome));
                 }
             }
         }
         self.last = Some(log_id);
+    }
+
+    /// Somebody was told to try again because refusals fill the document's records, and nothing
+    /// but new revisions lets them go: in a quiet document that would be never.
+    fn make_room(&self, doc: DocId) {
+        if let Some(document) = self.shard.document(&doc) {
+            let below = document.expire_below();
+            // Where there is no room for it the next attempt brings it again.
+            let _ = self
+                .queue
+                .push(Command::Expire(Expire { doc, below }), Origin::NOBODY);
+        }
     }
 }
 

@@ -29,6 +29,7 @@ pub enum Command {
     Create(Create),
     Grant(Grant),
     Trim(Trim),
+    Expire(Expire),
     Level(Level),
 }
 
@@ -77,6 +78,14 @@ pub struct Trim {
     pub floor: u64,
 }
 
+/// No operation on a base below `below` is taken any more, so that the records of clients whose
+/// last word was older can go. The window stays, for those who resume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expire {
+    pub doc: DocId,
+    pub below: u64,
+}
+
 /// The barrier of an upgrade: from this entry on the log may hold what `level` brought.
 /// Proposed only when every replica can read it; one that cannot stops here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +126,7 @@ impl Command {
             Command::Create(create) => Some(create.doc),
             Command::Grant(grant) => Some(grant.doc),
             Command::Trim(trim) => Some(trim.doc),
+            Command::Expire(expire) => Some(expire.doc),
             Command::Level(_) => None,
         }
     }

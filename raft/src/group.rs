@@ -37,7 +37,7 @@ use crate::{
     network::Calls,
     types::{LogId, TypeConfig, Vote},
 };
-use proposer::Queue;
+pub(crate) use proposer::Queue;
 use reads::Reads;
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, Machine>;

@@ -23,7 +23,7 @@ use codraft_proto::{
     reject::Code,
 };
 
-use crate::command::{Batch, Command, Level, Trim};
+use crate::command::{Batch, Command, Expire, Level, Trim};
 
 pub use documents::Document;
 pub use event::Event;
@@ -33,8 +33,8 @@ pub use limits::MachineLimits;
 /// What became of one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It took this revision; without an event (trim, level) it took none and this is the
-    /// document's head.
+    /// It took this revision; without an event (trim, level, most of expire) it took none and
+    /// this is the document's head.
     Applied { rev: u64 },
     /// It was decided before. `rev` is its revision where `seq` is the client's last applied one.
     /// Of an older sequence no more is known (it may have been refused, and its client was told
@@ -156,6 +156,10 @@ impl Shard {
             },
             Command::Trim(Trim { floor, .. }) => match documents.get_mut(&doc) {
                 Some(document) => (document.trim(*floor), None),
+                None => missing(),
+            },
+            Command::Expire(Expire { below, .. }) => match documents.get_mut(&doc) {
+                Some(document) => document.expire(*below, ts_ms, limits, scratch),
                 None => missing(),
             },
             Command::Level(Level { level }) => {

@@ -6,8 +6,9 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use codraft_proto::ids::GroupId;
+use codraft_proto::{ids::GroupId, reject::Code};
 use codraft_raft::{
+    command::{Command, Edit},
     group::{Origin, ProposeError, ReadError},
     machine::Outcome,
 };
@@ -16,7 +17,7 @@ use common::{Cluster, Node, create, doc, edit};
 const G: GroupId = GroupId(0);
 
 /// Submits at whoever leads until there is an outcome, as a router would.
-async fn commit(cluster: &Cluster, link: u64, command: codraft_raft::command::Command) -> Outcome {
+async fn commit(cluster: &Cluster, link: u64, command: Command) -> Outcome {
     let whole = async {
         loop {
             let leader = cluster.leader(G).await;
@@ -213,4 +214,51 @@ async fn group_wrong_suspicion_is_harmless() {
     );
     assert_ne!(cluster.leader(G).await.id, leader.id);
     cluster.equal(G).await;
+}
+
+/// An edit by one who may not.
+fn trespass(client: u64, base: u64) -> Command {
+    let Command::Edit(edit) = edit(1, client, 1, base) else {
+        unreachable!("an edit")
+    };
+    Command::Edit(Edit {
+        user: "eve".into(),
+        ..edit
+    })
+}
+
+/// Whom the leader has no room to refuse is refused in the end, though nobody edits.
+#[tokio::test]
+async fn group_room_for_refusals_comes_back_in_a_quiet_document() {
+    let cluster = Cluster::start(1, true).await;
+    commit(&cluster, 1, create(1)).await;
+    let most = codraft_raft::machine::MachineLimits::default().refusal_records as u64;
+    let leader = cluster.leader(G).await;
+    let group = leader.groups.group(G).unwrap().clone();
+    let mut answers = leader.answers(2);
+    for client in 0..most {
+        let origin = Origin {
+            link: 2,
+            tag: client,
+        };
+        group.submit(trespass(client, 1), origin).unwrap();
+    }
+    for _ in 0..most {
+        let (_, answer) = answers.recv().await.unwrap();
+        assert!(matches!(answer, Ok(Outcome::Refused(_))), "{answer:?}");
+    }
+    let mut base = 1;
+    let mut told = Vec::new();
+    loop {
+        match commit(&cluster, 3, trespass(most, base)).await {
+            Outcome::Rebase { head, .. } => base = head,
+            Outcome::Refused(refusal) => break assert_eq!(refusal.code, Code::Forbidden),
+            outcome => assert_eq!(outcome, Outcome::Retry(Code::Busy)),
+        }
+        told.push(base);
+    }
+    assert!(!told.is_empty(), "there was room from the start");
+    cluster.equal(G).await;
+    let records = group.with(|shard, _| shard.document(&doc(1)).unwrap().client_records());
+    assert_eq!(records, 1);
 }

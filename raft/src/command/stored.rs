@@ -8,6 +8,7 @@
 //!   3 grant   doc 16 · by text · user text · role u8 (0 takes it away)
 //!   4 level   level varint
 //!   5 trim    doc 16 · floor varint
+//!  13 expire  doc 16 · below varint
 //! text    = blob of UTF-8          blob = length varint · bytes
 //! varint  = LEB128 of a u64, shortest form only
 //! ```
@@ -21,7 +22,7 @@ use bytes::Bytes;
 use codraft_ot::Kind;
 use codraft_proto::ids::{ClientId, DocId, Role};
 
-use super::{Algebra, Batch, Command, Create, Edit, Grant, Level, Trim};
+use super::{Algebra, Batch, Command, Create, Edit, Expire, Grant, Level, Trim};
 
 /// The first byte of every batch.
 pub const FORMAT: u8 = 1;
@@ -36,6 +37,7 @@ mod kind {
     pub const GRANT: u8 = 3;
     pub const LEVEL: u8 = 4;
     pub const TRIM: u8 = 5;
+    pub const EXPIRE: u8 = 13;
     /// Spoken for, by commands of later levels.
     pub const RESERVED: [(u8, &str); 7] = [
         (6, "title"),
@@ -125,7 +127,7 @@ impl Command {
                         + create.initial.as_ref().map_or(0, Bytes::len)
                 }
                 Command::Grant(grant) => grant.by.len() + grant.user.len(),
-                Command::Trim(_) | Command::Level(_) => 0,
+                Command::Trim(_) | Command::Expire(_) | Command::Level(_) => 0,
             }
     }
 }
@@ -171,6 +173,11 @@ fn put_command(out: &mut Vec<u8>, command: &Command) {
             out.push(kind::TRIM);
             out.extend_from_slice(&trim.doc.0);
             put_varint(out, trim.floor);
+        }
+        Command::Expire(expire) => {
+            out.push(kind::EXPIRE);
+            out.extend_from_slice(&expire.doc.0);
+            put_varint(out, expire.below);
         }
     }
 }
@@ -312,6 +319,10 @@ impl Input<'_> {
             kind::TRIM => Command::Trim(Trim {
                 doc: DocId(self.id("doc")?),
                 floor: self.varint("floor")?,
+            }),
+            kind::EXPIRE => Command::Expire(Expire {
+                doc: DocId(self.id("doc")?),
+                below: self.varint("below")?,
             }),
             other => {
                 let later = kind::RESERVED.iter().find(|(id, _)| *id == other);

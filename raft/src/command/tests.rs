@@ -3,7 +3,7 @@ use codraft_ot::{Delta, Kind};
 use codraft_proto::ids::{ClientId, DocId, Role};
 use proptest::prelude::*;
 
-use super::{Algebra, Batch, Command, Create, DecodeError, Edit, Grant, Level, Trim};
+use super::{Algebra, Batch, Command, Create, DecodeError, Edit, Expire, Grant, Level, Trim};
 
 const VECTORS: &str = include_str!("../../../tests/vectors/commands.json");
 
@@ -60,6 +60,10 @@ fn golden(name: &str) -> Vec<Command> {
         doc: doc(),
         floor: 1 << 40,
     });
+    let expire = Command::Expire(Expire {
+        doc: doc(),
+        below: 1 << 40,
+    });
     match name {
         "empty" => vec![],
         "edit" => vec![edit],
@@ -69,6 +73,7 @@ fn golden(name: &str) -> Vec<Command> {
         "revoke" => vec![grant(None)],
         "level" => vec![level],
         "trim" => vec![trim],
+        "expire" => vec![expire],
         "all" => vec![create_text, grant(Some(Role::Editor)), edit, trim, level],
         other => panic!("no golden batch is called {other}"),
     }
@@ -78,7 +83,7 @@ fn golden(name: &str) -> Vec<Command> {
 fn command_golden_bytes() {
     let vectors: serde_json::Value = serde_json::from_str(VECTORS).unwrap();
     let stored = vectors["stored"].as_array().unwrap();
-    assert_eq!(stored.len(), 9);
+    assert_eq!(stored.len(), 10);
     for vector in stored {
         let name = vector["name"].as_str().unwrap();
         let batch = Batch {
@@ -174,6 +179,12 @@ fn command() -> impl Strategy<Value = Command> {
             Command::Trim(Trim {
                 doc: DocId(doc),
                 floor,
+            })
+        }),
+        (id(), any::<u64>()).prop_map(|(doc, below)| {
+            Command::Expire(Expire {
+                doc: DocId(doc),
+                below,
             })
         }),
         (0u32..=1).prop_map(|level| Command::Level(Level { level })),

@@ -14,6 +14,14 @@ pub struct Origin {
     pub tag: u64,
 }
 
+impl Origin {
+    /// For what is proposed on nobody's behalf.
+    pub const NOBODY: Origin = Origin {
+        link: u64::MAX,
+        tag: u64::MAX,
+    };
+}
+
 /// Who leads a group in which term; `node` is none while nobody is known to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lead {

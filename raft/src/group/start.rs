@@ -54,7 +54,9 @@ impl Groups {
             if mutant!("window_trimmed_differently") {
                 limits.window_events += config.node.0 as usize;
             }
-            let core = Arc::new(Mutex::new(Core::new(*id, limits, events(*id))));
+            let queue = Arc::new(Queue::new(config.limits.clone()));
+            let core = Core::new(*id, limits, events(*id), queue.clone());
+            let core = Arc::new(Mutex::new(core));
             let network = Network::new(*id, config.node, peers.clone(), calls.clone());
             let (store, machine) = (LogStore::new(log, config.node), Machine::new(core.clone()));
             let raft = Raft::new(config.node.0, times.clone(), network, store, machine)
@@ -68,7 +70,7 @@ impl Groups {
                 node: config.node,
                 raft,
                 core,
-                queue: Arc::new(Queue::new(config.limits.clone())),
+                queue,
                 reads: Reads::new(config.limits.reads),
                 lead: Arc::new(Mutex::new(Lead {
                     group: *id,

@@ -1,9 +1,9 @@
 //! What became of each client's last operation, so that every operation is applied once.
 //!
-//! A record goes exactly when its `at_rev` is below the history floor. Why that loses
-//! nothing: whatever was answered finally had a base at or below `at_rev` (kept so by
-//! `settle`, `refused` and `applied`), so once `at_rev` is below the floor the base of any
-//! repeat is too, and a repeat can only be answered `rebase`.
+//! A record goes exactly when its `at_rev` is below the oldest base that is taken. Why that
+//! loses nothing: whatever was answered finally had a base at or below `at_rev` (kept so by
+//! `settle`, `refused` and `applied`), so the base of any repeat is too old as well, and a
+//! repeat can only be answered `rebase`.
 
 use std::collections::BTreeMap;
 
@@ -215,9 +215,9 @@ impl Clients {
         }
     }
 
-    /// Drops the records that the floor has passed.
-    pub fn evict_below(&mut self, floor: u64) {
-        self.records.retain(|_, record| record.at_rev >= floor);
+    /// Drops the records that the oldest base has passed.
+    pub fn evict_below(&mut self, oldest: u64) {
+        self.records.retain(|_, record| record.at_rev >= oldest);
         self.by_refusal = self.living_by_refusal();
     }
 
@@ -225,6 +225,14 @@ impl Clients {
     pub fn living_by_refusal(&self) -> usize {
         let records = self.records.values();
         records.filter(|r| r.lives_by_refusal()).count()
+    }
+
+    /// When half of the records that live by a refusal had last been touched; none without any.
+    pub fn median_refusal(&self) -> Option<u64> {
+        let living = self.records.values().filter(|r| r.lives_by_refusal());
+        let mut touched: Vec<u64> = living.map(|record| record.at_rev).collect();
+        touched.sort_unstable();
+        touched.get(touched.len().checked_sub(1)? / 2).copied()
     }
 
     /// The last operation of this client that was applied: its sequence and revision.

@@ -40,6 +40,8 @@ pub struct Document {
     hash: Chain,
     content: Content,
     window: Window,
+    /// The oldest base that is taken, where that is later than the window's floor.
+    expired: u64,
     clients: Clients,
     grants: Grants,
 }
@@ -94,6 +96,7 @@ impl Document {
             hash: Chain::default(),
             content,
             window: Window::default(),
+            expired: 0,
             clients: Clients::default(),
             grants: Grants::of_owner(create.owner.clone(), 1),
         };
@@ -162,7 +165,7 @@ impl Document {
         payload: PayloadHash,
         limits: &MachineLimits,
     ) -> Result<Delta, Outcome> {
-        let (head, floor) = (self.rev, self.window.floor());
+        let (head, floor) = (self.rev, self.oldest_base());
         let standing = self.clients.standing(edit, payload);
         if let Standing::Repeat(recorded) = standing {
             return Err(match recorded {
@@ -318,9 +321,36 @@ impl Document {
             self.clients.evict_below(u64::MAX);
         }
         if self.window.trim_to(floor) {
-            self.clients.evict_below(self.window.floor());
+            self.clients.evict_below(self.oldest_base());
         }
         Outcome::Applied { rev: self.rev }
+    }
+
+    /// Takes no base below `below` any more, and lets the records go that only such a base could
+    /// ask for. Where `below` is ahead of the head it takes a revision itself: a record that was
+    /// touched at the head is in nobody's way only once there is another one.
+    pub(super) fn expire(
+        &mut self,
+        below: u64,
+        ts_ms: u64,
+        limits: &MachineLimits,
+        scratch: &mut Vec<u8>,
+    ) -> Effect {
+        let event = (below > self.rev).then(|| {
+            let draft = Draft {
+                client: None,
+                user: self.creator.clone(),
+                seq: 0,
+                kind: event::EXPIRE as u8,
+                body: Bytes::new(),
+                delta: None,
+                units_before: self.content.units(),
+            };
+            self.record(draft, ts_ms, limits, scratch)
+        });
+        self.expired = self.expired.max(below.min(self.rev));
+        self.clients.evict_below(self.oldest_base());
+        (Outcome::Applied { rev: self.rev }, event)
     }
 
     /// Gives the event its revision, its time and its place in the chain.
@@ -358,11 +388,11 @@ impl Document {
             .window
             .push(event.clone(), draft.delta, draft.units_before, limits)
         {
-            let floor = match mutant!("record_evicted_above_the_floor") {
+            let oldest = match mutant!("record_evicted_above_the_floor") {
                 true => self.rev,
-                false => self.window.floor(),
+                false => self.oldest_base(),
             };
-            self.clients.evict_below(floor);
+            self.clients.evict_below(oldest);
         }
         event
     }
@@ -399,6 +429,15 @@ impl Document {
     /// The window of history holds the events after this revision.
     pub fn floor(&self) -> u64 {
         self.window.floor()
+    }
+    /// The oldest base that an operation may have.
+    pub fn oldest_base(&self) -> u64 {
+        self.window.floor().max(self.expired)
+    }
+    /// What to expire below so that half of the records that live by a refusal can go; one ahead
+    /// of the head at most.
+    pub fn expire_below(&self) -> u64 {
+        self.clients.median_refusal().map_or(0, |at_rev| at_rev + 1)
     }
     pub fn role(&self, user: &str) -> Option<Role> {
         self.grants.role(user)
@@ -464,6 +503,7 @@ impl Document {
         hash.number(self.rev).bytes(&self.hash.0);
         hash.bytes(&self.content.digest());
         self.window.hash(&mut hash);
+        hash.number(self.expired);
         self.clients.hash(&mut hash);
         self.grants.hash(&mut hash);
         hash.finish()

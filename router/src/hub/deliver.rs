@@ -43,6 +43,10 @@ impl Hub {
             position.rev = event.rev;
             position.ts_ms = position.ts_ms.max(event.ts_ms);
             self.acknowledge(shared, state, &event);
+            if event.kind == event::EXPIRE {
+                frames.push(skip_of(&event));
+                continue;
+            }
             let Ok(slot) = announced(&mut state.slots, &event, &mut frames) else {
                 return self.start_anew(state);
             };
@@ -131,6 +135,14 @@ pub(super) fn who_frame(slot: u32, who: &Slot) -> Who {
         slot,
         client: who.client.unwrap_or(ClientId([0; 16])),
         user: who.user.clone(),
+    }
+}
+
+/// Of an event that is nobody's, and nothing that a reader need know.
+pub(super) fn skip_of(event: &v1::Event) -> ServerFrame {
+    ServerFrame::Skip {
+        rev: event.rev,
+        ts_ms: event.ts_ms,
     }
 }
 

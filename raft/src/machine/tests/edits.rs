@@ -296,6 +296,75 @@ fn machine_records_living_by_refusals_are_bounded() {
     assert_eq!(refused(&outcome), Some(Code::Forbidden));
 }
 
+/// In a quiet document no event of its own would ever move the floor past the refusals.
+#[test]
+fn machine_refusals_go_when_older_bases_expire() {
+    let limits = MachineLimits {
+        refusal_records: 3,
+        ..MachineLimits::default()
+    };
+    let mut world = World::with(limits);
+    world.type_until(1, 4);
+    let refuse = |world: &mut World, client: u8, base: u64| {
+        world.edit(EVE, client, 1, base, &insert(0, "e"))
+    };
+    for client in 10..13 {
+        assert_eq!(
+            refused(&refuse(&mut world, client, 4)),
+            Some(Code::Forbidden)
+        );
+    }
+    assert_eq!(refuse(&mut world, 13, 4), Outcome::Retry(Code::Busy));
+    let below = world.doc().expire_below();
+    assert_eq!(below, 5, "all were touched at the head");
+    let expire = Command::Expire(command::Expire { doc: DOC, below });
+    let done = world.apply(expire.clone());
+    assert_eq!(done.outcome, Outcome::Applied { rev: 5 });
+    assert_eq!(done.event.map(|event| event.rev), Some(5));
+    assert_eq!(world.doc().client_records(), 0);
+    // Nobody who follows loses the thread, and what was refused is still not applied.
+    assert_eq!(
+        world.doc().events_after(1).map(|events| events.len()),
+        Some(4)
+    );
+    world.grant(ADA, EVE, Some(Role::Editor));
+    for client in 10..14 {
+        let rebase = Outcome::Rebase { floor: 5, head: 6 };
+        assert_eq!(refuse(&mut world, client, 4), rebase);
+    }
+    // Once more does nothing.
+    assert!(world.apply(expire).event.is_none());
+    assert_eq!(world.head(), 6);
+    assert_eq!(refuse(&mut world, 10, 6), Outcome::Applied { rev: 7 });
+}
+
+/// As little as makes room: who is not far behind is not told to rebase.
+#[test]
+fn machine_half_of_the_refusals_go_where_they_are_older() {
+    let limits = MachineLimits {
+        refusal_records: 4,
+        ..MachineLimits::default()
+    };
+    let mut world = World::with(limits);
+    for client in 10..14u8 {
+        let head = world.head();
+        world.edit(EVE, client, 1, head, &insert(0, "e"));
+        world.type_until(1, head + 1);
+    }
+    let below = world.doc().expire_below();
+    let done = world.apply(Command::Expire(command::Expire { doc: DOC, below }));
+    assert!(done.event.is_none());
+    assert_eq!(
+        world.doc().client_records(),
+        2 + 1,
+        "two refusals and the writer"
+    );
+    assert_eq!(
+        world.edit(ADA, 2, 1, below, &insert(0, "late")),
+        Outcome::Applied { rev: 6 }
+    );
+}
+
 #[test]
 fn machine_a_repeat_after_eviction_is_never_applied() {
     let mut world = World::with(small_window());

@@ -47,6 +47,10 @@ enum Step {
     Trim {
         keep: u64,
     },
+    /// Up to this far behind the revision after the head.
+    Expire {
+        behind: u64,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -61,6 +65,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (lag, 0u64..3).prop_map(|(lag, skip)| Step::Odd { lag, skip }),
         1 => (1usize..3, 0u32..5).prop_map(|(user, role)| Step::Grant { user, role }),
         1 => (0u64..8).prop_map(|keep| Step::Trim { keep }),
+        1 => (0u64..4).prop_map(|behind| Step::Expire { behind }),
     ]
 }
 
@@ -184,6 +189,7 @@ impl Naive {
                     None => self.roles.remove(user),
                 };
             }
+            event::EXPIRE => {}
             _ => {
                 self.texts.push(Vec::new());
                 self.roles.insert(event.user.to_string(), Role::Owner);
@@ -322,6 +328,10 @@ fn command_of(
         Step::Trim { keep } => Command::Trim(command::Trim {
             doc: DOC,
             floor: head.saturating_sub(keep),
+        }),
+        Step::Expire { behind } => Command::Expire(command::Expire {
+            doc: DOC,
+            below: (head + 1).saturating_sub(behind),
         }),
     })
 }
