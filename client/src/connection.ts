@@ -336,10 +336,7 @@ export class Connection {
       case "reject":
         return this.rejected(frame);
       case "rebase":
-        if (this.document.inflight?.seq === frame.seq) {
-          this.startOver("Too much had changed while this was written.");
-        }
-        return;
+        return this.rebased(frame);
       case "role":
         this.events.role?.(frame.role);
         return;
@@ -440,6 +437,17 @@ export class Connection {
     this.resend = setTimeout(() => this.transmit(), after);
   }
 
+  private rebased(frame: Extract<ServerFrame, { type: "rebase" }>): void {
+    const { inflight } = this.document;
+    if (!inflight || inflight.seq !== frame.seq || inflight.base !== frame.base) return;
+    // Still too old where the document is now, and what lies between will not come.
+    if (this.document.rev < frame.floor) {
+      return this.startOver("Too much had changed while this was written.");
+    }
+    this.document.rebase();
+    this.transmit();
+  }
+
   private bye(code: string, reason: string, retryAfterMs: number): void {
     // The close that follows says whether to come back; this says when.
     if (retryAfterMs > 0) this.later(retryAfterMs);
@@ -457,7 +465,7 @@ export class Connection {
     this.transmit();
   }
 
-  /** The operation in flight, the same bytes every time. */
+  /** The operation in flight: the same bytes every time, until it is rebased. */
   private transmit(): void {
     const { inflight } = this.document;
     if (!inflight || !this.live) return;

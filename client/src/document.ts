@@ -1,6 +1,6 @@
 // The client half of a document: what the user typed, what is under way, and what others did
-// meanwhile. One operation is in flight at a time and its bytes never change once sent; what is
-// typed meanwhile waits in one composed operation behind it. No sockets, clocks or screens here.
+// meanwhile. One operation is in flight at a time and its bytes never change once sent (but see
+// `rebase`); what is typed meanwhile waits in one composed operation behind it. No sockets, clocks or screens here.
 // The reference is `ot/src/client.rs`.
 
 import Delta from "quill-delta";
@@ -125,6 +125,15 @@ export class ClientDocument {
     this.seq += 1;
     this.flying = { seq: this.seq, base: this.seen, bytes: encodeDelta(first), moved: first };
     return this.flying;
+  }
+
+  /**
+   * The server will never apply what is in flight, since its base is too old: from here on it is
+   * the same operation moved past all that was received since, under its old number.
+   */
+  rebase(): void {
+    if (this.flying === null) return;
+    this.flying = { ...this.flying, base: this.seen, bytes: encodeDelta(this.flying.moved) };
   }
 
   /** The own operation took this revision. */

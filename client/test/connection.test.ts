@@ -168,7 +168,7 @@ test("a refusal for now is sent again, byte for byte", async (t) => {
 });
 
 for (const outcome of ["refuse", "rebase"] as const) {
-  test(`${outcome}: the text is kept as a conflict copy and the document goes on`, async (t) => {
+  test(`${outcome} without a way: the text is kept as a conflict copy and the document goes on`, async (t) => {
     const on = await server(t);
     const a = tab(t, on);
     await saved(a);
@@ -176,6 +176,7 @@ for (const outcome of ["refuse", "rebase"] as const) {
     await saved(a);
     let refusals = 1;
     on.onOperation = () => (refusals-- > 0 ? outcome : "apply");
+    on.floorAhead = 1;
     a.type("lost");
     await until("a conflict copy", () => a.conflicts.length === 1);
     assert.deepEqual(a.conflicts[0]?.typed, ["lost"]);
@@ -188,6 +189,26 @@ for (const outcome of ["refuse", "rebase"] as const) {
     assert.equal(a.screen(), "kept on");
   });
 }
+
+test("a base that is too old is moved to where the document is, under its old number", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await saved(a);
+  a.type("one");
+  await saved(a);
+  let rebases = 1;
+  on.onOperation = () => {
+    if (rebases-- <= 0) return "apply";
+    on.edit("b".repeat(32), 1, 1, encodeDelta(new Delta().insert("another ")));
+    return "rebase";
+  };
+  a.type(" two");
+  await saved(a);
+  assert.equal(on.order.text, "another one two");
+  assert.equal(a.screen(), on.order.text);
+  assert.equal(sends(on, 2).length, 2);
+  assert.deepEqual(a.conflicts, []);
+});
 
 test("a server that cannot continue: what it has not applied is kept aside", async (t) => {
   const on = await server(t);

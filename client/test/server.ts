@@ -23,6 +23,8 @@ export class Server {
   /** What to do with an operation: `apply` it and say so, or break the socket before or after. */
   onOperation: () => "apply" | "cut-before" | "cut-after" | "ignore" | "reject" | "rebase" | "refuse" =
     () => "apply";
+  /** How far ahead of the head a rebase says the oldest base is. */
+  floorAhead = 0;
   /** Whether to continue where a client was. */
   resumes = true;
   ticketStatus = 201;
@@ -135,7 +137,7 @@ export class Server {
     }
     if (what === "rebase") {
       const body = new Writer();
-      for (const n of [seq, base, this.order.rev, this.order.rev]) body.varint(n);
+      for (const n of [seq, base, this.order.rev + this.floorAhead, this.order.rev]) body.varint(n);
       return seat.socket.send(frame(8, body.take()));
     }
     const outcome = this.order.submit(seat.client, seq, base, ops);
