@@ -139,12 +139,7 @@ async fn start_router(
     section: &RouterSection,
     topology: &Arc<FileTopology>,
 ) -> Result<Router> {
-    let keys = Keys::load(&config.keys)?;
-    let keys = codraft_router::Keys {
-        token_secret: keys.token.into_bytes(),
-        token_public: None,
-        ticket_secret: keys.ticket.into_bytes(),
-    };
+    let keys = Keys::load(&config.keys)?.of_router();
     let mut router = RouterConfig::new(section.listen.clone(), topology.clone(), keys);
     router.origins.clone_from(&section.origins);
     router.metrics_listen.clone_from(&section.metrics_listen);

@@ -29,6 +29,10 @@ const NOW_MS: u64 = 1_800_000_000_000;
 const NOW: u64 = NOW_MS / 1000;
 
 fn auth() -> (Auth, Arc<Held>) {
+    auth_of(SECRET, None)
+}
+
+fn auth_of(secret: &[u8], token_public: Option<PublicKey>) -> (Auth, Arc<Held>) {
     let clock = Arc::new(Held(AtomicU64::new(NOW_MS)));
     let outside = Outside {
         transport: Arc::new(Tcp),
@@ -37,8 +41,8 @@ fn auth() -> (Auth, Arc<Held>) {
         entropy: Arc::new(Counting(AtomicU64::new(1))),
     };
     let keys = Keys {
-        token_secret: SECRET.into(),
-        token_public: None,
+        token_secret: secret.into(),
+        token_public,
         ticket_secret: b"another secret, for tickets".into(),
     };
     (Auth::new(&keys, &outside).unwrap(), clock)
@@ -50,6 +54,57 @@ fn sign(claims: &Value) -> String {
 
 fn signed_as(header: &Header, claims: &Value, secret: &[u8]) -> String {
     encode(header, claims, &EncodingKey::from_secret(secret)).unwrap()
+}
+
+const ED: &[u8] = b"-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIAQOP799eGrjqNBdsQ5WHZ/1wjsk8EUjg+geXq9Jqn2y
+-----END PRIVATE KEY-----
+";
+const ED_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAkWo5YMOn2jUzDdts85iy7RwILBJCaIUO/D6MX3l5f94=
+-----END PUBLIC KEY-----
+";
+const EC: &[u8] = b"-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgWdK4BhDQWQtiPNj1
+1XkwwCqRUQvsjWTbvt9YE1G6gSWhRANCAATIdUgNZFtCs5frBNyRRo7hkNpGFcyk
+sfisK1PWh0wRCn/ApflZndrETjp5ebWyPLKVrq9QPIgrCGcHiLED75KF
+-----END PRIVATE KEY-----
+";
+const EC_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEyHVIDWRbQrOX6wTckUaO4ZDaRhXM
+pLH4rCtT1odMEQp/wKX5WZ3axE46eXm1sjyyla6vUDyIKwhnB4ixA++ShQ==
+-----END PUBLIC KEY-----
+";
+
+#[test]
+fn tokens_of_a_public_key() {
+    let claims = json!({"sub": "ana", "exp": NOW + 60});
+    let ed = EncodingKey::from_ed_pem(ED).unwrap();
+    let ec = EncodingKey::from_ec_pem(EC).unwrap();
+    let of_ed = encode(&Header::new(Algorithm::EdDSA), &claims, &ed).unwrap();
+    let of_ec = encode(&Header::new(Algorithm::ES256), &claims, &ec).unwrap();
+    // The text of a public key is known to all: as a secret it must open nothing.
+    let forged = |pem: &str| signed_as(&Header::new(Algorithm::HS256), &claims, pem.as_bytes());
+    for (algorithm, pem, good, bad) in [
+        (PublicAlgorithm::EdDsa, ED_PUBLIC, &of_ed, &of_ec),
+        (PublicAlgorithm::Es256, EC_PUBLIC, &of_ec, &of_ed),
+    ] {
+        let judge = |token_secret: &[u8], token: &str| {
+            let token_public = Some(PublicKey {
+                algorithm,
+                pem: pem.to_owned(),
+            });
+            let (auth, _) = auth_of(token_secret, token_public);
+            auth.token(token).map(|p| p.user.to_string())
+        };
+        for secret in [SECRET, b""] {
+            assert_eq!(judge(secret, good), Ok("ana".to_owned()));
+            assert_eq!(judge(secret, bad), Err(Code::TokenInvalid));
+            assert_eq!(judge(secret, &forged(pem)), Err(Code::TokenInvalid));
+        }
+        assert_eq!(judge(SECRET, &sign(&claims)), Ok("ana".to_owned()));
+        assert_eq!(judge(b"", &sign(&claims)), Err(Code::TokenInvalid));
+    }
 }
 
 #[test]
