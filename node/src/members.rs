@@ -2,7 +2,7 @@
 //! seen under its id.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
@@ -22,6 +22,8 @@ pub(crate) struct Members {
     known: Arc<KnownPeers>,
     /// Whose disk is being written down.
     learning: Arc<Mutex<BTreeSet<NodeId>>>,
+    /// The last wrong disk that a node came with.
+    refused: Mutex<BTreeMap<NodeId, DiskId>>,
     tasks: Tasks,
 }
 
@@ -32,6 +34,7 @@ impl Members {
             nodes,
             known: Arc::new(known),
             learning: Arc::default(),
+            refused: Mutex::default(),
             tasks: tasks.clone(),
         }
     }
@@ -52,7 +55,12 @@ impl Members {
             Some(known) if known == disk || mutant!("wiped_node_votes") => Ok(()),
             Some(known) => {
                 let why = format!("node {node} had disk {known} and comes with {disk}");
-                tracing::error!("{why}: its log is not the one that others counted on; refused");
+                // It comes again and again; once is enough to read.
+                if lock(&self.refused).insert(node, disk) != Some(disk) {
+                    tracing::error!(
+                        "{why}: its log is not the one that others counted on; refused"
+                    );
+                }
                 wrong(why)
             }
             None => {

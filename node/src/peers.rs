@@ -60,6 +60,7 @@ impl Dialling {
                 outbox,
                 members: members.clone(),
                 raft: raft.clone(),
+                refused: Arc::default(),
             };
             let handle = dialler.dial(address.clone(), Arc::new(road));
             // Dialled once; a second handle would be a fault of `start`.
@@ -117,6 +118,8 @@ struct Road {
     outbox: Arc<Mutex<Option<Outbox>>>,
     members: Arc<Members>,
     raft: Arc<Raft>,
+    /// Why there was no link the last time, where it was a refusal.
+    refused: Arc<Mutex<String>>,
 }
 
 impl Dialled for Road {
@@ -137,7 +140,13 @@ impl Dialled for Road {
     fn down(&self, error: &LinkError) {
         match error {
             LinkError::Refused { .. } => self.raft.redial_refused(self.node),
-            LinkError::WrongPeer(_) => tracing::error!(peer = %self.node, %error, "no link"),
+            LinkError::WrongPeer(why) => {
+                let mut before = lock(&self.refused);
+                if *before != *why {
+                    before.clone_from(why);
+                    tracing::error!(peer = %self.node, %error, "no link");
+                }
+            }
             _ => tracing::debug!(peer = %self.node, %error, "no link"),
         }
     }
