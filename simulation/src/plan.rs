@@ -40,6 +40,9 @@ pub struct World {
     pub routers: u32,
     /// 1 to 8.
     pub groups: u32,
+    /// Hosts take turns of so long, in ms: short ones interleave finely, long ones play fast.
+    #[serde(default = "finest")]
+    pub tick_ms: u64,
     /// Least and most one way, in ms.
     pub latency_ms: (u64, u64),
     /// Least and most of a sync, in µs.
@@ -51,6 +54,10 @@ pub struct World {
     /// How long clients act and faults strike, from the moment all documents are there; then
     /// all faults are off and everything must heal.
     pub safety_ms: u64,
+}
+
+fn finest() -> u64 {
+    1
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -23,7 +23,6 @@ use crate::{
     verdict::Verdict,
 };
 
-const TICK: Duration = Duration::from_millis(1);
 /// Documents must be there after so long.
 const SETUP: Duration = Duration::from_secs(30);
 /// How much longer the safety phase lasts while some kind of fault has struck nothing.
@@ -32,11 +31,10 @@ const STRIKE: Duration = Duration::from_secs(10);
 /// whether it ever does.
 const HEAL: Duration = Duration::from_secs(10);
 const HEAL_MOST: Duration = Duration::from_secs(20);
-/// How often it is asked whether it has.
-const ASK: u32 = 100;
+/// How often it is asked whether it has, which costs more than a tick, and the network swept.
+const ASK_MS: u64 = 100;
 /// After the first violation the run goes on for so long, for the report.
 const AFTERMATH: Duration = Duration::from_millis(300);
-const SWEEP: u32 = 100;
 
 /// What a run came to, and its record.
 pub struct Played {
@@ -98,7 +96,7 @@ struct World {
     cluster: Cluster,
     struck: Struck,
     faults: Option<Faults>,
-    ticks: u32,
+    ticks: u64,
 }
 
 impl World {
@@ -107,7 +105,7 @@ impl World {
         let mut sim = turmoil::Builder::new()
             .rng_seed(plan.seed)
             .epoch(UNIX_EPOCH + overrides::EPOCH)
-            .tick_duration(TICK)
+            .tick_duration(Duration::from_millis(world.tick_ms))
             .min_message_latency(Duration::from_millis(world.latency_ms.0))
             .max_message_latency(Duration::from_millis(world.latency_ms.1))
             .tcp_capacity(65_536)
@@ -257,6 +255,7 @@ impl World {
         mut holds: impl FnMut(&mut Self) -> bool,
     ) -> Result<bool> {
         let end = self.sim.elapsed() + most;
+        let asks = ASK_MS / self.shared.plan.world.tick_ms;
         while self.sim.elapsed() < end {
             let now = self.sim.elapsed();
             if self
@@ -273,12 +272,11 @@ impl World {
             }
             self.sim.step().map_err(|error| anyhow!("{error}"))?;
             self.ticks += 1;
-            if self.ticks.is_multiple_of(SWEEP) {
+            if self.ticks.is_multiple_of(asks) {
                 self.shared.network.sweep(now);
-            }
-            // Asking costs more than a tick.
-            if self.ticks.is_multiple_of(ASK) && holds(self) {
-                return Ok(true);
+                if holds(self) {
+                    return Ok(true);
+                }
             }
         }
         Ok(false)

@@ -111,6 +111,7 @@ fn plan() -> Plan {
             sync_us: (100, 200),
             window_events: WINDOW as u32,
             refusal_records: 4,
+            tick_ms: 1,
             safety_ms: 1_000,
         },
         documents: Vec::new(),

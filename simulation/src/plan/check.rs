@@ -83,6 +83,7 @@ impl Plan {
         bound("world.nodes", world.nodes.into(), 3, 5);
         bound("world.routers", world.routers.into(), 1, 2);
         bound("world.groups", world.groups.into(), 1, 8);
+        bound("world.tick_ms", world.tick_ms, 1, 10);
         bound("world.latency_ms[0]", world.latency_ms.0, 1, 1_000);
         bound(
             "world.latency_ms[1]",

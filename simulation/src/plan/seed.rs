@@ -55,6 +55,7 @@ fn world(seed: u64) -> World {
         nodes: pick(&[3, 3, 3, 4, 5], &mut rng),
         routers: pick(&[1, 2, 2], &mut rng),
         groups: pick(&[1, 1, 2, 2, 2, 3, 4, 8], &mut rng),
+        tick_ms: pick(&[1, 2, 4], &mut stream(seed, "tick", 0)).into(),
         latency_ms: (least, most),
         sync_us: (sync, sync + rng.random_range(200..=8_000)),
         window_events: pick(&[16, 64, 256, 4_096, 4_096], &mut rng),

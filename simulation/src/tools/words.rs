@@ -14,8 +14,8 @@ pub fn lines(plan: &Plan) -> Vec<String> {
         format!("{} groups", world.groups),
         format!("safety phase {}", seconds(world.safety_ms)),
         format!(
-            "latency {}–{} ms, sync {}–{} µs",
-            world.latency_ms.0, world.latency_ms.1, world.sync_us.0, world.sync_us.1
+            "latency {}–{} ms, sync {}–{} µs, turns of {} ms",
+            world.latency_ms.0, world.latency_ms.1, world.sync_us.0, world.sync_us.1, world.tick_ms
         ),
         format!(
             "window {} events, {} records by refusal",

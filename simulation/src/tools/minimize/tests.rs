@@ -78,6 +78,7 @@ pub fn large() -> Plan {
             sync_us: (100, 900),
             window_events: 64,
             refusal_records: 8,
+            tick_ms: 1,
             safety_ms: 12_000,
         },
         documents: (0..3)
