@@ -21,6 +21,10 @@ pub const MARKS: &[(&str, &str)] = &[
     ("already_answered", "a repeated operation was known"),
     ("rebase", "a client was told that its base is too old"),
     (
+        "bases_expired",
+        "records of refusals went to make room for another",
+    ),
+    (
         "refusal_applied",
         "an operation was refused for good, on the record",
     ),
@@ -147,6 +151,7 @@ impl Watch {
                     mark("torn_tail_cut");
                 }
             }
+            NodeSeen::Applied { kind, .. } if kind == "expire" => mark("bases_expired"),
             NodeSeen::Applied {
                 group,
                 client: Some(client),
