@@ -224,11 +224,9 @@ fn appended(
     }
     let before = place.checked_sub(1).and_then(|at| replica.log.get(at));
     let slot = Slot::after(before, term, leader, hash);
+    let held = replica.log.get(place).map(|old| old.prefix);
     // The same entry once more is as durable as it was.
-    let same = replica
-        .log
-        .get(place)
-        .is_some_and(|old| old.prefix == slot.prefix);
+    let same = held == Some(slot.prefix);
     replica.synced = replica.synced.min(place + usize::from(same));
     replica.log.truncate(place);
     replica.log.push(slot);
@@ -241,8 +239,13 @@ fn appended(
         let rest = format!("node {node}, index {index}, term {term}, leader {leader}");
         return Some(("two logs with one entry differ before it", rest));
     }
-    let chosen = group.chosen.get(place);
-    if !recovering && chosen.is_some_and(|chosen| chosen.prefix != slot.prefix) {
+    // One that has not heard that its term is over may write on, where nothing chosen goes for it.
+    let under = group.chosen_under.get(place);
+    let apart = |chosen: &Slot| {
+        let stale = under.is_some_and(|under| (term, leader) < *under);
+        chosen.prefix != slot.prefix && !(stale && held != Some(chosen.prefix))
+    };
+    if !recovering && group.chosen.get(place).is_some_and(apart) {
         let rest = format!("node {node}, index {index}, term {term}, leader {leader}");
         return Some(("another entry stands where one was committed", rest));
     }

@@ -108,6 +108,20 @@ fn a_leader_that_commits_alone_is_found() {
     assert_found(story, "O14 committed and not synced by a majority");
 }
 
+/// A leader that has not heard of the next one writes where that one has committed.
+#[test]
+fn what_a_deposed_leader_writes_is_not_another_entry_unless_it_displaces_one() {
+    let mut apart = Story::new();
+    let base = apart.head();
+    apart.silent = Some(3);
+    apart.edit(ADA, 1, base, &[insert("x")]);
+    apart.append(3, apart.next_index() - 1, 0, 3, b"stale");
+    assert_clean(apart);
+    let mut over = story();
+    over.append(2, over.next_index() - 1, 0, 3, b"stale");
+    assert_found(over, "O14 another entry stands where one was committed");
+}
+
 #[test]
 fn another_entry_at_a_committed_place_is_found() {
     let mut story = story();
