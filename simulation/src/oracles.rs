@@ -29,7 +29,7 @@ mod truth;
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    plan::{Plan, What},
+    plan::{Client, Plan, What},
     record,
     verdict::Violation,
 };
@@ -45,8 +45,13 @@ pub trait Oracle {
 /// In this order: the first two keep what others look things up in.
 pub fn all(plan: &Plan) -> Vec<Box<dyn Oracle>> {
     let (history, logs) = (history::Shared::default(), logs::Shared::default());
-    let acts = plan.clients.iter().flat_map(|client| &client.acts);
-    let twins = acts.into_iter().any(|act| act.what == What::Twin);
+    let has_twin = |client: &&Client| client.acts.iter().any(|act| act.what == What::Twin);
+    let twins = plan
+        .clients
+        .iter()
+        .filter(has_twin)
+        .map(|client| client.user);
+    let twins = twins.collect();
     vec![
         Box::new(fold::Fold::new(history.clone())),
         Box::new(raft::Raft::new(logs.clone())),

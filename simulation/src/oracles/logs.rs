@@ -1,6 +1,6 @@
 //! The nodes' logs and votes as they are on their disks, from what nodes told of them.
 
-use std::{cell::RefCell, collections::BTreeMap, collections::BTreeSet, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use crate::record::Hash;
 
@@ -30,8 +30,9 @@ pub struct Group {
     pub chosen: Vec<Slot>,
     /// Under which term and leader each of them was found committed first.
     pub chosen_under: Vec<(u64, u64)>,
-    /// By term and candidate, on whose disks that vote was.
-    pub votes: BTreeMap<(u64, u64), BTreeSet<u64>>,
+    /// By term and candidate, on whose disks that vote was; true: and their logs were not longer
+    /// than the candidate's.
+    pub votes: BTreeMap<(u64, u64), BTreeMap<u64, bool>>,
     /// By index, term and leader, the log up to there.
     pub known: BTreeMap<(u64, u64, u64), u128>,
 }
@@ -43,6 +44,8 @@ pub struct Replica {
     /// How many of them are synced.
     pub synced: usize,
     pub vote: Option<Vote>,
+    /// The last entry of the longest log that it ever had: term, leader, index.
+    pub longest: Option<(u64, u64, u64)>,
     /// What must be there when it comes back: of the life before, or of the disk that was
     /// taken out.
     pub kept: Option<Kept>,
@@ -109,6 +112,7 @@ impl Replica {
         }
         *self = Replica {
             kept: self.kept.take(),
+            longest: self.longest,
             ..Replica::default()
         };
     }

@@ -187,8 +187,15 @@ fn recovered(logs: &mut Logs, node: u64, damaged: bool) -> Broken {
 }
 
 fn voted(group: &mut Group, node: u64, vote: Vote, recovering: bool) -> Broken {
+    let theirs = group.replicas.get(&vote.candidate);
+    let longest = theirs.and_then(|replica| replica.longest);
+    let mine = group.replicas.get(&node).and_then(|replica| {
+        let slot = replica.log.last()?;
+        Some((slot.term, slot.leader, replica.log.len() as u64 - 1))
+    });
     let of = group.votes.entry((vote.term, vote.candidate)).or_default();
-    of.insert(node);
+    // A vote for one who leads already is none that it was elected by.
+    of.entry(node).or_insert(!vote.committed && mine <= longest);
     let replica = group.replicas.entry(node).or_default();
     let before = replica.vote.replace(vote);
     if !recovering && before > Some(vote) {
@@ -225,6 +232,7 @@ fn appended(
     replica.synced = replica.synced.min(place + usize::from(same));
     replica.log.truncate(place);
     replica.log.push(slot);
+    replica.longest = replica.longest.max(Some((term, leader, index)));
     let known = group
         .known
         .entry((index, term, leader))
@@ -256,7 +264,8 @@ fn truncated(group: &mut Group, node: u64, keep: u64, recovering: bool) -> Broke
 
 fn leads(group: &mut Group, node: u64, term: u64) -> Broken {
     let voters = group.votes.get(&(term, node));
-    if !group.majority(|voter| voters.is_some_and(|voters| voters.contains(&voter))) {
+    let by = |voter: u64| voters.and_then(|voters| voters.get(&voter)).copied();
+    if !group.majority(|voter| by(voter).is_some()) {
         let rest = format!("node {node}, term {term}: its vote is on the disks of {voters:?}");
         return Some(("a leader without a majority of votes on disk", rest));
     }
@@ -265,14 +274,20 @@ fn leads(group: &mut Group, node: u64, term: u64) -> Broken {
         .chosen_under
         .iter()
         .rposition(|under| *under <= (term, node));
-    let last = until?;
-    let held = group
-        .replicas
-        .get(&node)
-        .and_then(|replica| replica.log.get(last));
-    if held.map(|slot| slot.prefix) != group.chosen.get(last).map(|slot| slot.prefix) {
-        let rest = format!("node {node}, term {term}: {last} is committed, and it holds {held:?}");
-        return Some(("a leader without what was committed", rest));
+    if let Some(last) = until {
+        let held = group
+            .replicas
+            .get(&node)
+            .and_then(|replica| replica.log.get(last));
+        if held.map(|slot| slot.prefix) != group.chosen.get(last).map(|slot| slot.prefix) {
+            let rest =
+                format!("node {node}, term {term}: {last} is committed, and it holds {held:?}");
+            return Some(("a leader without what was committed", rest));
+        }
+    }
+    if !group.majority(|voter| by(voter) == Some(true)) {
+        let rest = format!("node {node}, term {term}: not longer are the logs of {voters:?}");
+        return Some(("a leader elected by logs longer than its own", rest));
     }
     None
 }

@@ -1,6 +1,6 @@
 //! O7: revisions are 1, 2, 3… in every log, and every client's stream has no gap.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Notes, Oracle, history::Shared, named, short};
 use crate::{
@@ -14,12 +14,13 @@ pub struct Revisions {
     applied: BTreeMap<(u64, Id), (u64, u64)>,
     /// By client and document.
     streams: BTreeMap<(Id, Id), Stream>,
-    /// Some client has a second socket, whose stream is not on record.
-    twins: bool,
+    /// Users with a second socket, whose stream is not on record.
+    twins: BTreeSet<u32>,
     notes: Notes,
 }
 
 struct Stream {
+    user: u32,
     open: bool,
     /// The revision that it was opened at.
     from: u64,
@@ -29,7 +30,7 @@ struct Stream {
 }
 
 impl Revisions {
-    pub fn new(history: Shared, twins: bool) -> Self {
+    pub fn new(history: Shared, twins: BTreeSet<u32>) -> Self {
         let promised = "revisions have no gap, in a log and in what a client is sent";
         Self {
             history,
@@ -90,6 +91,7 @@ impl Oracle for Revisions {
             }
             Seen::Client(ClientSeen::Opened {
                 client,
+                user,
                 doc,
                 resumed,
                 rev,
@@ -98,6 +100,7 @@ impl Oracle for Revisions {
                 let before = self.streams.get(&(*client, *doc)).map_or(0, |s| s.reached);
                 let reached = if *resumed { before.max(*rev) } else { *rev };
                 let stream = Stream {
+                    user: *user,
                     open: true,
                     from: *rev,
                     last: None,
@@ -120,8 +123,9 @@ impl Oracle for Revisions {
                 doc,
                 seq,
                 rev,
-            }) if !self.twins => {
+            }) => {
                 let stream = self.streams.get(&(*client, *doc)).filter(|s| s.open);
+                let stream = stream.filter(|stream| !self.twins.contains(&stream.user));
                 let reached = stream.map_or(u64::MAX, |stream| stream.reached);
                 if *rev > reached {
                     let (doc, client) = (short(doc), short(client));

@@ -22,10 +22,10 @@ pub struct Suspicion {
     voters: BTreeMap<u32, Vec<Vec<u64>>>,
     /// By suspect: who held it for dead, and when last.
     suspects: BTreeMap<u64, BTreeMap<u64, Duration>>,
-    /// By group, the first attempt to take it over since somebody led it last; none where
-    /// another fault than a crash may be in its way.
+    /// By group, the first attempt to take it over since somebody led it last; none where the
+    /// network or a disk may be in its way.
     trying: BTreeMap<u32, Option<Duration>>,
-    /// Faults that are on, other than crashes.
+    /// Faults that slow or cut off the living, as far as they are on.
     on: BTreeSet<String>,
     /// When one last was.
     troubled: Option<Duration>,
@@ -74,6 +74,20 @@ impl Suspicion {
     }
 }
 
+/// Whether a fault, as the driver tells of it, may be in the way of those who take over.
+fn slows(what: &str) -> bool {
+    let kinds = [
+        "Partition",
+        "Flap",
+        "Delay",
+        "Loss",
+        "Pause",
+        "DiskSlow",
+        "Clock",
+    ];
+    kinds.iter().any(|kind| what.starts_with(kind))
+}
+
 impl Oracle for Suspicion {
     named!();
 
@@ -116,9 +130,8 @@ impl Oracle for Suspicion {
                     self.won += u32::from(at <= since + WON);
                 }
             }
-            Seen::Driver(DriverSeen::Fault { what, begins }) if !what.starts_with("Crash") => {
+            Seen::Driver(DriverSeen::Fault { what, begins }) if slows(what) => {
                 self.troubled = Some(at);
-                // Those that end by themselves are only troubles of the moment.
                 if *begins {
                     self.on.insert(what.clone());
                 } else {

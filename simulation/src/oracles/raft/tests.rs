@@ -176,11 +176,30 @@ fn one_that_leads_in_a_term_that_is_over_may_lack_what_came_later() {
     let mut story = Story::new();
     let base = story.head();
     for voter in [2, 3] {
-        story.vote(voter, 5, 3, true);
+        story.vote(voter, 5, 3, false);
     }
     story.leads(3, 5);
     story.silent = Some(1);
     story.edit(ADA, 1, base, &[insert("x")]);
     story.leads(1, 1);
     assert_clean(story);
+}
+
+#[test]
+fn a_leader_is_elected_by_logs_that_are_not_longer() {
+    let mut story = story();
+    let index = story.next_index();
+    story.append(1, index, 1, 1, b"only here");
+    let mut other = story.clone();
+    // Two logs are no longer than its own; the leader's is.
+    for voter in [2, 3] {
+        story.vote(voter, 2, 3, false);
+    }
+    story.leads(3, 2);
+    assert_clean(story);
+    for voter in [1, 3] {
+        other.vote(voter, 2, 3, false);
+    }
+    other.leads(3, 2);
+    assert_found(other, "O14 a leader elected by logs longer than its own");
 }
