@@ -23,7 +23,7 @@ use crate::{
     verdict::Verdict,
 };
 
-const TICK: Duration = Duration::from_millis(1);
+pub const TICK: Duration = Duration::from_millis(1);
 /// Documents must be there after so long.
 const SETUP: Duration = Duration::from_secs(30);
 /// How much longer the safety phase lasts while some kind of fault has struck nothing.
