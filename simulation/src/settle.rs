@@ -1,5 +1,8 @@
 //! After the faults: what must heal, and what all ended with.
 
+use codraft_proto::ids::Role;
+use codraft_raft::machine::{Document, MachineLimits};
+
 use crate::{
     cluster::Cluster,
     convert,
@@ -81,13 +84,20 @@ fn client_misses(
     let doc = shared.doc(client.document)?;
     let user = user_name(client.user);
     let replicas = cluster.replicas(cluster.group_of(&doc));
+    let limits = MachineLimits {
+        refusal_records: shared.plan.world.refusal_records as usize,
+        ..MachineLimits::default()
+    };
     let seen = replicas
         .into_iter()
         .filter(|i| !faults.is_lost(*i))
         .filter_map(|i| {
-            cluster.with_document(i, &doc, |document| (document.rev(), document.role(&user)))
+            cluster.with_document(i, &doc, |document| {
+                let (rev, role) = (document.rev(), document.role(&user));
+                (rev, role, refusals_are_full(document, &limits))
+            })
         });
-    let Some((head, role)) = seen.max_by_key(|(rev, _)| *rev) else {
+    let Some((head, role, full)) = seen.max_by_key(|(rev, ..)| *rev) else {
         return Some(format!("no node has the document of {host}"));
     };
     let board = shared.board.borrow();
@@ -98,10 +108,18 @@ fn client_misses(
     if !standing.live {
         return Some(format!("{host} has no open document"));
     }
-    if !standing.saved || !standing.served {
+    // What cannot be refused for good, since there is no room to record it, waits on.
+    let waits = full && !role.is_some_and(Role::can_edit);
+    if !(standing.saved && standing.served) && !waits {
         return Some(format!("{host} waits for an acknowledgement"));
     }
     (standing.rev != head).then(|| format!("{host} is at revision {} of {head}", standing.rev))
+}
+
+fn refusals_are_full(document: &Document, limits: &MachineLimits) -> bool {
+    let fills = document.fills(limits);
+    let refusals = fills.iter().find(|(of, ..)| *of == "refusals");
+    refusals.is_some_and(|(_, most, bound)| most >= bound)
 }
 
 /// Notes what each node ended with.

@@ -111,6 +111,7 @@ fn plan() -> Plan {
             sync_us: (100, 200),
             window_events: WINDOW as u32,
             refusal_records: 4,
+            socket_queue_bytes: 1 << 20,
             safety_ms: 1_000,
         },
         documents: Vec::new(),

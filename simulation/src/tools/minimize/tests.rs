@@ -25,6 +25,8 @@ pub fn large() -> Plan {
         router: number % 2,
         document: number % 3,
         json: number.is_multiple_of(2),
+        stubborn: false,
+        joins_ms: 0,
         acts: (0..10)
             .map(|i| {
                 let what = match i {
@@ -78,6 +80,7 @@ pub fn large() -> Plan {
             sync_us: (100, 900),
             window_events: 64,
             refusal_records: 8,
+            socket_queue_bytes: 1 << 20,
             safety_ms: 12_000,
         },
         documents: (0..3)
