@@ -156,7 +156,7 @@ pub(crate) async fn serve(hosted: Arc<Hosted>) {
                             .map(|ask| (ask.doc, ask.link.clone()));
                         let later: Vec<_> = follow.collect();
                         answer(&hosted, asks.drain(..some));
-                        tokio::time::sleep(Duration::from_millis(5)).await;
+                        tokio::time::sleep(Duration::from_millis(30)).await;
                         let mut feed = lock(&hosted.feed.state);
                         for (doc, link) in &later {
                             feed.followers.add(*doc, link, false);

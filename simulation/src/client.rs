@@ -63,6 +63,8 @@ struct Open {
     since: Instant,
     heard: Instant,
     pinged: Option<Instant>,
+    /// That nothing is saved at the moment.
+    told_saving: bool,
 }
 
 /// What a browser's store keeps over a reload: the document with what is under way and what
@@ -91,12 +93,14 @@ pub struct Client {
     failed: u32,
     role: Option<Role>,
     barred: bool,
-    /// Types on though its role does not allow it.
-    stubborn: bool,
     steps: BTreeMap<(Instant, u64), Step>,
     step: u64,
     offline_until: Option<Instant>,
     resend_at: Option<Instant>,
+    /// What it sends does not get out before then.
+    mute_until: Option<Instant>,
+    /// It reads nothing before then.
+    dozes_until: Option<Instant>,
     /// The revision of the last view that was noted.
     viewed: Option<u64>,
     /// Typed after the faults were off.
@@ -132,7 +136,6 @@ impl Client {
         Self {
             letters: Letters::of_client(plan.number),
             id: ClientId(rng.random()),
-            stubborn: rng.random_bool(0.2),
             router: plan.router,
             doc: DocId::default(),
             rng,
@@ -148,6 +151,8 @@ impl Client {
             step: 0,
             offline_until: None,
             resend_at: None,
+            mute_until: None,
+            dozes_until: None,
             viewed: None,
             probed: false,
         }
@@ -162,8 +167,9 @@ impl Client {
             return;
         };
         self.doc = doc;
-        self.connection = Connection::Closed(Instant::now());
         let began = Instant::now();
+        let joins = began + Duration::from_millis(self.plan.joins_ms);
+        self.connection = Connection::Closed(joins);
         for (i, act) in self.plan.acts.iter().enumerate() {
             let at = began + Duration::from_millis(act.at_ms);
             self.steps.insert((at, i as u64), Step::Act(i));
@@ -191,10 +197,12 @@ impl Client {
 
     async fn wait(&mut self) -> Happened {
         let until = self.next_time();
+        let dozes = self.dozes_until.is_some();
         let connection = &mut self.connection;
         let happens = async {
             match connection {
                 Connection::Closed(_) => std::future::pending().await,
+                Connection::Open(_) if dozes => std::future::pending().await,
                 Connection::Dialling(dialling) => Happened::Connected(dialling.await),
                 Connection::Open(open) => Happened::Heard(open.socket.next().await),
             }
@@ -211,7 +219,8 @@ impl Client {
         if let Some(((at, _), _)) = self.steps.first_key_value() {
             next = next.min(*at);
         }
-        for at in [self.resend_at, self.offline_until].into_iter().flatten() {
+        let waits = [self.resend_at, self.offline_until, self.dozes_until];
+        for at in waits.into_iter().flatten() {
             next = next.min(at);
         }
         match &self.connection {
@@ -226,10 +235,15 @@ impl Client {
         if self.shared.stage.get() == Stage::Healing {
             self.steps.clear();
             self.offline_until = None;
+            self.mute_until = None;
+            self.wake();
             self.probe();
         }
         if self.offline_until.is_some_and(|until| until <= now) {
             self.offline_until = None;
+        }
+        if self.dozes_until.is_some_and(|until| until <= now) {
+            self.wake();
         }
         if let Connection::Closed(until) = &self.connection
             && *until <= now
@@ -237,7 +251,10 @@ impl Client {
         {
             self.dial();
         }
-        if let Connection::Open(open) = &mut self.connection {
+        let dozes = self.dozes_until.is_some();
+        if let Connection::Open(open) = &mut self.connection
+            && !dozes
+        {
             if !open.live && now >= open.since + WELCOME {
                 anyhow::bail!("no welcome");
             }
@@ -283,6 +300,7 @@ impl Client {
             since: now,
             heard: now,
             pinged: None,
+            told_saving: false,
         }));
         Ok(())
     }
@@ -326,8 +344,17 @@ impl Client {
         self.disconnect(pause + Duration::from_millis(jitter));
     }
 
+    /// Reads again, and has heard nothing meanwhile.
+    fn wake(&mut self) {
+        if self.dozes_until.take().is_some()
+            && let Connection::Open(open) = &mut self.connection
+        {
+            open.heard = Instant::now();
+        }
+    }
+
     fn disconnect(&mut self, pause: Duration) {
-        self.resend_at = None;
+        (self.resend_at, self.dozes_until) = (None, None);
         self.connection = Connection::Closed(Instant::now() + pause);
     }
 
@@ -388,6 +415,10 @@ impl Client {
             }
         };
         self.note(seen);
+        if self.mute_until.is_some_and(|until| Instant::now() < until) {
+            self.resend_at = self.mute_until;
+            return Ok(());
+        }
         let frame = ClientFrame::Op {
             seq,
             base,
@@ -462,6 +493,7 @@ impl Client {
             live: self.is_live(),
             saved,
             rev: document.map_or(0, ClientDocument::rev),
+            told_saving: matches!(&self.connection, Connection::Open(open) if open.told_saving),
             barred: self.barred,
             served: !may_write || (self.probed && saved),
         };

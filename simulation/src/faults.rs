@@ -25,6 +25,9 @@ const AWAY: Duration = Duration::from_millis(500);
 /// How much longer a fault lasts that has struck nothing.
 const GO_ON: Duration = Duration::from_millis(700);
 
+/// A loss of power waits so long for a write that they can tear: that is when they hurt.
+const PATIENCE: Duration = Duration::from_millis(800);
+
 /// How long after a fault that found nothing to break it is tried again.
 const AGAIN: Duration = Duration::from_millis(300);
 
@@ -59,6 +62,8 @@ pub struct Faults {
     down: BTreeMap<usize, Down>,
     /// What is on at the moment.
     on: std::collections::BTreeSet<usize>,
+    /// Losses of power that wait, and since when.
+    waiting: BTreeMap<usize, Duration>,
     /// Disks that were taken out.
     kept: BTreeMap<usize, SlowDisk>,
     /// Nodes whose log was damaged below what was synced.
@@ -78,6 +83,7 @@ impl Faults {
             count: 0,
             down: BTreeMap::new(),
             on: Default::default(),
+            waiting: BTreeMap::new(),
             kept: BTreeMap::new(),
             damaged: Default::default(),
         };
@@ -161,6 +167,12 @@ impl Faults {
         if !subjects.is_empty() && subjects.iter().all(|place| self.down.contains_key(place)) {
             return self.later(now + AGAIN, Step::Begin(i));
         }
+        if let FaultKind::Crash { power: true, .. } = kind
+            && self.waits(i, &subjects, now)
+        {
+            let tick = Duration::from_millis(self.shared.plan.world.tick_ms);
+            return self.later(now + tick, Step::Begin(i));
+        }
         self.tell(i, true);
         match kind {
             FaultKind::Crash { nodes, power, .. } => {
@@ -217,6 +229,13 @@ impl Faults {
                 self.on.insert(i);
             }
         }
+    }
+
+    /// Whether a loss of power is to wait for a write on one of these.
+    fn waits(&mut self, i: usize, places: &[usize], now: Duration) -> bool {
+        let since = *self.waiting.entry(i).or_insert(now);
+        let writes = |place: &usize| self.cluster.disk(*place).would_tear();
+        now < since + PATIENCE && !places.iter().any(writes)
     }
 
     /// What has struck nothing so far goes on.
@@ -293,6 +312,9 @@ impl Faults {
         self.struck.one(i);
         let name = self.cluster.name(place);
         if power {
+            if self.cluster.disk(place).would_tear() {
+                self.shared.recorder.mark("power_lost_in_a_write");
+            }
             self.shared.network.power(&name, false);
             self.cut_off(sim, place, true);
         }

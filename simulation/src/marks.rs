@@ -46,6 +46,14 @@ pub const MARKS: &[(&str, &str)] = &[
     ),
     ("leadership_handed_over", "a node ended in order"),
     ("whole_cluster_down", "no node was up"),
+    (
+        "power_lost_in_a_write",
+        "a machine lost its power between a large write and its sync",
+    ),
+    (
+        "slow_reader_let_go",
+        "a socket was ended whose client did not read",
+    ),
 ];
 
 /// What the record has told so far, as far as the marks need it.

@@ -51,6 +51,9 @@ pub struct World {
     pub window_events: u32,
     /// Client records that live by a refusal alone.
     pub refusal_records: u32,
+    /// What may wait at a router for a socket that reads slowly.
+    #[serde(default = "roomy")]
+    pub socket_queue_bytes: u32,
     /// How long clients act and faults strike, from the moment all documents are there; then
     /// all faults are off and everything must heal.
     pub safety_ms: u64,
@@ -58,6 +61,11 @@ pub struct World {
 
 fn finest() -> u64 {
     1
+}
+
+/// As in production.
+fn roomy() -> u32 {
+    codraft_proto::limits::Limits::default().socket_queue_bytes
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -92,6 +100,13 @@ pub struct Client {
     pub document: u32,
     /// Speaks JSON rather than binary.
     pub json: bool,
+    /// Types on though its role does not allow it. Refused, it takes the page for broken and
+    /// opens it anew, every other time.
+    #[serde(default)]
+    pub stubborn: bool,
+    /// When it comes, since the start of the safety phase.
+    #[serde(default)]
+    pub joins_ms: u64,
     /// In the order of their times.
     pub acts: Vec<Act>,
 }
@@ -146,7 +161,16 @@ pub enum What {
     },
     /// Sends again what is under way, though nothing asked for it.
     Resend,
-    /// A second socket with this client id, which sends the same operation under way.
+    /// What it sends, a letter at least, does not get out for so long, though it hears the others.
+    Mute {
+        ms: u64,
+    },
+    /// Reads nothing for so long, as a tab asleep: what comes for it waits.
+    Doze {
+        ms: u64,
+    },
+    /// A second socket with this client id, which sends the same operation under way, now or
+    /// when it is long decided.
     Twin,
 }
 

@@ -101,6 +101,11 @@ fn client_misses(
     if !standing.saved || !standing.served {
         return Some(format!("{host} waits for an acknowledgement"));
     }
+    if standing.told_saving {
+        return Some(format!(
+            "{host} was told that nothing is saved, and nothing since"
+        ));
+    }
     (standing.rev != head).then(|| format!("{host} is at revision {} of {head}", standing.rev))
 }
 

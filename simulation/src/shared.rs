@@ -34,6 +34,8 @@ pub struct Standing {
     /// Nothing pending, nothing under way.
     pub saved: bool,
     pub rev: u64,
+    /// The last that it was told is that nothing is saved.
+    pub told_saving: bool,
     /// Told that it may not be here.
     pub barred: bool,
     /// What it typed after the faults were off is acknowledged, or it may not write.

@@ -14,7 +14,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use super::{Disk, File};
 
 /// What a torn write is torn into, in bytes.
-const SECTOR: usize = 512;
+pub const SECTOR: usize = 512;
 
 /// Clones are the same disk.
 #[derive(Clone, Default)]

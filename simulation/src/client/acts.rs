@@ -7,7 +7,7 @@ use codraft_ot::{Delta, Kind, Value};
 use codraft_proto::ids::Role;
 use http::Method;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::{Client, twin};
 use crate::{
@@ -102,6 +102,14 @@ impl Client {
             }
             What::Grant { user, role } => self.grant(*user, *role),
             What::Resend => return self.transmit(true).await,
+            What::Mute { ms } => {
+                self.mute_until = Some(Instant::now() + Duration::from_millis(*ms));
+                self.get_under_way(&mut rng).await?;
+            }
+            What::Doze { ms } if self.is_live() => {
+                self.dozes_until = Some(Instant::now() + Duration::from_millis(*ms));
+            }
+            What::Doze { .. } => {}
             What::Twin => self.twin(&mut rng).await?,
         }
         Ok(())
@@ -109,7 +117,7 @@ impl Client {
 
     /// Whether it types at all: a page does not let a reader type, some clients do.
     fn types(&self) -> bool {
-        self.stubborn || self.role.is_none_or(Role::can_edit)
+        self.plan.stubborn || self.role.is_none_or(Role::can_edit)
     }
 
     fn letter(&mut self, mut typing: Typing) {
@@ -253,19 +261,20 @@ impl Client {
         });
     }
 
-    /// A second socket sends what is under way.
-    async fn twin(&mut self, rng: &mut StdRng) -> Result<()> {
-        let flies = |client: &Client| {
-            client
-                .store
-                .document
-                .as_ref()
-                .is_some_and(|d| d.inflight().is_some())
-        };
-        if !flies(self) && self.types() {
+    /// Types a letter if nothing is under way.
+    async fn get_under_way(&mut self, rng: &mut StdRng) -> Result<()> {
+        let document = self.store.document.as_ref();
+        let flies = document.is_some_and(|d| d.inflight().is_some());
+        if !flies && self.types() {
             self.insert_letter(None, rng);
             self.flush().await?;
         }
+        Ok(())
+    }
+
+    /// A second socket sends what is under way.
+    async fn twin(&mut self, rng: &mut StdRng) -> Result<()> {
+        self.get_under_way(rng).await?;
         let Some(inflight) = self.store.document.as_ref().and_then(|d| d.inflight()) else {
             return Ok(());
         };
@@ -277,10 +286,18 @@ impl Client {
             base: inflight.base,
             ops: inflight.sent.to_bytes().into(),
         };
+        // Some were asleep and come when it is long decided.
+        let after = match rng.random_bool(0.5) {
+            true => Duration::from_millis(rng.random_range(0..3_000)),
+            false => Duration::ZERO,
+        };
         let (speaker, shared) = (self.speaker.clone(), self.shared.clone());
         let router = plan::Host::Router(router).to_string();
         self.shared.recorder.mark("twin_sockets");
-        tokio::task::spawn_local(twin::send(speaker, shared, router, copy));
+        tokio::task::spawn_local(async move {
+            sleep(after).await;
+            twin::send(speaker, shared, router, copy).await;
+        });
         Ok(())
     }
 }

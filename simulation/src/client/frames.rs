@@ -110,13 +110,16 @@ impl Client {
                 let now = Instant::now();
                 let before = std::mem::replace(&mut self.connection, Connection::Closed(now));
                 if let Connection::Open(mut open) = before {
-                    (open.live, open.since) = (false, now);
+                    (open.live, open.since, open.told_saving) = (false, now, false);
                     let said = self.hello(&mut open.socket).await;
                     self.connection = Connection::Open(open);
                     said?;
                 }
             }
             ServerFrame::Saving { on } => {
+                if let Connection::Open(open) = &mut self.connection {
+                    open.told_saving = on;
+                }
                 if on {
                     self.shared.recorder.mark("told saving");
                 }
@@ -344,7 +347,9 @@ impl Client {
         });
         self.shared.recorder.mark("refused for good");
         self.resend_at = None;
+        let opens_anew = self.plan.stubborn && code == Code::Forbidden && self.rng.random_bool(0.5);
         let refused = match (&mut self.store.document, code) {
+            _ if opens_anew => None,
             (
                 Some(document),
                 Code::Forbidden | Code::LengthMismatch | Code::KindMismatch | Code::DocumentFull,
@@ -364,12 +369,12 @@ impl Client {
         Ok(())
     }
 
-    /// The base is too old. Some clients move their work past all that came since and send it
+    /// The base is too old. Most clients move their work past all that came since and send it
     /// under the same number; others hand it back.
     async fn rebase(&mut self, floor: u64) -> Result<()> {
         self.shared.recorder.mark("rebase");
         self.resend_at = None;
-        let moves = self.plan.number.is_multiple_of(2);
+        let moves = !self.plan.number.is_multiple_of(3);
         let document = self.store.document.as_mut();
         let rebased = match document.filter(|d| moves && d.rev() >= floor) {
             Some(document) => document.rebase([]).is_ok_and(|inflight| inflight.is_some()),
@@ -399,7 +404,8 @@ impl Client {
                 return Ok(());
             }
             Code::Replaced => self.shared.recorder.mark("replaced"),
-            Code::SlowConsumer | Code::ShuttingDown | Code::Busy | Code::Rate | Code::NoLeader => {}
+            Code::SlowConsumer => self.shared.recorder.mark("slow_reader_let_go"),
+            Code::ShuttingDown | Code::Busy | Code::Rate | Code::NoLeader => {}
             Code::Timeout | Code::Unproven | Code::TooManySockets => {}
             // A client that keeps to the protocol is never told the rest.
             _ => {

@@ -41,6 +41,15 @@ pub async fn send(mut speaker: Speaker, shared: Shared, router: String, copy: Co
     let _ = timeout(LIFE, life).await;
 }
 
+/// A tab with an old store numbers other work the same. Nobody promised to take it, so it is no
+/// operation of this client's; it must never be applied.
+fn other_work(seq: u64, base: u64) -> ClientFrame {
+    let mut other = Delta::new();
+    other.insert("\u{e000}");
+    let ops = other.to_bytes().into();
+    ClientFrame::Op { seq, base, ops }
+}
+
 async fn talk(socket: &mut Socket, shared: &Shared, copy: &Copy) -> Result<()> {
     let (client, doc, seq, base) = (copy.client.0, copy.doc.0, copy.seq, copy.base);
     let note = |seen| shared.recorder.note(Seen::Client(seen));
@@ -66,18 +75,15 @@ async fn talk(socket: &mut Socket, shared: &Shared, copy: &Copy) -> Result<()> {
                     seq,
                     rev: op.rev,
                 });
-                // A tab with an old store numbers other work the same. Nobody promised to
-                // take it, so it is no operation of this client's; it must never be applied.
                 stale = true;
-                let mut other = Delta::new();
-                other.insert("\u{e000}");
-                let ops = other.to_bytes().into();
-                socket.send(&ClientFrame::Op { seq, base, ops }).await?;
+                socket.send(&other_work(seq, base)).await?;
             }
             // Decided before, and the other tab was told how: of an older sequence only that is
             // known, so it counts as no acknowledgement.
             ServerFrame::Already { seq: own, .. } if own == seq && !stale => {
                 shared.recorder.mark("twin answered already");
+                stale = true;
+                socket.send(&other_work(seq, base)).await?;
             }
             ServerFrame::Reject {
                 seq: own,

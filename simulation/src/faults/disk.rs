@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A log with less in it than this is left alone until it has more.
-const ENOUGH: usize = 1 << 10;
+const ENOUGH: usize = 1 << 8;
 /// A log that syncs nothing for so long is idle.
 const IDLE: Duration = Duration::from_millis(1_500);
 /// Of a segment of the log, before its first record.

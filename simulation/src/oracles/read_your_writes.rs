@@ -116,7 +116,8 @@ impl ReadYourWrites {
                     rest,
                 ));
             }
-            let sees_all = can_edit(of.role_at(&name_of(welcome.user), of.head()));
+            // By the role that it had when it was given that.
+            let sees_all = can_edit(of.role_at(&name_of(welcome.user), rev));
             if let Some(from) = hello
                 .resume
                 .filter(|from| sees_all && self.reaches(welcome.doc, *from))
@@ -308,6 +309,14 @@ mod tests {
         }
         story.client(hello(BOB, Some(base)));
         story.open(BOB, None);
+        assert_clean(story);
+        // Nor what was no editor's to see, though it is by the time that the answer is there.
+        let (mut story, base) = written();
+        story.grant(3, Some("viewer"));
+        story.client(hello(CAM, Some(base)));
+        let opened = story.opened(CAM, base + 2);
+        story.grant(3, Some("editor"));
+        story.client(opened);
         assert_clean(story);
     }
 

@@ -112,6 +112,7 @@ fn plan() -> Plan {
             window_events: WINDOW as u32,
             refusal_records: 4,
             tick_ms: 1,
+            socket_queue_bytes: 1 << 20,
             safety_ms: 1_000,
         },
         documents: Vec::new(),

@@ -1,6 +1,11 @@
-//! O16: what was answered to be refused for good never takes a revision.
+//! O16: what was answered to be refused for good never takes a revision, and was refused for
+//! what it says.
 
-use super::{Notes, Oracle, history::Shared, named, short};
+use super::{
+    Notes, Oracle,
+    history::{Sequence, Shared},
+    named, short,
+};
 use crate::{
     record::{ClientSeen, Entry, Id, Seen},
     verdict::Violation,
@@ -15,7 +20,8 @@ pub struct Truth {
 
 impl Truth {
     pub fn new(history: Shared) -> Self {
-        let promised = "an operation that was refused for good never takes a revision";
+        let promised = "an operation that was refused for good never takes a revision, and was \
+                        refused for what is true";
         Self {
             history,
             refused: Default::default(),
@@ -37,6 +43,15 @@ impl Truth {
             return;
         };
         let attempts = sequence.attempts.len();
+        let before = seq.checked_sub(1).and_then(|before| of?.seqs.get(&before));
+        if code == "seq_gap" && (seq <= 1 || before.is_some_and(Sequence::is_answered)) {
+            let broken = || {
+                let (doc, client) = (short(&doc), short(&client));
+                format!("document {doc}, client {client}, sequence {seq}: {code}")
+            };
+            let what = "told that it skips a number, and the one before was answered";
+            self.notes.broken(found, entry.at, what, broken);
+        }
         // It says that other bytes have the number, which is true where there are others.
         if code == "seq_conflict" && attempts > 1 {
             return;
@@ -161,6 +176,31 @@ mod tests {
         story.edit(ADA, 1, base, &[insert("x")]);
         story.client(refused("forbidden"));
         assert_found(story, "O16 refused for good what was applied");
+    }
+
+    #[test]
+    fn who_skips_no_number_is_not_told_so() {
+        let mut story = Story::new();
+        let base = story.head();
+        story.invoke(ADA, 1, base, &[insert("x")]);
+        story.client(refused("forbidden"));
+        let mut unanswered = Story::new();
+        unanswered.invoke(ADA, 1, base, &[insert("x")]);
+        let gap = ClientSeen::Refused {
+            client: ADA,
+            doc: DOC,
+            seq: 2,
+            code: "seq_gap".into(),
+        };
+        for story in [&mut story, &mut unanswered] {
+            story.invoke(ADA, 2, base, &[insert("y")]);
+            story.client(gap.clone());
+        }
+        assert_found(
+            story,
+            "O16 told that it skips a number, and the one before was answered",
+        );
+        assert_clean(unanswered);
     }
 
     #[test]

@@ -10,7 +10,10 @@ use std::{
 };
 
 use codraft_proto::transport::BoxFuture;
-use codraft_raft::disk::{Disk, File, memory::MemoryDisk};
+use codraft_raft::disk::{
+    Disk, File,
+    memory::{MemoryDisk, SECTOR},
+};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::sync::Notify;
 
@@ -70,6 +73,8 @@ struct State {
     full: Option<usize>,
     /// A sync or a write has failed since the last start.
     hurt: bool,
+    /// Writes of more than one sector that wait for their sync.
+    open: usize,
     /// Up to where a mark of the log says that it was synced, by file of the log.
     vouched: BTreeMap<PathBuf, u64>,
 }
@@ -85,6 +90,7 @@ impl SlowDisk {
             failing: None,
             full: None,
             hurt: false,
+            open: 0,
             vouched: BTreeMap::new(),
         };
         Self {
@@ -129,6 +135,11 @@ impl SlowDisk {
         (state.failing, state.full) = (None, None);
         self.memory.fail_syncs(false);
         self.memory.set_capacity(None);
+    }
+
+    /// Whether there is a write that a loss of power may tear.
+    pub fn would_tear(&self) -> bool {
+        self.manner.lock().open > 0
     }
 
     /// Whether a sync or a write has failed since the last start of a process on it.
@@ -222,6 +233,27 @@ impl Disk for SlowDisk {
     }
 }
 
+/// A write, from when it is made until it is synced or given up.
+struct Open<'a> {
+    manner: &'a Manner,
+    counts: usize,
+}
+
+impl<'a> Open<'a> {
+    fn new(manner: &'a Manner, offset: u64, bytes: usize) -> Self {
+        let within = offset as usize % SECTOR;
+        let counts = usize::from(within + bytes > SECTOR);
+        manner.lock().open += counts;
+        Self { manner, counts }
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.manner.lock().open -= self.counts;
+    }
+}
+
 struct SlowFile {
     file: Arc<dyn File>,
     path: PathBuf,
@@ -251,6 +283,7 @@ impl File for SlowFile {
     fn write_and_sync(&self, offset: u64, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<Vec<u8>>> {
         Box::pin(async move {
             self.write_at(offset, bytes.clone()).await?;
+            let _open = Open::new(&self.manner, offset, bytes.len());
             self.sync_data().await?;
             // Each batch of the log begins with a mark of what was synced before it.
             if bytes.get(8..12) == Some(&MARK.to_le_bytes()) {

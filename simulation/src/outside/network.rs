@@ -17,6 +17,10 @@ use super::Struck;
 /// How long bytes are missing on a whole link before the stream is reset.
 const GIVE_UP: Duration = Duration::from_secs(2);
 
+/// So much of a stream a client's kernel keeps that the client has not read. Little, as all is
+/// here, so that one who does not read for a while is felt by its router.
+const KEEPS: u64 = 2 << 10;
+
 /// What has not arrived after so long was lost.
 const MISSED: Duration = Duration::from_millis(400);
 
@@ -62,10 +66,29 @@ pub struct Stream {
     pub tainted: bool,
     pub broken: bool,
     pub wakers: [Option<Waker>; 2],
+    /// Who writes and has no room.
+    pub blocked: Option<Waker>,
     stalled_since: Option<Duration>,
 }
 
 impl Stream {
+    /// How much more an end may write. Nodes and routers read all the time.
+    pub fn room(&self, end: usize) -> u64 {
+        let reader = 1 - end;
+        let is_client = |host: &Name| host.starts_with("client-");
+        if self.closed[reader] || !self.hosts[reader].as_ref().is_some_and(is_client) {
+            return u64::MAX;
+        }
+        (KEEPS + self.read[reader]).saturating_sub(self.written[end])
+    }
+
+    /// There may be room now, or nothing to wait for any more.
+    pub fn unblock(&mut self) {
+        if let Some(waker) = self.blocked.take() {
+            waker.wake();
+        }
+    }
+
     fn misses(&self) -> bool {
         self.written[0] > self.read[1]
             || self.written[1] > self.read[0]
@@ -202,6 +225,7 @@ impl Network {
                 tainted: false,
                 broken: false,
                 wakers: [None, None],
+                blocked: None,
                 stalled_since: None,
             }))
         });
@@ -264,6 +288,7 @@ impl Network {
                 return true;
             }
             stream.broken = true;
+            stream.unblock();
             for waker in stream.wakers.iter_mut().filter_map(Option::take) {
                 waker.wake();
             }
@@ -297,6 +322,22 @@ mod tests {
         network.change(&a, &b, |link, _| *link = Link::default());
         network.power(&b, false);
         assert_eq!(network.dial(&a, &b), Dial::Silence);
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_leaves_no_room() {
+        let network = Network::new(Struck::default());
+        let (client, router) = ("client-1".into(), "router-1".into());
+        let key = "1.1.1.1:5".parse().unwrap();
+        let stream = network.open(key, 0, &client);
+        network.open(key, 1, &router);
+        let mut stream = lock(&stream);
+        stream.written = [1 << 20, KEEPS];
+        assert_eq!((stream.room(0), stream.room(1)), (u64::MAX, 0));
+        stream.read[0] = 10;
+        assert_eq!(stream.room(1), 10);
+        stream.closed[0] = true;
+        assert_eq!(stream.room(1), u64::MAX, "what nobody reads is thrown away");
     }
 
     /// Whether a stream that misses bytes is reset, if something of it was lost (`cut`).

@@ -159,7 +159,11 @@ impl AsyncRead for Watched {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         let bytes = buf.filled().len() - before;
-        self.shared().read[self.end] += bytes as u64;
+        {
+            let mut shared = self.shared();
+            shared.read[self.end] += bytes as u64;
+            shared.unblock();
+        }
         line!(self.at.trace, "{} < {} {bytes}", self.at.host, self.key);
         Poll::Ready(Ok(()))
     }
@@ -171,9 +175,19 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.shared().broken {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
+        let room = {
+            let mut shared = self.shared();
+            if shared.broken {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            let room = shared.room(self.end);
+            if room == 0 && !bytes.is_empty() {
+                shared.blocked = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            usize::try_from(room).unwrap_or(usize::MAX)
+        };
+        let bytes = &bytes[..bytes.len().min(room)];
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
         {
             let mut shared = self.shared();
@@ -206,6 +220,7 @@ impl Drop for Watched {
     fn drop(&mut self) {
         let mut shared = self.shared();
         shared.closed[self.end] = true;
+        shared.unblock();
         self.at.network.send(&mut shared, self.end);
     }
 }

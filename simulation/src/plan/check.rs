@@ -110,6 +110,12 @@ impl Plan {
             1,
             1 << 20,
         );
+        bound(
+            "world.socket_queue_bytes",
+            world.socket_queue_bytes.into(),
+            1 << 10,
+            1 << 30,
+        );
         bound("world.safety_ms", world.safety_ms, 1, 3_600_000);
     }
 
@@ -127,6 +133,9 @@ impl Plan {
                 "client {number} is on document {}, which is not there",
                 client.document
             ));
+        }
+        if client.joins_ms > self.world.safety_ms {
+            wrong.push(format!("client {number} comes after the safety phase"));
         }
         if !client.acts.is_sorted_by_key(|act| act.at_ms) {
             wrong.push(format!(

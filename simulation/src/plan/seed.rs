@@ -30,7 +30,9 @@ impl Plan {
             .map(|number| client(seed, &world, number, users, &rich))
             .collect();
         let document = |i: u32| document(seed, i, rich[i as usize], users, &clients);
-        let documents = (0..documents).map(document).collect();
+        let documents: Vec<Document> = (0..documents).map(document).collect();
+        let mut clients = clients;
+        change_minds(seed, &world, &documents, &mut clients);
         let faults = faults(seed, &world, &clients);
         Plan {
             version: VERSION,
@@ -58,8 +60,9 @@ fn world(seed: u64) -> World {
         tick_ms: pick(&[1, 2, 4], &mut stream(seed, "tick", 0)).into(),
         latency_ms: (least, most),
         sync_us: (sync, sync + rng.random_range(200..=8_000)),
-        window_events: pick(&[16, 64, 256, 4_096, 4_096], &mut rng),
-        refusal_records: pick(&[2, 8, 1_024], &mut rng),
+        window_events: pick(&[16, 16, 64, 256, 4_096, 4_096], &mut rng),
+        refusal_records: pick(&[2, 2, 8, 1_024], &mut rng),
+        socket_queue_bytes: pick(&[8 << 10, 8 << 10, 16 << 10, 1 << 20], &mut rng),
         safety_ms: rng.random_range(10..=30) * 1_000,
     }
 }
@@ -80,9 +83,9 @@ fn document(seed: u64, number: u32, rich: bool, users: u32, clients: &[Client]) 
     let mut grants = Vec::new();
     for user in here.into_iter().filter(|user| *user != owner) {
         let role = match rng.random_range(0..20) {
-            0 => Role::Viewer,
-            1 => Role::Commenter,
-            2..=4 => Role::Owner,
+            0..=1 => Role::Viewer,
+            2 => Role::Commenter,
+            3..=5 => Role::Owner,
             _ => Role::Editor,
         };
         grants.push((user, role));
@@ -95,14 +98,57 @@ fn document(seed: u64, number: u32, rich: bool, users: u32, clients: &[Client]) 
     }
 }
 
+/// Owners take a role away from one who is at work, and give it back a while later.
+fn change_minds(seed: u64, world: &World, documents: &[Document], clients: &mut [Client]) {
+    for (number, document) in (0u32..).zip(documents) {
+        let mut rng = stream(seed, "roles", u64::from(number));
+        let here = |client: &&mut Client| client.document == number;
+        let writes = |(_, role): &&(u32, Role)| matches!(role, Role::Owner | Role::Editor);
+        let writers = document.grants.iter().filter(writes);
+        let writers: Vec<u32> = writers.map(|(user, _)| *user).collect();
+        let mut owners = clients.iter_mut().filter(here);
+        let owner = owners.find(|client| client.user == document.owner);
+        let (Some(owner), true) = (owner, rng.random_bool(0.6)) else {
+            continue;
+        };
+        for _ in 0..rng.random_range(1..=3) {
+            let Some(user) = writers.choose(&mut rng).copied() else {
+                break;
+            };
+            let less = match rng.random_bool(0.5) {
+                true => Role::Viewer,
+                false => Role::Commenter,
+            };
+            let from = rng.random_range(world.safety_ms / 10..world.safety_ms * 3 / 4);
+            let back = (from + rng.random_range(200..3_000)).min(world.safety_ms);
+            for (at_ms, role) in [(from, less), (back, Role::Editor)] {
+                owner.acts.push(Act {
+                    at_ms,
+                    seed: rng.random(),
+                    what: What::Grant {
+                        user,
+                        role: Some(role),
+                    },
+                });
+            }
+        }
+        owner.acts.sort_by_key(|act| act.at_ms);
+    }
+}
+
 fn client(seed: u64, world: &World, number: u32, users: u32, rich: &[bool]) -> Client {
     let mut rng = stream(seed, "client", u64::from(number));
     let document = rng.random_range(0..rich.len() as u32);
     // Most work together: a document with one client shows little.
     let document = if rng.random_bool(0.6) { 0 } else { document };
     let mut acts = Vec::new();
-    let busy = rng.random_range(400..4_000);
-    let mut at_ms = rng.random_range(0..1_000);
+    let busy = rng.random_range(400..3_000);
+    // Some come when others are at work.
+    let joins_ms = match rng.random_bool(0.4) {
+        true => rng.random_range(0..world.safety_ms / 2),
+        false => 0,
+    };
+    let mut at_ms = joins_ms + rng.random_range(0..1_000);
     while at_ms < world.safety_ms {
         let what = what(&mut rng, world, users, rich[document as usize]);
         acts.push(Act {
@@ -118,15 +164,23 @@ fn client(seed: u64, world: &World, number: u32, users: u32, rich: &[bool]) -> C
         router: rng.random_range(0..world.routers),
         document,
         json: rng.random_bool(0.35),
+        stubborn: rng.random_bool(0.4),
+        joins_ms,
         acts,
     }
 }
 
 fn what(rng: &mut StdRng, world: &World, users: u32, rich: bool) -> What {
     match rng.random_range(0..100) {
-        0..=44 => What::Type {
+        0..=37 => What::Type {
             letters: rng.random_range(1..40),
             gap_ms: rng.random_range(15..180),
+        },
+        38..=40 => What::Mute {
+            ms: *[300, 1_000, 3_000, 3_000].choose(rng).unwrap_or(&300),
+        },
+        41..=44 => What::Doze {
+            ms: *[2_000, 4_000, 8_000].choose(rng).unwrap_or(&2_000),
         },
         45..=52 => What::Paste {
             units: rng.random_range(5..300),
@@ -181,11 +235,15 @@ fn faults(seed: u64, world: &World, clients: &[Client]) -> Vec<Fault> {
     }
     // The node whose disk may be lost: one, which is a minority of every group.
     let spare = holders(world).choose(&mut rng).copied().unwrap_or(1);
-    let each = (world.safety_ms / 8_000).clamp(1, 3);
+    let mut each = 1..=(world.safety_ms / 8_000).clamp(1, 3);
+    // In some seeds only processes die, often: what a failover is with nothing in its way.
+    if rng.random_bool(0.2) {
+        (on, each) = (vec![0], 4..=7);
+    }
     let mut faults = Vec::new();
     for kind in on {
         let mut rng = stream(seed, "fault", u64::from(kind));
-        for _ in 0..rng.random_range(1..=each) {
+        for _ in 0..rng.random_range(each.clone()) {
             let at_ms = rng.random_range(world.safety_ms / 20..world.safety_ms * 17 / 20);
             let Some(fault) = fault(kind, &mut rng, world, clients, spare) else {
                 continue;
@@ -246,7 +304,7 @@ fn fault(
                 7 => (1..=world.nodes).filter(|n| *n != node).take(2).collect(),
                 _ => (1..=world.nodes).collect(),
             },
-            power: kind == 1,
+            power: kind == 1 || rng.random_bool(0.5),
             for_ms,
         },
         2 => FaultKind::RouterCrash { router, for_ms },

@@ -18,8 +18,8 @@ pub fn lines(plan: &Plan) -> Vec<String> {
             world.latency_ms.0, world.latency_ms.1, world.sync_us.0, world.sync_us.1, world.tick_ms
         ),
         format!(
-            "window {} events, {} records by refusal",
-            world.window_events, world.refusal_records
+            "window {} events, {} records by refusal, {} bytes a socket's queue",
+            world.window_events, world.refusal_records, world.socket_queue_bytes
         ),
     ];
     if let Some(mutant) = &plan.mutant {
@@ -36,12 +36,14 @@ pub fn lines(plan: &Plan) -> Vec<String> {
     }
     for client in &plan.clients {
         out.push(format!(
-            "client-{}: user {}, document {}, router-{}, {}",
+            "client-{}: user {}, document {}, router-{}, {}{}, comes at {}",
             client.number,
             client.user,
             client.document,
             client.router + 1,
-            if client.json { "JSON" } else { "binary" }
+            if client.json { "JSON" } else { "binary" },
+            if client.stubborn { ", stubborn" } else { "" },
+            seconds(client.joins_ms)
         ));
         out.extend(acts(client));
     }
@@ -90,6 +92,8 @@ fn verb(what: &What) -> &'static str {
         What::Move { .. } => "move",
         What::Grant { .. } => "grant",
         What::Resend => "resend",
+        What::Mute { .. } => "mute",
+        What::Doze { .. } => "doze",
         What::Twin => "twin",
     }
 }
@@ -101,6 +105,7 @@ fn does(what: &What) -> String {
         What::Paste { units } | What::Delete { units } | What::Format { units } => {
             format!("{verb} {units} units")
         }
+        What::Mute { ms } | What::Doze { ms } => format!("{verb} for {ms} ms"),
         What::Offline { ms, letters } => format!("{verb} for {ms} ms, typing {letters} letters"),
         What::Move { router } => format!("{verb} to router-{}", router + 1),
         What::Grant { user, role } => match role {

@@ -124,7 +124,7 @@ pub fn without_document(plan: &mut Plan, i: u32) {
 pub fn last_moment(plan: &Plan) -> u64 {
     let length = |what: &What| match what {
         What::Type { letters, gap_ms } => u64::from(*letters) * gap_ms,
-        What::Offline { ms, .. } => *ms,
+        What::Offline { ms, .. } | What::Mute { ms } | What::Doze { ms } => *ms,
         _ => 0,
     };
     let acts = plan.clients.iter().flat_map(|client| &client.acts);
@@ -176,6 +176,7 @@ pub fn tidy(plan: &mut Plan) {
         FaultKind::Pause { host, .. } | FaultKind::Clock { host, .. } => there(host),
     });
     for client in &mut plan.clients {
+        client.joins_ms = client.joins_ms.min(plan.world.safety_ms);
         client.acts.retain(|act| match act.what {
             What::Move { router } => router < routers,
             _ => true,

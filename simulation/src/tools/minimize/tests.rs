@@ -25,6 +25,8 @@ pub fn large() -> Plan {
         router: number % 2,
         document: number % 3,
         json: number.is_multiple_of(2),
+        stubborn: false,
+        joins_ms: 0,
         acts: (0..10)
             .map(|i| {
                 let what = match i {
@@ -79,6 +81,7 @@ pub fn large() -> Plan {
             window_events: 64,
             refusal_records: 8,
             tick_ms: 1,
+            socket_queue_bytes: 1 << 20,
             safety_ms: 12_000,
         },
         documents: (0..3)
