@@ -81,8 +81,6 @@ codes! {
     TokenExpired = 33, "token_expired", 401, 4433;
     /// The page's origin is not on the list.
     Origin = 34, "origin", 403, 4434;
-    /// No hello within the time.
-    HelloTimeout = 35, "hello_timeout", 408, 4435;
     /// The user's last permission was taken away.
     Revoked = 36, "revoked", 403, 4436;
     /// Another live socket took this client id over.
@@ -113,6 +111,8 @@ codes! {
     TooManySockets = 74, "too_many_sockets", 429, 4574;
     /// Something of ours failed.
     Internal = 75, "internal", 500, 4575;
+    /// No hello within the time; a slow network is reason enough.
+    HelloTimeout = 76, "hello_timeout", 408, 4576;
 }
 
 impl Code {

@@ -73,9 +73,13 @@ impl Queue {
         if state.end.is_some() {
             return false;
         }
-        let cost = chunk.len() + CHUNK_OVERHEAD;
-        // One that is larger than the limit (a large document) goes when nothing else waits.
-        let full = state.bytes + cost > self.limit && state.bytes > 0;
+        // What goes out next may be of any size (a large document), and does not count: else what
+        // comes right behind it would be too much, and who opens such a document let go each time.
+        let cost = match state.chunks.is_empty() {
+            true => 0,
+            false => chunk.len() + CHUNK_OVERHEAD,
+        };
+        let full = state.bytes + cost > self.limit;
         if full && !mutant!("queue_without_bound") {
             state.chunks.clear();
             state.bytes = 0;
@@ -83,8 +87,8 @@ impl Queue {
             wake(state);
             return false;
         }
-        let (alone, most, bound) = (state.bytes == 0, state.bytes + cost, self.limit);
-        if !alone && (most > bound || (state.chunks.len() + 1).is_power_of_two()) {
+        let (most, bound) = (state.bytes + cost, self.limit);
+        if cost > 0 && (most > bound || (state.chunks.len() + 1).is_power_of_two()) {
             tracing::trace!(target: "codraft_record", what = "filled", of = "socket", most, bound);
         }
         state.bytes += cost;
@@ -162,8 +166,11 @@ mod tests {
         let queue = Queue::new(100);
         assert!(
             queue.push(Bytes::from_static(&[0; 200])),
-            "alone, whatever its size"
+            "first, whatever its size"
         );
+        for _ in 0..3 {
+            assert!(queue.push(Bytes::from_static(b"x")), "the limit is its own");
+        }
         assert!(!queue.push(Bytes::from_static(b"x")));
         assert!(!queue.push(Bytes::from_static(b"x")));
         let taken = queue.take().await;

@@ -113,8 +113,9 @@ impl Hub {
         {
             *leader = true;
             self.submit_all(shared, &mut state);
-        } else if state.lost_ms.is_some() && state.feed == Feed::Live {
-            // The leader fell silent and speaks again.
+        } else if (state.lost_ms.is_some() || state.saving) && state.feed == Feed::Live {
+            // The leader fell silent and speaks again. Nobody may have waited for it, and yet who
+            // comes next would be told that nothing is saved.
             self.found(shared, &mut state);
         }
     }

@@ -406,7 +406,7 @@ impl Client {
             Code::Replaced => self.shared.recorder.mark("replaced"),
             Code::SlowConsumer => self.shared.recorder.mark("slow_reader_let_go"),
             Code::ShuttingDown | Code::Busy | Code::Rate | Code::NoLeader => {}
-            Code::Timeout | Code::Unproven | Code::TooManySockets => {}
+            Code::Timeout | Code::HelloTimeout | Code::Unproven | Code::TooManySockets => {}
             // A client that keeps to the protocol is never told the rest.
             _ => {
                 let user = user_name(self.plan.user);
