@@ -1,9 +1,10 @@
 //! What became of each client's last operation, so that every operation is applied once.
 //!
-//! A record goes exactly when its `at_rev` is below the oldest base that is taken. Why that
-//! loses nothing: whatever was answered finally had a base at or below `at_rev` (kept so by
-//! `settle`, `refused` and `applied`), so the base of any repeat is too old as well, and a
-//! repeat can only be answered `rebase`.
+//! A record goes exactly when its `at_rev` is below the window's floor; what only a refusal
+//! keeps, when it is below the oldest base that is taken, which may be later. Why that loses
+//! nothing: whatever was answered finally had a base at or below `at_rev` (kept so by `settle`,
+//! `refused` and `applied`), so the base of any repeat is too old as well, and a repeat can only
+//! be answered `rebase`.
 
 use std::collections::BTreeMap;
 
@@ -215,9 +216,24 @@ impl Clients {
         }
     }
 
-    /// Drops the records that the oldest base has passed.
-    pub fn evict_below(&mut self, oldest: u64) {
-        self.records.retain(|_, record| record.at_rev >= oldest);
+    /// Drops the records that the window's floor has passed.
+    pub fn evict_below(&mut self, floor: u64) {
+        self.records.retain(|_, record| record.at_rev >= floor);
+        self.by_refusal = self.living_by_refusal();
+    }
+
+    /// Lets go what only a refusal keeps and the oldest base has passed. Who has something in the
+    /// window keeps the record of that: it is what a welcome tells them.
+    pub fn expire_below(&mut self, oldest: u64, floor: u64) {
+        self.records.retain(|_, record| {
+            if record.lives_by_refusal() && record.at_rev < oldest {
+                let Some(took) = record.took else {
+                    return false;
+                };
+                record.at_rev = took.rev;
+            }
+            record.at_rev >= floor
+        });
         self.by_refusal = self.living_by_refusal();
     }
 

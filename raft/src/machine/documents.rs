@@ -321,7 +321,7 @@ impl Document {
             self.clients.evict_below(u64::MAX);
         }
         if self.window.trim_to(floor) {
-            self.clients.evict_below(self.oldest_base());
+            self.clients.evict_below(self.window.floor());
         }
         Outcome::Applied { rev: self.rev }
     }
@@ -349,7 +349,8 @@ impl Document {
             self.record(draft, ts_ms, limits, scratch)
         });
         self.expired = self.expired.max(below.min(self.rev));
-        self.clients.evict_below(self.oldest_base());
+        self.clients
+            .expire_below(self.oldest_base(), self.window.floor());
         (Outcome::Applied { rev: self.rev }, event)
     }
 
@@ -388,11 +389,11 @@ impl Document {
             .window
             .push(event.clone(), draft.delta, draft.units_before, limits)
         {
-            let oldest = match mutant!("record_evicted_above_the_floor") {
+            let floor = match mutant!("record_evicted_above_the_floor") {
                 true => self.rev,
-                false => self.oldest_base(),
+                false => self.window.floor(),
             };
-            self.clients.evict_below(oldest);
+            self.clients.evict_below(floor);
         }
         event
     }

@@ -321,7 +321,12 @@ fn machine_refusals_go_when_older_bases_expire() {
     let done = world.apply(expire.clone());
     assert_eq!(done.outcome, Outcome::Applied { rev: 5 });
     assert_eq!(done.event.map(|event| event.rev), Some(5));
-    assert_eq!(world.doc().client_records(), 0);
+    assert_eq!(world.doc().client_records(), 1, "the writer's");
+    assert_eq!(
+        world.doc().acked(&id(1)),
+        Some((3, 4)),
+        "a welcome tells it"
+    );
     // Nobody who follows loses the thread, and what was refused is still not applied.
     assert_eq!(
         world.doc().events_after(1).map(|events| events.len()),
