@@ -109,8 +109,9 @@ fn client_misses(
         return Some(format!("{host} has no open document"));
     }
     // What cannot be refused for good, since there is no room to record it, waits on.
-    let waits = full && !role.is_some_and(Role::can_edit);
-    if !(standing.saved && standing.served) && !waits {
+    let may_wait = full && !role.is_some_and(Role::can_edit);
+    let is_done = standing.saved && standing.served;
+    if !is_done && !may_wait {
         return Some(format!("{host} waits for an acknowledgement"));
     }
     (standing.rev != head).then(|| format!("{host} is at revision {} of {head}", standing.rev))
