@@ -72,7 +72,7 @@ pub const ALL: &[Mutant] = &[
     Mutant {
         name: "same_sequence_with_other_bytes",
         what: "The last sequence number with other bytes is applied as if it were the next one.",
-        expect: &["exactly_once", "causal"],
+        expect: &["fold", "exactly_once", "causal"],
     },
     Mutant {
         name: "older_sequence_applied",
@@ -137,7 +137,7 @@ pub const ALL: &[Mutant] = &[
     Mutant {
         name: "sync_mark_written_early",
         what: "A batch ends with a mark that says it is synced, written with it (a mark that stands before its batch cannot speak of it).",
-        expect: &["heals", "errors"],
+        expect: &["disks", "processes", "heals", "errors"],
     },
     Mutant {
         name: "sync_error_retried",
@@ -157,7 +157,7 @@ pub const ALL: &[Mutant] = &[
     Mutant {
         name: "leadership_transfer_dropped",
         what: "Requests for votes do not say that they are a transfer of leadership, so voters refuse them within the old leader's lease.",
-        expect: &["heals"],
+        expect: &["suspicion", "heals"],
     },
     Mutant {
         name: "shorter_log_elected",

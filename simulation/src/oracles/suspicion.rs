@@ -74,7 +74,8 @@ impl Suspicion {
     }
 }
 
-/// Whether a fault, as the driver tells of it, may be in the way of those who take over.
+/// Whether a fault, as the driver tells of it, may be in the way of those who take over for as
+/// long as it lasts.
 fn slows(what: &str) -> bool {
     let kinds = [
         "Partition",
@@ -83,6 +84,9 @@ fn slows(what: &str) -> bool {
         "Loss",
         "Pause",
         "DiskSlow",
+        "DiskFull",
+        "SyncError",
+        "Corrupt",
         "Clock",
     ];
     kinds.iter().any(|kind| what.starts_with(kind))
@@ -129,6 +133,10 @@ impl Oracle for Suspicion {
                     self.tried += 1;
                     self.won += u32::from(at <= since + WON);
                 }
+            }
+            // Who was about to take over, or to vote, may be the next to die.
+            Seen::Driver(DriverSeen::Fault { what, begins: true }) if !slows(what) => {
+                self.trying.values_mut().for_each(|since| *since = None);
             }
             Seen::Driver(DriverSeen::Fault { what, begins }) if slows(what) => {
                 self.troubled = Some(at);
@@ -217,24 +225,35 @@ mod tests {
 
     #[test]
     fn take_overs_that_are_never_won_are_found() {
-        for (wait_ms, trouble, expected) in [(1_500, false, 1), (100, false, 0), (1_500, true, 0)] {
+        let fault = |what: &str| DriverSeen::Fault {
+            what: what.to_owned(),
+            begins: true,
+        };
+        for (wait_ms, trouble, death, expected) in [
+            (1_500, false, false, 1),
+            (100, false, false, 0),
+            (1_500, true, false, 0),
+            (1_500, false, true, 0),
+        ] {
             let mut oracle = super::Suspicion::default();
             let mut story = Story::new();
             if trouble {
-                let what = "Partition {}".to_owned();
-                story.driver(DriverSeen::Fault { what, begins: true });
+                story.driver(fault("Partition {}"));
             }
             for term in 2..6 {
                 story.node(suspects(2, true));
                 story.node(suspects(3, true));
                 story.node(TAKES_OVER);
+                if death {
+                    story.driver(fault("Crash {}"));
+                }
                 story.wait(wait_ms);
                 elect(&mut story, term);
             }
             assert_eq!(
                 found_by(&mut oracle, story).len(),
                 expected,
-                "{wait_ms} {trouble}"
+                "{wait_ms} {trouble} {death}"
             );
         }
     }
