@@ -62,7 +62,7 @@ fn world(seed: u64) -> World {
         sync_us: (sync, sync + rng.random_range(200..=8_000)),
         window_events: pick(&[16, 16, 64, 256, 4_096, 4_096], &mut rng),
         refusal_records: pick(&[2, 2, 8, 1_024], &mut rng),
-        socket_queue_bytes: pick(&[8 << 10, 8 << 10, 16 << 10, 1 << 20], &mut rng),
+        socket_queue_bytes: pick(&[2 << 10, 8 << 10, 16 << 10, 1 << 20], &mut rng),
         safety_ms: rng.random_range(10..=30) * 1_000,
     }
 }
@@ -364,7 +364,7 @@ fn fault(
             FaultKind::Loss {
                 a,
                 b,
-                per_mille: rng.random_range(20..300),
+                per_mille: rng.random_range(100..400),
                 for_ms: for_ms + 4_000,
             }
         }
