@@ -1,6 +1,7 @@
 // The client half of a document: what the user typed, what is under way, and what others did
 // meanwhile. One operation is in flight at a time and its bytes never change once sent (but see
-// `rebase`); what is typed meanwhile waits in one composed operation behind it. No sockets, clocks or screens here.
+// `rebase`); what is typed meanwhile waits in one composed operation behind it. No sockets, clocks
+// or screens here.
 // The reference is `ot/src/client.rs`.
 
 import Delta from "quill-delta";

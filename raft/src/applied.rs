@@ -2,7 +2,7 @@
 //! answers who waits, all under one lock.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -95,12 +95,16 @@ impl Core {
                 let applied = self.shard.apply(log_id.index, &batch);
                 tap::applied(&self.shard, log_id.index, &batch, &applied);
                 self.events.applied(&self.shard, &applied);
+                let mut cramped = BTreeSet::new();
                 let waiting = ours.and_then(|number| self.waiting.remove(&number));
                 for (origin, applied) in waiting.into_iter().flat_map(|w| w.origins).zip(applied) {
                     if applied.outcome == Outcome::Retry(Code::Busy) {
-                        self.make_room(applied.doc);
+                        cramped.insert(applied.doc);
                     }
                     self.events.answered(origin, Ok(applied.outcome));
+                }
+                for doc in cramped {
+                    self.make_room(doc);
                 }
             }
         }
@@ -111,7 +115,7 @@ impl Core {
     /// but new revisions lets them go: in a quiet document that would be never.
     fn make_room(&self, doc: DocId) {
         if let Some(document) = self.shard.document(&doc) {
-            let below = document.expire_below();
+            let below = document.expirable_below();
             // Where there is no room for it the next attempt brings it again.
             let _ = self
                 .queue

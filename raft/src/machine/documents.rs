@@ -437,7 +437,7 @@ impl Document {
     }
     /// What to expire below so that half of the records that live by a refusal can go; one ahead
     /// of the head at most.
-    pub fn expire_below(&self) -> u64 {
+    pub fn expirable_below(&self) -> u64 {
         self.clients.median_refusal().map_or(0, |at_rev| at_rev + 1)
     }
     pub fn role(&self, user: &str) -> Option<Role> {

@@ -43,10 +43,6 @@ impl Hub {
             position.rev = event.rev;
             position.ts_ms = position.ts_ms.max(event.ts_ms);
             self.acknowledge(shared, state, &event);
-            if event.kind == event::EXPIRE {
-                frames.push(skip_of(&event));
-                continue;
-            }
             let Ok(slot) = announced(&mut state.slots, &event, &mut frames) else {
                 return self.start_anew(state);
             };
@@ -138,14 +134,6 @@ pub(super) fn who_frame(slot: u32, who: &Slot) -> Who {
     }
 }
 
-/// Of an event that is nobody's, and nothing that a reader need know.
-pub(super) fn skip_of(event: &v1::Event) -> ServerFrame {
-    ServerFrame::Skip {
-        rev: event.rev,
-        ts_ms: event.ts_ms,
-    }
-}
-
 pub(super) fn frame_of(event: v1::Event, slot: u32) -> ServerFrame {
     let v1::Event {
         rev,
@@ -155,6 +143,10 @@ pub(super) fn frame_of(event: v1::Event, slot: u32) -> ServerFrame {
         body,
         ..
     } = event;
+    // Nothing that a reader need know.
+    if kind == event::EXPIRE {
+        return ServerFrame::Skip { rev, ts_ms };
+    }
     if kind == event::EDIT {
         return ServerFrame::Op(OpEvent {
             rev,

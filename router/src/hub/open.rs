@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use codraft_proto::{
-    event,
     frame::{At, ServerFrame, Welcome, binary::Clock},
     ids::Role,
     reject::Code,
@@ -12,7 +11,7 @@ use codraft_proto::{
 
 use super::{
     Hub, Member, Phase, State,
-    deliver::{frame_of, skip_of, who_frame},
+    deliver::{frame_of, who_frame},
     feed::{Feed, Position, hash_of, resume},
     slots::{Full, Slot},
 };
@@ -152,10 +151,6 @@ impl Hub {
         let resumed = resumed.filter(|_| opened.resumed);
         let first_ts_ms = opened.events.first().map_or(opened.ts_ms, |e| e.ts_ms);
         for event in opened.events.into_iter().filter(|_| resumed.is_some()) {
-            if event.kind == event::EXPIRE {
-                missed.push(skip_of(&event));
-                continue;
-            }
             match state.slots.of(Self::client_of(&event), &event.user) {
                 Ok(slot) => {
                     missed_slots.insert(slot);

@@ -152,25 +152,13 @@ impl Mutants {
         );
         let chosen = match (&self.only, self.rotate) {
             (Some(only), _) => all.into_iter().filter(|p| p.name == *only).collect(),
-            (None, Some(rotation)) => {
-                let (open, known): (Vec<_>, Vec<_>) = all
-                    .into_iter()
-                    .partition(|planted| NOT_YET.contains(&&*planted.name));
-                for planted in open {
-                    println!("{}: no world reaches it yet, not played", planted.name);
-                }
-                rotation.take(known)?
-            }
+            (None, Some(rotation)) => rotation.take(all)?,
             (None, None) => all,
         };
         ensure!(!chosen.is_empty(), "no such planted bug");
         Ok(chosen)
     }
 }
-
-/// Planted bugs that no campaign has caught so far: none at the moment. A rotation, which must pass,
-/// leaves them out and says so; the whole list plays them and fails.
-const NOT_YET: &[&str] = &[];
 
 /// Those that this build has.
 #[cfg(codraft_mutants)]

@@ -315,7 +315,7 @@ fn machine_refusals_go_when_older_bases_expire() {
         );
     }
     assert_eq!(refuse(&mut world, 13, 4), Outcome::Retry(Code::Busy));
-    let below = world.doc().expire_below();
+    let below = world.doc().expirable_below();
     assert_eq!(below, 5, "all were touched at the head");
     let expire = Command::Expire(command::Expire { doc: DOC, below });
     let done = world.apply(expire.clone());
@@ -356,7 +356,7 @@ fn machine_half_of_the_refusals_go_where_they_are_older() {
         world.edit(EVE, client, 1, head, &insert(0, "e"));
         world.type_until(1, head + 1);
     }
-    let below = world.doc().expire_below();
+    let below = world.doc().expirable_below();
     let done = world.apply(Command::Expire(command::Expire { doc: DOC, below }));
     assert!(done.event.is_none());
     assert_eq!(
