@@ -100,10 +100,12 @@ impl Suspicion {
         let theirs = tails(&suspect.groups);
         let mut answer = None;
         self.inner.step(|detector, now, view| {
+            // Of this moment: what follows from agreeing may be the end of it.
+            let evidence = tap::listening() && detector.has_evidence(now, about);
             let (agreed, mine, actions) =
                 detector.suspected(now, from, about, suspect.incarnation, theirs, view);
             if agreed {
-                tap::suspects(about, detector.has_evidence(now, about));
+                tap::suspects(about, evidence);
             }
             answer = Some(v1::SuspectReply {
                 round: suspect.round,
