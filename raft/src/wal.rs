@@ -224,4 +224,12 @@ impl Shared {
             .for_each(|request| request.finish(Err(refusal.error())));
         self.room.notify_waiters();
     }
+
+    /// The end in order. What waits is let go and not told of a failure: the disk had none, and
+    /// openraft would log one as an error.
+    fn close(&self) {
+        let waiting = self.lock().queue.close(Refusal::closed());
+        drop(waiting);
+        self.room.notify_waiters();
+    }
 }

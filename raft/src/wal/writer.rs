@@ -49,7 +49,7 @@ struct Closing(Arc<Shared>);
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        self.0.refuse(Refusal::closed());
+        self.0.close();
     }
 }
 

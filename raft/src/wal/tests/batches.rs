@@ -183,7 +183,11 @@ async fn a_closed_log_keeps_nobody_waiting() {
     let log = wal.group(GroupId(1));
     let waiting = start(&log, 1, records(1, 1));
     tasks.shutdown().await;
-    assert!(waiting.await.unwrap().is_err());
+    let told = waiting.await;
+    assert!(
+        told.is_err(),
+        "let go; the disk had no error to tell of: {told:?}"
+    );
     assert!(
         soon(log.save_vote(Bytes::from_static(b"vote")))
             .await
