@@ -50,9 +50,10 @@ pub fn synced(group: GroupId, index: u64) {
     tell!(what = "synced", group = group.0, index);
 }
 
-/// What was told before this was read from the disk when the log was opened.
-pub fn recovered(damaged: bool) {
-    tell!(what = "recovered", damaged);
+/// What was told before this was read from the disk when the log was opened. `cut`: bytes of a
+/// torn tail.
+pub fn recovered(damaged: bool, cut: u64) {
+    tell!(what = "recovered", damaged, cut);
 }
 
 pub fn committed(group: GroupId, index: u64) {

@@ -153,7 +153,7 @@ impl Wal {
             ends.filter(|(_, end)| *end > 0)
                 .for_each(|(group, end)| tap::synced(group, end - 1));
         }
-        tap::recovered(damage.is_some());
+        tap::recovered(damage.is_some(), found.report.cut_bytes);
         let queue = Queue::new(damage.as_ref().map(Refusal::damaged));
         let shared = Arc::new(Shared {
             state: Mutex::new(State {

@@ -29,7 +29,10 @@ struct Inner {
     /// By path, as they are found after a loss of power: entries are durable only by `sync_dir`.
     durable: BTreeMap<PathBuf, Arc<Mutex<Data>>>,
     fail_sync: bool,
+    fail_sync_dir: bool,
     capacity: Option<u64>,
+    /// Held by each open file.
+    open: Arc<()>,
     /// Bytes of all files.
     used: u64,
     syncs: u64,
@@ -59,6 +62,17 @@ impl MemoryDisk {
     /// durable can still be read, and no later sync makes it durable: so do kernels.
     pub fn fail_syncs(&self, fail: bool) {
         lock(&self.inner).fail_sync = fail;
+        self.fail_dir_syncs(fail);
+    }
+
+    /// The same for those of folders alone.
+    pub fn fail_dir_syncs(&self, fail: bool) {
+        lock(&self.inner).fail_sync_dir = fail;
+    }
+
+    /// Files that somebody has open.
+    pub fn open_files(&self) -> usize {
+        Arc::strong_count(&lock(&self.inner).open) - 1
     }
 
     /// Bytes that fit, over all files; a write of more finds a full disk.
@@ -205,6 +219,7 @@ impl Disk for MemoryDisk {
         let file = MemoryFile {
             disk: self.clone(),
             data,
+            _open: inner.open.clone(),
         };
         ready(Ok(Arc::new(file) as Arc<dyn File>))
     }
@@ -231,6 +246,9 @@ impl Disk for MemoryDisk {
 
     fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>> {
         let mut inner = lock(&self.inner);
+        if inner.fail_sync_dir {
+            return ready(Err(io::Error::other("injected: the folder's sync failed")));
+        }
         let Inner { files, durable, .. } = &mut *inner;
         durable.retain(|path, _| path.parent() != Some(dir));
         let here = files.iter().filter(|(path, _)| path.parent() == Some(dir));
@@ -242,6 +260,7 @@ impl Disk for MemoryDisk {
 struct MemoryFile {
     disk: MemoryDisk,
     data: Arc<Mutex<Data>>,
+    _open: Arc<()>,
 }
 
 impl MemoryFile {

@@ -111,12 +111,17 @@ impl Disk for OsDisk {
 
 /// A folder whose own entry is lost with the power takes all that was synced in it along.
 fn create_dir_all(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
+    let sync_parent = || fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all();
+    if path.is_dir() {
+        // Who made it may have died before the sync. Above what is ours we may not look.
+        return match sync_parent() {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            other => other,
+        };
+    }
     if let Some(parent) = parent {
         create_dir_all(parent)?;
     }
@@ -124,7 +129,7 @@ fn create_dir_all(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    sync_parent()
 }
 
 struct OsFile {

@@ -1,10 +1,13 @@
 //! The files of the log: made whole and ahead of time, so that a sync writes data alone.
 
 use std::{
-    collections::BTreeMap,
+    collections::VecDeque,
     io,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use bytes::Bytes;
@@ -16,6 +19,8 @@ use crate::disk::{Disk, File};
 /// Zeros are written and synced in pieces of this size, so that a batch never waits long
 /// behind them, in bytes.
 const FILL: usize = 512 << 10;
+/// Files of the log that stay open.
+const OPEN_MAX: usize = 8;
 /// What one read of the disk asks for, in bytes; a larger record goes alone.
 const READ: u64 = 256 << 10;
 
@@ -50,7 +55,10 @@ pub enum Header {
 pub struct Segments {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    open: Mutex<BTreeMap<u64, Arc<dyn File>>>,
+    /// Used last, the latest at the end. The log grows, and a process may open so many files.
+    open: Mutex<VecDeque<(u64, Arc<dyn File>)>>,
+    /// The folder's entries could not be synced once, and nobody knows which of them are durable.
+    unsure: AtomicBool,
 }
 
 impl Segments {
@@ -59,11 +67,12 @@ impl Segments {
             disk,
             dir,
             open: Mutex::default(),
+            unsure: AtomicBool::new(false),
         }
     }
 
-    /// The numbers of the segments that are there, rising. Leftovers of one that was being made
-    /// are removed.
+    /// The numbers of the segments that are there, durably, rising. Leftovers of one that was
+    /// being made are removed.
     pub async fn list(&self) -> io::Result<Vec<u64>> {
         self.disk.create_dir_all(&self.dir).await?;
         let mut numbers = Vec::new();
@@ -77,30 +86,49 @@ impl Segments {
                 _ => {}
             }
         }
+        // Who made the last one may have died before it said so to the disk.
+        self.sync_dir().await?;
         numbers.sort_unstable();
         Ok(numbers)
     }
 
     /// A whole segment's bytes.
     pub async fn load(&self, number: u64) -> io::Result<Bytes> {
-        let file = self.file(number).await?;
+        let file = self.disk.open(&self.path(number), false).await?;
         let length = file.len().await?;
         Ok(file.read_at(0, length as usize).await?.into())
     }
 
     pub async fn file(&self, number: u64) -> io::Result<Arc<dyn File>> {
-        if let Some(file) = self.lock().get(&number).cloned() {
+        if let Some(file) = self.take_open(number) {
+            self.keep_open(number, &file);
             return Ok(file);
         }
         let file = self.disk.open(&self.path(number), false).await?;
-        self.lock().insert(number, file.clone());
+        self.keep_open(number, &file);
         Ok(file)
+    }
+
+    fn take_open(&self, number: u64) -> Option<Arc<dyn File>> {
+        let mut open = self.lock();
+        let place = open.iter().position(|(of, _)| *of == number)?;
+        open.remove(place).map(|(_, file)| file)
+    }
+
+    fn keep_open(&self, number: u64, file: &Arc<dyn File>) {
+        let mut open = self.lock();
+        open.push_back((number, file.clone()));
+        if open.len() > OPEN_MAX {
+            open.pop_front();
+        }
     }
 
     /// The segment; made if it is not there.
     pub async fn ensure(&self, number: u64, bytes: u64) -> io::Result<Arc<dyn File>> {
         match self.file(number).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.make(number, bytes).await,
+            // It may be there in name only.
+            Ok(_) if self.unsure.load(Relaxed) => Err(not_synced()),
             other => other,
         }
     }
@@ -117,10 +145,8 @@ impl Segments {
             }
         };
         self.disk.rename(&unfinished, &self.path(number)).await?;
-        if !mutant!("directory_not_synced") {
-            self.disk.sync_dir(&self.dir).await?;
-        }
-        self.lock().insert(number, file.clone());
+        self.sync_dir().await?;
+        self.keep_open(number, &file);
         Ok(file)
     }
 
@@ -148,9 +174,23 @@ impl Segments {
 
     /// Removes a segment, durably.
     pub async fn remove(&self, number: u64) -> io::Result<()> {
-        self.lock().remove(&number);
+        self.take_open(number);
         self.disk.remove(&self.path(number)).await?;
-        self.disk.sync_dir(&self.dir).await
+        self.sync_dir().await
+    }
+
+    /// Once it has failed it fails for good: what a later one says of the entries before is not
+    /// to be believed.
+    async fn sync_dir(&self) -> io::Result<()> {
+        if mutant!("directory_not_synced") {
+            return Ok(());
+        }
+        if self.unsure.load(Relaxed) {
+            return Err(not_synced());
+        }
+        let synced = self.disk.sync_dir(&self.dir).await;
+        self.unsure.store(synced.is_err(), Relaxed);
+        synced
     }
 
     /// Reads payloads back and checks them; neighbours share a read.
@@ -183,9 +223,13 @@ impl Segments {
         self.dir.join(format!("{number:016x}.wal"))
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<dyn File>>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(u64, Arc<dyn File>)>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn not_synced() -> io::Error {
+    io::Error::other("the folder of the log could not be synced before")
 }
 
 fn unreadable(at: Position) -> io::Error {

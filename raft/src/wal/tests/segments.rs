@@ -202,3 +202,72 @@ async fn the_next_segment_is_made_before_it_is_needed() {
     assert_eq!(used(&disk, 2), 40, "a header");
     tasks.shutdown().await;
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn few_files_are_open_however_long_the_log_is() {
+    let disk = MemoryDisk::new();
+    let (wal, _, mut tasks) = open(&disk).await;
+    append(&wal.group(GroupId(1)), 0, 30_000).await.unwrap();
+    let few = |when: &str| assert!(disk.open_files() <= 10, "{} {when}", disk.open_files());
+    few("after writing");
+    tasks.shutdown().await;
+    drop(wal);
+    let (wal, report);
+    (wal, report, tasks) = open(&disk).await;
+    assert!(report.segments > 20, "{}", report.segments);
+    few("after the start");
+    assert_eq!(held(&wal.group(GroupId(1))).await.len(), 30_000);
+    few("after reading");
+    tasks.shutdown().await;
+}
+
+/// A process that dies there leaves a name that is not on the disk yet, and the kernel shows it
+/// to the next one.
+#[tokio::test(flavor = "current_thread")]
+async fn a_name_that_a_dead_process_did_not_sync_is_synced_by_the_next() {
+    let disk = MemoryDisk::new();
+    let (wal, _, mut tasks) = open(&disk).await;
+    let index = until_the_next_is_there(&disk, &wal).await;
+    tasks.shutdown().await;
+    disk.fail_dir_syncs(false);
+    let wal;
+    (wal, _, tasks) = open(&disk).await;
+    let log = wal.group(GroupId(1));
+    append(&log, index, 2_000).await.unwrap();
+    tasks.shutdown().await;
+    disk.lose_power(7);
+    let (wal, report, tasks) = open(&disk).await;
+    assert_eq!(report.damage, None);
+    assert_eq!(
+        held(&wal.group(GroupId(1))).await,
+        records(0, index + 2_000)
+    );
+    tasks.shutdown().await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_segment_whose_name_could_not_be_synced_is_not_used() {
+    let disk = MemoryDisk::new();
+    let (wal, _, tasks) = open(&disk).await;
+    let index = until_the_next_is_there(&disk, &wal).await;
+    // The disk works again, and what it would say now is not to be believed.
+    disk.fail_dir_syncs(false);
+    let log = wal.group(GroupId(1));
+    append(&log, index, 2_000).await.unwrap_err();
+    let reason = soon(wal.failed()).await;
+    assert!(reason.contains("could not be synced"), "{reason}");
+    tasks.shutdown().await;
+}
+
+/// Writes until segment 2 is made and its name not synced; returns the next index.
+async fn until_the_next_is_there(disk: &MemoryDisk, wal: &Wal) -> u64 {
+    disk.fail_dir_syncs(true);
+    let log = wal.group(GroupId(1));
+    let mut index = 0;
+    while disk.contents(&file(2)).is_none() {
+        append(&log, index, 5).await.unwrap();
+        index += 5;
+    }
+    assert_eq!(used(disk, 2), 40, "a header");
+    index
+}
