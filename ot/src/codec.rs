@@ -109,6 +109,18 @@ impl Delta {
     }
 }
 
+/// Encoded bytes of attributes and of an embed's value.
+pub(crate) fn size(attributes: Option<&Attributes>, embed: Option<&Value>) -> usize {
+    let mut out = Vec::new();
+    if let Some(object) = embed {
+        value(&mut out, object);
+    }
+    if let Some(set) = attributes {
+        map(&mut out, set);
+    }
+    out.len()
+}
+
 struct Input<'a> {
     bytes: &'a [u8],
     limits: &'a Limits,

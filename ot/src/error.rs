@@ -38,6 +38,10 @@ pub enum OpError {
     DocumentTooLong {
         most_units: u32,
     },
+    /// Its attributes and embeds would.
+    DocumentTooRich {
+        most_bytes: usize,
+    },
     /// Attributes or embeds in a plain text.
     NotPlain,
     /// A rich text keeps its last line break.
@@ -73,6 +77,12 @@ impl fmt::Display for OpError {
             }
             Self::DocumentTooLong { most_units } => {
                 write!(f, "the document would be longer than {most_units} units")
+            }
+            Self::DocumentTooRich { most_bytes } => {
+                write!(
+                    f,
+                    "the document's attributes and embeds would be more than {most_bytes} bytes"
+                )
             }
             Self::NotPlain => write!(f, "a plain text has no attributes and no embeds"),
             Self::LastLine => write!(f, "the last line break of a rich text stays last"),

@@ -7,6 +7,8 @@ pub struct Limits {
     pub components: usize,
     /// UTF-16 code units of a document.
     pub document_units: u32,
+    /// Encoded bytes of a rich document's attributes and embeds, and four for each run.
+    pub rich_bytes: usize,
     /// Attributes of one component.
     pub attributes: usize,
     /// Encoded bytes of one attribute, key and value.
@@ -32,6 +34,7 @@ impl Default for Limits {
         Self {
             components: 10_000,
             document_units: 4 << 20,
+            rich_bytes: 8 << 20,
             attributes: 32,
             attribute_bytes: 256,
             depth: 8,

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::{Attrs, Component, Delta, Limits, OpError, Value, attributes};
+use crate::{Attrs, Component, Delta, Limits, OpError, Value, attributes, codec};
 
 /// A stretch with the same attributes, or one embed.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +15,23 @@ pub(crate) struct Run {
     pub(crate) units: u32,
     pub(crate) attributes: Attrs,
     pub(crate) embed: Option<Arc<Value>>,
+    /// What it counts for in `Limits::rich_bytes`.
+    bytes: u32,
+}
+
+/// A run's share of its component's head, and what it takes in memory beside its attributes.
+const RUN_BYTES: usize = 4;
+
+impl Run {
+    fn new(units: u32, attributes: Attrs, embed: Option<Arc<Value>>) -> Run {
+        let rich = codec::size(attributes.as_deref(), embed.as_deref());
+        Run {
+            units,
+            attributes,
+            embed,
+            bytes: u32::try_from(RUN_BYTES + rich).unwrap_or(u32::MAX),
+        }
+    }
 }
 
 /// The most runs of a chunk; one that grows above is cut into halves.
@@ -23,7 +40,19 @@ const CHUNK_MAX: usize = 64;
 #[derive(Debug)]
 struct Chunk {
     units: u32,
+    /// Of its runs.
+    bytes: u64,
     runs: Vec<Run>,
+}
+
+impl Chunk {
+    fn new(runs: Vec<Run>) -> Chunk {
+        Chunk {
+            units: runs.iter().map(|run| run.units).sum(),
+            bytes: runs.iter().map(|run| u64::from(run.bytes)).sum(),
+            runs,
+        }
+    }
 }
 
 /// The runs of a document, in order, without a gap.
@@ -35,13 +64,9 @@ pub(crate) struct Runs {
 impl Runs {
     /// Of what a rich document starts with.
     pub(crate) fn of_line_break() -> Runs {
-        let runs = vec![Run {
-            units: 1,
-            attributes: None,
-            embed: None,
-        }];
+        let runs = vec![Run::new(1, None, None)];
         Runs {
-            chunks: vec![Arc::new(Chunk { units: 1, runs })],
+            chunks: vec![Arc::new(Chunk::new(runs))],
         }
     }
 
@@ -49,10 +74,15 @@ impl Runs {
         self.chunks.iter().flat_map(|chunk| &chunk.runs)
     }
 
+    fn bytes(&self) -> u64 {
+        self.chunks.iter().map(|chunk| chunk.bytes).sum()
+    }
+
     /// The runs after an operation whose lengths fit.
     ///
     /// # Errors
-    /// `TooManyAttributes` where text would end with more than an operation may give it.
+    /// `TooManyAttributes` where text would end with more than an operation may give it;
+    /// `DocumentTooRich`.
     pub(crate) fn after(&self, delta: &Delta, limits: &Limits) -> Result<Runs, OpError> {
         let mut old = Walk {
             chunks: &self.chunks,
@@ -70,19 +100,11 @@ impl Runs {
                     units, attributes, ..
                 } => {
                     let attributes = attributes::compose(&None, attributes, false);
-                    new.push(Run {
-                        units: *units,
-                        attributes,
-                        embed: None,
-                    });
+                    new.push(Run::new(*units, attributes, None));
                 }
                 Component::Embed { value, attributes } => {
                     let attributes = attributes::compose(&None, attributes, false);
-                    new.push(Run {
-                        units: 1,
-                        attributes,
-                        embed: Some(value.clone()),
-                    });
+                    new.push(Run::new(1, attributes, Some(value.clone())));
                 }
                 Component::Retain {
                     units,
@@ -90,19 +112,15 @@ impl Runs {
                 } => new.keep(&mut old, *units),
                 Component::Retain { units, attributes } => {
                     let mut left = *units;
-                    while let Some(mut run) = old.next(left) {
+                    while let Some(run) = old.next(left) {
                         left -= run.units;
-                        run.attributes = attributes::compose(&run.attributes, attributes, false);
-                        if run
-                            .attributes
-                            .as_ref()
-                            .is_some_and(|a| a.len() > limits.attributes)
-                        {
+                        let set = attributes::compose(&run.attributes, attributes, false);
+                        if set.as_ref().is_some_and(|a| a.len() > limits.attributes) {
                             return Err(OpError::TooManyAttributes {
                                 most: limits.attributes,
                             });
                         }
-                        new.push(run);
+                        new.push(Run::new(run.units, set, run.embed));
                     }
                 }
                 Component::Delete { units } => {
@@ -121,7 +139,14 @@ impl Runs {
         }
         new.keep(&mut old, u32::MAX);
         new.close();
-        Ok(Runs { chunks: new.chunks })
+        let after = Runs { chunks: new.chunks };
+        let bytes = after.bytes();
+        if bytes > limits.rich_bytes as u64 && bytes > self.bytes() {
+            return Err(OpError::DocumentTooRich {
+                most_bytes: limits.rich_bytes,
+            });
+        }
+        Ok(after)
     }
 }
 
@@ -233,8 +258,7 @@ impl Builder {
         let mut runs = std::mem::take(&mut self.open).into_iter();
         for _ in 0..parts {
             let runs: Vec<Run> = runs.by_ref().take(size).collect();
-            let units = runs.iter().map(|run| run.units).sum();
-            self.chunks.push(Arc::new(Chunk { units, runs }));
+            self.chunks.push(Arc::new(Chunk::new(runs)));
         }
     }
 }
@@ -250,6 +274,8 @@ mod tests {
                 chunk.units,
                 chunk.runs.iter().map(|run| run.units).sum::<u32>()
             );
+            let bytes = chunk.runs.iter().map(|run| u64::from(run.bytes));
+            assert_eq!(chunk.bytes, bytes.sum::<u64>());
         }
     }
 

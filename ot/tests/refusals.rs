@@ -103,6 +103,7 @@ fn more_than_the_limits() {
     let limits = Limits {
         components: 2,
         document_units: 4,
+        rich_bytes: usize::MAX,
         attributes: 1,
         attribute_bytes: 8,
         depth: 2,
@@ -147,6 +148,25 @@ fn more_than_the_limits() {
     long.insert("🦀");
     let error = refused(&content(Kind::Text, "abc"), &long, &limits);
     assert_eq!(error, OpError::DocumentTooLong { most_units: 4 });
+
+    // What is not text counts too, whatever it is, and what takes some away is never too much.
+    let rich_bytes = |most| Limits {
+        rich_bytes: most,
+        ..Limits::default()
+    };
+    let mut rich = content(Kind::Rich, "a\n");
+    let mut embed = Delta::new();
+    let image = object(Value::String("x".repeat(100).into()));
+    embed.embed(image, Attributes::new());
+    rich.apply(&embed, &rich_bytes(200)).unwrap();
+    let too_rich = OpError::DocumentTooRich { most_bytes: 200 };
+    assert_eq!(refused(&rich, &embed, &rich_bytes(200)), too_rich);
+    let mut bold = Delta::new();
+    bold.retain_with(2, set("b", Value::String("y".repeat(80).into())));
+    assert_eq!(refused(&rich, &bold, &rich_bytes(200)), too_rich);
+    let mut less = Delta::new();
+    less.delete(1);
+    rich.apply(&less, &rich_bytes(1)).unwrap();
 
     // Operations that each keep the limit cannot pass it together.
     let mut rich = content(Kind::Rich, "a\n");

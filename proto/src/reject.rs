@@ -134,7 +134,7 @@ impl From<&OpError> for Code {
             | OpError::AttributeTooLarge { .. }
             | OpError::TooDeep { .. } => Code::Attributes,
             OpError::EmbedTooLarge { .. } => Code::Embed,
-            OpError::DocumentTooLong { .. } => Code::DocumentFull,
+            OpError::DocumentTooLong { .. } | OpError::DocumentTooRich { .. } => Code::DocumentFull,
             OpError::NotPlain | OpError::LastLine => Code::KindMismatch,
         }
     }

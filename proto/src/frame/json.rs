@@ -646,6 +646,7 @@ fn trusted() -> Limits {
     Limits {
         components: usize::MAX,
         document_units: u32::MAX,
+        rich_bytes: usize::MAX,
         attributes: usize::MAX,
         attribute_bytes: usize::MAX,
         depth: 64,

@@ -168,6 +168,7 @@ fn machine_every_refusal_of_the_algebra_has_its_code_and_is_recorded() {
         ot: codraft_ot::Limits {
             components: 4,
             document_units: 8,
+            rich_bytes: usize::MAX,
             attributes: 1,
             attribute_bytes: 16,
             depth: 2,
