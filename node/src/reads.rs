@@ -29,6 +29,12 @@ use crate::{
 /// Served under one hold of the group's lock; between two such, operations are applied.
 const AT_ONCE: usize = 32;
 
+/// A link with so many bytes waiting is asked to wait with what it asks: states are large, and
+/// many open at once when a router comes back. What is answered beyond it is one state at most.
+const LINK_BYTES: usize = 8 << 20;
+/// How long until such a link is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// For what names no deadline of its own.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -123,11 +129,16 @@ impl Reads {
         self.arrived.notify_one();
     }
 
-    async fn next(&self) -> Vec<Ask> {
+    /// What is `held`, and what has come since.
+    async fn next(&self, mut held: Vec<Ask>) -> Vec<Ask> {
+        if !held.is_empty() {
+            // Nobody else's has to wait for it.
+            let _ = tokio::time::timeout(LOOK_AGAIN, self.arrived.notified()).await;
+        }
         loop {
-            let waiting: Vec<_> = lock(&self.waiting).drain(..).collect();
-            if !waiting.is_empty() {
-                return waiting;
+            held.extend(lock(&self.waiting).drain(..));
+            if !held.is_empty() {
+                return held;
             }
             self.arrived.notified().await;
         }
@@ -136,8 +147,9 @@ impl Reads {
 
 /// Serves a group's reads for as long as the node runs.
 pub(crate) async fn serve(hosted: Arc<Hosted>) {
+    let mut held = Vec::new();
     loop {
-        let mut asks = hosted.reads.next().await;
+        let mut asks = hosted.reads.next(std::mem::take(&mut held)).await;
         let all_unfollow = asks.iter().all(|ask| matches!(ask.what, What::Unfollow));
         let barrier = if all_unfollow {
             Ok(())
@@ -155,7 +167,7 @@ pub(crate) async fn serve(hosted: Arc<Hosted>) {
                             .take(some)
                             .map(|ask| (ask.doc, ask.link.clone()));
                         let later: Vec<_> = follow.collect();
-                        answer(&hosted, asks.drain(..some));
+                        answer(&hosted, asks.drain(..some), &mut held);
                         tokio::time::sleep(Duration::from_millis(30)).await;
                         let mut feed = lock(&hosted.feed.state);
                         for (doc, link) in &later {
@@ -163,7 +175,7 @@ pub(crate) async fn serve(hosted: Arc<Hosted>) {
                         }
                         continue;
                     }
-                    answer(&hosted, asks.drain(..some));
+                    answer(&hosted, asks.drain(..some), &mut held);
                     tokio::task::yield_now().await;
                 }
             }
@@ -204,7 +216,9 @@ async fn barrier(hosted: &Hosted, asks: &mut Vec<Ask>) -> Result<(), v1::Problem
     }
 }
 
-fn answer(hosted: &Hosted, asks: impl Iterator<Item = Ask>) {
+/// What is asked on a link that has much to read is `held`, and so is what it asks after that:
+/// on one link everything is answered in its order.
+fn answer(hosted: &Hosted, asks: impl Iterator<Item = Ask>, held: &mut Vec<Ask>) {
     hosted.group.with(|shard, _| {
         let mut state = lock(&hosted.feed.state);
         if !state.leading {
@@ -214,7 +228,14 @@ fn answer(hosted: &Hosted, asks: impl Iterator<Item = Ask>) {
             return;
         }
         let mut states = BTreeMap::new();
-        asks.for_each(|ask| serve_one(shard, &mut state, &mut states, ask));
+        for ask in asks {
+            let waits = held.iter().any(|other| other.link.id == ask.link.id);
+            if waits || ask.link.waiting_bytes() >= LINK_BYTES && !ask.link.is_closed() {
+                held.push(ask);
+            } else {
+                serve_one(shard, &mut state, &mut states, ask);
+            }
+        }
     });
 }
 

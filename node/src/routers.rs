@@ -58,6 +58,11 @@ impl RouterLink {
         let _ = self.outbox.send(Lane::Control, message(body));
     }
 
+    /// Bytes on the data lane that the router has not taken.
+    pub fn waiting_bytes(&self) -> usize {
+        self.outbox.queued_bytes(Lane::Data)
+    }
+
     pub fn is_closed(&self) -> bool {
         self.outbox.is_closed()
     }

@@ -366,6 +366,40 @@ fn code(problem: &Option<v1::Problem>) -> Option<Code> {
 
 const DOC: DocId = DocId([3; 16]);
 
+/// As a router does that comes back with many sockets: more than a link's queue takes at once.
+#[tokio::test]
+async fn many_open_a_large_document_at_once() {
+    const OPENS: u64 = 40;
+    let cluster = Cluster::start("large", 1).await;
+    let router = Router::start(cluster.topology.clone());
+    let leader = router.leader(&DOC, None).await;
+    let large = "0123456789abcdef".repeat(3 << 16);
+    let made = router.call(leader, 1, DOC, "alice", create(&large)).await;
+    assert_eq!(made, reply::Body::Rev(1));
+    for tag in 1..=OPENS {
+        let open = v1::Open {
+            tag,
+            doc: DOC.to_bytes(),
+            client: Bytes::copy_from_slice(&[tag as u8; 16]),
+            user: "alice".into(),
+            ..v1::Open::default()
+        };
+        router.send(leader, Body::Open(open)).await;
+    }
+    for tag in 1..=OPENS {
+        let opened = |body: &Body| match body {
+            Body::Opened(opened) if opened.tag == tag => Some(opened.clone()),
+            _ => None,
+        };
+        let opened = router.hear("opened", opened).await;
+        assert_eq!(
+            (opened.problem, opened.state.len() >> 20),
+            (None, 3),
+            "{tag}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_document_lives_through_the_death_of_its_leader() {
     let mut cluster = Cluster::start("lives", 2).await;
