@@ -39,6 +39,7 @@ use crate::{
     hub::{Hub, Joining},
     metrics::Received,
     queue::{End, Queue, Taken},
+    session::Rate,
     wire,
 };
 
@@ -48,8 +49,12 @@ const READ_BUFFER: usize = 4 << 10;
 const FRAGMENT: usize = 16 << 10;
 /// The first message is a hello, which is small.
 const HELLO_BYTES: usize = 64 << 10;
-/// A peer that takes nothing for so long is gone.
+/// A peer that takes nothing of a message for so long is gone; a slow one may take long for all
+/// of it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Frames of any kind and their bytes, as a multiple of what operations may be.
+const RATES: u64 = 4;
+const TOKENS_PER_SECOND: u64 = 4;
 const PING_AFTER: Duration = Duration::from_secs(30);
 /// Silence, answers to pings included, after which the peer is gone.
 const GONE_AFTER: Duration = Duration::from_secs(75);
@@ -96,6 +101,12 @@ pub async fn run(
         .max_frame_size(Some(frame_bytes));
     let queue = Arc::new(Queue::new(shared.limits.socket_queue_bytes as usize));
     let now = Instant::now();
+    let (limits, now_ms) = (&shared.limits, shared.now_ms());
+    let rate = Rate::new(
+        RATES * u64::from(limits.ops_per_second),
+        RATES * u64::from(limits.bytes_per_second),
+        now_ms,
+    );
     let expires = now + Duration::from_millis(shared.auth.remaining_ms(&principal));
     let socket = Socket {
         hello_by: now + Duration::from_millis(shared.limits.hello_ms),
@@ -103,6 +114,8 @@ pub async fn run(
         pinged: now,
         expires,
         joined: None,
+        rate,
+        tokens: Rate::new(TOKENS_PER_SECOND, u64::MAX / 2000, now_ms),
         shared,
         principal,
         doc,
@@ -131,6 +144,11 @@ struct Socket {
     doc: DocId,
     encoding: Encoding,
     queue: Arc<Queue>,
+    /// Of all frames that are read, operations or not. Operations above their own rate are refused; who
+    /// sends so much more has to leave.
+    rate: Rate,
+    /// Of new tokens, each of which is a signature to check.
+    tokens: Rate,
     /// The document and this socket's number there, once it said hello.
     joined: Option<(Arc<Hub>, u64)>,
     hello_by: Instant,
@@ -237,7 +255,7 @@ impl Socket {
         }
         tokio::select! {
             biased;
-            sent = timeout(WRITE_TIMEOUT, &mut send) => matches!(sent, Ok(Ok(()))),
+            sent = &mut send => sent.is_ok(),
             () = self.queue.overflowed() => {
                 matches!(timeout(CLOSE_TIMEOUT, send).await, Ok(Ok(())))
             }
@@ -281,6 +299,11 @@ impl Socket {
                 return true;
             }
         };
+        if self.rate.take(bytes.len(), self.shared.now_ms()).is_err() {
+            self.shared.metrics.rejected(Code::Rate);
+            self.end(Code::Rate, "too much at once");
+            return true;
+        }
         let frames = if self.joined.is_none() && bytes.len() > HELLO_BYTES {
             let message = "the first message is too large".to_owned();
             Err(FrameError {
@@ -294,7 +317,10 @@ impl Socket {
             }
         };
         match frames {
-            Ok(frames) => frames.into_iter().for_each(|frame| self.take(frame)),
+            Ok(frames) => {
+                self.rate.charge(frames.len().saturating_sub(1));
+                frames.into_iter().for_each(|frame| self.take(frame));
+            }
             Err(error) => {
                 tracing::debug!(doc = %self.doc, %error, "a frame that cannot be taken");
                 self.shared.metrics.rejected(error.code);
@@ -341,7 +367,10 @@ impl Socket {
             }
             ClientFrame::Auth { token } => {
                 metrics.received(Received::Auth);
-                self.renew(&token);
+                match self.tokens.take(0, self.shared.now_ms()) {
+                    Ok(()) => self.renew(&token),
+                    Err(_) => self.end(Code::Rate, "too many tokens at once"),
+                }
             }
             ClientFrame::Hello { resume, unsent, .. } => {
                 metrics.received(Received::Hello);
@@ -407,8 +436,7 @@ impl Socket {
             self.hello_by = now + GONE_AFTER;
         } else if now >= self.heard.max(self.pinged) + PING_AFTER {
             self.pinged = now;
-            let ping = web.send(Message::Ping(Bytes::new()));
-            return matches!(timeout(WRITE_TIMEOUT, ping).await, Ok(Ok(())));
+            return taken(web.send(Message::Ping(Bytes::new()))).await.is_ok();
         }
         true
     }
@@ -430,20 +458,17 @@ where
     };
     while message.len() > FRAGMENT {
         let part = message.split_to(FRAGMENT);
-        web.feed(Message::Frame(Frame::message(
-            part,
-            OpCode::Data(kind),
-            false,
-        )))
-        .await?;
+        let part = Frame::message(part, OpCode::Data(kind), false);
+        taken(web.feed(Message::Frame(part))).await?;
         kind = Data::Continue;
     }
-    web.send(Message::Frame(Frame::message(
-        message,
-        OpCode::Data(kind),
-        true,
-    )))
-    .await
+    let last = Frame::message(message, OpCode::Data(kind), true);
+    taken(web.send(Message::Frame(last))).await
+}
+
+async fn taken(part: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    let taken = timeout(WRITE_TIMEOUT, part).await;
+    taken.unwrap_or(Err(Error::ConnectionClosed))
 }
 
 fn refusal(code: Code) -> &'static str {
@@ -471,4 +496,41 @@ where
         }
     };
     let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+
+    use super::*;
+
+    const MESSAGE: usize = 256 << 10;
+
+    async fn sends_to(reader: impl AsyncFnOnce(DuplexStream)) -> bool {
+        let (near, far) = duplex(4 << 10);
+        let config = WebSocketConfig::default().write_buffer_size(0);
+        let mut web = WebSocketStream::from_raw_socket(near, Role::Server, Some(config)).await;
+        let message = Bytes::from(vec![7; MESSAGE]);
+        let sends = send(&mut web, Encoding::Binary, message);
+        tokio::select! {
+            sent = sends => sent.is_ok(),
+            () = async { reader(far).await; std::future::pending().await } => false,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_has_time_and_one_that_reads_nothing_has_not() {
+        let began = Instant::now();
+        let slow = sends_to(async |mut far| {
+            let mut part = vec![0; 4 << 10];
+            while far.read_exact(&mut part).await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        assert!(slow.await);
+        assert!(began.elapsed() > 5 * WRITE_TIMEOUT);
+        let stuck = sends_to(async |_far| std::future::pending().await);
+        assert!(!stuck.await);
+    }
 }

@@ -75,7 +75,7 @@ async fn create_read_and_share() {
 async fn an_idempotency_key_makes_one_document() {
     let scene = Scene::new().await;
     let at = scene.router.address().to_owned();
-    let create = async |user: &str, key: &str, title: &str| {
+    let create_with = async |user: &str, key: &str, title: &str, initial: &str| {
         let headers = format!(
             "{}content-type: application/json\r\nidempotency-key: {key}\r\n",
             http::bearer(user)
@@ -85,10 +85,11 @@ async fn an_idempotency_key_makes_one_document() {
             "POST",
             "/v1/docs",
             &headers,
-            &json!({"title": title}).to_string(),
+            &json!({"title": title, "initial": initial}).to_string(),
         )
         .await
     };
+    let create = async |user, key, title| create_with(user, key, title, "x").await;
     let first = create("ana", "k1", "A").await;
     let again = create("ana", "k1", "A").await;
     assert_eq!((first.status, again.status), (201, 201));
@@ -102,6 +103,8 @@ async fn an_idempotency_key_makes_one_document() {
         create("bo", "k1", "A").await.json()["id"]
     );
     let other = create("ana", "k1", "B").await;
+    assert_eq!((other.status, other.code().as_str()), (409, "exists"));
+    let other = create_with("ana", "k1", "A", "y").await;
     assert_eq!((other.status, other.code().as_str()), (409, "exists"));
     scene.end().await;
 }

@@ -49,7 +49,7 @@ pub async fn ticket(
     let asks = principal(&shared, &headers)?;
     let doc = doc_id(&id)?;
     // Read at the shard, in order with every grant and revoke.
-    let (reply, _) = shared
+    let reply = shared
         .upstream
         .call(doc, &asks.user, call::Body::Role(Describe {}))
         .await;

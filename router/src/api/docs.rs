@@ -112,15 +112,14 @@ pub async fn create(
         Some(_) => return Err(Failure::new(Code::Unsupported, "a kind is text or rich")),
     };
     let initial = initial(new.initial, &shared.limits)?;
-    let (id, repeats) = new_id(&shared, &asks, &headers)?;
+    let id = new_id(&shared, &asks, &headers)?;
     let create = call::Body::Create(v1::Create {
         kind,
         title: new.title.clone(),
         initial,
         algebra: ALGEBRA.to_owned(),
     });
-    let (reply, asked_again) = shared.upstream.call(id, &asks.user, create).await;
-    let created = match reply {
+    let created = match shared.upstream.call(id, &asks.user, create).await {
         Ok(reply::Body::Rev(rev)) => Created {
             id: id.to_string(),
             title: new.title,
@@ -130,20 +129,10 @@ pub async fn create(
             rev,
         },
         Ok(_) => return Err(Code::Internal.into()),
-        Err(problem) if problem.code == Code::Exists && (repeats || asked_again) => {
-            let there = describe(&shared, id, &asks).await?;
-            if there.owner != *asks.user || there.title != new.title || there.kind != kind {
-                let detail = "this idempotency key made another document";
-                return Err(Failure::new(Code::Exists, detail));
-            }
-            Created {
-                id: id.to_string(),
-                title: there.title,
-                kind: kind_name(there.kind).to_owned(),
-                algebra: there.algebra,
-                owner: there.owner,
-                rev: there.rev,
-            }
+        // The very same request would have been answered again.
+        Err(problem) if problem.code == Code::Exists => {
+            let detail = "this idempotency key made another document";
+            return Err(Failure::new(Code::Exists, detail));
         }
         Err(problem) => return Err(problem.into()),
     };
@@ -195,7 +184,7 @@ pub async fn describe(
     id: DocId,
     asks: &Principal,
 ) -> Result<v1::Description, Failure> {
-    let (reply, _) = shared
+    let reply = shared
         .upstream
         .call(id, &asks.user, call::Body::Describe(Describe {}))
         .await;
@@ -230,16 +219,12 @@ fn initial(initial: Option<Value>, limits: &Limits) -> Result<Bytes, Failure> {
     Ok(delta.to_bytes().into())
 }
 
-/// Random, or made of the idempotency key; whether it is the latter.
-fn new_id(
-    shared: &Shared,
-    asks: &Principal,
-    headers: &HeaderMap,
-) -> Result<(DocId, bool), Failure> {
+/// Random, or made of the idempotency key.
+fn new_id(shared: &Shared, asks: &Principal, headers: &HeaderMap) -> Result<DocId, Failure> {
     let mut id = [0; 16];
     let Some(key) = headers.get("idempotency-key") else {
         shared.outside.entropy.fill(&mut id);
-        return Ok((DocId(id), false));
+        return Ok(DocId(id));
     };
     if key.is_empty() || key.len() > KEY_BYTES_MAX {
         let detail = format!("an idempotency key has 1 to {KEY_BYTES_MAX} bytes");
@@ -250,5 +235,5 @@ fn new_id(
     hash.update(asks.user.as_bytes());
     hash.update(key.as_bytes());
     hash.finalize_xof().fill(&mut id);
-    Ok((DocId(id), true))
+    Ok(DocId(id))
 }

@@ -147,8 +147,7 @@ async fn change(
         user: user.clone(),
         role: number,
     });
-    let (reply, _) = shared.upstream.call(id, &asks.user, grant).await;
-    match reply? {
+    match shared.upstream.call(id, &asks.user, grant).await? {
         reply::Body::Rev(rev) => Ok(Json(Changed {
             user,
             role: role.map(Role::as_str),

@@ -46,6 +46,11 @@ impl Rate {
         }
     }
 
+    /// Takes so many operations more, that were let through already.
+    pub fn charge(&mut self, ops: usize) {
+        self.ops.left = self.ops.left.saturating_sub(ops as u64 * 1000);
+    }
+
     /// Takes one operation of so many bytes, or says how many milliseconds to wait.
     pub fn take(&mut self, bytes: usize, now_ms: u64) -> Result<(), u32> {
         self.ops.fill(now_ms);

@@ -94,20 +94,18 @@ impl Drop for Place<'_> {
 }
 
 impl Upstream {
-    /// Asks the leader of the document's group, whoever that is by then. Whether the request
-    /// was asked more than once is told too: a change may then have been made by an attempt
-    /// whose reply was lost.
+    /// Asks the leader of the document's group, whoever that is by then, again where a reply is
+    /// lost: what it asked for may have been done by then.
     pub async fn call(
         &self,
         doc: DocId,
         user: &str,
         body: call::Body,
-    ) -> (Result<reply::Body, Problem>, bool) {
+    ) -> Result<reply::Body, Problem> {
         let deadline = Instant::now() + DEADLINE;
         let group = self.group_of(doc);
         let mut pause = PAUSE_MIN;
         let mut last = Problem::from(Code::NoLeader);
-        let mut asked = 0;
         for attempt in 0.. {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -123,7 +121,7 @@ impl Upstream {
                 {
                     let mut waiting = lock(&self.calls.waiting);
                     if waiting.len() >= CALLS_MAX {
-                        return (Err(Code::Busy.into()), asked > 1);
+                        return Err(Code::Busy.into());
                     }
                     waiting.insert(
                         id,
@@ -141,12 +139,11 @@ impl Upstream {
                     body: Some(body.clone()),
                 }));
                 if sent {
-                    asked += 1;
                     match tokio::time::timeout(left, reply).await {
                         Ok(Ok(reply)) => match self.judge(route.node, reply) {
-                            Ok(body) => return (Ok(body), asked > 1),
+                            Ok(body) => return Ok(body),
                             Err(problem) if !elsewhere(problem.code) => {
-                                return (Err(problem), asked > 1);
+                                return Err(problem);
                             }
                             Err(problem) => last = problem,
                         },
@@ -166,7 +163,7 @@ impl Upstream {
         if matches!(last.code, Code::NotLeader | Code::WrongGroup) {
             last = Code::NoLeader.into();
         }
-        (Err(last), asked > 1)
+        Err(last)
     }
 
     fn judge(&self, from: NodeId, reply: v1::Reply) -> Result<reply::Body, Problem> {

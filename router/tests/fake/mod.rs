@@ -60,6 +60,7 @@ struct Link {
 struct Doc {
     title: String,
     kind: u32,
+    created: v1::Create,
     owner: String,
     events: Vec<v1::Event>,
     roles: BTreeMap<String, u32>,
@@ -265,8 +266,9 @@ impl World {
         match (m.body.clone().unwrap(), role) {
             (call::Body::Create(create), _) if !self.docs.contains_key(&m.doc) => {
                 let doc = Doc {
-                    title: create.title,
+                    title: create.title.clone(),
                     kind: create.kind,
+                    created: create,
                     owner: m.user.clone(),
                     roles: [(m.user.clone(), 4)].into(),
                     ..Doc::default()
@@ -278,6 +280,11 @@ impl World {
                     ..Default::default()
                 };
                 reply::Body::Rev(self.push(&m.doc, event))
+            }
+            (call::Body::Create(create), _)
+                if self.docs.get(&m.doc).is_some_and(|d| d.created == create) =>
+            {
+                reply::Body::Rev(1)
             }
             (call::Body::Create(_), _) => reply::Body::Problem(problem(Code::Exists)),
             (_, None) => reply::Body::Problem(problem(Code::NotFound)),
