@@ -73,8 +73,13 @@ export interface Options {
 const QUIET_MS = 15_000;
 /** And is given up when none comes within this. */
 const ANSWER_MS = 10_000;
-/** Opening a document takes at most this long. */
+/** A connection is made within this time. */
 const OPEN_MS = 15_000;
+/**
+ * And a document comes within this: a large one takes long on a slow line, and of a message a
+ * page sees nothing until it has all of it.
+ */
+const WELCOME_MS = 60_000;
 /** A document that has been open for this long opened well. */
 const STEADY_MS = 5_000;
 /** Keystrokes whose times are kept until they are acknowledged. */
@@ -189,7 +194,7 @@ export class Connection {
     try {
       token = await this.options.token(this.tokenRefused);
       if (attempt !== this.attempt) return;
-      if (token === null) return this.close("the access token is missing or has expired");
+      if (token === null) return this.refused("the access token is missing or has expired");
       ticket = await this.api.ticket(token, this.options.doc);
     } catch (error) {
       if (attempt === this.attempt) this.notAdmitted(error);
@@ -217,14 +222,20 @@ export class Connection {
   private notAdmitted(error: unknown): void {
     if (error instanceof ApiError && error.status === 401) {
       // Once with a new token, where there is one.
-      if (this.tokenRefused) return this.close(REASONS[error.code] ?? error.message);
+      if (this.tokenRefused) return this.refused(REASONS[error.code] ?? error.message);
       this.tokenRefused = true;
       return this.later();
     }
     if (error instanceof ApiError && !error.isTransient) {
-      return this.close(REASONS[error.code] ?? error.message);
+      return this.refused(REASONS[error.code] ?? error.message);
     }
     this.later();
+  }
+
+  /** There is no way in any more. */
+  private refused(why: string): void {
+    this.keepConflict(`Meanwhile, ${why}.`, 0);
+    this.close(why);
   }
 
   private socketClosed(code: number, reason: string): void {
@@ -232,11 +243,11 @@ export class Connection {
       this.tokenRefused = true;
       return this.later();
     }
+    if (code === FOREIGN_CLIENT) return this.goOn();
     // A final refusal is answered, not closed for; what is closed for stays as it is.
     if (code >= 4400 && code < 4500) {
       const why = REASONS[CLOSE_CODES[code] ?? ""] ?? (reason || `the server closed with ${code}`);
-      this.keepConflict(`Meanwhile, ${why}.`, 0);
-      return this.close(why);
+      return this.refused(why);
     }
     this.later();
   }
@@ -271,7 +282,8 @@ export class Connection {
     const quiet = now - this.heardAt;
     // Silence alone says nothing: in a tab in the background this may run once a minute.
     const unanswered = this.pingedAt > this.heardAt && now - this.pingedAt >= ANSWER_MS;
-    if (unanswered || (!this.live && quiet >= OPEN_MS)) return this.later();
+    const patience = this.socket?.readyState === OPEN ? WELCOME_MS : OPEN_MS;
+    if (unanswered || (!this.live && quiet >= patience)) return this.later();
     if (!this.live) return;
     if (quiet >= QUIET_MS && this.pingedAt <= this.heardAt) {
       this.pingedAt = now;
@@ -426,6 +438,7 @@ export class Connection {
   private rejected(frame: Extract<ServerFrame, { type: "reject" }>): void {
     const { inflight } = this.document;
     if (!inflight || inflight.seq !== frame.seq || inflight.base !== frame.base) return;
+    if (frame.final && frame.code === "foreign_client") return this.goOn();
     if (frame.final) {
       const why = REASONS[frame.code] ?? (frame.message || frame.code);
       return this.startOver(`The server refused it: ${why}.`);
@@ -487,6 +500,16 @@ export class Connection {
     this.later();
   }
 
+  /**
+   * Another user has the name that this client goes by, so nothing was ever applied under it for
+   * this one: all that waits goes on under another name.
+   */
+  private goOn(): void {
+    this.rename();
+    this.document.renamed();
+    this.later();
+  }
+
   private rename(): void {
     this.client = newClientId();
     this.slot = -1;
@@ -513,6 +536,8 @@ const REASONS: Record<string, string> = {
   token_invalid: "the access token is not valid",
   token_expired: "the access token has expired",
 };
+
+const FOREIGN_CLIENT = 4413;
 
 const CLOSE_CODES: Record<number, string> = {
   4414: "forbidden",

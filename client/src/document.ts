@@ -33,6 +33,12 @@ export interface Unsent {
   text: string;
 }
 
+/**
+ * Components of one operation. The servers take ten times as many, but move a late one past at
+ * most 65,536 components of others before it has to be rebased.
+ */
+const COMPONENTS_MAX = 1_000;
+
 export class ClientDocument {
   private shown = new Delta();
   private seen = 0;
@@ -117,11 +123,11 @@ export class ClientDocument {
 
   /**
    * What to send now, if nothing is under way and something waits. At most `bytesMax` of it:
-   * a long paste goes out in pieces.
+   * a long paste goes out in pieces, and so does what changes many places.
    */
   send(bytesMax = Number.POSITIVE_INFINITY): Readonly<Inflight> | null {
     if (this.flying !== null || this.waiting === null) return null;
-    const [first, rest] = split(this.waiting, bytesMax);
+    const [first, rest] = split(this.waiting, bytesMax, COMPONENTS_MAX);
     this.waiting = rest;
     this.seq += 1;
     this.flying = { seq: this.seq, base: this.seen, bytes: encodeDelta(first), moved: first };
@@ -135,6 +141,12 @@ export class ClientDocument {
   rebase(): void {
     if (this.flying === null) return;
     this.flying = { ...this.flying, base: this.seen, bytes: encodeDelta(this.flying.moved) };
+  }
+
+  /** All of it goes on under another name, which the server has nothing of. */
+  renamed(): void {
+    this.seq = this.flying ? 1 : 0;
+    if (this.flying) this.flying = { ...this.flying, seq: 1 };
   }
 
   /** The own operation took this revision. */
@@ -230,16 +242,18 @@ function isLowSurrogate(text: string, at: number): boolean {
   return (text.charCodeAt(at) & 0xfc00) === 0xdc00;
 }
 
-/** An operation as one of at most `bytesMax` and the rest after it. */
-function split(delta: Delta, bytesMax: number): [Delta, Delta | null] {
-  if (encodeDelta(delta).length <= bytesMax) return [delta, null];
+/** An operation as one of at most so many bytes and components, and the rest after it. */
+function split(delta: Delta, bytesMax: number, componentsMax: number): [Delta, Delta | null] {
+  const few = delta.ops.length <= componentsMax;
+  if (few && encodeDelta(delta).length <= bytesMax) return [delta, null];
   const first = new Delta();
   let bytes = 0;
   // Units of the first part's result that the rest has to step over.
   let passed = 0;
   for (const [i, op] of delta.ops.entries()) {
     const size = encodeDelta(new Delta([op])).length;
-    if (bytes + size <= bytesMax || (i === 0 && typeof op.insert !== "string")) {
+    const fits = i < componentsMax && bytes + size <= bytesMax;
+    if (fits || (i === 0 && typeof op.insert !== "string")) {
       first.push(op);
       bytes += size;
       passed += op.delete === undefined ? new Delta([op]).length() : 0;
@@ -247,7 +261,7 @@ function split(delta: Delta, bytesMax: number): [Delta, Delta | null] {
     }
     const rest = new Delta().retain(passed);
     const others = delta.ops.slice(i);
-    if (typeof op.insert === "string") {
+    if (i < componentsMax && typeof op.insert === "string") {
       // Three bytes are the most that one unit takes.
       let units = Math.min(op.insert.length, Math.floor((bytesMax - bytes - 8) / 3));
       if (units > 0 && isHighSurrogate(op.insert, units - 1)) units -= 1;

@@ -348,3 +348,54 @@ test("sockets that break all the time: one text, nothing doubled", async (t) => 
     bytes.set(`${client}/${seq}`, sent);
   }
 });
+
+test("what changes many places goes out in pieces", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await saved(a);
+  a.type("x\n".repeat(6_000));
+  await saved(a);
+  const before = on.order.rev;
+  const indented = new Delta();
+  for (let line = 0; line < 6_000; line += 1) indented.insert("  ").retain(2);
+  a.edit(indented.chop());
+  await saved(a);
+  assert.equal(on.order.text, "  x\n".repeat(6_000));
+  assert.equal(on.order.rev - before, 12, "a thousand components each");
+});
+
+for (const how of ["the document is not there any more", "there is no token any more"]) {
+  test(`typed while offline, and ${how}: it is handed back`, async (t) => {
+    const on = await server(t);
+    let token: string | null = "token";
+    const a = tab(t, on, () => token);
+    await saved(a);
+    on.ticketStatus = 503;
+    on.cutAll();
+    await until("offline", () => a.connection.status === "offline");
+    a.type("mine");
+    if (how.includes("token")) token = null;
+    else on.ticketStatus = 404;
+    await until("closed", () => a.connection.status === "closed");
+    assert.deepEqual(a.conflicts.map((copy) => copy.typed), [["mine"]]);
+  });
+}
+
+for (const how of ["closed for", "answered"]) {
+  test(`another user has the name, ${how}: all goes on under another`, async (t) => {
+    const on = await server(t);
+    const a = tab(t, on);
+    await saved(a);
+    let foreign = true;
+    on.onOperation = () => (foreign ? (how === "answered" ? "foreign" : "ignore") : "apply");
+    a.type("one");
+    a.type(" two");
+    await until("sent", () => on.received.length === 1);
+    foreign = false;
+    if (how !== "answered") on.closeAll(4413);
+    await saved(a);
+    assert.equal(on.order.text, "one two");
+    assert.notEqual(on.received.at(-1)?.client, on.received[0]?.client);
+    assert.deepEqual(a.conflicts, []);
+  });
+}

@@ -21,7 +21,7 @@ export class Server {
   readonly hellos: { client: string; resume?: { rev: number; hash: string }; unsent: boolean }[] = [];
   tickets = 0;
   /** What to do with an operation: `apply` it and say so, or break the socket before or after. */
-  onOperation: () => "apply" | "cut-before" | "cut-after" | "ignore" | "reject" | "rebase" | "refuse" =
+  onOperation: () => "apply" | "cut-before" | "cut-after" | "ignore" | "reject" | "rebase" | "refuse" | "foreign" =
     () => "apply";
   /** How far ahead of the head a rebase says the oldest base is. */
   floorAhead = 0;
@@ -131,8 +131,9 @@ export class Server {
     const what = this.onOperation();
     if (what === "ignore") return;
     if (what === "cut-before") return seat.socket.terminate();
-    if (what === "reject" || what === "refuse") {
-      const reject = { seq, base, final: what === "refuse", code: "busy", message: "not now" };
+    if (what === "reject" || what === "refuse" || what === "foreign") {
+      const code = what === "foreign" ? "foreign_client" : "busy";
+      const reject = { seq, base, final: what !== "reject", code, message: "not now" };
       return seat.socket.send(frame(7, Buffer.from(JSON.stringify(reject))));
     }
     if (what === "rebase") {
