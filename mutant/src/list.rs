@@ -52,12 +52,12 @@ pub const ALL: &[Mutant] = &[
     Mutant {
         name: "record_forgotten_on_another_router",
         what: "What was recorded of the clients of a document is dropped when an operation comes by another link than its client's own (chosen by parity of the link's number: the machine knows no routers; a trim says it in the log).",
-        expect: &["exactly_once", "causal"],
+        expect: &["exactly_once", "read_your_writes", "causal"],
     },
     Mutant {
         name: "record_evicted_above_the_floor",
         what: "When the window is cut, client records up to the head are dropped, and not only those below the floor.",
-        expect: &["exactly_once"],
+        expect: &["exactly_once", "read_your_writes"],
     },
     Mutant {
         name: "refusal_not_recorded",
@@ -122,12 +122,12 @@ pub const ALL: &[Mutant] = &[
     Mutant {
         name: "directory_not_synced",
         what: "The folder is not synced after a file of the log was made.",
-        expect: &["durable", "heals", "errors", "disks"],
+        expect: &["processes", "durable", "heals", "errors", "disks"],
     },
     Mutant {
         name: "torn_tail_accepted",
         what: "Records are read without their checksum, so half of one passes for a record.",
-        expect: &["raft", "durable", "errors", "heals"],
+        expect: &["raft", "processes", "durable", "errors", "heals"],
     },
     Mutant {
         name: "damage_cut_as_a_torn_tail",

@@ -495,6 +495,7 @@ impl Client {
             rev: document.map_or(0, ClientDocument::rev),
             told_saving: matches!(&self.connection, Connection::Open(open) if open.told_saving),
             barred: self.barred,
+            role: self.role,
             served: !may_write || (self.probed && saved),
         };
         let mut board = self.shared.board.borrow_mut();

@@ -98,7 +98,7 @@ impl Cluster {
             Place {
                 name: host.to_string().as_str().into(),
                 disk: RefCell::new(disk(host, &pauses)),
-                clock: SimulatedClock::default(),
+                clock: SimulatedClock::new(struck.clone()),
                 pauses,
                 life: Cell::new(0),
                 node: RefCell::new(None),

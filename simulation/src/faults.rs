@@ -212,13 +212,10 @@ impl Faults {
                 self.on.insert(i);
                 self.later(now + lasts, Step::End(i));
             }
-            FaultKind::Clock { host, ms, .. } => {
-                if let Some(place) = self.cluster.place_of(*host) {
-                    self.cluster.clock(place).set_wrong_by(*ms);
-                    self.struck.one(i);
-                    self.on.insert(i);
-                    self.later(now + lasts, Step::End(i));
-                }
+            FaultKind::Clock { host, .. } => {
+                self.on.insert(i);
+                self.set_clock(*host);
+                self.later(now + lasts, Step::End(i));
             }
             FaultKind::Drain { node, .. } => {
                 let place = *node as usize - 1;
@@ -275,11 +272,7 @@ impl Faults {
                     self.cluster.pause(place, false);
                 }
             }
-            FaultKind::Clock { host, .. } => {
-                if let Some(place) = self.cluster.place_of(*host) {
-                    self.cluster.clock(place).set_wrong_by(0);
-                }
-            }
+            FaultKind::Clock { host, .. } => self.set_clock(*host),
             FaultKind::SyncError { node, .. }
             | FaultKind::DiskFull { node, .. }
             | FaultKind::DiskSlow { node, .. } => self.mend_disk(*node as usize - 1),
@@ -288,6 +281,21 @@ impl Faults {
             | FaultKind::RouterCrash { .. }
             | FaultKind::Corrupt { .. }
             | FaultKind::Drain { .. } => {}
+        }
+    }
+
+    /// As wrong as the last of the faults that are on makes it.
+    fn set_clock(&self, host: Host) {
+        let wrong = self
+            .on
+            .iter()
+            .rev()
+            .find_map(|i| match self.faults[*i].kind {
+                FaultKind::Clock { host: of, ms, .. } if of == host => Some((ms, *i)),
+                _ => None,
+            });
+        if let Some(place) = self.cluster.place_of(host) {
+            self.cluster.clock(place).set_wrong(wrong);
         }
     }
 

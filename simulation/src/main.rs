@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     };
     done.unwrap_or_else(|error| {
         eprintln!("{error:#}");
-        ExitCode::from(2)
+        ExitCode::from(tools::CANNOT as u8)
     })
 }
 

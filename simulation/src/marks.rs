@@ -29,7 +29,7 @@ pub const MARKS: &[(&str, &str)] = &[
         "an operation was refused for good, on the record",
     ),
     ("log_truncated", "a replica's log was cut back"),
-    ("torn_tail_cut", "garbage behind a log was cut"),
+    ("torn_tail_cut", "the torn end of a log was cut"),
     ("damage_quarantined", "a damaged log was set aside"),
     ("sync_failed", "a disk failed and its process ended"),
     ("disk_full", "a disk was full and its process ended"),
@@ -70,15 +70,15 @@ pub struct Watch {
     lives: BTreeMap<u64, u64>,
     /// By client and sequence: the reign under which it was applied.
     applied: BTreeMap<(Id, u64), u64>,
-    /// Nodes with garbage behind their logs.
-    torn: BTreeSet<u64>,
+    /// By client id and document: the role that it had when it was told last.
+    roles: BTreeMap<(Id, Id), u8>,
 }
 
 impl Watch {
     /// The rare states that this entry completes.
     pub fn see(&mut self, entry: &Entry, mut mark: impl FnMut(&'static str)) {
         match &entry.seen {
-            Seen::Client(seen) => client(seen, mark),
+            Seen::Client(seen) => self.client(seen, mark),
             Seen::Driver(seen) => self.driver(seen, mark),
             Seen::Node(seen) => self.node(seen, &mut mark),
         }
@@ -91,11 +91,6 @@ impl Watch {
                 self.leading.values_mut().for_each(|nodes| {
                     nodes.remove(node);
                 });
-            }
-            DriverSeen::Fault { what, begins: true } if what.contains("tail: true") => {
-                let digits = what.chars().skip_while(|c| !c.is_ascii_digit());
-                let number: String = digits.take_while(char::is_ascii_digit).collect();
-                self.torn.extend(number.parse::<u64>());
             }
             DriverSeen::ErrorLine { line, .. } if line.contains("this process must end") => {
                 mark(match line.contains("is full") {
@@ -152,13 +147,8 @@ impl Watch {
                 self.suspected.insert(*about, life);
             }
             NodeSeen::Truncated { .. } => mark("log_truncated"),
-            NodeSeen::Recovered { node, damaged, .. } => {
-                if *damaged {
-                    mark("damage_quarantined");
-                } else if self.torn.remove(node) {
-                    mark("torn_tail_cut");
-                }
-            }
+            NodeSeen::Recovered { damaged: true, .. } => mark("damage_quarantined"),
+            NodeSeen::Recovered { cut: 1.., .. } => mark("torn_tail_cut"),
             NodeSeen::Applied { kind, .. } if kind == "expire" => mark("bases_expired"),
             NodeSeen::Applied {
                 group,
@@ -193,6 +183,26 @@ impl Watch {
         }
     }
 
+    fn client(&mut self, seen: &ClientSeen, mut mark: impl FnMut(&'static str)) {
+        match seen {
+            ClientSeen::Rebase { .. } => mark("rebase"),
+            ClientSeen::Resynced { .. } => mark("resync"),
+            ClientSeen::HandedBack { .. } => mark("conflict_copy"),
+            ClientSeen::RoleTold {
+                client, doc, role, ..
+            } => {
+                let now = rank(role.as_deref());
+                let before = self.roles.insert((*client, *doc), now);
+                if before.is_some_and(|before| now < before) {
+                    mark("role_revoked_live");
+                }
+            }
+            // Whoever comes in is told its role first.
+            ClientSeen::Closed { client, doc, .. } => drop(self.roles.remove(&(*client, *doc))),
+            _ => {}
+        }
+    }
+
     /// A node does something: whoever held this life of it for dead was wrong.
     fn alive(&mut self, node: u64, mark: &mut impl FnMut(&'static str)) {
         let life = self.lives.get(&node).copied().unwrap_or(0);
@@ -202,16 +212,11 @@ impl Watch {
     }
 }
 
-fn client(seen: &ClientSeen, mut mark: impl FnMut(&'static str)) {
-    match seen {
-        ClientSeen::Rebase { .. } => mark("rebase"),
-        ClientSeen::Resynced { .. } => mark("resync"),
-        ClientSeen::HandedBack { .. } => mark("conflict_copy"),
-        ClientSeen::RoleTold { role, .. } if role.as_deref() != Some("owner") => {
-            mark("role_revoked_live");
-        }
-        _ => {}
-    }
+/// Higher ones may do more.
+fn rank(role: Option<&str>) -> u8 {
+    let roles = ["viewer", "commenter", "editor", "owner"];
+    let place = roles.iter().position(|name| role == Some(name));
+    place.map_or(0, |place| place as u8 + 1)
 }
 
 #[cfg(test)]

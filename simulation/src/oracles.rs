@@ -39,7 +39,8 @@ pub trait Oracle {
     /// O4…
     fn property(&self) -> &'static str;
     fn see(&mut self, entry: &record::Entry, found: &mut Vec<Violation>);
-    fn end(&mut self, found: &mut Vec<Violation>);
+    /// `at`: of the end, since the start.
+    fn end(&mut self, _at: Duration, _found: &mut Vec<Violation>) {}
 }
 
 /// In this order: the first two keep what others look things up in.

@@ -16,6 +16,7 @@ pub use seed::stream;
 pub const VERSION: u32 = 1;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
     pub version: u32,
     pub seed: u64,
@@ -33,6 +34,7 @@ pub struct Plan {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct World {
     /// 3 to 5; ids 1..=n, hosts `node-1`…
     pub nodes: u32,
@@ -69,6 +71,7 @@ fn roomy() -> u32 {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Document {
     pub rich: bool,
     /// Number of the user that makes it.
@@ -90,6 +93,7 @@ pub enum Role {
 
 /// One client id: a tab. Two of one user are two tabs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Client {
     /// Unique and lasting through `shrink`; host `client-<number>`.
     pub number: u32,
@@ -112,6 +116,7 @@ pub struct Client {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Act {
     /// Since the start of the safety phase.
     pub at_ms: u64,
@@ -121,7 +126,7 @@ pub struct Act {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum What {
     /// Letters one after the other at a cursor.
     Type {
@@ -175,6 +180,7 @@ pub enum What {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Fault {
     /// Since the start of the safety phase.
     pub at_ms: u64,
@@ -184,7 +190,7 @@ pub struct Fault {
 
 /// Nodes are named by id (1…), routers by index (0…).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum FaultKind {
     /// Processes die and come back. `power`: the machines do, what was not synced is lost, torn
     /// or kept at random, and nobody hears a connection end.
@@ -252,7 +258,8 @@ pub enum FaultKind {
         per_mille: u32,
         for_ms: u64,
     },
-    /// Everything to and from the host waits and then comes at once, as after SIGSTOP.
+    /// Everything to and from the host waits and then comes at once, as after SIGSTOP, and its
+    /// disk answers nothing. Other than then its own timers run on.
     Pause {
         host: Host,
         for_ms: u64,

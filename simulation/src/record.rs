@@ -202,7 +202,13 @@ pub enum NodeSeen {
         index: u64,
     },
     /// All that came of this life so far was read from the disk.
-    Recovered { node: u64, life: u64, damaged: bool },
+    /// `cut`: bytes of a torn tail that were.
+    Recovered {
+        node: u64,
+        life: u64,
+        damaged: bool,
+        cut: u64,
+    },
     /// The log was cut to below `index`.
     Truncated {
         node: u64,

@@ -12,7 +12,7 @@ use crate::{
     oracles::Oracle,
     overrides,
     record::{ClientSeen, DriverSeen, Entry, Seen},
-    verdict::{Violation, without_numbers},
+    verdict::{Verdict, Violation, without_numbers},
 };
 
 /// Clones are the same recorder.
@@ -144,19 +144,22 @@ impl Recorder {
     pub fn end(&self) {
         let mut found = Vec::new();
         for oracle in self.inner.oracles.borrow_mut().iter_mut() {
-            oracle.end(&mut found);
+            oracle.end(overrides::elapsed(), &mut found);
         }
         found
             .into_iter()
             .for_each(|violation| self.violated(violation));
     }
 
-    pub fn acknowledged(&self) -> u64 {
-        self.inner.acknowledged.get()
-    }
-
-    pub fn marks(&self) -> BTreeMap<String, u64> {
-        self.inner.marks.borrow().clone()
+    /// What it has come to so far.
+    pub fn verdict(&self, begun: Verdict) -> Verdict {
+        Verdict {
+            simulated_ms: overrides::elapsed().as_millis() as u64,
+            acknowledged: self.inner.acknowledged.get(),
+            sometimes: self.inner.marks.borrow().clone(),
+            violations: self.violations(),
+            ..begun
+        }
     }
 
     pub fn violations(&self) -> Vec<Violation> {

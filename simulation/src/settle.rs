@@ -37,6 +37,8 @@ pub fn missing(shared: &Shared, cluster: &Cluster, faults: &Faults) -> Vec<Strin
         };
         if !led {
             missing.push(format!("group {group} has not one leader: {leads:?}"));
+        } else if !shared.proved.borrow().contains(&group) {
+            missing.push(format!("group {group} has not taken a new document"));
         }
     }
     for client in &shared.plan.clients {
@@ -94,6 +96,10 @@ fn client_misses(
     let standing = board.get(&client.number)?;
     if role.is_none() {
         return (!standing.barred).then(|| format!("{host} may not be here and was not told"));
+    }
+    if standing.role != role {
+        let (takes, is) = (standing.role, role);
+        return Some(format!("{host} takes itself for {takes:?} and is {is:?}"));
     }
     if !standing.live {
         return Some(format!("{host} has no open document"));

@@ -1,9 +1,14 @@
-//! What is there before anybody writes: the documents and who may do what with them.
+//! What is there before anybody writes: the documents and who may do what with them. And after
+//! all faults: that each group takes one more.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use codraft_proto::{frame::Encoding, ids::DocId};
+use codraft_proto::{
+    frame::Encoding,
+    ids::{DocId, GroupId},
+    placement,
+};
 use http::Method;
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -13,12 +18,15 @@ use crate::{
     outside::HostNetwork,
     plan::{Document, Host},
     record::{ClientSeen, Seen},
-    shared::{Shared, token, user_name},
+    shared::{Shared, Stage, token, user_name},
     socket::Speaker,
     trace::line,
 };
 
 pub const HOST: &str = "setup";
+const PAUSE: Duration = Duration::from_millis(200);
+/// The user who makes documents that nobody else is in.
+const PROVER: u32 = 1_000;
 
 /// Makes all documents of the plan, however long it takes.
 pub async fn run(shared: Shared) {
@@ -28,10 +36,36 @@ pub async fn run(shared: Shared) {
                 Ok(id) => break id,
                 Err(error) => line!(shared.trace, "setup: {error:#}"),
             }
-            sleep(Duration::from_millis(200)).await;
+            sleep(PAUSE).await;
         };
         shared.docs.borrow_mut().push(id);
     }
+    while shared.stage.get() < Stage::Healing {
+        sleep(PAUSE).await;
+    }
+    // Where a document lies follows from its id, which is drawn.
+    while (shared.proved.borrow().len() as u32) < shared.plan.world.groups {
+        match prove(&shared).await {
+            Ok(group) => drop(shared.proved.borrow_mut().insert(group)),
+            Err(error) => {
+                line!(shared.trace, "setup: {error:#}");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Makes a document more; returns its group.
+async fn prove(shared: &Shared) -> Result<GroupId> {
+    let body = json!({"title": "one more"});
+    let made = call(shared, PROVER, Method::POST, "/v1/docs", &body).await?;
+    let doc: DocId = made["id"]
+        .as_str()
+        .context("no id")?
+        .parse()
+        .context("its id")?;
+    let slot = placement::slot_of(&doc);
+    Ok(placement::group_of(slot, shared.plan.world.groups))
 }
 
 async fn create(shared: &Shared, number: usize, document: &Document) -> Result<String> {

@@ -2,13 +2,13 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     rc::Rc,
     str::FromStr,
     time::Duration,
 };
 
-use codraft_proto::ids::DocId;
+use codraft_proto::ids::{DocId, GroupId, Role};
 use codraft_router::sign_token;
 
 use crate::{
@@ -38,6 +38,8 @@ pub struct Standing {
     pub told_saving: bool,
     /// Told that it may not be here.
     pub barred: bool,
+    /// What it takes its role for.
+    pub role: Option<Role>,
     /// What it typed after the faults were off is acknowledged, or it may not write.
     pub served: bool,
 }
@@ -55,6 +57,8 @@ pub struct Inner {
     /// In the order of the plan.
     pub docs: RefCell<Vec<String>>,
     pub board: RefCell<BTreeMap<u32, Standing>>,
+    /// Groups that have taken something since the faults were off.
+    pub proved: RefCell<BTreeSet<GroupId>>,
     pub recorder: Recorder,
     pub network: Network,
     pub trace: Trace,
@@ -76,6 +80,7 @@ impl Shared {
                 began: Cell::default(),
                 docs: RefCell::default(),
                 board: RefCell::default(),
+                proved: RefCell::default(),
                 recorder,
                 network,
                 trace,

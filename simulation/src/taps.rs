@@ -118,6 +118,7 @@ impl Fields {
                 node,
                 life,
                 damaged: self.number("damaged")? == 1,
+                cut: self.number("cut")?,
             },
             "committed" => NodeSeen::Committed {
                 node,

@@ -10,6 +10,7 @@ pub mod meta;
 pub mod mutants;
 pub mod report;
 pub mod scenarios;
+pub mod seeds;
 pub mod shrink;
 pub mod soak;
 
@@ -21,6 +22,7 @@ mod pool;
 mod processes;
 mod progress;
 mod readme;
-mod seeds;
 mod tally;
 mod words;
+
+pub use processes::CANNOT;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::Plan;
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     pub seed: u64,
@@ -46,6 +48,24 @@ pub struct Violation {
 }
 
 impl Verdict {
+    /// Of a run that begins.
+    pub fn of(plan: &Plan) -> Self {
+        let mut faults: Vec<String> = plan
+            .faults
+            .iter()
+            .map(|fault| fault.kind.name().to_owned())
+            .collect();
+        faults.sort_unstable();
+        faults.dedup();
+        Self {
+            seed: plan.seed,
+            scenario: plan.scenario.clone(),
+            mutant: plan.mutant.clone(),
+            faults,
+            ..Self::default()
+        }
+    }
+
     pub fn held(&self) -> bool {
         self.violations.is_empty()
     }

@@ -63,27 +63,11 @@ pub fn play(plan: &Plan, trace: &Trace) -> Result<Played> {
         Err(_) => recorder.panic("driver", "a panic of which nothing is known".into()),
     }
     recorder.end();
-    let elapsed = world.sim.elapsed();
     let (struck, _) = world.faults.as_ref().map(Faults::count).unwrap_or_default();
-    let mut kinds: Vec<String> = plan
-        .faults
-        .iter()
-        .map(|f| f.kind.name().to_owned())
-        .collect();
-    kinds.sort_unstable();
-    kinds.dedup();
     let verdict = Verdict {
-        seed: plan.seed,
-        scenario: plan.scenario.clone(),
-        mutant: plan.mutant.clone(),
-        faults: kinds,
         struck,
-        simulated_ms: elapsed.as_millis() as u64,
-        acknowledged: recorder.acknowledged(),
-        sometimes: recorder.marks(),
         trace: trace.hash(),
-        violations: recorder.violations(),
-        ..Verdict::default()
+        ..recorder.verdict(Verdict::of(plan))
     };
     // Taking it apart runs code of hosts, which is of no interest any more.
     std::mem::forget(world);

@@ -90,6 +90,45 @@ fn a_saved_plan_is_the_same_run() {
     assert_eq!(run_of_seed.verdict, replayed.verdict);
 }
 
+/// What makes cutting a plan down worth while: the way to the failure stays as it was.
+#[test]
+fn what_is_left_out_moves_nothing_before_it() {
+    let plan = simulation(&["plan", "--seed", "18"]).stdout;
+    let plan: Value = serde_json::from_slice(&plan).expect("the plan");
+    let whole = run("whole", &["run", "--seed", "18"]);
+    let mut without = [("fault", plan.clone()), ("act", plan)];
+    let half = |list: &mut Value| {
+        let list = list.as_array_mut().expect("a list");
+        list.remove(list.len() / 2)["at_ms"].as_u64().expect("ms")
+    };
+    let [(_, fault), (_, act)] = &mut without;
+    let at_ms = [
+        half(&mut fault["faults"]),
+        half(&mut act["clients"][0]["acts"]),
+    ];
+    for ((name, plan), at_ms) in without.iter().zip(at_ms) {
+        let saved = path(&format!("without-{name}.json"));
+        std::fs::write(&saved, plan.to_string()).expect("the plan");
+        let left = run(name, &["replay", &saved.to_string_lossy()]);
+        let early = before(&whole.trace, at_ms);
+        assert!(early.lines().count() > 100, "{name}");
+        assert_same(name, &early, &before(&left.trace, at_ms));
+        assert_ne!(whole.trace, left.trace, "{name}");
+    }
+}
+
+/// The lines of a trace from before a moment of the safety phase.
+fn before(trace: &str, at_ms: u64) -> String {
+    let seconds = |line: &str| line.split_whitespace().next()?.parse::<f64>().ok();
+    let began = trace.lines().find(|line| line.ends_with("stage Safety"));
+    let began = began.and_then(seconds).expect("a safety phase");
+    let end = began + at_ms as f64 / 1e3;
+    let early = trace
+        .lines()
+        .take_while(|line| seconds(line).is_none_or(|at| at < end));
+    early.map(|line| format!("{line}\n")).collect()
+}
+
 #[test]
 fn randomness_from_elsewhere_is_seen() {
     let first = run("unstable-first", &["run", "--seed", "3", "--unstable"]);

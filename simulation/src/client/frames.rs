@@ -101,7 +101,6 @@ impl Client {
                 self.told_role(Some(role.as_str()));
             }
             ServerFrame::Resync { reason } => {
-                self.shared.recorder.mark("resync");
                 self.note(ClientSeen::Resynced {
                     client,
                     doc,
@@ -372,7 +371,6 @@ impl Client {
     /// The base is too old. Most clients move their work past all that came since and send it
     /// under the same number; others hand it back.
     async fn rebase(&mut self, floor: u64) -> Result<()> {
-        self.shared.recorder.mark("rebase");
         self.resend_at = None;
         let moves = !self.plan.number.is_multiple_of(3);
         let document = self.store.document.as_mut();

@@ -12,6 +12,8 @@ use anyhow::{Context, Result, anyhow};
 use crate::{
     overrides,
     plan::Plan,
+    recorder::Recorder,
+    tools::seeds::Commit,
     trace::Trace,
     tracer,
     verdict::Verdict,
@@ -96,7 +98,8 @@ pub fn report(mut plan: Plan, command: &str, options: &Options) -> Result<ExitCo
 /// a process, as tokio numbers its tasks for all of it.
 pub fn play(plan: Plan, options: &Options) -> Result<Verdict> {
     let started = overrides::kernel_clock();
-    let commit = commit();
+    // A copy of the sources without git is played all the same.
+    let commit = Commit::here().map_or_else(|_| "unknown".to_owned(), |commit| commit.name());
     let options = options.clone();
     let body = move || {
         let noise = if options.unstable {
@@ -105,25 +108,19 @@ pub fn play(plan: Plan, options: &Options) -> Result<Verdict> {
             0
         };
         overrides::take_over(plan.seed ^ noise);
-        record_panics();
-        activate(plan.mutant.as_deref())?;
         let trace = Trace::new(options.trace.is_some());
+        let begun = Verdict {
+            commit,
+            ..Verdict::of(&plan)
+        };
+        record_panics(begun.clone(), trace.clone(), options.clone());
+        activate(plan.mutant.as_deref())?;
         let Played { verdict, recorder } = world::play(&plan, &trace)?;
-        if let Some(path) = &options.trace {
-            write(path, trace.text().unwrap_or_default().as_bytes())?;
-        }
-        if let Some(path) = &options.record {
-            let mut lines = Vec::new();
-            recorder.with_entries(|entries| {
-                entries.iter().try_for_each(|entry| {
-                    serde_json::to_writer(&mut lines, entry)?;
-                    lines.write_all(b"\n")?;
-                    anyhow::Ok(())
-                })
-            })?;
-            write(path, &lines)?;
-        }
-        anyhow::Ok(verdict)
+        save(&options, &trace, &recorder)?;
+        anyhow::Ok(Verdict {
+            commit: begun.commit,
+            ..verdict
+        })
     };
     let thread = std::thread::Builder::new()
         .name("simulation".into())
@@ -134,7 +131,6 @@ pub fn play(plan: Plan, options: &Options) -> Result<Verdict> {
         .map_err(|_| anyhow!("the simulation panicked"))??;
     let took: Duration = overrides::kernel_clock().saturating_sub(started);
     Ok(Verdict {
-        commit,
         wall_ms: took.as_millis() as u64,
         mutant_reached: mutant_reached(),
         ..verdict
@@ -167,39 +163,56 @@ fn mutant_reached() -> u64 {
     0
 }
 
-fn record_panics() {
-    std::panic::set_hook(Box::new(|panic| {
+/// Panics go on record. One that cannot be unwound ends the process: what there is by then is
+/// told at once.
+fn record_panics(begun: Verdict, trace: Trace, options: Options) {
+    std::panic::set_hook(Box::new(move |panic| {
         let line = panic.to_string().replace('\n', " ");
-        match tracer::recorder() {
-            Some(recorder) => recorder.panic(&tracer::host(), line),
-            None => eprintln!("{line}"),
+        eprintln!("{line}");
+        let Some(recorder) = tracer::recorder() else {
+            return;
+        };
+        recorder.panic(&tracer::host(), line.clone());
+        // As the standard library says it, of a destructor or a foreign function.
+        if !line.contains("panic in a ") {
+            return;
+        }
+        if let Err(error) = save(&options, &trace, &recorder) {
+            eprintln!("{error:#}");
+        }
+        let verdict = Verdict {
+            trace: trace.hash(),
+            mutant_reached: mutant_reached(),
+            ..recorder.verdict(begun.clone())
+        };
+        if options.json
+            && let Ok(verdict) = serde_json::to_string(&verdict)
+        {
+            println!("{verdict}");
         }
     }));
+}
+
+/// The trace and the record, where they are asked for.
+fn save(options: &Options, trace: &Trace, recorder: &Recorder) -> Result<()> {
+    if let Some(path) = &options.trace {
+        write(path, trace.text().unwrap_or_default().as_bytes())?;
+    }
+    if let Some(path) = &options.record {
+        let mut lines = Vec::new();
+        recorder.with_entries(|entries| {
+            entries.iter().try_for_each(|entry| {
+                serde_json::to_writer(&mut lines, entry)?;
+                lines.write_all(b"\n")?;
+                anyhow::Ok(())
+            })
+        })?;
+        write(path, &lines)?;
+    }
+    Ok(())
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     #[allow(clippy::disallowed_methods)] // the harness's own file, after the simulation
     std::fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))
-}
-
-/// The commit that this was built from, as far as it can be told.
-fn commit() -> String {
-    if let Some(commit) = option_env!("CODRAFT_COMMIT") {
-        return commit.to_owned();
-    }
-    let git = std::process::Command::new("git")
-        .args([
-            "-C",
-            env!("CARGO_MANIFEST_DIR"),
-            "rev-parse",
-            "--short=12",
-            "HEAD",
-        ])
-        .stderr(std::process::Stdio::null())
-        .output();
-    let said = git.ok().filter(|output| output.status.success());
-    said.map_or_else(
-        || "unknown".to_owned(),
-        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-    )
 }

@@ -2,7 +2,6 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use codraft_raft::disk::memory::MemoryDisk;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use turmoil::Sim;
 
@@ -85,41 +84,35 @@ impl Faults {
             return;
         }
         let disk = self.cluster.disk(place);
-        let segments = segments(&disk.memory);
-        let vouched = vouched(&disk, &segments);
-        if !(tail || vouched >= ENOUGH) {
+        let (torn, vouched) = (disk.end(), vouched(&disk));
+        let places: usize = vouched.iter().map(|(_, places)| places.len()).sum();
+        // A log that has just gone on in another file, or says little so far.
+        if tail && torn.is_none() || !tail && places < ENOUGH {
             return self.later(sim.elapsed() + AGAIN, Step::Begin(i));
         }
         if !self.crash(sim, i, Host::Node(node), false, lasts) {
             return;
         }
         let mut rng = StdRng::seed_from_u64(self.faults[i].seed);
-        if tail {
-            let Some((path, used)) = segments.last().filter(|(_, used)| *used > 0) else {
-                return;
-            };
-            let garbage: Vec<u8> = (0..rng.random_range(1..600))
-                .map(|_| rng.random())
-                .collect();
-            disk.memory.change(path, |bytes| {
-                // The last record may end in zeros, and they are its own.
-                let from = (used + 32).next_multiple_of(8);
-                let to = (from + garbage.len()).min(bytes.len());
-                if from < to {
-                    bytes[from..to].copy_from_slice(&garbage[..to - from]);
+        if let Some((path, end)) = torn.filter(|_| tail) {
+            let length = rng.random_range(1..600);
+            // A batch that stands in a wrong place, or noise.
+            let last = disk.vouched(&path) as usize;
+            let batch = last..end.min(last + length);
+            let noise = last == 0 || batch.is_empty() || rng.random_bool(0.5);
+            disk.memory.change(&path, |bytes| {
+                let to = bytes
+                    .len()
+                    .min(end + if noise { length } else { batch.len() });
+                match noise {
+                    true => rng.fill(&mut bytes[end..to]),
+                    false => bytes.copy_within(batch.start..batch.start + (to - end), end),
                 }
             });
-            self.shared.recorder.mark("garbage behind the log");
-            return;
-        }
-        let Some((path, _)) = segments.first() else {
-            return;
-        };
-        let contents = disk.memory.contents(path).unwrap_or_default();
-        let places: Vec<usize> = (HEADER..vouched).filter(|at| contents[*at] != 0).collect();
-        if !places.is_empty() {
-            let at = places[rng.random_range(0..places.len())];
-            disk.memory.flip(path, at);
+        } else {
+            let (path, places) = &vouched[rng.random_range(0..vouched.len())];
+            disk.memory
+                .flip(path, places[rng.random_range(0..places.len())]);
             self.damaged.insert(place);
         }
     }
@@ -166,33 +159,25 @@ impl Faults {
     }
 }
 
-/// How much of the first file of a log the log itself says is synced.
-fn vouched(disk: &SlowDisk, segments: &[(PathBuf, usize)]) -> usize {
-    let Some((first, used)) = segments.first() else {
-        return 0;
-    };
-    let goes_on = segments[1..].iter().any(|(path, _)| disk.vouched(path) > 0);
-    if goes_on {
-        *used
-    } else {
-        (disk.vouched(first) as usize).min(*used)
+/// By file of a log, the bytes below where the log itself says that it is synced; zeros, which
+/// may be padding, left out. Files without any are, too.
+fn vouched(disk: &SlowDisk) -> Vec<(PathBuf, Vec<usize>)> {
+    let paths = disk.memory.paths().into_iter();
+    let files = paths.filter(|path| path.extension().is_some_and(|end| end == "wal"));
+    let mut goes_on = false;
+    let mut vouched = Vec::new();
+    for path in files.collect::<Vec<_>>().into_iter().rev() {
+        let bytes = disk.memory.contents(&path).unwrap_or_default();
+        // Where the next file has a mark, all of this one was synced before.
+        let to = match goes_on {
+            true => bytes.len(),
+            false => bytes.len().min(disk.vouched(&path) as usize),
+        };
+        goes_on |= to > 0;
+        let places: Vec<usize> = (HEADER..to).filter(|at| bytes[*at] != 0).collect();
+        if !places.is_empty() {
+            vouched.push((path, places));
+        }
     }
-}
-
-/// The files of a node's log, in order, and how many bytes of each are used.
-fn segments(disk: &MemoryDisk) -> Vec<(PathBuf, usize)> {
-    let paths = disk.paths().into_iter();
-    let logs = paths.filter(|path| path.extension().is_some_and(|end| end == "wal"));
-    let used = |path: &PathBuf| {
-        let bytes = disk.contents(path).unwrap_or_default();
-        bytes
-            .iter()
-            .rposition(|byte| *byte != 0)
-            .map_or(0, |last| last + 1)
-    };
-    let all = logs
-        .map(|path| (used(&path), path))
-        .map(|(used, path)| (path, used));
-    // What was made ahead holds a header and no more.
-    all.filter(|(_, used)| *used > HEADER).collect()
+    vouched
 }

@@ -36,8 +36,6 @@ impl Oracle for Bounded {
             self.notes.broken(found, entry.at, &of, broken);
         }
     }
-
-    fn end(&mut self, _: &mut Vec<Violation>) {}
 }
 
 #[cfg(test)]

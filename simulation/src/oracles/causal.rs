@@ -90,8 +90,6 @@ impl Oracle for Causal {
         };
         self.last.insert((id, client), (epoch, last));
     }
-
-    fn end(&mut self, _: &mut Vec<Violation>) {}
 }
 
 #[cfg(test)]

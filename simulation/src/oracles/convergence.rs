@@ -201,8 +201,6 @@ impl Oracle for Convergence {
             }
         }
     }
-
-    fn end(&mut self, _: &mut Vec<Violation>) {}
 }
 
 #[cfg(test)]

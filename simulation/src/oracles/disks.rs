@@ -52,6 +52,7 @@ impl Oracle for Disks {
                 node,
                 life,
                 damaged,
+                ..
             }) => {
                 if *damaged {
                     self.damaged.insert(*node, *life);
@@ -86,8 +87,6 @@ impl Oracle for Disks {
                 .broken(found, entry.at, what, || format!("node {node}"));
         }
     }
-
-    fn end(&mut self, _: &mut Vec<Violation>) {}
 }
 
 #[cfg(test)]
@@ -125,6 +124,7 @@ mod tests {
             node: 2,
             life: 2,
             damaged: true,
+            cut: 0,
         });
         assert_found(
             story.clone(),

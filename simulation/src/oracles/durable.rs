@@ -73,7 +73,7 @@ impl Oracle for Durable {
         }
     }
 
-    fn end(&mut self, found: &mut Vec<Violation>) {
+    fn end(&mut self, at: Duration, found: &mut Vec<Violation>) {
         let logs = self.logs.borrow();
         for ((number, index), (slot, name)) in &self.acknowledged {
             let Some(group) = logs.groups.get(number) else {
@@ -82,7 +82,7 @@ impl Oracle for Durable {
             if !group.is_on_majority(*index, slot) {
                 let what = "acknowledged and in no majority's log at the end";
                 let broken = || format!("group {number}, index {index}: {name}");
-                self.notes.broken(found, Duration::ZERO, what, broken);
+                self.notes.broken(found, at, what, broken);
             }
         }
     }

@@ -39,8 +39,6 @@ impl Oracle for Errors {
         self.notes
             .broken(found, entry.at, &what, || format!("{host}: {line}"));
     }
-
-    fn end(&mut self, _: &mut Vec<Violation>) {}
 }
 
 #[cfg(test)]

@@ -115,8 +115,6 @@ impl Oracle for ExactlyOnce {
             _ => {}
         }
     }
-
-    fn end(&mut self, _: &mut Vec<Violation>) {}
 }
 
 #[cfg(test)]

@@ -115,8 +115,6 @@ impl Oracle for Fold {
             Folded::Nothing | Folded::Gap { .. } => {}
         }
     }
-
-    fn end(&mut self, _: &mut Vec<Violation>) {}
 }
 
 #[cfg(test)]

@@ -31,8 +31,6 @@ impl Oracle for Heals {
             }
         }
     }
-
-    fn end(&mut self, _: &mut Vec<Violation>) {}
 }
 
 #[cfg(test)]

@@ -117,12 +117,25 @@ impl Doc {
         role.as_deref()
     }
 
-    /// Whether a user could edit at all revisions from `from` to `to`.
-    pub fn could_edit(&self, user: &str, from: u64, to: u64) -> bool {
+    /// The roles that a user had from `from` to `to`, one after the other.
+    pub fn roles<'a>(
+        &'a self,
+        user: &str,
+        from: u64,
+        to: u64,
+    ) -> impl Iterator<Item = Option<&'a str>> {
         let changes = self.roles.get(user).into_iter().flatten();
-        let within = changes.filter(|(since, _)| (from + 1..=to).contains(since));
-        let roles = within.map(|(_, role)| role.as_deref());
-        can_edit(self.role_at(user, from)) && roles.into_iter().all(can_edit)
+        let within = changes.filter(move |(since, _)| (from + 1..=to).contains(since));
+        let first = self.role_at(user, from);
+        [first]
+            .into_iter()
+            .chain(within.map(|(_, role)| role.as_deref()))
+    }
+
+    /// The revision that took away the role that a user had at `rev`, if there is none now.
+    pub fn lost_since(&self, user: &str, rev: u64) -> Option<u64> {
+        let (since, role) = self.roles.get(user)?.last()?;
+        (role.is_none() && *since > rev).then_some(*since)
     }
 }
 

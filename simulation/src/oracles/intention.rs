@@ -228,8 +228,6 @@ impl Oracle for Intention {
         units.apply(&edit, rev);
         units.forget(rev.saturating_sub(self.window_events));
     }
-
-    fn end(&mut self, _: &mut Vec<Violation>) {}
 }
 
 #[cfg(test)]

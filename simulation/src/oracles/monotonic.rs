@@ -73,8 +73,6 @@ impl Oracle for Monotonic {
             self.notes.broken(found, entry.at, what, broken);
         }
     }
-
-    fn end(&mut self, _: &mut Vec<Violation>) {}
 }
 
 #[cfg(test)]

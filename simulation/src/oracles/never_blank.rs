@@ -55,8 +55,6 @@ impl Oracle for NeverBlank {
         };
         self.notes.broken(found, entry.at, what, broken);
     }
-
-    fn end(&mut self, _: &mut Vec<Violation>) {}
 }
 
 #[cfg(test)]

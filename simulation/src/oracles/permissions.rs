@@ -17,16 +17,20 @@ pub struct Permissions {
     /// By client and document: its user, and the revision that took the user's role away while
     /// the stream was open.
     streams: BTreeMap<(Id, Id), (String, Option<u64>)>,
+    /// By client and document: what it is told must be true at this revision or later, the head
+    /// when it asked to come in, or where it was let in.
+    since: BTreeMap<(Id, Id), u64>,
     notes: Notes,
 }
 
 impl Permissions {
     pub fn new(history: Shared) -> Self {
         let promised = "no operation of a user after the revision that forbids it, nothing sent \
-                        to one after it, and none refused that is allowed";
+                        to one after it, and nobody refused who is allowed";
         Self {
             history,
             streams: BTreeMap::new(),
+            since: BTreeMap::new(),
             notes: Notes::new("permissions", "O12", promised),
         }
     }
@@ -88,7 +92,7 @@ impl Permissions {
             return;
         };
         let (user, to) = (name_of(client.user), doc.head());
-        if doc.could_edit(&user, from, to) {
+        if doc.roles(&user, from, to).all(can_edit) {
             let broken = || {
                 let (doc, client) = (short(&key.0), short(&key.1));
                 format!(
@@ -98,6 +102,68 @@ impl Permissions {
             };
             self.notes
                 .broken(found, entry.at, "refused and allowed", broken);
+        }
+    }
+}
+
+/// What a client was told of its own role.
+struct Told<'a> {
+    key: (Id, Id),
+    user: u32,
+    role: Option<&'a str>,
+}
+
+impl Permissions {
+    /// Who is let in may read, at the revision that it is shown, or after the one that it has.
+    fn opened(&mut self, entry: &Entry, found: &mut Vec<Violation>) {
+        let Seen::Client(ClientSeen::Opened {
+            client,
+            user,
+            doc: id,
+            resumed,
+            rev,
+            ..
+        }) = &entry.seen
+        else {
+            return;
+        };
+        let (history, key) = (self.history.borrow(), (*client, *id));
+        let user = name_of(*user);
+        let since = self.since.entry(key).or_insert(*rev);
+        *since = (*since).min(*rev);
+        let Some(doc) = history.docs.get(id) else {
+            return;
+        };
+        let to = if *resumed { doc.head() } else { *rev };
+        if doc.roles(&user, *rev, to).all(|role| role.is_none()) {
+            let broken = || {
+                let (doc, client) = (short(id), short(client));
+                format!("document {doc}, client {client} of {user}, at revision {rev}")
+            };
+            let what = "let in without a role";
+            self.notes.broken(found, entry.at, what, broken);
+        }
+        let ended = doc.lost_since(&user, *rev);
+        self.streams.insert(key, (user, ended));
+    }
+
+    /// There was a moment when it was so.
+    fn told(&mut self, entry: &Entry, found: &mut Vec<Violation>, told: &Told<'_>) {
+        let (history, Told { key, role, .. }) = (self.history.borrow(), told);
+        let (Some(doc), Some(since)) = (history.docs.get(&key.1), self.since.get(key)) else {
+            return;
+        };
+        let (user, to) = (name_of(told.user), doc.head());
+        if !doc.roles(&user, *since, to).any(|had| had == *role) {
+            let broken = || {
+                let (doc, client) = (short(&key.1), short(&key.0));
+                format!(
+                    "document {doc}, client {client} of {user}: {role:?}, which it was at no \
+                     revision from {since} to {to}"
+                )
+            };
+            let what = "told a role that it does not have";
+            self.notes.broken(found, entry.at, what, broken);
         }
     }
 }
@@ -117,11 +183,20 @@ impl Oracle for Permissions {
                 seq,
                 code,
             } if code == "forbidden" => self.refused(entry, found, (*doc, *client), *seq),
-            ClientSeen::Opened {
-                client, user, doc, ..
+            ClientSeen::Hello { client, doc, .. } => {
+                let history = self.history.borrow();
+                let head = history.docs.get(doc).map_or(0, |doc| doc.head());
+                self.since.insert((*client, *doc), head);
+            }
+            ClientSeen::Opened { .. } => self.opened(entry, found),
+            ClientSeen::RoleTold {
+                client,
+                user,
+                doc,
+                role,
             } => {
-                let stream = (name_of(*user), None);
-                self.streams.insert((*client, *doc), stream);
+                let (key, user, role) = ((*client, *doc), *user, role.as_deref());
+                self.told(entry, found, &Told { key, user, role });
             }
             ClientSeen::Closed { client, doc, .. } | ClientSeen::Resynced { client, doc, .. } => {
                 self.streams.remove(&(*client, *doc));
@@ -167,8 +242,6 @@ impl Oracle for Permissions {
             _ => {}
         }
     }
-
-    fn end(&mut self, _: &mut Vec<Violation>) {}
 }
 
 #[cfg(test)]
@@ -245,6 +318,53 @@ mod tests {
             edit: Some(vec![insert("x")]),
         });
         assert_found(story, "O12 sent to one who may not read any more");
+    }
+
+    fn told(role: Option<&str>) -> ClientSeen {
+        ClientSeen::RoleTold {
+            client: BOB,
+            user: 2,
+            doc: DOC,
+            role: role.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn who_has_no_role_is_not_let_in() {
+        let mut story = Story::new();
+        story.grant(2, None);
+        story.open(BOB, None);
+        assert_found(story, "O12 let in without a role");
+        // What it had already it may be told to have.
+        let mut story = Story::new();
+        let had = story.head();
+        story.grant(2, None);
+        story.open(BOB, Some(had));
+        assert_clean(story);
+    }
+
+    #[test]
+    fn what_is_told_of_a_role_was_so_since_it_was_asked() {
+        let mut story = Story::new();
+        story.grant(2, None);
+        story.grant(2, Some("viewer"));
+        story.client(ClientSeen::Hello {
+            client: BOB,
+            doc: DOC,
+            resume: None,
+            unsent: false,
+        });
+        story.open(BOB, None);
+        let mut sent_away = story.clone();
+        story.client(told(Some("editor")));
+        assert_found(story, "O12 told a role that it does not have");
+        sent_away.client(told(None));
+        assert_found(sent_away.clone(), "O12 told a role that it does not have");
+        let mut revoked = Story::new();
+        revoked.open(BOB, None);
+        revoked.grant(2, None);
+        revoked.client(told(None));
+        assert_clean(revoked);
     }
 
     #[test]

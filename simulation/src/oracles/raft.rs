@@ -3,6 +3,8 @@
 //! More than one node may lead in a term here, one after the other: leaders are ordered by term
 //! and node, and an entry's name is its index with its leader.
 
+use std::time::Duration;
+
 use super::{
     Notes, Oracle,
     logs::{Group, Logs, Shared, Slot, Vote},
@@ -49,7 +51,7 @@ impl Oracle for Raft {
         }
     }
 
-    fn end(&mut self, found: &mut Vec<Violation>) {
+    fn end(&mut self, at: Duration, found: &mut Vec<Violation>) {
         for (number, group) in &self.logs.borrow().groups {
             let Some(last) = group.chosen.last() else {
                 continue;
@@ -57,9 +59,8 @@ impl Oracle for Raft {
             let index = group.chosen.len() as u64 - 1;
             if !group.is_on_majority(index, last) {
                 let what = "what was committed is on no majority at the end";
-                let at = std::time::Duration::ZERO;
-                self.notes
-                    .broken(found, at, what, || format!("group {number}, index {index}"));
+                let broken = || format!("group {number}, index {index}");
+                self.notes.broken(found, at, what, broken);
             }
         }
     }

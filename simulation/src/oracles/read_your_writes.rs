@@ -1,7 +1,7 @@
 //! O8: who comes back finds what was acknowledged, and every operation ends acknowledged,
 //! refused or handed back.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     Notes, Oracle,
@@ -225,7 +225,7 @@ impl Oracle for ReadYourWrites {
         }
     }
 
-    fn end(&mut self, found: &mut Vec<Violation>) {
+    fn end(&mut self, at: Duration, found: &mut Vec<Violation>) {
         let history = self.history.borrow();
         for key in &self.settled {
             let Some(client) = history.clients.get(key) else {
@@ -242,7 +242,7 @@ impl Oracle for ReadYourWrites {
                     format!("document {doc}, client {client}, sequence {seq}, applied {applied:?}")
                 };
                 let what = "an operation was neither answered nor handed back";
-                self.notes.broken(found, Default::default(), what, broken);
+                self.notes.broken(found, at, what, broken);
             }
         }
     }

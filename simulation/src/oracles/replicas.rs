@@ -146,8 +146,6 @@ impl Oracle for Replicas {
             _ => {}
         }
     }
-
-    fn end(&mut self, _: &mut Vec<Violation>) {}
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! O7: revisions are 1, 2, 3… in every log, and every client's stream has no gap.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{Notes, Oracle, history::Shared, named, short};
 use crate::{
@@ -143,14 +146,14 @@ impl Oracle for Revisions {
         }
     }
 
-    fn end(&mut self, found: &mut Vec<Violation>) {
+    fn end(&mut self, at: Duration, found: &mut Vec<Violation>) {
         for ((client, doc), stream) in &self.streams {
             let history = self.history.borrow();
             let head = history.docs.get(doc).map_or(0, |doc| doc.head());
             if stream.reached > head {
                 let what = "a client was sent more than there is";
                 let broken = || format!("document {}, client {}", short(doc), short(client));
-                self.notes.broken(found, Default::default(), what, broken);
+                self.notes.broken(found, at, what, broken);
             }
         }
     }

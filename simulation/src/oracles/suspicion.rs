@@ -10,13 +10,14 @@ use crate::{
     verdict::Violation,
 };
 
-/// What was said longer ago counts no more: it is believed for a second, and may have been on
-/// its way.
-const SAID: Duration = Duration::from_secs(12);
+/// What was said longer ago counts no more: it is believed for a second, and was on its way.
+const SAID: Duration = Duration::from_millis(1_500);
+/// The same while a fault may hold messages up.
+const HELD_UP: Duration = Duration::from_secs(12);
 /// A take-over that is not won by then was lost.
 const WON: Duration = Duration::from_millis(450);
 /// With fewer take-overs it may have been bad luck.
-const ENOUGH: u32 = 3;
+const ENOUGH: u32 = 2;
 
 pub struct Suspicion {
     voters: BTreeMap<u32, Vec<Vec<u64>>>,
@@ -31,6 +32,8 @@ pub struct Suspicion {
     troubled: Option<Duration>,
     tried: u32,
     won: u32,
+    /// When the last one that was not won began.
+    lost: Duration,
     notes: Notes,
 }
 
@@ -46,17 +49,19 @@ impl Default for Suspicion {
             troubled: None,
             tried: 0,
             won: 0,
+            lost: Duration::ZERO,
             notes: Notes::new("suspicion", "O14", promised),
         }
     }
 }
 
 impl Suspicion {
-    fn agree(&self, group: u32, from: u64, by: u64, at: Duration) -> bool {
+    fn agree(&self, group: u32, from: u64, at: Duration) -> bool {
         let said = self.suspects.get(&from);
+        let lasts = if self.is_troubled(at) { HELD_UP } else { SAID };
         let lately = |node: &u64| {
             let told = said.and_then(|said| said.get(node));
-            *node == by || told.is_some_and(|told| at <= *told + SAID)
+            told.is_some_and(|told| at <= *told + lasts)
         };
         // Before its members are known nothing can be said.
         let Some(voters) = self.voters.get(&group) else {
@@ -118,7 +123,7 @@ impl Oracle for Suspicion {
             Seen::Node(NodeSeen::TakesOver {
                 node, group, from, ..
             }) => {
-                if !self.agree(*group, *from, *node, at) {
+                if !self.agree(*group, *from, at) {
                     let what = "a group was taken over without a majority that suspects";
                     let broken = || format!("node {node}, group {group}, from {from}");
                     self.notes.broken(found, at, what, broken);
@@ -131,7 +136,10 @@ impl Oracle for Suspicion {
                     && !self.is_troubled(at)
                 {
                     self.tried += 1;
-                    self.won += u32::from(at <= since + WON);
+                    match at <= since + WON {
+                        true => self.won += 1,
+                        false => self.lost = since,
+                    }
                 }
             }
             // Who was about to take over, or to vote, may be the next to die.
@@ -154,13 +162,12 @@ impl Oracle for Suspicion {
         }
     }
 
-    fn end(&mut self, found: &mut Vec<Violation>) {
+    fn end(&mut self, _: Duration, found: &mut Vec<Violation>) {
         if self.tried >= ENOUGH && self.won == 0 {
             let tried = self.tried;
             let what = "not one leader that died was replaced at once";
-            self.notes.broken(found, Duration::ZERO, what, || {
-                format!("{tried} were tried")
-            });
+            let broken = || format!("{tried} were tried, this is the last");
+            self.notes.broken(found, self.lost, what, broken);
         }
     }
 }

@@ -62,7 +62,10 @@ pub fn found_in(story: Story) -> Vec<String> {
             .iter_mut()
             .for_each(|oracle| oracle.see(entry, &mut found));
     }
-    oracles.iter_mut().for_each(|oracle| oracle.end(&mut found));
+    let end = story.at;
+    oracles
+        .iter_mut()
+        .for_each(|oracle| oracle.end(end, &mut found));
     found
         .into_iter()
         .map(|violation| violation.signature)
@@ -75,7 +78,7 @@ pub fn found_by(oracle: &mut dyn Oracle, story: Story) -> Vec<String> {
         .entries
         .iter()
         .for_each(|entry| oracle.see(entry, &mut found));
-    oracle.end(&mut found);
+    oracle.end(story.at, &mut found);
     found
         .into_iter()
         .map(|violation| violation.signature)
@@ -174,6 +177,7 @@ impl Story {
                 node,
                 life: 1,
                 damaged: false,
+                cut: 0,
             });
         }
         story.commit_entry(0, 0);
@@ -541,6 +545,7 @@ impl Story {
             node,
             life,
             damaged: false,
+            cut: 0,
         });
     }
 

@@ -56,7 +56,7 @@ impl Truth {
         if code == "seq_conflict" && attempts > 1 {
             return;
         }
-        if !sequence.applied.is_empty() && attempts <= 1 {
+        if !sequence.applied.is_empty() {
             let at = &sequence.applied;
             let broken = || {
                 let (doc, client) = (short(&doc), short(&client));
@@ -87,8 +87,7 @@ impl Truth {
             .refused
             .get(&(doc, client, seq))
             .is_some_and(|then| *then >= attempts);
-        // With other bytes under that number it may have been those.
-        let logged = attempts <= 1 && sequence.refused_at.is_some_and(|at| at < event.index);
+        let logged = sequence.refused_at.is_some_and(|at| at < event.index);
         if told || logged {
             let what = match told {
                 true => "applied after its author was told that it never will be",
@@ -118,8 +117,6 @@ impl Oracle for Truth {
             self.refused(entry, found, (*doc, *client, *seq), code);
         }
     }
-
-    fn end(&mut self, _: &mut Vec<Violation>) {}
 }
 
 #[cfg(test)]

@@ -1,29 +1,46 @@
 //! Wall time: the simulation's, and each host's own error.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use codraft_proto::outside::Clock;
 
+use super::Struck;
 use crate::overrides;
 
 /// Clones are the same clock.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct SimulatedClock {
-    error_ms: Arc<AtomicI64>,
+    /// By how many ms it is wrong, and by which fault.
+    wrong: Arc<Mutex<Option<(i64, usize)>>>,
+    struck: Struck,
 }
 
 impl SimulatedClock {
-    pub fn set_wrong_by(&self, ms: i64) {
-        self.error_ms.store(ms, Ordering::Relaxed);
+    pub fn new(struck: Struck) -> Self {
+        Self {
+            wrong: Arc::default(),
+            struck,
+        }
+    }
+
+    pub fn set_wrong(&self, wrong: Option<(i64, usize)>) {
+        *self.lock() = wrong;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(i64, usize)>> {
+        self.wrong.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Clock for SimulatedClock {
     fn now_ms(&self) -> u64 {
         let now = (overrides::EPOCH + overrides::elapsed()).as_millis() as u64;
-        now.saturating_add_signed(self.error_ms.load(Ordering::Relaxed))
+        match *self.lock() {
+            Some((ms, fault)) => {
+                self.struck.one(fault);
+                now.saturating_add_signed(ms)
+            }
+            None => now,
+        }
     }
 }

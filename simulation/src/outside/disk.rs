@@ -77,10 +77,16 @@ struct State {
     open: usize,
     /// Up to where a mark of the log says that it was synced, by file of the log.
     vouched: BTreeMap<PathBuf, u64>,
+    /// Where the log ends: its file, and behind the last record that was written, synced or not.
+    /// None while it goes on in a file that holds nothing yet.
+    end: Option<(PathBuf, u64)>,
 }
 
-/// Of a mark, in the log's records.
+/// Of a mark, and of the last record of a file, in the log's records.
 const MARK: u32 = 1;
+const ROLL: u32 = 7;
+/// Of a record, before its payload; the payload's length comes first, the kind third.
+const HEAD: usize = 24;
 
 impl SlowDisk {
     pub fn new(seed: u64, sync_us: (u64, u64), struck: Struck, pauses: Pauses) -> Self {
@@ -92,6 +98,7 @@ impl SlowDisk {
             hurt: false,
             open: 0,
             vouched: BTreeMap::new(),
+            end: None,
         };
         Self {
             memory: MemoryDisk::new(),
@@ -152,10 +159,42 @@ impl SlowDisk {
         self.manner.lock().hurt = false;
     }
 
+    /// Where the log ends, if there is room behind it in its file.
+    pub fn end(&self) -> Option<(PathBuf, usize)> {
+        let (path, end) = self.manner.lock().end.clone()?;
+        let bytes = self.memory.contents(&path)?;
+        let behind = bytes.get(end as usize..end as usize + HEAD)?;
+        let free = behind.iter().all(|byte| *byte == 0);
+        free.then_some((path, end as usize))
+    }
+
     /// Up to where the log says of itself that it is synced: what is damaged below cannot be
     /// taken for a torn tail.
     pub fn vouched(&self, path: &Path) -> u64 {
         self.manner.lock().vouched.get(path).copied().unwrap_or(0)
+    }
+}
+
+/// The kind of the record at an offset, and where the next one begins.
+fn record(bytes: &[u8], at: usize) -> Option<(u32, usize)> {
+    let head = bytes.get(at..at + HEAD)?;
+    let word = |i: usize| u32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
+    let next = at + (HEAD + word(0) as usize).next_multiple_of(8);
+    (word(8) != 0).then_some((word(8), next))
+}
+
+impl State {
+    /// Records are written to the log, and zeros behind them perhaps.
+    fn written(&mut self, path: &Path, offset: u64, bytes: &[u8]) {
+        let (mut end, mut last) = (0, None);
+        while let Some((kind, next)) = record(bytes, end) {
+            (end, last) = (next, Some(kind));
+        }
+        match last {
+            Some(ROLL) => self.end = None,
+            Some(_) => self.end = Some((path.to_owned(), offset + end as u64)),
+            None => {}
+        }
     }
 }
 
@@ -228,7 +267,7 @@ impl Disk for SlowDisk {
     fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
             self.manner.pause().await;
-            self.memory.sync_dir(dir).await
+            self.manner.told(self.memory.sync_dir(dir).await)
         })
     }
 }
@@ -283,10 +322,13 @@ impl File for SlowFile {
     fn write_and_sync(&self, offset: u64, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<Vec<u8>>> {
         Box::pin(async move {
             self.write_at(offset, bytes.clone()).await?;
+            if offset > 0 {
+                self.manner.lock().written(&self.path, offset, &bytes);
+            }
             let _open = Open::new(&self.manner, offset, bytes.len());
             self.sync_data().await?;
             // Each batch of the log begins with a mark of what was synced before it.
-            if bytes.get(8..12) == Some(&MARK.to_le_bytes()) {
+            if record(&bytes, 0).is_some_and(|(kind, _)| kind == MARK) {
                 let mut state = self.manner.lock();
                 state.vouched.insert(self.path.clone(), offset);
             }

@@ -9,6 +9,9 @@ use codraft_proto::{
 
 use super::{Client, Fault, FaultKind, Host, Plan, VERSION, What};
 
+/// Nothing in a plan lasts longer.
+const LONGEST_MS: u64 = 3_600_000;
+
 /// Why a plan cannot be played; a line each.
 #[derive(Debug)]
 pub struct BadPlan(Vec<String>);
@@ -47,6 +50,13 @@ impl Plan {
         for (i, document) in self.documents.iter().enumerate() {
             if document.initial > 100_000 {
                 wrong.push(format!("document {i} starts with more than 100000 units"));
+            }
+            if document
+                .grants
+                .iter()
+                .any(|(user, _)| *user == document.owner)
+            {
+                wrong.push(format!("document {i} grants its owner a role"));
             }
         }
         if self.documents.is_empty() {
@@ -116,7 +126,7 @@ impl Plan {
             1 << 10,
             1 << 30,
         );
-        bound("world.safety_ms", world.safety_ms, 1, 3_600_000);
+        bound("world.safety_ms", world.safety_ms, 1, LONGEST_MS);
     }
 
     fn check_client(&self, client: &Client, wrong: &mut Vec<String>) {
@@ -148,11 +158,21 @@ impl Plan {
                 bad("it is later than the safety phase");
             }
             match &act.what {
+                What::Type { gap_ms: ms, .. }
+                | What::Offline { ms, .. }
+                | What::Mute { ms }
+                | What::Doze { ms }
+                    if *ms > LONGEST_MS =>
+                {
+                    bad("it takes more than an hour");
+                }
                 What::Format { .. } | What::Embed if document.is_some_and(|d| !d.rich) => {
                     bad("the document is not a rich one");
                 }
                 What::Move { router } if *router >= self.world.routers => bad("no such router"),
-                What::Type { letters, .. } if *letters > 10_000 => bad("more than 10000 letters"),
+                What::Type { letters, .. } | What::Offline { letters, .. } if *letters > 10_000 => {
+                    bad("more than 10000 letters");
+                }
                 What::Paste { units } | What::Delete { units } | What::Format { units }
                     if !(1..=20_000).contains(units) =>
                 {
@@ -167,6 +187,9 @@ impl Plan {
         let mut bad = |what: String| wrong.push(format!("fault {i}: {what}"));
         if fault.at_ms > self.world.safety_ms {
             bad("it is later than the safety phase".into());
+        }
+        if fault.kind.for_ms() > LONGEST_MS {
+            bad("it takes more than an hour".into());
         }
         for host in fault.kind.hosts() {
             match host {
@@ -196,7 +219,13 @@ impl Plan {
             FaultKind::Loss { per_mille, .. } if *per_mille > 1_000 => {
                 bad("more than 1000 in a thousand".into());
             }
-            FaultKind::DiskSlow { times: 0, .. } => bad("0 times as long".into()),
+            FaultKind::Delay { ms, .. } if *ms > LONGEST_MS => bad("more than an hour".into()),
+            FaultKind::DiskSlow { times, .. } if !(1..=100_000).contains(times) => {
+                bad("1 to 100000 times as long".into());
+            }
+            FaultKind::Clock { ms, .. } if ms.unsigned_abs() > 1_000 * LONGEST_MS => {
+                bad("wrong by more than 1000 hours".into());
+            }
             FaultKind::Clock {
                 host: Host::Client(_),
                 ..
@@ -295,6 +324,11 @@ impl FaultKind {
 
     /// How long it lasts, or how long what it ended stays away.
     pub fn for_ms(&self) -> u64 {
+        self.clone().for_ms_mut().map_or(300, |for_ms| *for_ms)
+    }
+
+    /// The same, where the plan chooses it.
+    pub fn for_ms_mut(&mut self) -> Option<&mut u64> {
         match self {
             FaultKind::Crash { for_ms, .. }
             | FaultKind::RouterCrash { for_ms, .. }
@@ -308,8 +342,8 @@ impl FaultKind {
             | FaultKind::Loss { for_ms, .. }
             | FaultKind::Pause { for_ms, .. }
             | FaultKind::Clock { for_ms, .. }
-            | FaultKind::Drain { for_ms, .. } => *for_ms,
-            FaultKind::Wiped { .. } => 300,
+            | FaultKind::Drain { for_ms, .. } => Some(for_ms),
+            FaultKind::Wiped { .. } => None,
         }
     }
 }

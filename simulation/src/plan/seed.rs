@@ -223,7 +223,7 @@ fn what(rng: &mut StdRng, world: &World, users: u32, rich: bool) -> What {
 fn faults(seed: u64, world: &World, clients: &[Client]) -> Vec<Fault> {
     let mut rng = stream(seed, "faults", 0);
     const KINDS: u32 = 16;
-    // One in twelve seeds is calm; the others have two to seven kinds.
+    // One seed in twelve is calm; the others take each kind by chance, four of them most often.
     if rng.random_bool(1.0 / 12.0) {
         return Vec::new();
     }

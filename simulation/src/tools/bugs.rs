@@ -3,11 +3,7 @@
 //! `<slug>/`: `seed` (the first), `seeds.txt` (all), `signature`, `verdict.json`, `plan.json`;
 //! then `shrunk.json`, `report.html` and `report.json` as `shrink` and `report` write them.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -22,6 +18,7 @@ pub struct Bugs {
 #[derive(Debug, Clone)]
 pub struct Bug {
     pub folder: PathBuf,
+    /// The first of this campaign.
     pub seed: u64,
     pub seeds: u64,
     /// No campaign before has seen it.
@@ -42,7 +39,10 @@ impl Bugs {
             return Ok(false);
         };
         let signature = &violation.signature;
-        let folder = self.folder.join(slug(signature));
+        // What is planted is another way to fail.
+        let mutant = verdict.mutant.iter();
+        let name: Vec<&str> = mutant.chain([signature]).map(String::as_str).collect();
+        let folder = self.folder.join(slug(&name.join(" ")));
         let write = |name: &str, text: String| {
             let path = folder.join(name);
             fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
@@ -64,7 +64,7 @@ impl Bugs {
         }
         let first = !self.found.contains_key(signature);
         let bug = self.found.entry(signature.clone()).or_insert_with(|| Bug {
-            seed: first_seed(&folder).unwrap_or(verdict.seed),
+            seed: verdict.seed,
             seeds: 0,
             new,
             folder,
@@ -76,11 +76,6 @@ impl Bugs {
     pub fn found(&self) -> &BTreeMap<String, Bug> {
         &self.found
     }
-}
-
-fn first_seed(folder: &Path) -> Option<u64> {
-    let text = fs::read_to_string(folder.join("seed")).ok()?;
-    text.trim().parse().ok()
 }
 
 /// A folder's name: what can be read of the signature, and enough of its hash to be another for
@@ -143,7 +138,7 @@ mod tests {
         let mut next = Bugs::new(scratch.folder().to_owned());
         assert!(next.file(&failed(11, one)).expect("filed"));
         let bug = &next.found()[one];
-        assert_eq!((bug.seed, bug.new), (3, false));
+        assert_eq!((bug.seed, bug.new), (11, false));
         let seeds = fs::read_to_string(bug.folder.join("seeds.txt")).expect("seeds");
         assert_eq!(seeds, "3\n9\n11\n");
     }

@@ -141,7 +141,7 @@ mod tests {
             wall_ms: simulated_ms / 20,
             acknowledged: 500,
             faults: [("crash".into(), 3)].into(),
-            planned: [("crash".into(), 3)].into(),
+            planned: [("crash".into(), (3, 3))].into(),
             marks: [("rebase".into(), from)].into(),
             failures: [("lost".into(), from - 1)].into(),
         };

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::marks::MARKS;
 use crate::tools::{
@@ -31,6 +31,9 @@ pub const PART: &str = "figures";
 
 impl Figures {
     pub fn run(&self) -> Result<bool> {
+        if let Some(path) = &self.ledger {
+            ensure!(path.exists(), "there is no ledger {}", path.display());
+        }
         let ledger = self.ledger.clone().unwrap_or_else(campaigns::default_path);
         let text = text_of(&ledger)?;
         if self.write {

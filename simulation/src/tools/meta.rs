@@ -22,7 +22,7 @@ pub struct Meta {
     #[command(flatten)]
     seeds: Seeds,
     /// How many seeds.
-    #[arg(long = "seeds", default_value_t = 20)]
+    #[arg(long = "seeds", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     count: u64,
     /// How many at a time.
     #[arg(long, default_value_t = 2)]
@@ -44,7 +44,7 @@ impl Meta {
     pub fn run(&self) -> Result<bool> {
         let runner = self.processes.runner()?;
         let first = self.seeds.first()?;
-        let seeds = first..first + self.count;
+        let seeds = first..self.seeds.last(first, Some(self.count))?;
         let mut progress = Progress::new();
         let (mut done, mut differ, mut broken) = (0, 0, 0);
         let mut problem = None;

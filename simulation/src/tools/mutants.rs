@@ -1,17 +1,26 @@
 //! Bugs planted on purpose: proof that the oracles catch what they are there for.
 
-use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, str::FromStr, sync::Mutex};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    path::PathBuf,
+    str::FromStr,
+    sync::Mutex,
+};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::tools::{
-    pool,
-    processes::{Processes, Runner, Target, With},
-    progress::Progress,
-    readme,
-    seeds::Commit,
-    tally::first_violation,
+use crate::{
+    tools::{
+        pool,
+        processes::{Processes, Runner, Target, With},
+        progress::Progress,
+        readme,
+        seeds::Commit,
+        tally::first_violation,
+    },
+    verdict::Violation,
 };
 
 /// Plays each planted bug until an oracle catches it.
@@ -65,6 +74,8 @@ struct Tried {
     end: End,
     /// Seeds on which a violation did not count, since the same seed fails without the bug.
     unclean: Vec<u64>,
+    /// What else broke before it was caught: oracles that it was not expected by.
+    elsewhere: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -213,11 +224,13 @@ fn attempt(runner: &Runner, planted: Planted, most: u64, clean: &Clean) -> Resul
         mutant: Some(planted.name.clone()),
         ..With::default()
     };
-    let (mut reached, mut unclean) = (0, Vec::new());
+    let (mut reached, mut unclean, mut elsewhere) = (0, Vec::new(), BTreeSet::new());
     for seed in 1..=most {
         let verdict = runner.run(&Target::Seed(seed), &with)?;
         reached += u64::from(verdict.mutant_reached > 0);
-        let Some(violation) = first_violation(&verdict) else {
+        let expected = |violation: &&Violation| planted.expect.contains(&violation.oracle);
+        let Some(violation) = verdict.violations.iter().find(expected) else {
+            elsewhere.extend(first_violation(&verdict).map(|first| first.oracle.clone()));
             continue;
         };
         if !is_clean(runner, seed, clean)? {
@@ -234,6 +247,7 @@ fn attempt(runner: &Runner, planted: Planted, most: u64, clean: &Clean) -> Resul
             planted,
             end,
             unclean,
+            elsewhere,
         });
     }
     let end = End::Escaped {
@@ -244,6 +258,7 @@ fn attempt(runner: &Runner, planted: Planted, most: u64, clean: &Clean) -> Resul
         planted,
         end,
         unclean,
+        elsewhere,
     })
 }
 
@@ -272,15 +287,21 @@ fn told(one: &Tried) -> String {
         [] => String::new(),
         seeds => format!(" (fails without it too: seeds {seeds:?})"),
     };
+    let elsewhere = match one.elsewhere.is_empty() {
+        true => String::new(),
+        false => format!("; before that {:?} broke", one.elsewhere),
+    };
     match &one.end {
         End::Caught {
             seeds,
             oracle,
             property,
             ..
-        } => format!("{name}: caught by {oracle} ({property}) after {seeds} seeds{unclean}"),
+        } => format!(
+            "{name}: caught by {oracle} ({property}) after {seeds} seeds{unclean}{elsewhere}"
+        ),
         End::Escaped { seeds, reached } => format!(
-            "{name}: NOT CAUGHT in {seeds} seeds; its line was reached on {reached}{unclean}"
+            "{name}: NOT CAUGHT in {seeds} seeds; its line was reached on {reached}{unclean}{elsewhere}"
         ),
     }
 }
@@ -365,6 +386,7 @@ mod tests {
             planted: planted(name),
             end,
             unclean: vec![],
+            elsewhere: BTreeSet::new(),
         }
     }
 
@@ -377,6 +399,7 @@ mod tests {
                 reached: 3,
             },
             unclean: vec![],
+            elsewhere: BTreeSet::new(),
         };
         let tried = [caught("a", 1), escaped, caught("b", 4), caught("c", 2)];
         let total = total(&tried);

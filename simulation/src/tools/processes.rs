@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     plan::Plan,
@@ -58,6 +58,9 @@ pub struct With {
     pub moved: bool,
 }
 
+/// The exit code of a command that could not do what was asked, as opposed to what did not hold.
+pub const CANNOT: i32 = 2;
+
 #[derive(Debug, Clone)]
 pub struct Runner {
     program: PathBuf,
@@ -74,6 +77,9 @@ struct Ended {
 impl Runner {
     /// Plays a run to its verdict. A process that ends without one (a panic, a kill, a hang) has
     /// failed, and the verdict says so.
+    ///
+    /// # Errors
+    /// What was asked for cannot be played.
     pub fn run(&self, target: &Target, with: &With) -> Result<Verdict> {
         let mut args: Vec<OsString> = match target {
             Target::Seed(seed) => vec!["run".into(), "--seed".into(), seed.to_string().into()],
@@ -93,6 +99,10 @@ impl Runner {
             let line = line.trim();
             serde_json::from_str::<Verdict>(line).ok()
         });
+        let status = ended.status.and_then(|status| status.code());
+        if verdict.is_none() && status == Some(CANNOT) {
+            bail!("{}", ended.errors.trim());
+        }
         let seed = match target {
             Target::Seed(seed) => *seed,
             Target::Plan(path) => read_plan(path)?.seed,
@@ -164,7 +174,7 @@ impl Runner {
 pub fn read_plan(path: &Path) -> Result<Plan> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("reading the plan {}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("the plan {}", path.display()))
+    Plan::parse(&text).with_context(|| format!("the plan {}", path.display()))
 }
 
 pub fn write_plan(path: &Path, plan: &Plan) -> Result<()> {

@@ -80,6 +80,12 @@ impl Seeds {
         println!("commit {}: seeds from {first}", commit.name());
         Ok(first)
     }
+
+    /// Behind the last of so many from `first` on, if it is told how many.
+    pub fn last(&self, first: u64, count: Option<u64>) -> Result<u64> {
+        let last = count.map_or(Some(u64::MAX), |count| first.checked_add(count));
+        last.context("seeds go up to 2^64 - 1")
+    }
 }
 
 #[cfg(test)]

@@ -56,12 +56,14 @@ impl What {
 
     /// The command that plays it again.
     pub fn command(&self, plan: &Plan) -> String {
-        let mutant = match &plan.mutant {
-            Some(name) => format!(" --mutant {name}"),
-            None => String::new(),
+        // A saved plan says which one is on, unless it was told here.
+        let mutant = match self.plan {
+            Some(_) => self.mutant.as_ref(),
+            None => plan.mutant.as_ref(),
         };
+        let mutant = mutant.map_or_else(String::new, |name| format!(" --mutant {name}"));
         match (&self.plan, self.seed) {
-            (Some(path), _) => format!("make sim ARGS=\"replay {}\"", path.display()),
+            (Some(path), _) => format!("make sim ARGS=\"replay {}{mutant}\"", path.display()),
             _ => format!("make sim ARGS=\"run --seed {}{mutant}\"", plan.seed),
         }
     }

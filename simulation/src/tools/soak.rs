@@ -29,11 +29,11 @@ pub struct Soak {
     #[command(flatten)]
     seeds: Seeds,
     /// How many seeds.
-    #[arg(long = "seeds", required_unless_present = "minutes")]
+    #[arg(long = "seeds", required_unless_present = "minutes", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// Or for how long.
-    #[arg(long, conflicts_with = "count")]
-    minutes: Option<f64>,
+    #[arg(long, conflicts_with = "count", value_parser = minutes)]
+    minutes: Option<Duration>,
     /// How many at a time.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -76,13 +76,12 @@ impl Soak {
             of: self.count,
             tally: Tally::default(),
             bugs: Bugs::new(self.bugs.clone()),
+            unfiled: None,
             progress: Progress::new(),
         };
-        let end = self
-            .minutes
-            .map(|minutes| Duration::from_secs_f64(minutes * 60.0));
+        let end = self.minutes;
         let within = |_: &u64| end.is_none_or(|end| start.elapsed() < end);
-        let last = self.count.map_or(u64::MAX, |count| first + count);
+        let last = self.seeds.last(first, self.count)?;
         let with = With {
             mutant: self.mutant.clone(),
             ..With::default()
@@ -105,6 +104,7 @@ impl Soak {
         let Running {
             tally,
             bugs,
+            unfiled,
             mut progress,
             ..
         } = campaign;
@@ -123,9 +123,12 @@ impl Soak {
         if let (Some(path), Some(commit)) = (&self.ledger, &commit) {
             Campaign::new(commit, first, to, &tally).append(path)?;
         }
-        let idle = tally.never_struck();
+        let idle = tally.seldom_struck();
         if !idle.is_empty() {
-            println!("planned, and never struck: {}", idle.join(", "));
+            println!("planned, and struck too seldom: {}", idle.join(", "));
+        }
+        if let Some(error) = unfiled {
+            return Err(error.context("not all failures are in the bug base"));
         }
         let missing = missing_marks(&tally).len();
         let enough = tally.seeds > 0 && idle.is_empty() && !(self.all_marks && missing > 0);
@@ -167,16 +170,29 @@ struct Running {
     of: Option<u64>,
     tally: Tally,
     bugs: Bugs,
+    /// Why a failure could not be put there.
+    unfiled: Option<anyhow::Error>,
     progress: Progress,
+}
+
+fn minutes(text: &str) -> Result<Duration> {
+    let seconds = text.parse::<f64>()? * 60.0;
+    ensure!(seconds > 0.0, "more than none");
+    Ok(Duration::try_from_secs_f64(seconds)?)
 }
 
 impl Running {
     fn note(&mut self, verdict: Result<Verdict>) -> Result<()> {
         let verdict = verdict?;
         self.tally.add(&verdict);
-        if self.bugs.file(&verdict)?
-            && let Some(violation) = first_violation(&verdict)
-        {
+        let first = match self.bugs.file(&verdict) {
+            Ok(first) => first,
+            Err(error) => {
+                self.unfiled.get_or_insert(error);
+                true
+            }
+        };
+        if let Some(violation) = first_violation(&verdict).filter(|_| first) {
             let line = format!("seed {} fails: {}", verdict.seed, violation.signature);
             self.progress.say(&line);
         }

@@ -13,8 +13,8 @@ pub struct Tally {
     pub acknowledged: u64,
     /// Faults that struck, by kind.
     pub faults: BTreeMap<String, u64>,
-    /// In how many plans each kind of fault was.
-    pub planned: BTreeMap<String, u64>,
+    /// In how many plans each kind of fault was, and in how many of these it struck.
+    pub planned: BTreeMap<String, (u64, u64)>,
     /// Rare states that were seen.
     pub marks: BTreeMap<String, u64>,
     /// Failed seeds, by signature.
@@ -29,7 +29,9 @@ impl Tally {
         self.acknowledged += verdict.acknowledged;
         add_counts(&mut self.faults, &verdict.struck);
         for kind in &verdict.faults {
-            *self.planned.entry(kind.clone()).or_default() += 1;
+            let (plans, struck) = self.planned.entry(kind.clone()).or_default();
+            *plans += 1;
+            *struck += u64::from(verdict.struck.get(kind).is_some_and(|count| *count > 0));
         }
         add_counts(&mut self.marks, &verdict.sometimes);
         if let Some(violation) = first_violation(verdict) {
@@ -40,14 +42,17 @@ impl Tally {
         }
     }
 
-    /// Kinds of faults that found nothing to break, however often they were planned: a
-    /// campaign without them proves nothing about them.
-    pub fn never_struck(&self) -> Vec<&str> {
+    /// Kinds of faults that found nothing to break in most of the plans that they were in: such
+    /// a campaign proves little about them.
+    pub fn seldom_struck(&self) -> Vec<&str> {
         /// With fewer plans it may be chance.
         const OFTEN: u64 = 10;
-        let often = self.planned.iter().filter(|(_, plans)| **plans >= OFTEN);
-        let never = often.filter(|(kind, _)| !self.faults.contains_key(*kind));
-        never.map(|(kind, _)| &**kind).collect()
+        let often = self
+            .planned
+            .iter()
+            .filter(|(_, (plans, _))| *plans >= OFTEN);
+        let seldom = often.filter(|(_, (plans, struck))| struck * 2 < *plans);
+        seldom.map(|(kind, _)| &**kind).collect()
     }
 
     pub fn failed(&self) -> u64 {
@@ -101,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_that_never_strikes_is_told_of_once_it_is_no_chance() {
+    fn a_kind_that_seldom_strikes_is_told_of_once_it_is_no_chance() {
         let verdict = Verdict {
             faults: vec!["crash".into(), "loss".into()],
             struck: [("crash".into(), 1), ("loss".into(), 0)].into(),
@@ -109,9 +114,9 @@ mod tests {
         };
         let mut tally = Tally::default();
         (0..9).for_each(|_| tally.add(&verdict));
-        assert!(tally.never_struck().is_empty());
+        assert!(tally.seldom_struck().is_empty());
         tally.add(&verdict);
-        assert_eq!(tally.never_struck(), ["loss"]);
+        assert_eq!(tally.seldom_struck(), ["loss"]);
     }
 
     #[test]

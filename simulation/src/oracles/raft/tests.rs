@@ -8,6 +8,7 @@ fn came_back(story: &mut Story, node: u64) {
         node,
         life: LIFE,
         damaged: false,
+        cut: 0,
     });
 }
 

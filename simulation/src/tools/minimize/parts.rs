@@ -26,21 +26,8 @@ pub fn each_number(plan: &mut Plan, f: &mut dyn FnMut(u64, u64) -> u64) {
         }
     }
     for fault in &mut plan.faults {
-        match &mut fault.kind {
-            FaultKind::Crash { for_ms, .. }
-            | FaultKind::RouterCrash { for_ms, .. }
-            | FaultKind::SyncError { for_ms, .. }
-            | FaultKind::Corrupt { for_ms, .. }
-            | FaultKind::DiskFull { for_ms, .. }
-            | FaultKind::DiskSlow { for_ms, .. }
-            | FaultKind::Partition { for_ms, .. }
-            | FaultKind::Flap { for_ms, .. }
-            | FaultKind::Delay { for_ms, .. }
-            | FaultKind::Loss { for_ms, .. }
-            | FaultKind::Pause { for_ms, .. }
-            | FaultKind::Clock { for_ms, .. }
-            | FaultKind::Drain { for_ms, .. } => *for_ms = f(*for_ms, 100),
-            FaultKind::Wiped { .. } => {}
+        if let Some(for_ms) = fault.kind.for_ms_mut() {
+            *for_ms = f(*for_ms, 100);
         }
     }
 }
@@ -129,20 +116,8 @@ pub fn last_moment(plan: &Plan) -> u64 {
     };
     let acts = plan.clients.iter().flat_map(|client| &client.acts);
     let acts = acts.map(|act| act.at_ms + length(&act.what));
-    let faults = plan.faults.iter().map(|fault| {
-        let mut alone = Plan {
-            documents: vec![],
-            clients: vec![],
-            faults: vec![fault.clone()],
-            ..plan.clone()
-        };
-        let mut lasts = 0;
-        each_number(&mut alone, &mut |value, _| {
-            lasts = value;
-            value
-        });
-        fault.at_ms + lasts
-    });
+    let faults = plan.faults.iter();
+    let faults = faults.map(|fault| fault.at_ms + fault.kind.for_ms());
     acts.chain(faults).max().unwrap_or_default()
 }
 
@@ -184,12 +159,7 @@ pub fn tidy(plan: &mut Plan) {
     }
 }
 
-/// Whether it is a plan at all.
+/// Whether it can be played, and somebody is in it.
 pub fn fits(plan: &Plan) -> bool {
-    let world = &plan.world;
-    let clients = plan.clients.iter().all(|client| {
-        client.router < world.routers && (client.document as usize) < plan.documents.len()
-    });
-    let sizes = world.nodes >= 3 && world.routers >= 1 && world.groups >= 1;
-    sizes && clients && !plan.clients.is_empty() && world.safety_ms > 0
+    plan.check().is_ok() && !plan.clients.is_empty()
 }

@@ -89,7 +89,7 @@ pub fn large() -> Plan {
                 rich: i == 1,
                 owner: i,
                 initial: 100,
-                grants: vec![(i, Role::Owner), (i + 1, Role::Editor)],
+                grants: vec![(i + 1, Role::Editor)],
             })
             .collect(),
         clients: (0..8).map(client).collect(),
