@@ -65,7 +65,8 @@ pub(crate) fn grant(doc: DocId, by: String, grant: v1::Grant) -> Result<Command,
 }
 
 /// Proposes a change and replies when its outcome is known, or when it took too long; then
-/// it may still come to pass.
+/// it may still come to pass. A router asks again where this node does not lead any more; of a
+/// change of a role, which must not happen twice, it is told that nothing is known.
 pub(crate) fn change(
     service: &Arc<Service>,
     link: &Arc<RouterLink>,
@@ -74,6 +75,7 @@ pub(crate) fn change(
     command: Result<Command, v1::Problem>,
     patience: Duration,
 ) {
+    let once = matches!(command, Ok(Command::Grant(_)));
     let proposed = command.and_then(|command| propose(service, link, &doc, command));
     let (answer, place) = match proposed {
         Ok(waits) => waits,
@@ -86,9 +88,9 @@ pub(crate) fn change(
     service.tasks.spawn("call", async move {
         let body = match tokio::time::timeout(patience, answer).await {
             Ok(Ok(Ok(outcome))) => wire::change(outcome),
-            Ok(Ok(Err(error))) => reply::Body::Problem(wire::proposing(error)),
-            Ok(Err(_)) => reply::Body::Problem(wire::problem(Code::ShuttingDown, "")),
-            Err(_) => {
+            Ok(Ok(Err(error))) if !once => reply::Body::Problem(wire::proposing(error)),
+            Ok(Err(_)) if !once => reply::Body::Problem(wire::problem(Code::ShuttingDown, "")),
+            _ => {
                 let text = "no outcome in time; it may still come to pass";
                 reply::Body::Problem(wire::problem(Code::Timeout, text))
             }

@@ -144,8 +144,8 @@ struct Socket {
     doc: DocId,
     encoding: Encoding,
     queue: Arc<Queue>,
-    /// Of all frames that are read, operations or not. Operations above their own rate are refused; who
-    /// sends so much more has to leave.
+    /// Of all frames that are read, operations or not. Operations above their own rate are
+    /// refused; who sends so much more has to leave.
     rate: Rate,
     /// Of new tokens, each of which is a signature to check.
     tokens: Rate,

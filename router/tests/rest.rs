@@ -109,6 +109,38 @@ async fn an_idempotency_key_makes_one_document() {
     scene.end().await;
 }
 
+/// The first time was seen by everybody, and what another did since must stand.
+#[tokio::test]
+async fn a_change_of_a_role_is_not_made_twice() {
+    for undone in [false, true] {
+        let scene = Scene::new().await;
+        let at = scene.router.address().to_owned();
+        let doc = scene.document(1, &[("ana", 4)]);
+        scene.with_world(|w| w.deaf = true);
+        let (path, role) = (
+            format!("/v1/docs/{doc}/permissions/bo"),
+            json!({"role": "editor"}),
+        );
+        let put = http::json(&at, "PUT", &path, "ana", &role);
+        let meanwhile = async {
+            while scene.with_world(|w| w.grants) == 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            if undone {
+                scene.grant(doc, "bo", 0);
+            }
+            scene.with_world(|w| w.deaf = false);
+            scene.kill(1).await;
+            scene.lead(2);
+        };
+        let (put, ()) = tokio::join!(put, meanwhile);
+        let expected = if undone { 504 } else { 200 };
+        assert_eq!(put.status, expected, "{}", put.body);
+        assert_eq!(scene.with_world(|w| w.grants), 1);
+        scene.end().await;
+    }
+}
+
 #[tokio::test]
 async fn a_request_waits_for_the_next_leader() {
     let scene = Scene::new().await;

@@ -149,6 +149,13 @@ pub enum ClientSeen {
         doc: Id,
         role: Option<String>,
     },
+    /// Asks, once, for a change of grants.
+    GrantAsked {
+        by: u32,
+        user: u32,
+        doc: Id,
+        role: Option<String>,
+    },
     /// A change of grants was answered with its revision.
     Granted {
         by: u32,

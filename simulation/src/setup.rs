@@ -82,6 +82,12 @@ async fn create(shared: &Shared, number: usize, document: &Document) -> Result<S
     for (user, role) in &document.grants {
         let path = format!("/v1/docs/{id}/permissions/{}", user_name(*user));
         let body = json!({ "role": role });
+        shared.recorder.note(Seen::Client(ClientSeen::GrantAsked {
+            by: document.owner,
+            user: *user,
+            doc: doc.0,
+            role: body["role"].as_str().map(str::to_owned),
+        }));
         let answer = call(shared, document.owner, Method::PUT, &path, &body).await?;
         shared.recorder.note(Seen::Client(ClientSeen::Granted {
             by: document.owner,

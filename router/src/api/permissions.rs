@@ -86,6 +86,7 @@ pub async fn list(
         (status = 403, body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 504, description = "It may have been done, and may still be: look", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn put(
@@ -119,6 +120,7 @@ pub async fn put(
         (status = 403, body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 504, description = "It may have been done, and may still be: look", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn delete(
@@ -147,12 +149,28 @@ async fn change(
         user: user.clone(),
         role: number,
     });
-    match shared.upstream.call(id, &asks.user, grant).await? {
-        reply::Body::Rev(rev) => Ok(Json(Changed {
-            user,
-            role: role.map(Role::as_str),
-            rev,
-        })),
-        _ => Err(Code::Internal.into()),
+    let rev = match shared.upstream.call(id, &asks.user, grant).await {
+        Ok(reply::Body::Rev(rev)) => rev,
+        Ok(_) => return Err(Code::Internal.into()),
+        // The answer is lost. How it is now the next leader knows.
+        Err(problem) if problem.code == Code::Timeout => {
+            let there = describe(shared, id, asks).await;
+            let is_so = |there| as_wanted(there, &user, number);
+            there.ok().and_then(is_so).ok_or(problem)?
+        }
+        Err(problem) => return Err(problem.into()),
+    };
+    Ok(Json(Changed {
+        user,
+        role: role.map(Role::as_str),
+        rev,
+    }))
+}
+
+/// The revision of a user's role, if it is this one.
+fn as_wanted(there: v1::Description, user: &str, role: u32) -> Option<u64> {
+    match there.permissions.iter().find(|p| p.user == user) {
+        Some(permission) => (permission.role == role).then_some(permission.rev),
+        None => (role == 0).then_some(there.rev),
     }
 }

@@ -95,13 +95,15 @@ impl Drop for Place<'_> {
 
 impl Upstream {
     /// Asks the leader of the document's group, whoever that is by then, again where a reply is
-    /// lost: what it asked for may have been done by then.
+    /// lost. A change of a role is not asked for again: done twice, the second time would undo
+    /// what others did after the first.
     pub async fn call(
         &self,
         doc: DocId,
         user: &str,
         body: call::Body,
     ) -> Result<reply::Body, Problem> {
+        let once = matches!(body, call::Body::Grant(_));
         let deadline = Instant::now() + DEADLINE;
         let group = self.group_of(doc);
         let mut pause = PAUSE_MIN;
@@ -148,6 +150,12 @@ impl Upstream {
                             Err(problem) => last = problem,
                         },
                         // The link broke.
+                        Ok(Err(_)) if once => {
+                            return Err(Problem {
+                                message: "it may have been done, and may still be".into(),
+                                ..Code::Timeout.into()
+                            });
+                        }
                         Ok(Err(_)) => {}
                         Err(_) => {
                             last = Code::Timeout.into();

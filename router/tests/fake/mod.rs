@@ -40,6 +40,10 @@ pub struct World {
     next_link: u64,
     /// Operations are taken and nothing is said.
     pub swallow: bool,
+    /// Calls are done and not answered.
+    pub deaf: bool,
+    /// Changes of roles that arrived at a leader.
+    pub grants: usize,
     /// Operations are applied and nobody hears of it.
     pub mute: bool,
     /// The leader does not say that it leads.
@@ -248,6 +252,9 @@ impl World {
         } else {
             reply::Body::Problem(self.not_leader())
         };
+        if leads && self.deaf {
+            return;
+        }
         self.send(
             link,
             Body::Reply(v1::Reply {
@@ -289,6 +296,7 @@ impl World {
             (call::Body::Create(_), _) => reply::Body::Problem(problem(Code::Exists)),
             (_, None) => reply::Body::Problem(problem(Code::NotFound)),
             (call::Body::Grant(grant), Some(4)) => {
+                self.grants += 1;
                 reply::Body::Rev(self.grant(&m.doc, &m.user, &grant.user, grant.role))
             }
             (call::Body::Grant(_), _) => reply::Body::Problem(problem(Code::Forbidden)),

@@ -239,12 +239,18 @@ impl Client {
             self.doc,
             self.plan.user,
         );
+        let path = format!("/v1/docs/{doc}/permissions/{}", user_name(user));
+        let (method, body) = match role {
+            Some(role) => (Method::PUT, serde_json::json!({ "role": role })),
+            None => (Method::DELETE, serde_json::Value::Null),
+        };
+        self.note(ClientSeen::GrantAsked {
+            by,
+            user,
+            doc: doc.0,
+            role: body["role"].as_str().map(str::to_owned),
+        });
         tokio::task::spawn_local(async move {
-            let path = format!("/v1/docs/{doc}/permissions/{}", user_name(user));
-            let (method, body) = match role {
-                Some(role) => (Method::PUT, serde_json::json!({ "role": role })),
-                None => (Method::DELETE, serde_json::Value::Null),
-            };
             let answer = speaker.call(&router, method, &path, &body).await;
             // No answer: it may have happened, or may yet.
             let Ok((200..=299, answer)) = answer else {

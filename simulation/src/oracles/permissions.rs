@@ -8,9 +8,12 @@ use super::{
     named, short,
 };
 use crate::{
-    record::{ClientSeen, Entry, Id, Seen},
+    record::{ClientSeen, Entry, Id, NodeSeen, Seen},
     verdict::Violation,
 };
+
+/// By whom, of whom, to what.
+type Change = (String, String, Option<String>);
 
 pub struct Permissions {
     history: Shared,
@@ -20,6 +23,8 @@ pub struct Permissions {
     /// By client and document: what it is told must be true at this revision or later, the head
     /// when it asked to come in, or where it was let in.
     since: BTreeMap<(Id, Id), u64>,
+    /// How often each change of a role was asked for and not made yet.
+    asked: BTreeMap<(Id, Change), u32>,
     notes: Notes,
 }
 
@@ -31,6 +36,7 @@ impl Permissions {
             history,
             streams: BTreeMap::new(),
             since: BTreeMap::new(),
+            asked: BTreeMap::new(),
             notes: Notes::new("permissions", "O12", promised),
         }
     }
@@ -65,6 +71,26 @@ impl Permissions {
             };
             self.notes
                 .broken(found, entry.at, "applied and not allowed", broken);
+        }
+        if let Seen::Node(NodeSeen::Applied {
+            user: by,
+            grant: Some((user, role)),
+            ..
+        }) = &entry.seen
+        {
+            let change = (by.clone(), user.clone(), role.clone());
+            let left = self.asked.entry((id, change)).or_default();
+            match left.checked_sub(1) {
+                Some(less) => *left = less,
+                None => {
+                    let broken = || {
+                        let doc = short(&id);
+                        format!("document {doc}, revision {rev}: {user} {role:?} by {by}")
+                    };
+                    let what = "a role was changed more often than it was asked for";
+                    self.notes.broken(found, entry.at, what, broken);
+                }
+            }
         }
         if event.kind == "grant" {
             let gone = |user: &str| doc.role_at(user, rev).is_none();
@@ -187,6 +213,15 @@ impl Oracle for Permissions {
                 let history = self.history.borrow();
                 let head = history.docs.get(doc).map_or(0, |doc| doc.head());
                 self.since.insert((*client, *doc), head);
+            }
+            ClientSeen::GrantAsked {
+                by,
+                user,
+                doc,
+                role,
+            } => {
+                let change = (name_of(*by), name_of(*user), role.clone());
+                *self.asked.entry((*doc, change)).or_default() += 1;
             }
             ClientSeen::Opened { .. } => self.opened(entry, found),
             ClientSeen::RoleTold {
@@ -365,6 +400,21 @@ mod tests {
         revoked.grant(2, None);
         revoked.client(told(None));
         assert_clean(revoked);
+    }
+
+    #[test]
+    fn what_was_asked_for_once_is_not_done_twice() {
+        let mut story = Story::new();
+        story.grant(2, None);
+        story.grant(2, Some("editor"));
+        assert_clean(story.clone());
+        // The first one again.
+        let again = Some(("user-2".to_owned(), None));
+        story.event("grant", "user-1", None, None, again);
+        assert_found(
+            story,
+            "O12 a role was changed more often than it was asked for",
+        );
     }
 
     #[test]

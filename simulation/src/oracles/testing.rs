@@ -314,7 +314,7 @@ impl Story {
     }
 
     /// An event that is applied everywhere.
-    fn event(
+    pub fn event(
         &mut self,
         kind: &str,
         user: &str,
@@ -370,6 +370,12 @@ impl Story {
     pub fn grant(&mut self, user: u32, role: Option<&str>) {
         let role = role.map(str::to_owned);
         let name = format!("user-{user}");
+        self.client(ClientSeen::GrantAsked {
+            by: 1,
+            user,
+            doc: DOC,
+            role: role.clone(),
+        });
         let rev = self.event("grant", "user-1", None, None, Some((name, role.clone())));
         if role.is_none() {
             self.streams.retain(|client| u32::from(client[0]) != user);
