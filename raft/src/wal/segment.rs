@@ -100,23 +100,18 @@ impl Segments {
     }
 
     pub async fn file(&self, number: u64) -> io::Result<Arc<dyn File>> {
-        if let Some(file) = self.take_open(number) {
-            self.keep_open(number, &file);
-            return Ok(file);
-        }
-        let file = self.disk.open(&self.path(number), false).await?;
+        let known = self.lock().iter().find(|(of, _)| *of == number).cloned();
+        let file = match known {
+            Some((_, file)) => file,
+            None => self.disk.open(&self.path(number), false).await?,
+        };
         self.keep_open(number, &file);
         Ok(file)
     }
 
-    fn take_open(&self, number: u64) -> Option<Arc<dyn File>> {
-        let mut open = self.lock();
-        let place = open.iter().position(|(of, _)| *of == number)?;
-        open.remove(place).map(|(_, file)| file)
-    }
-
     fn keep_open(&self, number: u64, file: &Arc<dyn File>) {
         let mut open = self.lock();
+        open.retain(|(of, _)| *of != number);
         open.push_back((number, file.clone()));
         if open.len() > OPEN_MAX {
             open.pop_front();
@@ -174,7 +169,7 @@ impl Segments {
 
     /// Removes a segment, durably.
     pub async fn remove(&self, number: u64) -> io::Result<()> {
-        self.take_open(number);
+        self.lock().retain(|(of, _)| *of != number);
         self.disk.remove(&self.path(number)).await?;
         self.sync_dir().await
     }
