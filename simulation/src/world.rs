@@ -162,7 +162,8 @@ impl World {
             // One kind may find nothing to break; a campaign looks at each of them. A wrong clock
             // that nobody reads is as good as none.
             let (struck, never) = faults.count();
-            if never.iter().any(|kind| *kind != "clock") && struck.values().all(|count| *count == 0) {
+            if never.iter().any(|kind| *kind != "clock") && struck.values().all(|count| *count == 0)
+            {
                 let broken = format!("planned, and never struck: {}", never.join(", "));
                 let promised = "of what is planned to break something breaks";
                 self.shared.recorder.broken("faults", promised, &broken);
