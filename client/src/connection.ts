@@ -506,14 +506,13 @@ export class Connection {
    */
   private goOn(): void {
     this.rename();
-    this.document.renamed();
     this.later();
   }
 
   private rename(): void {
     this.client = newClientId();
     this.slot = -1;
-    this.document.continueAfter(0);
+    this.document.renamed();
   }
 
   private tell(): void {

@@ -143,7 +143,7 @@ export class ClientDocument {
     this.flying = { ...this.flying, base: this.seen, bytes: encodeDelta(this.flying.moved) };
   }
 
-  /** All of it goes on under another name, which the server has nothing of. */
+  /** What is left of it goes on under another name, which the server has nothing of. */
   renamed(): void {
     this.seq = this.flying ? 1 : 0;
     if (this.flying) this.flying = { ...this.flying, seq: 1 };

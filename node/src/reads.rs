@@ -3,7 +3,7 @@
 //! answer has its exact place in the feed.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -29,10 +29,7 @@ use crate::{
 /// Served under one hold of the group's lock; between two such, operations are applied.
 const AT_ONCE: usize = 32;
 
-/// A link with so many bytes waiting is asked to wait with what it asks: states are large, and
-/// many open at once when a router comes back. What is answered beyond it is one state at most.
-const LINK_BYTES: usize = 8 << 20;
-/// How long until such a link is looked at again.
+/// How long until a full link is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// For what names no deadline of its own.
@@ -78,6 +75,11 @@ impl Ask {
             deadline,
             _place: place,
         }
+    }
+
+    /// Whether its link has room, or nobody waits for it any longer.
+    fn is_due(&self) -> bool {
+        !self.link.is_full() || self.deadline <= Instant::now()
     }
 
     pub fn fail(self, problem: v1::Problem) {
@@ -129,27 +131,30 @@ impl Reads {
         self.arrived.notify_one();
     }
 
-    /// What is `held`, and what has come since.
+    /// What has come, behind what is `held`; that alone once it can be answered.
     async fn next(&self, mut held: Vec<Ask>) -> Vec<Ask> {
-        if !held.is_empty() {
-            // Nobody else's has to wait for it.
-            let _ = tokio::time::timeout(LOOK_AGAIN, self.arrived.notified()).await;
-        }
         loop {
+            let before = held.len();
             held.extend(lock(&self.waiting).drain(..));
-            if !held.is_empty() {
+            if held.len() > before || held.iter().any(Ask::is_due) {
                 return held;
             }
-            self.arrived.notified().await;
+            let arrived = self.arrived.notified();
+            if held.is_empty() {
+                arrived.await;
+            } else {
+                // Either way it is looked at again.
+                let _ = tokio::time::timeout(LOOK_AGAIN, arrived).await;
+            }
         }
     }
 }
 
 /// Serves a group's reads for as long as the node runs.
 pub(crate) async fn serve(hosted: Arc<Hosted>) {
-    let mut held = Vec::new();
+    let mut held = Held::default();
     loop {
-        let mut asks = hosted.reads.next(std::mem::take(&mut held)).await;
+        let mut asks = hosted.reads.next(std::mem::take(&mut held).asks).await;
         let all_unfollow = asks.iter().all(|ask| matches!(ask.what, What::Unfollow));
         let barrier = if all_unfollow {
             Ok(())
@@ -181,16 +186,21 @@ pub(crate) async fn serve(hosted: Arc<Hosted>) {
             }
             Err(problem) => {
                 for ask in asks {
-                    if matches!(ask.what, What::Unfollow) {
-                        lock(&hosted.feed.state)
-                            .followers
-                            .remove(&ask.doc, ask.link.id);
-                    }
-                    ask.fail(problem.clone());
+                    give_up(&hosted, ask, problem.clone());
                 }
             }
         }
     }
+}
+
+/// An answer that needs no barrier; an unfollow is done all the same.
+fn give_up(hosted: &Hosted, ask: Ask, problem: v1::Problem) {
+    if matches!(ask.what, What::Unfollow) {
+        lock(&hosted.feed.state)
+            .followers
+            .remove(&ask.doc, ask.link.id);
+    }
+    ask.fail(problem);
 }
 
 /// One barrier for all; whose time is up meanwhile is told so and taken out.
@@ -209,16 +219,23 @@ async fn barrier(hosted: &Hosted, asks: &mut Vec<Ask>) -> Result<(), v1::Problem
                 let (late, waiting): (Vec<_>, Vec<_>) = std::mem::take(asks).into_iter().partition(|a| a.deadline <= now);
                 *asks = waiting;
                 for ask in late {
-                    ask.fail(wire::problem(Code::Timeout, "no answer from a majority in time"));
+                    let problem = wire::problem(Code::Timeout, "no answer in time");
+                    give_up(hosted, ask, problem);
                 }
             }
         }
     }
 }
 
-/// What is asked on a link that has much to read is `held`, and so is what it asks after that:
-/// on one link everything is answered in its order.
-fn answer(hosted: &Hosted, asks: impl Iterator<Item = Ask>, held: &mut Vec<Ask>) {
+/// What was asked on links that have much to read, and what was asked there after it: on one link
+/// everything is answered in its order.
+#[derive(Default)]
+struct Held {
+    asks: Vec<Ask>,
+    links: BTreeSet<u64>,
+}
+
+fn answer(hosted: &Hosted, asks: impl Iterator<Item = Ask>, held: &mut Held) {
     hosted.group.with(|shard, _| {
         let mut state = lock(&hosted.feed.state);
         if !state.leading {
@@ -229,9 +246,10 @@ fn answer(hosted: &Hosted, asks: impl Iterator<Item = Ask>, held: &mut Vec<Ask>)
         }
         let mut states = BTreeMap::new();
         for ask in asks {
-            let waits = held.iter().any(|other| other.link.id == ask.link.id);
-            if waits || ask.link.waiting_bytes() >= LINK_BYTES && !ask.link.is_closed() {
-                held.push(ask);
+            let link = ask.link.id;
+            if held.links.contains(&link) || ask.link.is_full() {
+                held.links.insert(link);
+                held.asks.push(ask);
             } else {
                 serve_one(shard, &mut state, &mut states, ask);
             }

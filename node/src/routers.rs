@@ -24,6 +24,10 @@ const PENDING_MAX: usize = 65_536;
 /// Opens, follows and calls of one link that have no answer yet.
 const REQUESTS_MAX: usize = 16_384;
 
+/// On the data lane. States are large, and a router that comes back opens many at once; beyond
+/// this one more is answered at most, and the queue takes 64 MiB.
+const FULL_BYTES: usize = 8 << 20;
+
 /// What a proposal's outcome belongs to.
 pub(crate) enum Pending {
     Edit {
@@ -58,9 +62,9 @@ impl RouterLink {
         let _ = self.outbox.send(Lane::Control, message(body));
     }
 
-    /// Bytes on the data lane that the router has not taken.
-    pub fn waiting_bytes(&self) -> usize {
-        self.outbox.queued_bytes(Lane::Data)
+    /// Whether it has so much to read that what it asks for should wait.
+    pub fn is_full(&self) -> bool {
+        self.outbox.queued_bytes(Lane::Data) >= FULL_BYTES
     }
 
     pub fn is_closed(&self) -> bool {

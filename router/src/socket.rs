@@ -115,7 +115,7 @@ pub async fn run(
         expires,
         joined: None,
         rate,
-        tokens: Rate::new(TOKENS_PER_SECOND, u64::MAX / 2000, now_ms),
+        tokens: Rate::new(TOKENS_PER_SECOND, 0, now_ms),
         shared,
         principal,
         doc,
@@ -147,7 +147,7 @@ struct Socket {
     /// Of all frames that are read, operations or not. Operations above their own rate are
     /// refused; who sends so much more has to leave.
     rate: Rate,
-    /// Of new tokens, each of which is a signature to check.
+    /// Of new tokens, each of which is a signature to check. Their bytes are counted with the rest.
     tokens: Rate,
     /// The document and this socket's number there, once it said hello.
     joined: Option<(Arc<Hub>, u64)>,

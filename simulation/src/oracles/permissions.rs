@@ -15,6 +15,13 @@ use crate::{
 /// By whom, of whom, to what.
 type Change = (String, String, Option<String>);
 
+/// What a client was told of its own role.
+struct Told<'a> {
+    key: (Id, Id),
+    user: u32,
+    role: Option<&'a str>,
+}
+
 pub struct Permissions {
     history: Shared,
     /// By client and document: its user, and the revision that took the user's role away while
@@ -130,16 +137,7 @@ impl Permissions {
                 .broken(found, entry.at, "refused and allowed", broken);
         }
     }
-}
 
-/// What a client was told of its own role.
-struct Told<'a> {
-    key: (Id, Id),
-    user: u32,
-    role: Option<&'a str>,
-}
-
-impl Permissions {
     /// Who is let in may read, at the revision that it is shown, or after the one that it has.
     fn opened(&mut self, entry: &Entry, found: &mut Vec<Violation>) {
         let Seen::Client(ClientSeen::Opened {
