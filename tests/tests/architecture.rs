@@ -2,6 +2,9 @@
 //! that an import which breaks it fails a test before it fails a person.
 #![allow(clippy::disallowed_methods)] // reads the sources, outside the product
 
+#[path = "architecture/code.rs"]
+mod code;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
