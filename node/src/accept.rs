@@ -9,7 +9,7 @@ use codraft_proto::{
 };
 
 use crate::{
-    leads,
+    leadership,
     members::Members,
     peers::Dialling,
     raft::Raft,
@@ -30,7 +30,7 @@ impl Accept for Door {
             PeerRole::Router => {
                 let link = self.service.routers.add(outbox);
                 tracing::info!(link = link.id, router = peer.id, "a router is here");
-                leads::introduce(&self.service.groups, &link);
+                leadership::introduce(&self.service.groups, &link);
                 Ok(Arc::new(RouterInbound::new(self.service.clone(), link)))
             }
             PeerRole::Node => {

@@ -10,12 +10,12 @@ use codraft_proto::{
 };
 use codraft_raft::{
     command::{self, Algebra, Command},
-    group::{Answered, Origin},
+    group::{Origin, ProposeResult},
 };
 use tokio::sync::oneshot;
 
 use crate::{
-    routers::{Pending, Place, RouterLink},
+    routers::{Pending, RequestPermit, RouterLink},
     service::Service,
     wire,
 };
@@ -77,7 +77,7 @@ pub(crate) fn change(
 ) {
     let once = matches!(command, Ok(Command::Grant(_)));
     let proposed = command.and_then(|command| propose(service, link, &doc, command));
-    let (answer, place) = match proposed {
+    let (answer, permit) = match proposed {
         Ok(waits) => waits,
         Err(problem) => {
             service.metrics.refused_number(problem.code);
@@ -96,11 +96,11 @@ pub(crate) fn change(
             }
         };
         reply(&link, id, body);
-        drop(place);
+        drop(permit);
     });
 }
 
-type Waits = (oneshot::Receiver<Answered>, Place);
+type Waits = (oneshot::Receiver<ProposeResult>, RequestPermit);
 
 fn propose(
     service: &Service,
@@ -110,7 +110,7 @@ fn propose(
 ) -> Result<Waits, v1::Problem> {
     let busy = || wire::problem(Code::Busy, "too many requests wait");
     let hosted = service.groups.of_doc(doc).ok_or_else(wire::wrong_group)?;
-    let place = link.place().ok_or_else(busy)?;
+    let permit = link.permit().ok_or_else(busy)?;
     let (told, answer) = oneshot::channel();
     let tag = link.expect(Pending::Call(told)).ok_or_else(busy)?;
     let origin = Origin { link: link.id, tag };
@@ -118,7 +118,7 @@ fn propose(
         link.take(tag);
         return Err(wire::proposing(error));
     }
-    Ok((answer, place))
+    Ok((answer, permit))
 }
 
 fn reply(link: &RouterLink, id: u64, body: reply::Body) {

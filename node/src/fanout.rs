@@ -10,7 +10,7 @@ use codraft_proto::{
     v1::{self, answer::Verdict, message::Body},
 };
 use codraft_raft::{
-    group::{Answered, GroupEvents, Lead, Origin, ProposeError},
+    group::{GroupEvents, Leadership, Origin, ProposeError, ProposeResult},
     machine::{Applied, Outcome, Shard},
 };
 
@@ -93,7 +93,7 @@ impl GroupEvents for Fanout {
         }
     }
 
-    fn answered(&mut self, origin: Origin, answer: Answered) {
+    fn answered(&mut self, origin: Origin, answer: ProposeResult) {
         let known = self.last.take().filter(|link| link.id == origin.link);
         let Some(link) = known.or_else(|| self.routers.get(origin.link)) else {
             return;
@@ -132,7 +132,7 @@ impl GroupEvents for Fanout {
         self.last = Some(link);
     }
 
-    fn led(&mut self, lead: Lead) {
+    fn leadership_changed(&mut self, lead: Leadership) {
         self.metrics.leader_changes.inc();
         let leads = lead.node == Some(self.node);
         let mut state = lock(&self.feed.state);
@@ -145,7 +145,8 @@ impl GroupEvents for Fanout {
         }
         drop(state);
         if lead.node.is_some() {
-            self.routers.tell_all(&Body::Lead(wire::lead(&lead)));
+            self.routers
+                .tell_all(&Body::Leadership(wire::leadership(&lead)));
         }
     }
 }

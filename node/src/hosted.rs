@@ -33,12 +33,12 @@ pub(crate) struct FeedState {
 }
 
 /// All groups of this node.
-pub(crate) struct Groups {
+pub(crate) struct HostedGroups {
     pub topology: Arc<dyn Topology>,
     pub hosted: BTreeMap<GroupId, Arc<Hosted>>,
 }
 
-impl Groups {
+impl HostedGroups {
     /// The group that a document belongs to, if it is here.
     pub fn of_doc(&self, doc: &DocId) -> Option<&Arc<Hosted>> {
         self.hosted.get(&self.topology.group_of(doc))

@@ -6,7 +6,7 @@ mod config;
 mod fanout;
 mod followers;
 mod hosted;
-mod leads;
+mod leadership;
 mod members;
 mod metrics;
 mod peers;
@@ -26,11 +26,11 @@ use codraft_proto::{
 
 use codraft_raft::{machine::Document, wal::Wal};
 
-pub use codraft_raft::{disk::OsDisk, group::Lead};
+pub use codraft_raft::{disk::OsDisk, group::Leadership};
 pub use config::{NodeConfig, Outside};
 pub use start::StartError;
 
-use crate::{hosted::Groups, metrics::Metrics, peers::Dialling, raft::Raft};
+use crate::{hosted::HostedGroups, metrics::Metrics, peers::Dialling, raft::Raft};
 
 /// How long a node that goes away waits for others to take its groups over.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -43,7 +43,7 @@ pub struct Node {
     /// What other nodes and routers see; ended first.
     links: Tasks,
     dialling: Arc<Dialling>,
-    groups: Arc<Groups>,
+    groups: Arc<HostedGroups>,
     raft: Arc<Raft>,
     wal: Wal,
     metrics: Arc<Metrics>,
@@ -69,10 +69,10 @@ impl Node {
     }
 
     /// The leaders of this node's groups as it knows them.
-    pub fn leads(&self) -> Vec<Lead> {
+    pub fn leaderships(&self) -> Vec<Leadership> {
         self.groups
             .iter()
-            .map(|hosted| hosted.group.lead())
+            .map(|hosted| hosted.group.leadership())
             .collect()
     }
 
@@ -80,7 +80,7 @@ impl Node {
     pub fn is_ready(&self) -> bool {
         self.groups
             .iter()
-            .all(|hosted| hosted.group.lead().node.is_some())
+            .all(|hosted| hosted.group.leadership().node.is_some())
     }
 
     /// The hash of a replica's state and the log index that it stands at; `None` if the

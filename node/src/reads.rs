@@ -22,7 +22,7 @@ use tokio::{sync::Notify, time::Instant};
 use crate::{
     hosted::{FeedState, Hosted},
     metrics::lock,
-    routers::{Place, RouterLink},
+    routers::{RequestPermit, RouterLink},
     wire,
 };
 
@@ -35,16 +35,16 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// For what names no deadline of its own.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-pub(crate) struct Ask {
+pub(crate) struct ReadRequest {
     pub link: Arc<RouterLink>,
     pub doc: DocId,
-    pub what: What,
+    pub kind: ReadKind,
     deadline: Instant,
     /// Counted against the link until it is answered.
-    _place: Option<Place>,
+    _permit: Option<RequestPermit>,
 }
 
-pub(crate) enum What {
+pub(crate) enum ReadKind {
     Open(v1::Open),
     Follow(Option<v1::Resume>),
     /// In line with the rest, so that it undoes the follow before it and not the one after.
@@ -59,21 +59,21 @@ pub(crate) enum What {
     },
 }
 
-impl Ask {
+impl ReadRequest {
     pub fn new(
         link: Arc<RouterLink>,
         doc: DocId,
-        what: What,
-        place: Option<Place>,
+        kind: ReadKind,
+        permit: Option<RequestPermit>,
         patience: Option<Duration>,
     ) -> Self {
         let deadline = Instant::now() + patience.unwrap_or(PATIENCE);
         Self {
             link,
             doc,
-            what,
+            kind,
             deadline,
-            _place: place,
+            _permit: permit,
         }
     }
 
@@ -85,8 +85,8 @@ impl Ask {
     pub fn fail(self, problem: v1::Problem) {
         let doc = self.doc.to_bytes();
         let fails = problem.code != Code::NotFound as u32;
-        let body = match self.what {
-            What::Open(open) if fails && mutant!("blank_document_after_a_failed_load") => {
+        let body = match self.kind {
+            ReadKind::Open(open) if fails && mutant!("blank_document_after_a_failed_load") => {
                 Body::Opened(v1::Opened {
                     tag: open.tag,
                     doc,
@@ -97,19 +97,19 @@ impl Ask {
                     ..Default::default()
                 })
             }
-            What::Open(open) => Body::Opened(v1::Opened {
+            ReadKind::Open(open) => Body::Opened(v1::Opened {
                 tag: open.tag,
                 doc,
                 problem: Some(problem),
                 ..Default::default()
             }),
-            What::Follow(_) => Body::Followed(v1::Followed {
+            ReadKind::Follow(_) => Body::Followed(v1::Followed {
                 doc,
                 problem: Some(problem),
                 ..Default::default()
             }),
-            What::Unfollow => return,
-            What::Describe { id, .. } | What::Role { id, .. } => Body::Reply(v1::Reply {
+            ReadKind::Unfollow => return,
+            ReadKind::Describe { id, .. } | ReadKind::Role { id, .. } => Body::Reply(v1::Reply {
                 id,
                 body: Some(reply::Body::Problem(problem)),
             }),
@@ -121,26 +121,26 @@ impl Ask {
 /// What waits at one group. Bounded by the links' own places.
 #[derive(Default)]
 pub(crate) struct Reads {
-    waiting: Mutex<VecDeque<Ask>>,
+    waiting: Mutex<VecDeque<ReadRequest>>,
     arrived: Notify,
 }
 
 impl Reads {
-    pub fn push(&self, ask: Ask) {
-        lock(&self.waiting).push_back(ask);
+    pub fn push(&self, request: ReadRequest) {
+        lock(&self.waiting).push_back(request);
         self.arrived.notify_one();
     }
 
-    /// What has come, behind what is `held`; that alone once it can be answered.
-    async fn next(&self, mut held: Vec<Ask>) -> Vec<Ask> {
+    /// What has come, behind what is `deferred`; that alone once it can be answered.
+    async fn next(&self, mut deferred: Vec<ReadRequest>) -> Vec<ReadRequest> {
         loop {
-            let before = held.len();
-            held.extend(lock(&self.waiting).drain(..));
-            if held.len() > before || held.iter().any(Ask::is_due) {
-                return held;
+            let before = deferred.len();
+            deferred.extend(lock(&self.waiting).drain(..));
+            if deferred.len() > before || deferred.iter().any(ReadRequest::is_due) {
+                return deferred;
             }
             let arrived = self.arrived.notified();
-            if held.is_empty() {
+            if deferred.is_empty() {
                 arrived.await;
             } else {
                 // Either way it is looked at again.
@@ -152,27 +152,32 @@ impl Reads {
 
 /// Serves a group's reads for as long as the node runs.
 pub(crate) async fn serve(hosted: Arc<Hosted>) {
-    let mut held = Held::default();
+    let mut deferred = Deferred::default();
     loop {
-        let mut asks = hosted.reads.next(std::mem::take(&mut held).asks).await;
-        let all_unfollow = asks.iter().all(|ask| matches!(ask.what, What::Unfollow));
+        let mut requests = hosted
+            .reads
+            .next(std::mem::take(&mut deferred).requests)
+            .await;
+        let all_unfollow = requests
+            .iter()
+            .all(|request| matches!(request.kind, ReadKind::Unfollow));
         let barrier = if all_unfollow {
             Ok(())
         } else {
-            barrier(&hosted, &mut asks).await
+            barrier(&hosted, &mut requests).await
         };
         match barrier {
             Ok(()) => {
-                let mut asks = VecDeque::from(asks);
-                while !asks.is_empty() {
-                    let some = asks.len().min(AT_ONCE);
+                let mut requests = VecDeque::from(requests);
+                while !requests.is_empty() {
+                    let some = requests.len().min(AT_ONCE);
                     if mutant!("state_and_subscription_in_two_steps") {
-                        let follow = asks
+                        let follow = requests
                             .iter()
                             .take(some)
-                            .map(|ask| (ask.doc, ask.link.clone()));
+                            .map(|request| (request.doc, request.link.clone()));
                         let later: Vec<_> = follow.collect();
-                        answer(&hosted, asks.drain(..some), &mut held);
+                        answer(&hosted, requests.drain(..some), &mut deferred);
                         tokio::time::sleep(Duration::from_millis(30)).await;
                         let mut feed = lock(&hosted.feed.state);
                         for (doc, link) in &later {
@@ -180,13 +185,13 @@ pub(crate) async fn serve(hosted: Arc<Hosted>) {
                         }
                         continue;
                     }
-                    answer(&hosted, asks.drain(..some), &mut held);
+                    answer(&hosted, requests.drain(..some), &mut deferred);
                     tokio::task::yield_now().await;
                 }
             }
             Err(problem) => {
-                for ask in asks {
-                    give_up(&hosted, ask, problem.clone());
+                for request in requests {
+                    give_up(&hosted, request, problem.clone());
                 }
             }
         }
@@ -194,21 +199,21 @@ pub(crate) async fn serve(hosted: Arc<Hosted>) {
 }
 
 /// An answer that needs no barrier; an unfollow is done all the same.
-fn give_up(hosted: &Hosted, ask: Ask, problem: v1::Problem) {
-    if matches!(ask.what, What::Unfollow) {
+fn give_up(hosted: &Hosted, request: ReadRequest, problem: v1::Problem) {
+    if matches!(request.kind, ReadKind::Unfollow) {
         lock(&hosted.feed.state)
             .followers
-            .remove(&ask.doc, ask.link.id);
+            .remove(&request.doc, request.link.id);
     }
-    ask.fail(problem);
+    request.fail(problem);
 }
 
 /// One barrier for all; whose time is up meanwhile is told so and taken out.
-async fn barrier(hosted: &Hosted, asks: &mut Vec<Ask>) -> Result<(), v1::Problem> {
+async fn barrier(hosted: &Hosted, requests: &mut Vec<ReadRequest>) -> Result<(), v1::Problem> {
     let read = hosted.group.read();
     tokio::pin!(read);
     loop {
-        let Some(first) = asks.iter().map(|ask| ask.deadline).min() else {
+        let Some(first) = requests.iter().map(|request| request.deadline).min() else {
             return Ok(());
         };
         tokio::select! {
@@ -216,11 +221,11 @@ async fn barrier(hosted: &Hosted, asks: &mut Vec<Ask>) -> Result<(), v1::Problem
             result = &mut read => return result.map_err(wire::reading),
             () = tokio::time::sleep_until(first) => {
                 let now = Instant::now();
-                let (late, waiting): (Vec<_>, Vec<_>) = std::mem::take(asks).into_iter().partition(|a| a.deadline <= now);
-                *asks = waiting;
-                for ask in late {
+                let (late, waiting): (Vec<_>, Vec<_>) = std::mem::take(requests).into_iter().partition(|a| a.deadline <= now);
+                *requests = waiting;
+                for request in late {
                     let problem = wire::problem(Code::Timeout, "no answer in time");
-                    give_up(hosted, ask, problem);
+                    give_up(hosted, request, problem);
                 }
             }
         }
@@ -230,28 +235,28 @@ async fn barrier(hosted: &Hosted, asks: &mut Vec<Ask>) -> Result<(), v1::Problem
 /// What was asked on links that have much to read, and what was asked there after it: on one link
 /// everything is answered in its order.
 #[derive(Default)]
-struct Held {
-    asks: Vec<Ask>,
+struct Deferred {
+    requests: Vec<ReadRequest>,
     links: BTreeSet<u64>,
 }
 
-fn answer(hosted: &Hosted, asks: impl Iterator<Item = Ask>, held: &mut Held) {
+fn answer(hosted: &Hosted, requests: impl Iterator<Item = ReadRequest>, deferred: &mut Deferred) {
     hosted.group.with(|shard, _| {
         let mut state = lock(&hosted.feed.state);
         if !state.leading {
             // Lost since the barrier: the feeds are cut and stay so.
-            let problem = wire::not_leader(&hosted.group.lead());
-            asks.for_each(|ask| ask.fail(problem.clone()));
+            let problem = wire::not_leader(&hosted.group.leadership());
+            requests.for_each(|request| request.fail(problem.clone()));
             return;
         }
         let mut states = BTreeMap::new();
-        for ask in asks {
-            let link = ask.link.id;
-            if held.links.contains(&link) || ask.link.is_full() {
-                held.links.insert(link);
-                held.asks.push(ask);
+        for request in requests {
+            let link = request.link.id;
+            if deferred.links.contains(&link) || request.link.is_full() {
+                deferred.links.insert(link);
+                deferred.requests.push(request);
             } else {
-                serve_one(shard, &mut state, &mut states, ask);
+                serve_one(shard, &mut state, &mut states, request);
             }
         }
     });
@@ -261,45 +266,45 @@ fn answer(hosted: &Hosted, asks: impl Iterator<Item = Ask>, held: &mut Held) {
 /// at once when a router comes back.
 type States = BTreeMap<DocId, Bytes>;
 
-fn serve_one(shard: &Shard, feed: &mut FeedState, states: &mut States, ask: Ask) {
-    let document = shard.document(&ask.doc);
-    let body = match (&ask.what, document) {
-        (What::Unfollow, _) => {
-            feed.followers.remove(&ask.doc, ask.link.id);
+fn serve_one(shard: &Shard, feed: &mut FeedState, states: &mut States, request: ReadRequest) {
+    let document = shard.document(&request.doc);
+    let body = match (&request.kind, document) {
+        (ReadKind::Unfollow, _) => {
+            feed.followers.remove(&request.doc, request.link.id);
             return;
         }
-        (What::Follow(after), Some(document)) => {
+        (ReadKind::Follow(after), Some(document)) => {
             if !mutant!("state_and_subscription_in_two_steps") {
-                feed.followers.add(ask.doc, &ask.link, true);
+                feed.followers.add(request.doc, &request.link, true);
             }
             Body::Followed(followed(document, after.as_ref()))
         }
-        (What::Open(open), Some(document)) => match document.role(&open.user) {
+        (ReadKind::Open(open), Some(document)) => match document.role(&open.user) {
             Some(role) => {
                 if !mutant!("state_and_subscription_in_two_steps") {
-                    feed.followers.add(ask.doc, &ask.link, false);
+                    feed.followers.add(request.doc, &request.link, false);
                 }
                 Body::Opened(opened(document, role, open, states))
             }
-            None => return ask.fail(wire::not_found()),
+            None => return request.fail(wire::not_found()),
         },
-        (What::Describe { id, user }, Some(document)) if document.role(user).is_some() => {
+        (ReadKind::Describe { id, user }, Some(document)) if document.role(user).is_some() => {
             let description = wire::description(document, user);
             Body::Reply(v1::Reply {
                 id: *id,
                 body: Some(reply::Body::Description(description)),
             })
         }
-        (What::Role { id, user }, Some(document)) if document.role(user).is_some() => {
+        (ReadKind::Role { id, user }, Some(document)) if document.role(user).is_some() => {
             let description = wire::short_description(document, user);
             Body::Reply(v1::Reply {
                 id: *id,
                 body: Some(reply::Body::Description(description)),
             })
         }
-        _ => return ask.fail(wire::not_found()),
+        _ => return request.fail(wire::not_found()),
     };
-    ask.link.push(body);
+    request.link.push(body);
 }
 
 fn followed(document: &Document, after: Option<&v1::Resume>) -> v1::Followed {

@@ -13,7 +13,7 @@ use codraft_proto::{
     link::{Lane, Outbox, SendError},
     v1::message::Body,
 };
-use codraft_raft::group::Answered;
+use codraft_raft::group::ProposeResult;
 use tokio::sync::oneshot;
 
 use crate::{metrics::lock, wire::message};
@@ -36,7 +36,7 @@ pub(crate) enum Pending {
         seq: u64,
         base: u64,
     },
-    Call(oneshot::Sender<Answered>),
+    Call(oneshot::Sender<ProposeResult>),
 }
 
 /// One link of a router.
@@ -85,17 +85,17 @@ impl RouterLink {
         lock(&self.pending).take(tag)
     }
 
-    /// A place for a request that is answered later; given back when it is dropped.
-    pub fn place(self: &Arc<Self>) -> Option<Place> {
+    /// A permit for a request that is answered later; given back when it is dropped.
+    pub fn permit(self: &Arc<Self>) -> Option<RequestPermit> {
         let taken = self.requests.fetch_add(1, Ordering::Relaxed);
-        let place = Place(self.clone());
-        (taken < REQUESTS_MAX).then_some(place)
+        let permit = RequestPermit(self.clone());
+        (taken < REQUESTS_MAX).then_some(permit)
     }
 }
 
-pub(crate) struct Place(pub Arc<RouterLink>);
+pub(crate) struct RequestPermit(pub Arc<RouterLink>);
 
-impl Drop for Place {
+impl Drop for RequestPermit {
     fn drop(&mut self) {
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
@@ -194,9 +194,9 @@ mod tests {
             assert!(link.expect(edit(n as u64)).is_some());
         }
         assert!(link.expect(edit(0)).is_none());
-        let places: Vec<_> = (0..REQUESTS_MAX).map(|_| link.place().unwrap()).collect();
-        assert!(link.place().is_none());
-        drop(places);
-        assert!(link.place().is_some());
+        let permits: Vec<_> = (0..REQUESTS_MAX).map(|_| link.permit().unwrap()).collect();
+        assert!(link.permit().is_none());
+        drop(permits);
+        assert!(link.permit().is_some());
     }
 }

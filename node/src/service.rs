@@ -17,16 +17,16 @@ use codraft_raft::{
 
 use crate::{
     calls,
-    hosted::Groups,
+    hosted::HostedGroups,
     metrics::{Metrics, lock},
-    reads::{Ask, What},
+    reads::{ReadKind, ReadRequest},
     routers::{Pending, RouterLink, Routers},
     wire,
 };
 
 /// What all links of routers share.
 pub(crate) struct Service {
-    pub groups: Arc<Groups>,
+    pub groups: Arc<HostedGroups>,
     pub routers: Arc<Routers>,
     pub metrics: Arc<Metrics>,
     pub tasks: Tasks,
@@ -59,12 +59,12 @@ impl RouterInbound {
             }
             Body::Open(open) => {
                 let doc = doc_of(&open.doc)?;
-                self.ask(doc, What::Open(open), None);
+                self.read(doc, ReadKind::Open(open), None);
             }
             Body::Follow(follow) => {
-                self.ask(doc_of(&follow.doc)?, What::Follow(follow.after), None);
+                self.read(doc_of(&follow.doc)?, ReadKind::Follow(follow.after), None);
             }
-            Body::Unfollow(unfollow) => self.ask(doc_of(&unfollow.doc)?, What::Unfollow, None),
+            Body::Unfollow(unfollow) => self.read(doc_of(&unfollow.doc)?, ReadKind::Unfollow, None),
             Body::Call(call) => self.call(call)?,
             _ => return Err(Malformed("not a message of a router")),
         }
@@ -145,9 +145,9 @@ impl RouterInbound {
         let (id, user) = (call.id, call.user);
         match call.body.ok_or(Malformed("call"))? {
             call::Body::Describe(_) => {
-                self.ask(doc, What::Describe { id, user }, Some(patience));
+                self.read(doc, ReadKind::Describe { id, user }, Some(patience));
             }
-            call::Body::Role(_) => self.ask(doc, What::Role { id, user }, Some(patience)),
+            call::Body::Role(_) => self.read(doc, ReadKind::Role { id, user }, Some(patience)),
             call::Body::Create(create) => {
                 let command = calls::create(doc, user, create);
                 calls::change(&self.service, &self.link, doc, id, command, patience);
@@ -160,14 +160,14 @@ impl RouterInbound {
         Ok(())
     }
 
-    fn ask(&self, doc: DocId, what: What, patience: Option<Duration>) {
-        let place = self.link.place();
-        let full = place.is_none();
-        let ask = Ask::new(self.link.clone(), doc, what, place, patience);
+    fn read(&self, doc: DocId, kind: ReadKind, patience: Option<Duration>) {
+        let permit = self.link.permit();
+        let full = permit.is_none();
+        let request = ReadRequest::new(self.link.clone(), doc, kind, permit, patience);
         match self.service.groups.of_doc(&doc) {
-            None => ask.fail(wire::wrong_group()),
-            Some(_) if full => ask.fail(wire::problem(Code::Busy, "too many requests wait")),
-            Some(hosted) => hosted.reads.push(ask),
+            None => request.fail(wire::wrong_group()),
+            Some(_) if full => request.fail(wire::problem(Code::Busy, "too many requests wait")),
+            Some(hosted) => hosted.reads.push(request),
         }
     }
 }

@@ -24,8 +24,8 @@ use crate::{
     accept::Door,
     fanout::Fanout,
     followers::Followers,
-    hosted::{Feed, FeedState, Groups, Hosted},
-    leads,
+    hosted::{Feed, FeedState, Hosted, HostedGroups},
+    leadership,
     members::Members,
     metrics::Metrics,
     peers::{Dialler, Dialling},
@@ -183,7 +183,7 @@ async fn run(
     for hosted in hosted.values() {
         tasks.spawn("reads", reads::serve(hosted.clone()));
     }
-    let groups = Arc::new(Groups {
+    let groups = Arc::new(HostedGroups {
         topology: topology.clone(),
         hosted,
     });
@@ -191,7 +191,10 @@ async fn run(
         groups: consensus,
         suspicion,
     });
-    tasks.spawn("leads", leads::beat(groups.clone(), routers.clone()));
+    tasks.spawn(
+        "leadership beat",
+        leadership::beat(groups.clone(), routers.clone()),
+    );
 
     let members = Arc::new(Members::new(
         peers.iter().map(|(node, _)| *node),

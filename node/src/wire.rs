@@ -7,7 +7,7 @@ use codraft_proto::{
     v1::{self, Message, answer::Verdict, message::Body, reply},
 };
 use codraft_raft::{
-    group::{Lead, ProposeError, ReadError},
+    group::{Leadership, ProposeError, ReadError},
     machine::{Document, Event, Outcome},
 };
 
@@ -15,9 +15,9 @@ pub(crate) fn message(body: Body) -> Message {
     Message { body: Some(body) }
 }
 
-pub(crate) fn lead(lead: &Lead) -> v1::Lead {
+pub(crate) fn leadership(lead: &Leadership) -> v1::Leadership {
     let node = lead.node.map_or(0, |NodeId(n)| n);
-    v1::Lead {
+    v1::Leadership {
         group: lead.group.0,
         term: lead.term,
         node,
@@ -42,10 +42,10 @@ pub(crate) fn wrong_group() -> v1::Problem {
 }
 
 /// Somebody else leads, or nobody does.
-pub(crate) fn not_leader(hint: &Lead) -> v1::Problem {
+pub(crate) fn not_leader(hint: &Leadership) -> v1::Problem {
     match hint.node {
         Some(_) => v1::Problem {
-            leader: Some(lead(hint)),
+            leader: Some(leadership(hint)),
             ..problem(Code::NotLeader, "")
         },
         None => problem(Code::NoLeader, "no leader at the moment"),
@@ -140,7 +140,7 @@ pub(crate) fn reading(error: ReadError) -> v1::Problem {
     }
 }
 
-fn lost(hint: Option<Lead>) -> v1::Problem {
+fn lost(hint: Option<Leadership>) -> v1::Problem {
     match hint {
         Some(hint) => not_leader(&hint),
         None => problem(Code::NoLeader, "no leader at the moment"),

@@ -104,7 +104,7 @@ struct Heard {
 #[derive(Default)]
 struct State {
     outboxes: BTreeMap<NodeId, Outbox>,
-    leads: BTreeMap<GroupId, v1::Lead>,
+    leads: BTreeMap<GroupId, v1::Leadership>,
     beats: usize,
     data: VecDeque<(NodeId, Body)>,
 }
@@ -150,7 +150,7 @@ impl Inbound for Road {
         let mut state = self.1.state();
         for message in messages {
             match message.body.unwrap() {
-                Body::Lead(lead) => {
+                Body::Leadership(lead) => {
                     state.beats += 1;
                     let known = state.leads.entry(GroupId(lead.group)).or_insert(lead);
                     if known.term <= lead.term {

@@ -87,14 +87,14 @@ impl Tasks {
             self.inner.running.send_modify(|n| *n += 1);
             id
         };
-        let place = Place {
+        let registration = Registration {
             tasks: self.clone(),
             id,
         };
         let watched = Watched {
             future: Box::pin(future),
             name,
-            place,
+            registration,
         };
         // Not under the lock: a runtime that shuts down drops the future inside `spawn`.
         #[allow(clippy::disallowed_methods)] // the one owner
@@ -179,12 +179,12 @@ where
 }
 
 /// A task's place in its set; given back when the task ends, however it ends.
-struct Place {
+struct Registration {
     tasks: Tasks,
     id: u64,
 }
 
-impl Drop for Place {
+impl Drop for Registration {
     fn drop(&mut self) {
         lock(&self.tasks.inner.state).handles.remove(&self.id);
         self.tasks.inner.running.send_modify(|n| *n -= 1);
@@ -194,7 +194,7 @@ impl Drop for Place {
 struct Watched {
     future: Pin<Box<dyn Future<Output = ()> + Send>>,
     name: &'static str,
-    place: Place,
+    registration: Registration,
 }
 
 impl Future for Watched {
@@ -206,7 +206,7 @@ impl Future for Watched {
             Ok(poll) => poll,
             Err(_) => {
                 tracing::error!(task = self.name, "a task panicked");
-                self.place.tasks.fail(self.name);
+                self.registration.tasks.fail(self.name);
                 Poll::Ready(())
             }
         }

@@ -6,7 +6,7 @@
 //! group's state, so that state, feed and answers can never disagree.
 
 mod events;
-mod lead;
+mod leadership;
 mod limits;
 mod proposer;
 mod reads;
@@ -27,14 +27,16 @@ use codraft_proto::{
 };
 use openraft::{Instant as _, async_runtime::watch::WatchReceiver as _};
 
-pub use events::{Answered, GroupEvents, Lead, Origin, Peers, ProposeError, ReadError, StartError};
+pub use events::{
+    GroupEvents, Leadership, Origin, Peers, ProposeError, ProposeResult, ReadError, StartError,
+};
 pub use limits::{GroupLimits, RaftTimes};
 
 use crate::{
     applied::{Core, Machine, lock},
     command::Command,
     machine::{MachineLimits, Shard},
-    network::Calls,
+    network::PendingCalls,
     types::{LogId, TypeConfig, Vote},
 };
 pub(crate) use proposer::Queue;
@@ -81,7 +83,7 @@ struct Inner {
     queue: Arc<Queue>,
     reads: Reads,
     /// Who leads, as `GroupEvents` was told last.
-    lead: Arc<Mutex<Lead>>,
+    leadership: Arc<Mutex<Leadership>>,
 }
 
 impl Group {
@@ -92,7 +94,7 @@ impl Group {
     /// Queues a command for the next entry; its outcome goes to [`GroupEvents::answered`]
     /// with this origin, exactly once. An error here is the whole answer.
     pub fn submit(&self, command: Command, origin: Origin) -> Result<(), ProposeError> {
-        let lead = self.lead();
+        let lead = self.leadership();
         if lead.node != Some(self.inner.node) {
             return Err(ProposeError::NotLeader(lead.node.map(|_| lead)));
         }
@@ -102,7 +104,7 @@ impl Group {
     /// Resolves when all that was committed before this call is applied here, which only
     /// the leader can promise. All that wait share one round to a majority.
     pub async fn read(&self) -> Result<(), ReadError> {
-        let lead = self.lead();
+        let lead = self.leadership();
         if lead.node != Some(self.inner.node) {
             return Err(ReadError::NotLeader(lead.node.map(|_| lead)));
         }
@@ -120,8 +122,8 @@ impl Group {
         look(shard, events.as_mut())
     }
 
-    pub fn lead(&self) -> Lead {
-        *lock(&self.inner.lead)
+    pub fn leadership(&self) -> Leadership {
+        *lock(&self.inner.leadership)
     }
 
     /// Whether this node leads and a majority answered it within the last second.
@@ -129,7 +131,7 @@ impl Group {
         let fresh = Duration::from_secs(1);
         let metrics = self.inner.raft.data_metrics();
         let acked = metrics.borrow_watched().last_quorum_acked;
-        self.lead().node == Some(self.inner.node)
+        self.leadership().node == Some(self.inner.node)
             && acked.is_some_and(|at| at.elapsed() <= fresh)
             && self.inner.queue.closed().is_none()
     }
@@ -185,7 +187,7 @@ impl Group {
 pub struct Groups {
     node: NodeId,
     groups: BTreeMap<GroupId, Group>,
-    calls: Arc<Calls>,
+    calls: Arc<PendingCalls>,
     tasks: Tasks,
 }
 

@@ -37,26 +37,26 @@ use crate::{
 
 type TransferLeaderResponse = Result<(), openraft::raft::TransferLeaderError<TypeConfig>>;
 type Error = RPCError<TypeConfig>;
-type Answers<'s> = BoxStream<'s, Result<StreamAppendResult<TypeConfig>, Error>>;
+type AppendReplies<'s> = BoxStream<'s, Result<StreamAppendResult<TypeConfig>, Error>>;
 
-/// Calls that may wait for a reply, over all groups.
+/// PendingCalls that may wait for a reply, over all groups.
 const CALLS_MAX: usize = 16_384;
 /// How long an append with entries may take: a follower's disk is in it.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The calls that wait for their replies.
 #[derive(Default)]
-pub struct Calls {
-    state: Mutex<CallsState>,
+pub struct PendingCalls {
+    state: Mutex<PendingCallsState>,
 }
 
 #[derive(Default)]
-struct CallsState {
+struct PendingCallsState {
     last: u64,
     waiting: BTreeMap<u64, (NodeId, oneshot::Sender<raft_reply::Body>)>,
 }
 
-impl Calls {
+impl PendingCalls {
     pub fn settle(&self, reply: RaftReply) {
         let waiting = lock(&self.state).waiting.remove(&reply.id);
         // Without one the call was given up.
@@ -70,7 +70,7 @@ impl Calls {
         lock(&self.state).waiting.retain(|_, (to, _)| *to != node);
     }
 
-    fn expect(self: &Arc<Self>, node: NodeId) -> Option<Expected> {
+    fn expect(self: &Arc<Self>, node: NodeId) -> Option<PendingCall> {
         let mut state = lock(&self.state);
         if state.waiting.len() >= CALLS_MAX {
             return None;
@@ -79,7 +79,7 @@ impl Calls {
         let id = state.last;
         let (told, reply) = oneshot::channel();
         state.waiting.insert(id, (node, told));
-        Some(Expected {
+        Some(PendingCall {
             calls: self.clone(),
             id,
             reply,
@@ -87,30 +87,35 @@ impl Calls {
     }
 }
 
-/// A place in the table of calls; given back when the call ends, however it ends.
-struct Expected {
-    calls: Arc<Calls>,
+/// An entry in the table of calls; removed when the call ends, however it ends.
+struct PendingCall {
+    calls: Arc<PendingCalls>,
     id: u64,
     reply: oneshot::Receiver<raft_reply::Body>,
 }
 
-impl Drop for Expected {
+impl Drop for PendingCall {
     fn drop(&mut self) {
         lock(&self.calls.state).waiting.remove(&self.id);
     }
 }
 
-/// The roads of one group to its other replicas.
+/// One group's clients of its other replicas.
 #[derive(Clone)]
 pub struct Network {
     group: GroupId,
     node: NodeId,
     peers: Arc<dyn Peers>,
-    calls: Arc<Calls>,
+    calls: Arc<PendingCalls>,
 }
 
 impl Network {
-    pub fn new(group: GroupId, node: NodeId, peers: Arc<dyn Peers>, calls: Arc<Calls>) -> Self {
+    pub fn new(
+        group: GroupId,
+        node: NodeId,
+        peers: Arc<dyn Peers>,
+        calls: Arc<PendingCalls>,
+    ) -> Self {
         Self {
             group,
             node,
@@ -121,23 +126,23 @@ impl Network {
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
-    type Network = Road;
+    type Network = PeerClient;
 
-    async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Road {
-        Road {
+    async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> PeerClient {
+        PeerClient {
             network: self.clone(),
             target: NodeId(target),
         }
     }
 }
 
-/// One group's road to one replica.
-pub struct Road {
+/// One group's client of one replica.
+pub struct PeerClient {
     network: Network,
     target: NodeId,
 }
 
-impl Road {
+impl PeerClient {
     /// `Unreachable` makes openraft pause before it tries again, so that is what all
     /// troubles with the link are.
     async fn call(
@@ -207,7 +212,7 @@ fn bad(why: &'static str) -> Error {
     Error::Network(NetworkError::from_string(why))
 }
 
-impl RaftNetworkV2<TypeConfig> for Road {
+impl RaftNetworkV2<TypeConfig> for PeerClient {
     type SnapshotData = std::io::Empty;
 
     async fn append_entries(
@@ -244,7 +249,7 @@ impl RaftNetworkV2<TypeConfig> for Road {
         &'s mut self,
         input: S,
         option: RPCOption,
-    ) -> BoxFuture<'s, Result<Answers<'s>, Error>>
+    ) -> BoxFuture<'s, Result<AppendReplies<'s>, Error>>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {

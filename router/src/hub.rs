@@ -321,7 +321,7 @@ impl Hub {
     }
 
     /// A node answered an attempt. Whoever it says leads is handed back.
-    pub fn answered(&self, shared: &Shared, answer: v1::Answer) -> Option<v1::Lead> {
+    pub fn answered(&self, shared: &Shared, answer: v1::Answer) -> Option<v1::Leadership> {
         let verdict = answer.verdict?;
         let mut lead = None;
         let (code, verdict) = match verdict {

@@ -96,7 +96,7 @@ impl Upstream {
     }
 
     /// Takes in who leads. `true` when the group's documents have to be moved.
-    pub fn told(&self, from: NodeId, lead: &v1::Lead) -> bool {
+    pub fn told(&self, from: NodeId, lead: &v1::Leadership) -> bool {
         lock(&self.state).leaders.told(from, lead, Instant::now())
     }
 

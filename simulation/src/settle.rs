@@ -22,8 +22,9 @@ pub fn missing(shared: &Shared, cluster: &Cluster, faults: &Faults) -> Vec<Strin
             .filter(|i| !faults.is_lost(*i))
             .collect();
         let leads = replicas.iter().map(|i| {
-            let led =
-                |node: &codraft_node::Node| node.leads().into_iter().find(|l| l.group == group);
+            let led = |node: &codraft_node::Node| {
+                node.leaderships().into_iter().find(|l| l.group == group)
+            };
             cluster
                 .with_node(*i, led)
                 .flatten()

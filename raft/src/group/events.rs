@@ -24,14 +24,14 @@ impl Origin {
 
 /// Who leads a group in which term; `node` is none while nobody is known to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lead {
+pub struct Leadership {
     pub group: GroupId,
     pub term: u64,
     pub node: Option<NodeId>,
 }
 
 /// The outcome of a command, or why there is none to be had here.
-pub type Answered = Result<Outcome, ProposeError>;
+pub type ProposeResult = Result<Outcome, ProposeError>;
 
 /// Told of all that a group applies. Called with the group's lock held: it must not block,
 /// and must not call back into the group.
@@ -39,9 +39,9 @@ pub trait GroupEvents: Send + 'static {
     /// One log entry's worth, in the order of the log; on every replica.
     fn applied(&mut self, shard: &Shard, applied: &[Applied]);
     /// What became of a command that was submitted here.
-    fn answered(&mut self, origin: Origin, answer: Answered);
+    fn answered(&mut self, origin: Origin, answer: ProposeResult);
     /// Who leads, as seen from here, changed.
-    fn led(&mut self, lead: Lead);
+    fn leadership_changed(&mut self, lead: Leadership);
 }
 
 /// The links that this node has dialled.
@@ -55,7 +55,7 @@ pub trait Peers: Send + Sync + 'static {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
     #[error("this node does not lead the group")]
-    NotLeader(Option<Lead>),
+    NotLeader(Option<Leadership>),
     #[error("too much waits for a majority")]
     Busy,
     #[error("the group is shutting down")]
@@ -70,7 +70,7 @@ pub enum ProposeError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     #[error("this node does not lead the group")]
-    NotLeader(Option<Lead>),
+    NotLeader(Option<Leadership>),
     #[error("no majority answered in time")]
     Timeout,
     #[error("too many reads wait")]

@@ -15,7 +15,7 @@ use openraft::{
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    GroupLimits, Inner, Lead, Origin, ProposeError,
+    GroupLimits, Inner, Leadership, Origin, ProposeError,
     limits::{COMMAND_BYTES_MAX, FRESH_LEADER, RETRY_MAX, RETRY_MIN},
 };
 use crate::{
@@ -202,7 +202,7 @@ pub(super) async fn run(group: Arc<Inner>, clock: Arc<dyn Clock>) {
                     .get(&number)
                     .map(|w| (w.batch.clone(), w.since));
                 match known {
-                    // Answered meanwhile: leadership went elsewhere.
+                    // ProposeResult meanwhile: leadership went elsewhere.
                     None => {
                         group.queue.settled(None);
                         continue;
@@ -232,7 +232,7 @@ pub(super) async fn run(group: Arc<Inner>, clock: Arc<dyn Clock>) {
 /// where the entry was applied.
 fn settle(group: &Arc<Inner>, number: u64) -> WriteResponderOf<TypeConfig> {
     let (queue, core) = (group.queue.clone(), group.core.clone());
-    let (id, lead) = (group.id, group.lead.clone());
+    let (id, lead) = (group.id, group.leadership.clone());
     Settle::new(move |result| {
         let error = match result {
             Some(Ok(_)) => return queue.settled(None),
@@ -246,7 +246,7 @@ fn settle(group: &Arc<Inner>, number: u64) -> WriteResponderOf<TypeConfig> {
             )) => {
                 let known = *lock(&lead);
                 let node = to.leader_id.map(codraft_proto::ids::NodeId);
-                ProposeError::NotLeader(node.map(|n| Lead {
+                ProposeError::NotLeader(node.map(|n| Leadership {
                     group: id,
                     term: known.term,
                     node: Some(n),

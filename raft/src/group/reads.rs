@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    Inner, Lead, ReadError,
+    Inner, Leadership, ReadError,
     limits::{FRESH_LEADER, READ_TIMEOUT, RETRY_MAX, RETRY_MIN},
 };
 use crate::applied::lock;
@@ -103,9 +103,9 @@ async fn round(group: &Inner) -> Result<(), ReadError> {
                 ReadError::NotLeader(None)
             }
             LinearizableReadError::ForwardToLeader(to) => {
-                let known = *lock(&group.lead);
+                let known = *lock(&group.leadership);
                 let node = to.leader_id.map(codraft_proto::ids::NodeId);
-                return Err(ReadError::NotLeader(node.map(|n| Lead {
+                return Err(ReadError::NotLeader(node.map(|n| Leadership {
                     node: Some(n),
                     ..known
                 })));

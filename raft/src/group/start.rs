@@ -14,12 +14,12 @@ use codraft_proto::{
 use openraft::{Config, EmptyNode, SnapshotPolicy, errors::RaftError};
 
 use super::{
-    Group, GroupEvents, Groups, Inner, Lead, Peers, Queue, Raft, RaftConfig, Reads, StartError,
-    lead, limits::INITIALIZE_AFTER, proposer, reads,
+    Group, GroupEvents, Groups, Inner, Leadership, Peers, Queue, Raft, RaftConfig, Reads,
+    StartError, leadership, limits::INITIALIZE_AFTER, proposer, reads,
 };
 use crate::{
     applied::{Core, Machine},
-    network::{Calls, Network},
+    network::{Network, PendingCalls},
     store::LogStore,
     wal::Wal,
 };
@@ -41,7 +41,7 @@ impl Groups {
         }
         let times = Arc::new(times(&config)?);
         let tasks = tasks.child();
-        let calls = Arc::new(Calls::default());
+        let calls = Arc::new(PendingCalls::default());
         let mut groups = BTreeMap::new();
         for (id, replicas) in &config.groups {
             if !replicas.contains(&config.node) {
@@ -72,13 +72,13 @@ impl Groups {
                 core,
                 queue,
                 reads: Reads::new(config.limits.reads),
-                lead: Arc::new(Mutex::new(Lead {
+                leadership: Arc::new(Mutex::new(Leadership {
                     group: *id,
                     term: 0,
                     node: None,
                 })),
             });
-            tasks.spawn("group lead", lead::watch(inner.clone()));
+            tasks.spawn("leadership", leadership::watch(inner.clone()));
             tasks.spawn(
                 "group proposer",
                 proposer::run(inner.clone(), outside.clock.clone()),

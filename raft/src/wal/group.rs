@@ -61,13 +61,13 @@ impl GroupWal {
             .sum();
         let mut state = self.shared.lock();
         state.queue.admit(bytes, self.shared.options.queue_bytes)?;
-        if let Err(place) = state
+        if let Err(misplaced) = state
             .groups
             .entry(self.group)
             .or_default()
             .put(first, &records)
         {
-            return invalid(format!("appended out of place: {place:?}"));
+            return invalid(format!("appended out of place: {misplaced:?}"));
         }
         tap::appended(self.group, first, &records);
         // In parts that go well into a segment. Should one of them fail, the log has failed and
@@ -195,18 +195,18 @@ impl GroupWal {
         let shared = self.shared.clone();
         Box::pin(async move {
             let mut records = Vec::with_capacity(sources.len());
-            let mut places = Vec::new();
+            let mut locations = Vec::new();
             for source in sources {
                 match source {
-                    Source::Disk(place) => places.push(place),
+                    Source::Disk(location) => locations.push(location),
                     Source::Memory(record) => {
-                        shared.segments.read(&places, &mut records).await?;
-                        places.clear();
+                        shared.segments.read(&locations, &mut records).await?;
+                        locations.clear();
                         records.push(record);
                     }
                 }
             }
-            shared.segments.read(&places, &mut records).await?;
+            shared.segments.read(&locations, &mut records).await?;
             Ok(records)
         })
     }

@@ -9,7 +9,7 @@ use codraft_proto::ids::GroupId;
 use super::{
     Damage, GroupState, WalError, WalOptions, WalReport,
     record::{self, Found, Kind, Position, Record},
-    segment::{HEADER, Header, Place, Segments, read_header},
+    segment::{HEADER, Header, RecordLocation, Segments, read_header},
     state::OutOfPlace,
 };
 use crate::tap;
@@ -189,13 +189,13 @@ impl Scan<'_> {
         let payload = Bytes::copy_from_slice(&record.payload);
         match record.kind {
             Kind::Append => {
-                let place = Place {
+                let location = RecordLocation {
                     at,
                     length: payload.len() as u32,
                 };
                 held.put(record.number, std::slice::from_ref(&payload))?;
                 tap::appended(record.group, record.number, std::slice::from_ref(&payload));
-                held.placed(record.number, &payload, place, self.options.cache_bytes);
+                held.located(record.number, &payload, location, self.options.cache_bytes);
             }
             Kind::Vote => {
                 tap::voted(record.group, &payload);

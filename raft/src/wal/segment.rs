@@ -32,12 +32,12 @@ const FORMAT: u32 = 1;
 
 /// Where a payload lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct RecordLocation {
     pub at: Position,
     pub length: u32,
 }
 
-impl Place {
+impl RecordLocation {
     fn end(&self) -> u64 {
         self.at.offset + (HEAD + self.length as usize) as u64
     }
@@ -189,24 +189,24 @@ impl Segments {
     }
 
     /// Reads payloads back and checks them; neighbours share a read.
-    pub async fn read(&self, places: &[Place], out: &mut Vec<Bytes>) -> io::Result<()> {
-        let mut rest = places;
+    pub async fn read(&self, locations: &[RecordLocation], out: &mut Vec<Bytes>) -> io::Result<()> {
+        let mut rest = locations;
         while let Some(first) = rest.first() {
-            let reach = rest.iter().take_while(|place| {
-                let here = place.at.segment == first.at.segment && place.at >= first.at;
-                here && place.end() - first.at.offset <= READ
+            let reach = rest.iter().take_while(|location| {
+                let here = location.at.segment == first.at.segment && location.at >= first.at;
+                here && location.end() - first.at.offset <= READ
             });
             let (run, next) = rest.split_at(reach.count().max(1));
             let file = self.file(first.at.segment).await?;
-            let end = run.last().map_or(first.end(), Place::end);
+            let end = run.last().map_or(first.end(), RecordLocation::end);
             let length = (end - first.at.offset) as usize;
             let bytes = Bytes::from(file.read_at(first.at.offset, length).await?);
-            for place in run {
-                let start = (place.at.offset - first.at.offset) as usize;
-                match record::decode(&bytes, start, place.at) {
+            for location in run {
+                let start = (location.at.offset - first.at.offset) as usize;
+                match record::decode(&bytes, start, location.at) {
                     // A copy: a slice would keep its neighbours in memory.
                     Found::Record(record, _) => out.push(Bytes::copy_from_slice(&record.payload)),
-                    Found::End | Found::Bad => return Err(unreadable(place.at)),
+                    Found::End | Found::Bad => return Err(unreadable(location.at)),
                 }
             }
             rest = next;

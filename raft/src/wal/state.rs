@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::segment::Place;
+use super::segment::RecordLocation;
 
 /// A group's part of the log, as it will be once the queue is written.
 #[derive(Default)]
@@ -24,13 +24,13 @@ pub struct GroupState {
 struct Entry {
     /// In memory until it is on disk and there is too much.
     record: Option<Bytes>,
-    place: Option<Place>,
+    location: Option<RecordLocation>,
 }
 
 /// Where a record can be had.
 pub enum Source {
     Memory(Bytes),
-    Disk(Place),
+    Disk(RecordLocation),
 }
 
 /// The log of a group has no holes.
@@ -52,7 +52,7 @@ impl GroupState {
 
     /// The first segment in which an entry lies; none for entries that are not written.
     pub fn lowest_segment(&self) -> Option<u64> {
-        Some(self.entries.front()?.place?.at.segment)
+        Some(self.entries.front()?.location?.at.segment)
     }
 
     fn entry_mut(&mut self, index: u64) -> Option<&mut Entry> {
@@ -83,7 +83,7 @@ impl GroupState {
             self.cached_bytes += record.len();
             self.entries.push_back(Entry {
                 record: Some(record.clone()),
-                place: None,
+                location: None,
             });
         }
         Ok(())
@@ -114,21 +114,27 @@ impl GroupState {
     }
 
     /// A record is on disk now: it may leave memory when there is too much.
-    pub fn placed(&mut self, index: u64, record: &Bytes, place: Place, cache_bytes: usize) {
+    pub fn located(
+        &mut self,
+        index: u64,
+        record: &Bytes,
+        location: RecordLocation,
+        cache_bytes: usize,
+    ) {
         if let Some(entry) = self.entry_mut(index) {
             // It may have been replaced while it was written. Both are in memory, so another
             // record stands at another address.
             let same =
                 |held: &Bytes| held.as_ptr() == record.as_ptr() && held.len() == record.len();
             if entry.record.as_ref().is_some_and(same) {
-                entry.place = Some(place);
+                entry.location = Some(location);
             }
         }
         while self.cached_bytes > cache_bytes && self.cached_from < self.end() {
             let Some(entry) = self.entry_mut(self.cached_from) else {
                 break;
             };
-            if entry.place.is_none() {
+            if entry.location.is_none() {
                 break;
             }
             let freed = entry.record.take().map_or(0, |record| record.len());
@@ -138,11 +144,11 @@ impl GroupState {
     }
 
     /// Whether the entry is still the one that was written at `place`.
-    pub fn stands(&self, index: u64, place: Place) -> bool {
+    pub fn stands(&self, index: u64, location: RecordLocation) -> bool {
         let entry = index
             .checked_sub(self.first)
             .and_then(|at| self.entries.get(at as usize));
-        entry.is_some_and(|entry| entry.place == Some(place))
+        entry.is_some_and(|entry| entry.location == Some(location))
     }
 
     /// Where to read `from..to`: at least one, if there is one, then as many as fit
@@ -155,9 +161,9 @@ impl GroupState {
         let count = (to - from).min(self.entries.len() as u64) as usize;
         let mut bytes = 0;
         for entry in self.entries.iter().skip(skip as usize).take(count) {
-            let (source, length) = match (&entry.record, &entry.place) {
+            let (source, length) = match (&entry.record, &entry.location) {
                 (Some(record), _) => (Source::Memory(record.clone()), record.len()),
-                (None, Some(place)) => (Source::Disk(*place), place.length as usize),
+                (None, Some(location)) => (Source::Disk(*location), location.length as usize),
                 // Only what has a place leaves memory.
                 (None, None) => break,
             };

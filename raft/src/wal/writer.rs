@@ -11,7 +11,7 @@ use super::{
     Shared, State,
     queue::{Refusal, Request, Write},
     record::{self, Kind, Position},
-    segment::{HEADER, Place},
+    segment::{HEADER, RecordLocation},
 };
 use crate::{disk::File, tap};
 
@@ -63,7 +63,7 @@ async fn write(shared: &Arc<Shared>, tasks: Tasks, first: u64, end: Position) ->
         unmarked: end.offset > HEADER,
         making: None,
         buffer: Vec::new(),
-        places: Vec::new(),
+        locations: Vec::new(),
     };
     let mut batch = Batch::default();
     let mut idle = false;
@@ -200,7 +200,7 @@ struct Writer {
     making: Option<oneshot::Receiver<()>>,
     /// Used again for every batch.
     buffer: Vec<u8>,
-    places: Vec<Place>,
+    locations: Vec<RecordLocation>,
 }
 
 impl Writer {
@@ -225,8 +225,8 @@ impl Writer {
         let State { groups, stats, .. } = &mut *state;
         stats.syncs += 1;
         stats.bytes += written;
-        stats.records += self.places.len() as u64;
-        let mut places = self.places.drain(..);
+        stats.records += self.locations.len() as u64;
+        let mut locations = self.locations.drain(..);
         let listening = tap::listening();
         for request in &batch.requests {
             if let Write::Vote(vote) = &request.write {
@@ -237,9 +237,9 @@ impl Writer {
             };
             let held = groups.entry(request.group).or_default();
             let mut last = None;
-            for ((index, record), place) in (*first..).zip(records).zip(&mut places) {
-                held.placed(index, record, place, shared.options.cache_bytes);
-                if listening && held.stands(index, place) {
+            for ((index, record), location) in (*first..).zip(records).zip(&mut locations) {
+                held.located(index, record, location, shared.options.cache_bytes);
+                if listening && held.stands(index, location) {
                     last = Some(index);
                 }
             }
@@ -251,17 +251,17 @@ impl Writer {
         Ok(())
     }
 
-    /// The batch as bytes, in `buffer`; where its entries will stand, in `places`.
+    /// The batch as bytes, in `buffer`; where its entries will stand, in `locations`.
     fn encode(&mut self, batch: &Batch) {
         let Self {
             end,
             buffer,
-            places,
+            locations,
             synced,
             ..
         } = self;
         buffer.clear();
-        places.clear();
+        locations.clear();
         let mut put = |kind, group, number, payload: &[u8]| {
             let offset = end.offset + buffer.len() as u64;
             let at = Position {
@@ -277,7 +277,7 @@ impl Writer {
                 Write::Append { first, records } => {
                     for (index, payload) in (*first..).zip(records) {
                         let at = put(Kind::Append, *group, index, payload);
-                        places.push(Place {
+                        locations.push(RecordLocation {
                             at,
                             length: payload.len() as u32,
                         });

@@ -24,7 +24,7 @@ use codraft_proto::{
 use codraft_raft::{
     command::{Algebra, Command, Create, Edit},
     disk::{Disk, memory::MemoryDisk},
-    group::{Answered, GroupEvents, Groups, Lead, Origin, Peers, RaftConfig},
+    group::{GroupEvents, Groups, Leadership, Origin, Peers, ProposeResult, RaftConfig},
     machine::{Applied, Shard},
     suspect::Suspicion,
     wal::{Wal, WalOptions},
@@ -60,8 +60,8 @@ pub fn outside() -> Outside {
 pub struct Heard {
     pub applied: AtomicU64,
     pub batches: AtomicU64,
-    pub leads: Mutex<Vec<Lead>>,
-    pub answers: Mutex<BTreeMap<u64, mpsc::Sender<(Origin, Answered)>>>,
+    pub leads: Mutex<Vec<Leadership>>,
+    pub answers: Mutex<BTreeMap<u64, mpsc::Sender<(Origin, ProposeResult)>>>,
 }
 
 struct Ears(Arc<Heard>);
@@ -73,12 +73,12 @@ impl GroupEvents for Ears {
             .fetch_add(applied.len() as u64, Ordering::Relaxed);
         self.0.batches.fetch_add(1, Ordering::Relaxed);
     }
-    fn answered(&mut self, origin: Origin, answer: Answered) {
+    fn answered(&mut self, origin: Origin, answer: ProposeResult) {
         if let Some(told) = self.0.answers.lock().unwrap().get(&origin.link) {
             let _ = told.try_send((origin, answer));
         }
     }
-    fn led(&mut self, lead: Lead) {
+    fn leadership_changed(&mut self, lead: Leadership) {
         self.0.leads.lock().unwrap().push(lead);
     }
 }
@@ -173,7 +173,7 @@ impl Cluster {
                     .iter()
                     .filter(|n| !n.dead.load(Ordering::Relaxed))
                 {
-                    if node.groups.group(group).unwrap().lead().node == Some(node.id) {
+                    if node.groups.group(group).unwrap().leadership().node == Some(node.id) {
                         return node.clone();
                     }
                 }
@@ -279,7 +279,7 @@ impl Node {
     }
 
     /// Where answers with `link` of an origin go.
-    pub fn answers(&self, link: u64) -> mpsc::Receiver<(Origin, Answered)> {
+    pub fn answers(&self, link: u64) -> mpsc::Receiver<(Origin, ProposeResult)> {
         let (told, answers) = mpsc::channel(65_536);
         self.heard.answers.lock().unwrap().insert(link, told);
         answers

@@ -277,7 +277,12 @@ impl Hub {
         code.may_retry() && !matches!(code, Code::Unproven | Code::BaseAhead)
     }
 
-    pub fn followed(&self, shared: &Shared, link: u64, followed: v1::Followed) -> Option<v1::Lead> {
+    pub fn followed(
+        &self,
+        shared: &Shared,
+        link: u64,
+        followed: v1::Followed,
+    ) -> Option<v1::Leadership> {
         let mut state = lock(&self.state);
         let state = &mut *state;
         if !Self::is_of(state, link) || !matches!(state.feed, Feed::Following { .. }) {
@@ -300,7 +305,7 @@ impl Hub {
         None
     }
 
-    pub fn cut(&self, shared: &Shared, link: u64, cut: v1::Cut) -> Option<v1::Lead> {
+    pub fn cut(&self, shared: &Shared, link: u64, cut: v1::Cut) -> Option<v1::Leadership> {
         let mut state = lock(&self.state);
         let state = &mut *state;
         if !Self::is_of(state, link) || state.feed != Feed::Live {
@@ -321,7 +326,7 @@ impl Hub {
         shared: &Shared,
         state: &mut State,
         problem: v1::Problem,
-    ) -> Option<v1::Lead> {
+    ) -> Option<v1::Leadership> {
         let code = Code::from_number(problem.code).unwrap_or(Code::Internal);
         if Self::is_elsewhere(code) {
             self.unroute(shared, state);

@@ -51,7 +51,7 @@ impl Hub {
     }
 
     /// A document was opened for one socket.
-    pub fn opened(&self, shared: &Shared, link: u64, opened: v1::Opened) -> Option<v1::Lead> {
+    pub fn opened(&self, shared: &Shared, link: u64, opened: v1::Opened) -> Option<v1::Leadership> {
         let mut state = lock(&self.state);
         let state = &mut *state;
         let id = state.opening.remove(&opened.tag)?;
@@ -113,7 +113,7 @@ impl Hub {
         state: &mut State,
         id: u64,
         problem: v1::Problem,
-    ) -> Option<v1::Lead> {
+    ) -> Option<v1::Leadership> {
         let code = Code::from_number(problem.code).unwrap_or(Code::Internal);
         let member = state.members.get_mut(&id)?;
         if Self::is_elsewhere(code) {

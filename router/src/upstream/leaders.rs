@@ -38,7 +38,7 @@ impl Leaders {
 
     /// Takes in what a node said. `from` is whoever said it: only of itself does it count as
     /// a sign of life. `true` when the group's documents have to be moved.
-    pub fn told(&mut self, from: NodeId, lead: &v1::Lead, now: Instant) -> bool {
+    pub fn told(&mut self, from: NodeId, lead: &v1::Leadership, now: Instant) -> bool {
         let said = Some(NodeId(lead.node)).filter(|n| n.0 != 0);
         let group = GroupId(lead.group);
         let own = said == Some(from);
@@ -106,8 +106,8 @@ impl Leaders {
 mod tests {
     use super::*;
 
-    fn lead(term: u64, node: u64) -> v1::Lead {
-        v1::Lead {
+    fn lead(term: u64, node: u64) -> v1::Leadership {
+        v1::Leadership {
             group: 1,
             term,
             node,

@@ -138,14 +138,14 @@ impl FromNode {
                     self.told(shared, lead.as_ref());
                 }
             }
-            Body::Lead(m) => self.told(shared, Some(&m)),
+            Body::Leadership(m) => self.told(shared, Some(&m)),
             Body::Reply(m) => shared.upstream.replied(m),
             // Not for a router; a newer node may say more than this build knows.
             _ => {}
         }
     }
 
-    fn told(&self, shared: &Arc<Shared>, lead: Option<&codraft_proto::v1::Lead>) {
+    fn told(&self, shared: &Arc<Shared>, lead: Option<&codraft_proto::v1::Leadership>) {
         if let Some(lead) = lead
             && shared.upstream.told(self.node, lead)
         {

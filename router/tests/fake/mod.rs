@@ -95,8 +95,8 @@ fn problem(code: Code) -> v1::Problem {
 }
 
 impl World {
-    fn lead(&self) -> v1::Lead {
-        v1::Lead {
+    fn lead(&self) -> v1::Leadership {
+        v1::Leadership {
             group: 0,
             term: self.term,
             node: self.leader,
@@ -340,7 +340,7 @@ impl World {
 
     fn tell_lead(&self) {
         for link in self.links.iter().filter(|l| l.node == self.leader) {
-            let body = Some(Body::Lead(self.lead()));
+            let body = Some(Body::Leadership(self.lead()));
             let _ = link.outbox.send(Lane::Control, Message { body });
         }
     }

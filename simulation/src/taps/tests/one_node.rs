@@ -13,7 +13,7 @@ use codraft_proto::{
 use codraft_raft::{
     command::{Algebra, Command, Create, Edit, Grant},
     disk::memory::MemoryDisk,
-    group::{Answered, GroupEvents, Groups, Lead, Origin, Peers, RaftConfig},
+    group::{GroupEvents, Groups, Leadership, Origin, Peers, ProposeResult, RaftConfig},
     machine::{Applied, Shard},
     wal::{Wal, WalOptions},
 };
@@ -32,14 +32,14 @@ impl Peers for Nobody {
     }
 }
 
-struct Answers(mpsc::Sender<Answered>);
+struct Answers(mpsc::Sender<ProposeResult>);
 
 impl GroupEvents for Answers {
     fn applied(&mut self, _: &Shard, _: &[Applied]) {}
-    fn answered(&mut self, _: Origin, answer: Answered) {
+    fn answered(&mut self, _: Origin, answer: ProposeResult) {
         self.0.try_send(answer).unwrap();
     }
-    fn led(&mut self, _: Lead) {}
+    fn leadership_changed(&mut self, _: Leadership) {}
 }
 
 struct Zeros;

@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 use codraft_proto::ids::NodeId;
 use openraft::async_runtime::watch::WatchReceiver as _;
 
-use super::{Inner, Lead, ProposeError};
+use super::{Inner, Leadership, ProposeError};
 use crate::{applied::lock, tap};
 
 impl Inner {
-    fn seen(&self) -> Lead {
+    fn seen(&self) -> Leadership {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
-        Lead {
+        Leadership {
             group: self.id,
             term: metrics.vote.leader_id.term,
             node: metrics.current_leader.map(NodeId),
@@ -45,8 +45,8 @@ impl Inner {
         }
     }
 
-    fn tell(&self, lead: Lead) {
-        let was = std::mem::replace(&mut *lock(&self.lead), lead);
+    fn tell(&self, lead: Leadership) {
+        let was = std::mem::replace(&mut *lock(&self.leadership), lead);
         if was == lead {
             return;
         }
@@ -54,7 +54,7 @@ impl Inner {
         if lead.node == Some(self.node) {
             tap::leads(self.id, lead.term);
         }
-        lock(&self.core).events.led(lead);
+        lock(&self.core).events.leadership_changed(lead);
         if was.node == Some(self.node) && lead.node != Some(self.node) {
             let hint = lead.node.map(|_| lead);
             self.answer_all(ProposeError::NotLeader(hint));
@@ -99,8 +99,8 @@ pub(super) async fn watch(group: Arc<Inner>) {
         if metrics.changed().await.is_err() {
             // The group's raft ended: by shutdown, or because it cannot go on.
             let why = group.stopped();
-            let last = *lock(&group.lead);
-            group.tell(Lead { node: None, ..last });
+            let last = *lock(&group.leadership);
+            group.tell(Leadership { node: None, ..last });
             group.close(why);
             return;
         }
