@@ -21,6 +21,8 @@ pub struct Limits {
     pub hello_ms: u64,
     /// A body of the REST interface.
     pub body_bytes: u32,
+    /// From a request's head to the end of its body.
+    pub body_ms: u64,
 }
 
 impl Default for Limits {
@@ -34,6 +36,7 @@ impl Default for Limits {
             sockets: 100_000,
             hello_ms: 5_000,
             body_bytes: 1 << 20,
+            body_ms: 10_000,
         }
     }
 }

@@ -113,6 +113,8 @@ codes! {
     Internal = 75, "internal", 500, 4575;
     /// No hello within the time; a slow network is reason enough.
     HelloTimeout = 76, "hello_timeout", 408, 4576;
+    /// The rest of a body or of a message did not come within the time.
+    Unfinished = 77, "unfinished", 408, 4577;
 }
 
 impl Code {

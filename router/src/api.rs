@@ -1,7 +1,7 @@
 //! The REST interface, as `GET /openapi.json` describes it.
 
+mod body;
 mod collab;
-mod cors;
 mod docs;
 mod permissions;
 mod problem;
@@ -11,14 +11,16 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Path, Request, State},
-    http::HeaderMap,
+    extract::{DefaultBodyLimit, FromRequestParts, Path, Request, State},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::get,
 };
 use codraft_proto::{ids::DocId, reject::Code};
 pub use problem::Failure;
+use tokio::time::Duration;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -46,29 +48,46 @@ pub fn app(shared: &Arc<Shared>, metrics: bool, with_page: bool, extra: Option<R
         .routes(routes!(status::healthz))
         .routes(routes!(status::readyz))
         .split_for_parts();
-    let description = description.to_json().unwrap_or_default();
+    let description = Arc::new(description);
     let mut app = api
         .route("/v1/collab/{doc}", get(gateway::upgrade))
         .route(
             "/openapi.json",
-            get(move || status::openapi(description.clone())),
+            get(async move || status::openapi(&description)),
         )
         .with_state(shared.clone());
     if metrics {
         app = app.merge(metrics_app(shared));
-    }
-    if let Some(extra) = extra {
-        app = app.merge(extra);
     }
     app = if with_page {
         app.fallback(get(page::file))
     } else {
         app.fallback(missing)
     };
-    app.method_not_allowed_fallback(not_here)
-        .layer(from_fn_with_state(shared.clone(), cors::headers))
-        .layer(from_fn_with_state(shared.clone(), counted))
-        .layer(DefaultBodyLimit::max(shared.limits.body_bytes as usize))
+    app = app
+        .method_not_allowed_fallback(not_here)
+        .layer(from_fn_with_state(shared.clone(), problems))
+        .layer(cors(&shared.origins))
+        .layer(DefaultBodyLimit::max(shared.limits.body_bytes as usize));
+    match extra {
+        Some(extra) => app.merge(extra),
+        None => app,
+    }
+}
+
+/// Pages of the listed origins may call all of it, and read what it says beside the body.
+fn cors(origins: &[String]) -> CorsLayer {
+    let origins = origins.iter().filter_map(|o| HeaderValue::from_str(o).ok());
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            HeaderName::from_static("idempotency-key"),
+        ])
+        .expose_headers([header::RETRY_AFTER, header::LOCATION])
+        .max_age(Duration::from_secs(600))
 }
 
 /// `/metrics`, alone.
@@ -78,9 +97,14 @@ pub fn metrics_app(shared: &Arc<Shared>) -> Router {
         .with_state(shared.clone())
 }
 
-/// Every refusal is counted, whoever made it.
-async fn counted(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
+/// Every refusal is a problem and is counted, whoever made it.
+async fn problems(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let status = response.status();
+    let refused = status.is_client_error() || status.is_server_error();
+    if refused && response.extensions().get::<Code>().is_none() {
+        response = Failure::of_status(status).into_response();
+    }
     if let Some(code) = response.extensions().get::<Code>() {
         shared.metrics.rejected(*code);
     }
@@ -91,18 +115,25 @@ async fn missing() -> Failure {
     Code::NotFound.into()
 }
 
-async fn not_here() -> Response {
-    let failure = Failure::new(Code::Unsupported, "this address does not take this method");
-    (
-        axum::http::StatusCode::METHOD_NOT_ALLOWED,
-        failure.into_response(),
-    )
-        .into_response()
+async fn not_here() -> Failure {
+    Failure::new(Code::Unsupported, "this address does not take this method")
+        .with_status(StatusCode::METHOD_NOT_ALLOWED)
 }
 
-/// Who asks. First of all, so that nobody learns anything without a token.
-fn principal(shared: &Shared, headers: &HeaderMap) -> Result<Principal, Failure> {
-    shared.auth.bearer(headers).map_err(Failure::from)
+/// Marks a request whose token was read.
+#[derive(Clone)]
+struct Admitted;
+
+/// Who asks. The first of a handler's arguments, so that nobody learns anything, and nobody's
+/// body is read, without a token.
+impl FromRequestParts<Arc<Shared>> for Principal {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Failure> {
+        let principal = shared.auth.bearer(&parts.headers)?;
+        parts.extensions.insert(Admitted);
+        Ok(principal)
+    }
 }
 
 /// An id that is none looks like a document that is not there.

@@ -87,6 +87,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tonic", &["codraft-proto"]),
     ("tonic-prost", &["codraft-proto"]),
     ("tonic-prost-build", &["codraft-proto"]),
+    ("tower-http", &["codraft-router"]),
     ("turmoil", &["codraft-simulation"]),
     ("utoipa", &["codraft-router"]),
     ("utoipa-axum", &["codraft-router"]),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode},
+    http::StatusCode,
 };
 use codraft_proto::{
     ids::Role,
@@ -15,8 +15,8 @@ use codraft_proto::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Failure, doc_id, principal, problem::ProblemBody};
-use crate::Shared;
+use super::{Failure, doc_id, problem::ProblemBody};
+use crate::{Shared, auth::Principal};
 
 #[derive(Serialize, ToSchema)]
 pub struct Ticket {
@@ -43,10 +43,9 @@ pub struct Ticket {
 )]
 pub async fn ticket(
     State(shared): State<Arc<Shared>>,
+    asks: Principal,
     id: Path<String>,
-    headers: HeaderMap,
 ) -> Result<(StatusCode, Json<Ticket>), Failure> {
-    let asks = principal(&shared, &headers)?;
     let doc = doc_id(&id)?;
     // Read at the shard, in order with every grant and revoke.
     let reply = shared

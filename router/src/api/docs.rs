@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, State, rejection::JsonRejection},
+    extract::{Path, State},
     http::{HeaderMap, StatusCode, header},
 };
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{Failure, doc_id, principal, problem::ProblemBody};
+use super::{Failure, body::Body, doc_id, problem::ProblemBody};
 use crate::{Shared, auth::Principal, hub::kind_name};
 
 /// The algebra of new documents.
@@ -97,11 +97,10 @@ pub struct Permission {
 )]
 pub async fn create(
     State(shared): State<Arc<Shared>>,
+    asks: Principal,
     headers: HeaderMap,
-    body: Result<Json<NewDocument>, JsonRejection>,
+    Body(new): Body<NewDocument>,
 ) -> Result<(StatusCode, [(header::HeaderName, String); 1], Json<Created>), Failure> {
-    let asks = principal(&shared, &headers)?;
-    let Json(new) = body?;
     if new.title.len() > TITLE_BYTES_MAX || new.title.chars().any(char::is_control) {
         let detail = format!("a title has at most {TITLE_BYTES_MAX} bytes, all of them printable");
         return Err(Failure::new(Code::Malformed, detail));
@@ -155,10 +154,9 @@ pub async fn create(
 )]
 pub async fn read(
     State(shared): State<Arc<Shared>>,
+    asks: Principal,
     id: Path<String>,
-    headers: HeaderMap,
 ) -> Result<Json<Document>, Failure> {
-    let asks = principal(&shared, &headers)?;
     let id = doc_id(&id)?;
     let there = describe(&shared, id, &asks).await?;
     let role = Role::from_number(there.role).ok_or(Code::NotFound)?;

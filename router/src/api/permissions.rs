@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, State, rejection::JsonRejection},
-    http::HeaderMap,
+    extract::{Path, State},
 };
 use codraft_proto::{
     ids::{Role, USER_BYTES_MAX},
@@ -17,9 +16,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Failure, doc_id,
+    Failure,
+    body::Body,
+    doc_id,
     docs::{Permission, describe, permissions},
-    principal,
     problem::ProblemBody,
 };
 use crate::{Shared, auth::Principal};
@@ -60,10 +60,9 @@ pub struct Permissions {
 )]
 pub async fn list(
     State(shared): State<Arc<Shared>>,
+    asks: Principal,
     id: Path<String>,
-    headers: HeaderMap,
 ) -> Result<Json<Permissions>, Failure> {
-    let asks = principal(&shared, &headers)?;
     let there = describe(&shared, doc_id(&id)?, &asks).await?;
     Ok(Json(Permissions {
         permissions: permissions(there.permissions),
@@ -91,12 +90,10 @@ pub async fn list(
 )]
 pub async fn put(
     State(shared): State<Arc<Shared>>,
+    asks: Principal,
     Path((id, user)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Result<Json<NewRole>, JsonRejection>,
+    Body(NewRole { role }): Body<NewRole>,
 ) -> Result<Json<Changed>, Failure> {
-    let asks = principal(&shared, &headers)?;
-    let Json(NewRole { role }) = body?;
     let role = role.parse::<Role>().map_err(|()| {
         Failure::new(
             Code::Malformed,
@@ -125,10 +122,9 @@ pub async fn put(
 )]
 pub async fn delete(
     State(shared): State<Arc<Shared>>,
+    asks: Principal,
     Path((id, user)): Path<(String, String)>,
-    headers: HeaderMap,
 ) -> Result<Json<Changed>, Failure> {
-    let asks = principal(&shared, &headers)?;
     change(&shared, &asks, id, user, None).await
 }
 

@@ -2,7 +2,6 @@
 
 use axum::{
     Json,
-    extract::rejection::JsonRejection,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -16,8 +15,10 @@ use crate::upstream::Problem;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     pub code: Code,
-    detail: String,
-    retry_after_ms: Option<u32>,
+    /// The code's own, mostly.
+    status: StatusCode,
+    pub detail: String,
+    pub retry_after_ms: Option<u32>,
 }
 
 /// The body of every error.
@@ -40,11 +41,29 @@ pub struct ProblemBody {
 
 impl Failure {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        let status = StatusCode::from_u16(code.http_status());
         Self {
             code,
+            status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             detail: detail.into(),
             retry_after_ms: None,
         }
+    }
+
+    /// Answered with another status than the code's own.
+    pub fn with_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+
+    /// For an answer that was refused without a code: by a library, mostly.
+    pub fn of_status(status: StatusCode) -> Self {
+        let code = match status {
+            StatusCode::NOT_FOUND => Code::NotFound,
+            StatusCode::PAYLOAD_TOO_LARGE => Code::FrameTooLarge,
+            _ if status.is_client_error() => Code::Malformed,
+            _ => Code::Internal,
+        };
+        Self::from(code).with_status(status)
     }
 }
 
@@ -65,28 +84,16 @@ impl From<Problem> for Failure {
             // Missing, deleted and not yours look alike, to the last byte.
             Code::NotFound | Code::Deleted => Code::NotFound.into(),
             _ => Self {
-                code,
-                detail: message,
                 retry_after_ms,
+                ..Self::new(code, message)
             },
         }
     }
 }
 
-impl From<JsonRejection> for Failure {
-    fn from(rejection: JsonRejection) -> Self {
-        let code = match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Code::FrameTooLarge,
-            _ => Code::Malformed,
-        };
-        Self::new(code, rejection.body_text())
-    }
-}
-
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.code.http_status());
-        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = self.status;
         let overloaded =
             status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS;
         let retry_after_ms = self.retry_after_ms.or(overloaded.then_some(1_000));

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use axum::{
+    Json,
     extract::State,
     http::header,
     response::{IntoResponse, Response},
 };
 use codraft_proto::reject::Code;
+use utoipa::openapi::OpenApi;
 
 use super::{Failure, problem::ProblemBody};
 use crate::Shared;
@@ -41,6 +43,6 @@ pub async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     ([(header::CONTENT_TYPE, kind)], shared.metrics.text()).into_response()
 }
 
-pub async fn openapi(description: String) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], description).into_response()
+pub fn openapi(description: &OpenApi) -> Response {
+    Json(description).into_response()
 }
