@@ -9,12 +9,8 @@ use codraft_proto::{
 };
 
 use crate::{
-    leadership,
-    members::Members,
-    peers::Dialling,
-    raft::Raft,
-    service::{RouterInbound, Service},
-    wire::message,
+    inbound::RouterInbound, leadership, members::Members, peers::Dialling, raft::Raft,
+    service::Service, wire::message,
 };
 
 pub(crate) struct Door {

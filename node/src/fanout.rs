@@ -15,7 +15,7 @@ use codraft_raft::{
 };
 
 use crate::{
-    hosted::Feed,
+    followers::Feed,
     metrics::{Metrics, lock},
     routers::{Pending, RouterLink, Routers},
     wire,

@@ -1,6 +1,9 @@
 //! Which links follow which documents of one group, and the credit that each feed has left.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use codraft_proto::{
     ids::DocId,
@@ -10,6 +13,19 @@ use codraft_proto::{
 };
 
 use crate::{metrics::Metrics, routers::RouterLink, wire};
+
+/// What the fan-out and the services share of a group; taken only for moments, mostly
+/// under the group's own lock.
+pub(crate) struct Feed {
+    pub state: Mutex<FeedState>,
+}
+
+pub(crate) struct FeedState {
+    /// Whether this node leads, as the fan-out was told: feeds exist only then. Read under
+    /// the group's lock, so that nobody follows after the feeds were cut.
+    pub leading: bool,
+    pub followers: Followers,
+}
 
 /// Changed only by who holds the group's lock, or by a link that ended.
 pub(crate) struct Followers {

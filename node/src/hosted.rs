@@ -1,9 +1,6 @@
 //! A group as this node serves it.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use codraft_proto::{
     ids::{DocId, GroupId},
@@ -11,25 +8,12 @@ use codraft_proto::{
 };
 use codraft_raft::group::Group;
 
-use crate::{followers::Followers, reads::Reads};
+use crate::{followers::Feed, reads::Reads};
 
 pub(crate) struct Hosted {
     pub group: Group,
     pub feed: Arc<Feed>,
-    pub reads: Reads,
-}
-
-/// What the fan-out and the services share of a group; taken only for moments, mostly
-/// under the group's own lock.
-pub(crate) struct Feed {
-    pub state: Mutex<FeedState>,
-}
-
-pub(crate) struct FeedState {
-    /// Whether this node leads, as the fan-out was told: feeds exist only then. Read under
-    /// the group's lock, so that nobody follows after the feeds were cut.
-    pub leading: bool,
-    pub followers: Followers,
+    pub reads: Arc<Reads>,
 }
 
 /// All groups of this node.

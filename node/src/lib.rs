@@ -6,6 +6,7 @@ mod config;
 mod fanout;
 mod followers;
 mod hosted;
+mod inbound;
 mod leadership;
 mod members;
 mod metrics;

@@ -16,11 +16,14 @@ use codraft_proto::{
     reject::Code,
     v1::{self, message::Body, reply},
 };
-use codraft_raft::machine::{Document, Shard};
+use codraft_raft::{
+    group::Group,
+    machine::{Document, Shard},
+};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
-    hosted::{FeedState, Hosted},
+    followers::{Feed, FeedState},
     metrics::lock,
     routers::{RequestPermit, RouterLink},
     wire,
@@ -119,13 +122,23 @@ impl ReadRequest {
 }
 
 /// What waits at one group. Bounded by the links' own places.
-#[derive(Default)]
 pub(crate) struct Reads {
+    group: Group,
+    feed: Arc<Feed>,
     waiting: Mutex<VecDeque<ReadRequest>>,
     arrived: Notify,
 }
 
 impl Reads {
+    pub fn new(group: Group, feed: Arc<Feed>) -> Self {
+        Self {
+            group,
+            feed,
+            waiting: Mutex::default(),
+            arrived: Notify::new(),
+        }
+    }
+
     pub fn push(&self, request: ReadRequest) {
         lock(&self.waiting).push_back(request);
         self.arrived.notify_one();
@@ -151,20 +164,17 @@ impl Reads {
 }
 
 /// Serves a group's reads for as long as the node runs.
-pub(crate) async fn serve(hosted: Arc<Hosted>) {
+pub(crate) async fn serve(reads: Arc<Reads>) {
     let mut deferred = Deferred::default();
     loop {
-        let mut requests = hosted
-            .reads
-            .next(std::mem::take(&mut deferred).requests)
-            .await;
+        let mut requests = reads.next(std::mem::take(&mut deferred).requests).await;
         let all_unfollow = requests
             .iter()
             .all(|request| matches!(request.kind, ReadKind::Unfollow));
         let barrier = if all_unfollow {
             Ok(())
         } else {
-            barrier(&hosted, &mut requests).await
+            barrier(&reads, &mut requests).await
         };
         match barrier {
             Ok(()) => {
@@ -177,21 +187,21 @@ pub(crate) async fn serve(hosted: Arc<Hosted>) {
                             .take(some)
                             .map(|request| (request.doc, request.link.clone()));
                         let later: Vec<_> = follow.collect();
-                        answer(&hosted, requests.drain(..some), &mut deferred);
+                        answer(&reads, requests.drain(..some), &mut deferred);
                         tokio::time::sleep(Duration::from_millis(30)).await;
-                        let mut feed = lock(&hosted.feed.state);
+                        let mut feed = lock(&reads.feed.state);
                         for (doc, link) in &later {
                             feed.followers.add(*doc, link, false);
                         }
                         continue;
                     }
-                    answer(&hosted, requests.drain(..some), &mut deferred);
+                    answer(&reads, requests.drain(..some), &mut deferred);
                     tokio::task::yield_now().await;
                 }
             }
             Err(problem) => {
                 for request in requests {
-                    give_up(&hosted, request, problem.clone());
+                    give_up(&reads, request, problem.clone());
                 }
             }
         }
@@ -199,9 +209,9 @@ pub(crate) async fn serve(hosted: Arc<Hosted>) {
 }
 
 /// An answer that needs no barrier; an unfollow is done all the same.
-fn give_up(hosted: &Hosted, request: ReadRequest, problem: v1::Problem) {
+fn give_up(reads: &Reads, request: ReadRequest, problem: v1::Problem) {
     if matches!(request.kind, ReadKind::Unfollow) {
-        lock(&hosted.feed.state)
+        lock(&reads.feed.state)
             .followers
             .remove(&request.doc, request.link.id);
     }
@@ -209,8 +219,8 @@ fn give_up(hosted: &Hosted, request: ReadRequest, problem: v1::Problem) {
 }
 
 /// One barrier for all; whose time is up meanwhile is told so and taken out.
-async fn barrier(hosted: &Hosted, requests: &mut Vec<ReadRequest>) -> Result<(), v1::Problem> {
-    let read = hosted.group.read();
+async fn barrier(reads: &Reads, requests: &mut Vec<ReadRequest>) -> Result<(), v1::Problem> {
+    let read = reads.group.read();
     tokio::pin!(read);
     loop {
         let Some(first) = requests.iter().map(|request| request.deadline).min() else {
@@ -225,7 +235,7 @@ async fn barrier(hosted: &Hosted, requests: &mut Vec<ReadRequest>) -> Result<(),
                 *requests = waiting;
                 for request in late {
                     let problem = wire::problem(Code::Timeout, "no answer in time");
-                    give_up(hosted, request, problem);
+                    give_up(reads, request, problem);
                 }
             }
         }
@@ -240,12 +250,12 @@ struct Deferred {
     links: BTreeSet<u64>,
 }
 
-fn answer(hosted: &Hosted, requests: impl Iterator<Item = ReadRequest>, deferred: &mut Deferred) {
-    hosted.group.with(|shard, _| {
-        let mut state = lock(&hosted.feed.state);
+fn answer(reads: &Reads, requests: impl Iterator<Item = ReadRequest>, deferred: &mut Deferred) {
+    reads.group.with(|shard, _| {
+        let mut state = lock(&reads.feed.state);
         if !state.leading {
             // Lost since the barrier: the feeds are cut and stay so.
-            let problem = wire::not_leader(&hosted.group.leadership());
+            let problem = wire::not_leader(&reads.group.leadership());
             requests.for_each(|request| request.fail(problem.clone()));
             return;
         }

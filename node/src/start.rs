@@ -23,8 +23,8 @@ use crate::{
     Node, NodeConfig, Outside,
     accept::Door,
     fanout::Fanout,
-    followers::Followers,
-    hosted::{Feed, FeedState, Hosted, HostedGroups},
+    followers::{Feed, FeedState, Followers},
+    hosted::{Hosted, HostedGroups},
     leadership,
     members::Members,
     metrics::Metrics,
@@ -170,18 +170,12 @@ async fn run(
 
     let host = |(id, feed): (GroupId, Arc<Feed>)| {
         let group = consensus.group(id)?.clone();
-        Some((
-            id,
-            Arc::new(Hosted {
-                group,
-                feed,
-                reads: Reads::default(),
-            }),
-        ))
+        let reads = Arc::new(Reads::new(group.clone(), feed.clone()));
+        Some((id, Arc::new(Hosted { group, feed, reads })))
     };
     let hosted: BTreeMap<_, _> = feeds.into_iter().filter_map(host).collect();
     for hosted in hosted.values() {
-        tasks.spawn("reads", reads::serve(hosted.clone()));
+        tasks.spawn("reads", reads::serve(hosted.reads.clone()));
     }
     let groups = Arc::new(HostedGroups {
         topology: topology.clone(),

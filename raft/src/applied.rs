@@ -23,8 +23,9 @@ use tokio::time::Instant;
 
 use crate::{
     command::{Batch, Command, Expire},
-    group::{GroupEvents, Origin, Queue},
+    events::{GroupEvents, Origin},
     machine::{MachineLimits, Outcome, Shard},
+    queue::Queue,
     tap,
     types::{LogId, Proposal, StoredMembership, TypeConfig},
 };

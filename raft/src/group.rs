@@ -5,11 +5,10 @@
 //! log entry; outcomes are told where entries are applied, under the lock that guards the
 //! group's state, so that state, feed and answers can never disagree.
 
-mod events;
 mod leadership;
-mod limits;
 mod proposer;
 mod reads;
+mod serve;
 mod start;
 
 use std::{
@@ -27,19 +26,21 @@ use codraft_proto::{
 };
 use openraft::{Instant as _, async_runtime::watch::WatchReceiver as _};
 
-pub use events::{
-    GroupEvents, Leadership, Origin, Peers, ProposeError, ProposeResult, ReadError, StartError,
+pub use crate::{
+    events::{
+        GroupEvents, Leadership, Origin, Peers, ProposeError, ProposeResult, ReadError, StartError,
+    },
+    limits::{GroupLimits, RaftTimes},
 };
-pub use limits::{GroupLimits, RaftTimes};
 
 use crate::{
     applied::{Core, Machine, lock},
     command::Command,
     machine::{MachineLimits, Shard},
     network::PendingCalls,
+    queue::Queue,
     types::{LogId, TypeConfig, Vote},
 };
-pub(crate) use proposer::Queue;
 use reads::Reads;
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, Machine>;
@@ -209,7 +210,7 @@ impl Groups {
         let group = self.group(GroupId(call.group)).cloned();
         let reply = reply.clone();
         self.tasks.spawn("raft call", async move {
-            crate::network::answer(group, from, lane, call, &reply).await;
+            serve::answer(group, from, lane, call, &reply).await;
         });
     }
 

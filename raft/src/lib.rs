@@ -3,10 +3,13 @@
 mod applied;
 pub mod command;
 pub mod disk;
+mod events;
 pub mod group;
 pub mod identity;
+mod limits;
 pub mod machine;
 mod network;
+mod queue;
 mod store;
 pub mod suspect;
 mod tap;

@@ -6,14 +6,14 @@ use std::{
     collections::BTreeMap,
     future::{Future, ready},
     pin::pin,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
 use codraft_mutant::mutant;
 use codraft_proto::{
     ids::{GroupId, NodeId},
-    link::{Lane, Outbox},
+    link::Lane,
     v1::{Message, RaftCall, RaftReply, message, raft_call, raft_reply},
 };
 use futures_util::{FutureExt as _, Stream, StreamExt, future::BoxFuture, stream::BoxStream};
@@ -27,11 +27,11 @@ use openraft::{
         TransferLeaderRequest, VoteRequest, VoteResponse,
     },
 };
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::{
-    applied::lock,
-    group::{Group, Peers},
+    events::Peers,
     types::{TypeConfig, Vote},
 };
 
@@ -58,7 +58,7 @@ struct PendingCallsState {
 
 impl PendingCalls {
     pub fn settle(&self, reply: RaftReply) {
-        let waiting = lock(&self.state).waiting.remove(&reply.id);
+        let waiting = self.state.lock().waiting.remove(&reply.id);
         // Without one the call was given up.
         if let (Some((_, told)), Some(body)) = (waiting, reply.body) {
             let _ = told.send(body);
@@ -67,11 +67,11 @@ impl PendingCalls {
 
     /// Ends all calls to a node.
     pub fn forget(&self, node: NodeId) {
-        lock(&self.state).waiting.retain(|_, (to, _)| *to != node);
+        self.state.lock().waiting.retain(|_, (to, _)| *to != node);
     }
 
     fn expect(self: &Arc<Self>, node: NodeId) -> Option<PendingCall> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.waiting.len() >= CALLS_MAX {
             return None;
         }
@@ -96,7 +96,7 @@ struct PendingCall {
 
 impl Drop for PendingCall {
     fn drop(&mut self) {
-        lock(&self.calls.state).waiting.remove(&self.id);
+        self.calls.state.lock().waiting.remove(&self.id);
     }
 }
 
@@ -311,74 +311,6 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
             raft_reply::Body::Transfer(true) => Ok(Ok(())),
             raft_reply::Body::Transfer(false) => Err(bad("transfer refused")),
             _ => Err(bad("answer of another kind")),
-        }
-    }
-}
-
-/// Does what another node asks and answers it on the same lane.
-pub async fn answer(
-    group: Option<Group>,
-    from: NodeId,
-    lane: Lane,
-    call: RaftCall,
-    reply: &Outbox,
-) {
-    let RaftCall {
-        id,
-        group: number,
-        body,
-    } = call;
-    let body = match (group, body) {
-        (Some(group), Some(body)) => serve(&group, from, body)
-            .await
-            .unwrap_or_else(raft_reply::Body::Error),
-        (None, _) => raft_reply::Body::Error("not a group of this node".into()),
-        (_, None) => raft_reply::Body::Error("a call without a body".into()),
-    };
-    let body = message::Body::RaftReply(RaftReply {
-        id,
-        group: number,
-        body: Some(body),
-    });
-    // Without a link the caller has given up too.
-    let _ = reply.send(lane, Message { body: Some(body) });
-}
-
-async fn serve(
-    group: &Group,
-    from: NodeId,
-    body: raft_call::Body,
-) -> Result<raft_reply::Body, String> {
-    if !group.hears(from) {
-        return Err("not a replica of this group".into());
-    }
-    let raft = group.raft();
-    match body {
-        raft_call::Body::Append(append) => {
-            let request = wire::append_request(append).map_err(|e| e.to_string())?;
-            let response = raft
-                .append_entries(request)
-                .await
-                .map_err(|e| e.to_string())?;
-            Ok(raft_reply::Body::Append(wire::append_response(&response)))
-        }
-        raft_call::Body::Vote(vote) => {
-            let request = wire::vote_request(&vote)?;
-            let response = raft.vote(request).await.map_err(|e| e.to_string())?;
-            Ok(raft_reply::Body::Vote(wire::vote_response(&response)))
-        }
-        raft_call::Body::PreVote(vote) => {
-            let request = wire::vote_request(&vote)?;
-            let response = raft.pre_vote(request).await.map_err(|e| e.to_string())?;
-            Ok(raft_reply::Body::Vote(wire::vote_response(&response)))
-        }
-        raft_call::Body::Transfer(transfer) => {
-            let request = wire::transfer_request(&transfer)?;
-            let response = raft
-                .handle_transfer_leader(request)
-                .await
-                .map_err(|e| e.to_string())?;
-            Ok(raft_reply::Body::Transfer(response.is_ok()))
         }
     }
 }

@@ -24,7 +24,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::{
     applied::lock,
-    group::{Group, Groups, Peers},
+    events::Peers,
+    group::{Group, Groups},
     network::wire,
     tap,
     types::{LogId, Vote},

@@ -11,11 +11,11 @@ use tokio::{
     time::Instant,
 };
 
-use super::{
-    Inner, Leadership, ReadError,
+use super::{Inner, Leadership, ReadError};
+use crate::{
+    applied::lock,
     limits::{FRESH_LEADER, READ_TIMEOUT, RETRY_MAX, RETRY_MIN},
 };
-use crate::applied::lock;
 
 type Waiter = oneshot::Sender<Result<(), ReadError>>;
 

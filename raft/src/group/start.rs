@@ -15,10 +15,11 @@ use openraft::{Config, EmptyNode, SnapshotPolicy, errors::RaftError};
 
 use super::{
     Group, GroupEvents, Groups, Inner, Leadership, Peers, Queue, Raft, RaftConfig, Reads,
-    StartError, leadership, limits::INITIALIZE_AFTER, proposer, reads,
+    StartError, leadership, proposer, reads,
 };
 use crate::{
     applied::{Core, Machine},
+    limits::INITIALIZE_AFTER,
     network::{Network, PendingCalls},
     store::LogStore,
     wal::Wal,

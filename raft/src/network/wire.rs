@@ -66,9 +66,7 @@ pub(super) fn append(request: AppendEntriesRequest<TypeConfig>) -> v1::AppendEnt
 
 /// Entries out of order are refused: openraft takes it for granted that they follow each
 /// other.
-pub(super) fn append_request(
-    append: v1::AppendEntries,
-) -> io::Result<AppendEntriesRequest<TypeConfig>> {
+pub fn append_request(append: v1::AppendEntries) -> io::Result<AppendEntriesRequest<TypeConfig>> {
     let invalid = |what| io::Error::new(io::ErrorKind::InvalidData, what);
     let entries = append
         .entries
@@ -96,7 +94,7 @@ pub(super) fn append_request(
     })
 }
 
-pub(super) fn append_response(response: &AppendEntriesResponse<TypeConfig>) -> v1::AppendReply {
+pub fn append_response(response: &AppendEntriesResponse<TypeConfig>) -> v1::AppendReply {
     use v1::append_reply::Result;
     let result = match response {
         AppendEntriesResponse::Success => Result::Success(true),
@@ -136,9 +134,7 @@ pub(super) fn request_vote(request: &VoteRequest<TypeConfig>) -> v1::RequestVote
     }
 }
 
-pub(super) fn vote_request(
-    request: &v1::RequestVote,
-) -> Result<VoteRequest<TypeConfig>, &'static str> {
+pub fn vote_request(request: &v1::RequestVote) -> Result<VoteRequest<TypeConfig>, &'static str> {
     let mut last_log_id = request.last_log.as_ref().map(to_log_id);
     if let Some(last) = &mut last_log_id
         && mutant!("shorter_log_elected")
@@ -152,7 +148,7 @@ pub(super) fn vote_request(
     })
 }
 
-pub(super) fn vote_response(response: &VoteResponse<TypeConfig>) -> v1::VoteReply {
+pub fn vote_response(response: &VoteResponse<TypeConfig>) -> v1::VoteReply {
     v1::VoteReply {
         ballot: Some(ballot(&response.vote)),
         granted: response.vote_granted,
@@ -176,7 +172,7 @@ pub(super) fn transfer(request: &TransferLeaderRequest<TypeConfig>) -> v1::Trans
     }
 }
 
-pub(super) fn transfer_request(
+pub fn transfer_request(
     transfer: &v1::TransferLeader,
 ) -> Result<TransferLeaderRequest<TypeConfig>, &'static str> {
     let from = transfer.from.as_ref().map(to_vote).ok_or(NO_BALLOT)?;

@@ -1,0 +1,190 @@
+//! What routers ask: operations on the short road, the rest to where it can wait.
+
+use std::{sync::Arc, time::Duration};
+
+use codraft_mutant::mutant;
+use codraft_proto::{
+    ids::{ClientId, DocId},
+    link::{Inbound, Lane, LinkError},
+    reject::Code,
+    v1::{self, Message, answer::Verdict, call, message::Body},
+};
+use codraft_raft::{
+    command::{Command, Edit, Trim},
+    group::Origin,
+};
+
+use crate::{
+    calls,
+    metrics::lock,
+    reads::{ReadKind, ReadRequest},
+    routers::{Pending, RouterLink},
+    service::Service,
+    wire,
+};
+
+/// The listening half of one router's link.
+pub(crate) struct RouterInbound {
+    service: Arc<Service>,
+    link: Arc<RouterLink>,
+}
+
+/// A message that no router of this protocol sends.
+struct Malformed(&'static str);
+
+impl RouterInbound {
+    pub fn new(service: Arc<Service>, link: Arc<RouterLink>) -> Self {
+        service.metrics.links.inc();
+        Self { service, link }
+    }
+
+    fn message(&self, body: Body) -> Result<(), Malformed> {
+        match body {
+            Body::Submit(submit) => self.submit(submit)?,
+            Body::Credit(credit) => {
+                let doc = doc_of(&credit.doc)?;
+                if let Some(hosted) = self.service.groups.of_doc(&doc) {
+                    let mut feed = lock(&hosted.feed.state);
+                    feed.followers.credit(&doc, self.link.id, credit.bytes);
+                }
+            }
+            Body::Open(open) => {
+                let doc = doc_of(&open.doc)?;
+                self.read(doc, ReadKind::Open(open), None);
+            }
+            Body::Follow(follow) => {
+                self.read(doc_of(&follow.doc)?, ReadKind::Follow(follow.after), None);
+            }
+            Body::Unfollow(unfollow) => self.read(doc_of(&unfollow.doc)?, ReadKind::Unfollow, None),
+            Body::Call(call) => self.call(call)?,
+            _ => return Err(Malformed("not a message of a router")),
+        }
+        Ok(())
+    }
+
+    /// The road of an operation: no task, no wait. Its answer comes from the fan-out.
+    fn submit(&self, submit: v1::Submit) -> Result<(), Malformed> {
+        self.service.metrics.submits.inc();
+        let v1::Submit {
+            doc,
+            client,
+            user,
+            seq,
+            base,
+            ops,
+        } = submit;
+        let doc = doc_of(&doc)?;
+        let client = ClientId::from_slice(&client).ok_or(Malformed("client"))?;
+        let problem = match self.service.groups.of_doc(&doc) {
+            None => wire::wrong_group(),
+            Some(hosted) => match self.link.expect(Pending::Edit {
+                doc,
+                client,
+                seq,
+                base,
+            }) {
+                None => wire::problem(Code::Busy, "too many operations without an outcome"),
+                Some(tag) => {
+                    let edit = Edit {
+                        doc,
+                        client,
+                        user: user.into(),
+                        seq,
+                        base,
+                        ops,
+                    };
+                    let origin = Origin {
+                        link: self.link.id,
+                        tag,
+                    };
+                    let elsewhere = (self.link.id ^ u64::from(client.0[0])) & 1 == 1;
+                    if elsewhere && mutant!("record_forgotten_on_another_router") {
+                        let nobody = Origin {
+                            tag: u64::MAX,
+                            ..origin
+                        };
+                        let forget = Command::Trim(Trim { doc, floor: 0 });
+                        let _ = hosted.group.submit(forget, nobody);
+                    }
+                    match hosted.group.submit(Command::Edit(edit), origin) {
+                        Ok(()) => return Ok(()),
+                        Err(error) => {
+                            self.link.take(tag);
+                            wire::proposing(error)
+                        }
+                    }
+                }
+            },
+        };
+        self.service.metrics.refused_number(problem.code);
+        let (doc, client) = (doc.to_bytes(), client.to_bytes());
+        let verdict = Some(Verdict::Retry(problem));
+        self.link.push(Body::Answer(v1::Answer {
+            doc,
+            client,
+            seq,
+            base,
+            verdict,
+        }));
+        Ok(())
+    }
+
+    fn call(&self, call: v1::Call) -> Result<(), Malformed> {
+        let doc = doc_of(&call.doc)?;
+        let patience =
+            Duration::from_millis(call.deadline_ms.clamp(1, calls::PATIENCE_MAX_MS).into());
+        let (id, user) = (call.id, call.user);
+        match call.body.ok_or(Malformed("call"))? {
+            call::Body::Describe(_) => {
+                self.read(doc, ReadKind::Describe { id, user }, Some(patience));
+            }
+            call::Body::Role(_) => self.read(doc, ReadKind::Role { id, user }, Some(patience)),
+            call::Body::Create(create) => {
+                let command = calls::create(doc, user, create);
+                calls::change(&self.service, &self.link, doc, id, command, patience);
+            }
+            call::Body::Grant(grant) => {
+                let command = calls::grant(doc, user, grant);
+                calls::change(&self.service, &self.link, doc, id, command, patience);
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, doc: DocId, kind: ReadKind, patience: Option<Duration>) {
+        let permit = self.link.permit();
+        let full = permit.is_none();
+        let request = ReadRequest::new(self.link.clone(), doc, kind, permit, patience);
+        match self.service.groups.of_doc(&doc) {
+            None => request.fail(wire::wrong_group()),
+            Some(_) if full => request.fail(wire::problem(Code::Busy, "too many requests wait")),
+            Some(hosted) => hosted.reads.push(request),
+        }
+    }
+}
+
+impl Inbound for RouterInbound {
+    fn batch(&self, _lane: Lane, messages: Vec<Message>) {
+        for message in messages {
+            // An empty body is a kind of message that this version does not know.
+            let Some(body) = message.body else { continue };
+            if let Err(Malformed(what)) = self.message(body) {
+                tracing::warn!(link = self.link.id, what, "malformed message: link ended");
+                self.link.close();
+                return;
+            }
+        }
+    }
+
+    fn closed(&self, _reason: &LinkError) {
+        self.service.routers.remove(self.link.id);
+        self.service.metrics.links.dec();
+        for hosted in self.service.groups.iter() {
+            lock(&hosted.feed.state).followers.remove_link(self.link.id);
+        }
+    }
+}
+
+fn doc_of(bytes: &[u8]) -> Result<DocId, Malformed> {
+    DocId::from_slice(bytes).ok_or(Malformed("document id"))
+}

@@ -1,0 +1,167 @@
+//! What waits to be proposed in one group, and how much of it makes one log entry.
+
+use std::{collections::VecDeque, time::Duration};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::{
+    command::Command,
+    events::{Origin, ProposeError},
+    limits::{COMMAND_BYTES_MAX, GroupLimits, RETRY_MAX, RETRY_MIN},
+    tap,
+};
+
+/// What waits to be proposed. Locked after the group's core where both are.
+pub struct Queue {
+    limits: GroupLimits,
+    state: Mutex<State>,
+    /// Pokes the proposer.
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    commands: VecDeque<(Command, Origin, usize)>,
+    bytes: usize,
+    /// Proposed and not settled.
+    in_flight: usize,
+    /// Numbers of proposals that a fresh leader refused, to be proposed again.
+    retries: VecDeque<u64>,
+    /// How often in a row that happened.
+    refusals: u32,
+    closed: Option<ProposeError>,
+}
+
+pub enum Next {
+    Fresh(Vec<Command>, Vec<Origin>),
+    /// A proposal that a fresh leader refused, after a pause.
+    Again(u64, Duration),
+}
+
+impl Queue {
+    pub fn new(limits: GroupLimits) -> Self {
+        Self {
+            limits,
+            state: Mutex::default(),
+            wake: Notify::new(),
+        }
+    }
+
+    pub fn push(&self, command: Command, origin: Origin) -> Result<(), ProposeError> {
+        let bytes = weight(&command);
+        if bytes > COMMAND_BYTES_MAX {
+            return Err(ProposeError::TooLarge);
+        }
+        let mut state = self.state.lock();
+        if let Some(why) = state.closed {
+            return Err(why);
+        }
+        let full = state.commands.len() >= self.limits.queue_commands
+            || state.bytes + bytes > self.limits.queue_bytes;
+        if full {
+            return Err(ProposeError::Busy);
+        }
+        state.bytes += bytes;
+        state.commands.push_back((command, origin, bytes));
+        let waiting = state.commands.len();
+        if waiting.is_power_of_two() || waiting > self.limits.queue_commands {
+            tap::filled("proposer", waiting, self.limits.queue_commands);
+        }
+        let poke = waiting == 1 && state.in_flight < self.limits.batches_in_flight;
+        drop(state);
+        if poke {
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    pub fn closed(&self) -> Option<ProposeError> {
+        self.state.lock().closed
+    }
+
+    pub fn close(&self, why: ProposeError) {
+        self.state.lock().closed.get_or_insert(why);
+    }
+
+    /// Takes all that waits, to be answered otherwise.
+    pub fn drain(&self) -> Vec<Origin> {
+        let mut state = self.state.lock();
+        state.bytes = 0;
+        state
+            .commands
+            .drain(..)
+            .map(|(_, origin, _)| origin)
+            .collect()
+    }
+
+    /// Resolves when there may be something to propose.
+    pub async fn poked(&self) {
+        self.wake.notified().await;
+    }
+
+    /// The next entry, if there may be one now.
+    pub fn next(&self) -> Option<Next> {
+        let mut state = self.state.lock();
+        if let Some(number) = state.retries.pop_front() {
+            state.in_flight += 1;
+            let doublings = state.refusals.saturating_sub(1).min(10);
+            return Some(Next::Again(
+                number,
+                (RETRY_MIN * (1 << doublings)).min(RETRY_MAX),
+            ));
+        }
+        if state.commands.is_empty() || state.in_flight >= self.limits.batches_in_flight {
+            return None;
+        }
+        let mut taken = 0;
+        let mut count = 0;
+        for (_, _, bytes) in state.commands.iter().take(self.limits.batch_commands) {
+            if count > 0 && taken + bytes > self.limits.batch_bytes {
+                break;
+            }
+            taken += bytes;
+            count += 1;
+        }
+        state.bytes -= taken;
+        state.in_flight += 1;
+        let (commands, origins) = state
+            .commands
+            .drain(..count)
+            .map(|(c, o, _)| (c, o))
+            .unzip();
+        Some(Next::Fresh(commands, origins))
+    }
+
+    /// A proposal was settled. Only pokes: the proposer takes what gathered meanwhile.
+    pub fn settled(&self, refused: Option<u64>) {
+        let mut state = self.state.lock();
+        state.in_flight = state.in_flight.saturating_sub(1);
+        match refused {
+            Some(number) => {
+                state.retries.push_back(number);
+                state.refusals = state.refusals.saturating_add(1);
+            }
+            None => state.refusals = 0,
+        }
+        let poke = !state.commands.is_empty() || !state.retries.is_empty();
+        drop(state);
+        if poke {
+            self.wake.notify_one();
+        }
+    }
+}
+
+/// About what a command takes in memory and in its entry, in bytes.
+fn weight(command: &Command) -> usize {
+    const REST: usize = 128;
+    REST + match command {
+        Command::Edit(edit) => edit.ops.len() + edit.user.len(),
+        Command::Create(create) => {
+            create.initial.as_ref().map_or(0, Bytes::len) + create.title.len() + create.owner.len()
+        }
+        Command::Grant(grant) => grant.by.len() + grant.user.len(),
+        Command::Trim(_) | Command::Expire(_) | Command::Level(_) => 0,
+    }
+}
