@@ -58,6 +58,7 @@ pub(crate) fn event(event: &Event) -> v1::Event {
         client: event.client.map_or_else(Bytes::new, |c| c.to_bytes()),
         user: event.user.to_string(),
         seq: event.seq,
+        base: event.base,
         ts_ms: event.ts_ms,
         kind: event.kind.into(),
         body: event.body.clone(),

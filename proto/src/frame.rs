@@ -111,7 +111,10 @@ pub struct Welcome {
 pub struct OpEvent {
     pub rev: u64,
     pub slot: u32,
+    /// 0 in the binary encoding, which carries neither this nor `base`.
     pub seq: u64,
+    /// The revision that its author had seen.
+    pub base: u64,
     pub ts_ms: u64,
     pub ops: Bytes,
 }

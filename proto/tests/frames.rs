@@ -44,6 +44,7 @@ fn without_seq(frames: &[ServerFrame]) -> Vec<ServerFrame> {
     let strip = |frame: &ServerFrame| match frame {
         ServerFrame::Op(op) => ServerFrame::Op(OpEvent {
             seq: 0,
+            base: 0,
             ..op.clone()
         }),
         other => other.clone(),
@@ -139,6 +140,7 @@ fn a_keystroke_is_as_described_and_small() {
             rev: 42,
             slot: 3,
             seq: 9,
+            base: 41,
             ts_ms,
             ops,
         })
@@ -175,6 +177,7 @@ fn a_batch_encoded_in_parts_is_read_as_one_feed() {
             rev,
             slot: 1,
             seq: 0,
+            base: 0,
             ts_ms,
             ops,
         })

@@ -101,12 +101,16 @@ impl Shard {
         }
     }
 
-    /// Applies one committed entry; one effect a command, in order. An index at or below
-    /// the last one was applied before and does nothing.
+    /// Applies one committed entry; one effect a command, in order.
+    ///
+    /// # Panics
+    /// Where the entry is not later than the last one: who waits for it would never be answered.
     pub fn apply(&mut self, index: u64, batch: &Batch) -> Vec<Applied> {
-        if index <= self.applied {
-            return Vec::new();
-        }
+        assert!(
+            index > self.applied,
+            "entry {index} comes after entry {}",
+            self.applied
+        );
         self.applied = index;
         let mut commands = Cow::Borrowed(batch.commands.as_slice());
         if commands.len() > 1 && mutant!("hash_map_order_in_apply") {

@@ -146,6 +146,7 @@ mod tests {
                 rev,
                 slot: 3,
                 seq: 0,
+                base: 0,
                 ts_ms: rev * 10,
                 ops,
             })

@@ -250,6 +250,7 @@ fn server_of(kind: u8, mut body: Bytes, clock: &mut Clock) -> Result<ServerFrame
                 rev: at.rev,
                 slot,
                 seq: 0,
+                base: 0,
                 ts_ms: at.ts_ms,
                 ops: body,
             })

@@ -154,7 +154,7 @@ pub(super) fn server_text(frame: &ServerFrame, with_doc: bool) -> String {
             value
         }
         ServerFrame::Op(op) => json!({"type": "op", "rev": op.rev, "slot": op.slot, "seq": op.seq,
-            "ts": op.ts_ms, "ops": ops_value(&op.ops)}),
+            "base": op.base, "ts": op.ts_ms, "ops": ops_value(&op.ops)}),
         ServerFrame::Event(event) => {
             let mut value = other_event_value(event);
             value["type"] = json!("event");
@@ -215,6 +215,7 @@ pub(super) fn server_of(value: &Value) -> Result<ServerFrame, FrameError> {
             rev: frame.number("rev")?,
             slot: frame.slot()?,
             seq: frame.number("seq")?,
+            base: frame.number("base")?,
             ts_ms: frame.number("ts")?,
             ops: ops_of(&value["ops"])?,
         }),

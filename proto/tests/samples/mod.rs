@@ -54,6 +54,7 @@ fn op(rev: u64, slot: u32, ts_ms: u64, ops: Bytes) -> ServerFrame {
         rev,
         slot,
         seq: 9,
+        base: rev - 2,
         ts_ms,
         ops,
     })

@@ -17,6 +17,9 @@ pub struct Event {
     pub user: UserId,
     /// The client's count; 0 without a client.
     pub seq: u64,
+    /// The revision that an edit's author had seen; of any other event the one before it. With
+    /// `seq` it is the vector clock of the operation under one sequencer, so it outlives `apply`.
+    pub base: u64,
     /// Milliseconds since 1970, never less than the event's before it.
     pub ts_ms: u64,
     /// One of `codraft_proto::event`.
@@ -33,7 +36,8 @@ impl Event {
     /// The bytes that the chain hash covers:
     ///
     /// ```text
-    /// kind u8 · client (0 | 1 · 16 bytes) · user blob · seq varint · ts_ms varint · body to the end
+    /// kind u8 · client (0 | 1 · 16 bytes) · user blob · seq varint · base varint · ts_ms varint
+    /// · body to the end
     /// ```
     ///
     /// The revision is the position in the chain, so it is not repeated.
@@ -49,6 +53,7 @@ impl Event {
         }
         put_blob(out, self.user.as_bytes());
         put_varint(out, self.seq);
+        put_varint(out, self.base);
         put_varint(out, self.ts_ms);
         out.extend_from_slice(&self.body);
     }

@@ -138,6 +138,7 @@ pub(super) fn frame_of(event: v1::Event, slot: u32) -> ServerFrame {
     let v1::Event {
         rev,
         seq,
+        base,
         ts_ms,
         kind,
         body,
@@ -152,6 +153,7 @@ pub(super) fn frame_of(event: v1::Event, slot: u32) -> ServerFrame {
             rev,
             slot,
             seq,
+            base,
             ts_ms,
             ops: body,
         });

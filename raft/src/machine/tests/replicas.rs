@@ -180,6 +180,7 @@ impl Naive {
                     panic!("an edit")
                 };
                 assert_eq!(event.body, self.transformed(edit).to_bytes());
+                assert_eq!(event.base, edit.base, "the vector clock outlives apply");
                 text = apply(&text, &event.body);
             }
             event::GRANT => {
