@@ -14,8 +14,8 @@ use openraft::{
 use crate::{
     tap,
     types::{
-        Entry, LogId, TypeConfig, Vote, committed_from_stored, committed_to_stored, log_id_of,
-        vote_from_stored, vote_to_stored,
+        Entry, LogId, TypeConfig, Vote, committed_from_stored, committed_to_stored,
+        log_id_from_stored, log_id_of, vote_from_stored, vote_to_stored,
     },
     wal::GroupWal,
 };
@@ -171,12 +171,14 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
+        let purged = self.wal.purged();
+        let last_purged_log_id = purged.map(|id| log_id_from_stored(&id)).transpose()?;
         let last_log_id = match self.wal.last_index() {
             Some(last) => self.log_id(last).await?,
-            None => None,
+            None => last_purged_log_id,
         };
         Ok(LogState {
-            last_purged_log_id: None,
+            last_purged_log_id,
             last_log_id,
         })
     }
@@ -250,11 +252,12 @@ mod tests {
     use std::sync::Arc;
 
     use codraft_proto::{ids::GroupId, tasks::Tasks};
+    use openraft::entry::RaftEntry as _;
 
     use super::*;
     use crate::{
         disk::memory::MemoryDisk,
-        types::LeaderId,
+        types::{LeaderId, log_id_to_stored},
         wal::{Wal, WalOptions},
     };
 
@@ -266,6 +269,53 @@ mod tests {
             .await
             .unwrap();
         (LogStore::new(wal.group(GroupId(0)), NodeId(1)), tasks)
+    }
+
+    /// openraft compares the terms too, so an index alone would not do.
+    #[tokio::test]
+    async fn a_purged_log_still_knows_the_log_id_before_its_beginning() {
+        let disk = MemoryDisk::new();
+        let id = |index| LogId {
+            leader_id: LeaderId {
+                term: 3,
+                node_id: 2,
+            },
+            index,
+        };
+        let (mut store, tasks) = life(&disk).await;
+        assert_eq!(store.get_log_state().await.unwrap(), LogState::default());
+        let blank = |index| Entry::new(id(index), openraft::EntryPayload::Blank).into_stored();
+        let (told, saved) = tokio::sync::oneshot::channel();
+        let done = move |result| told.send(result).unwrap();
+        let entries = (0..5).map(blank).collect();
+        store.wal.append(0, entries, Box::new(done));
+        saved.await.unwrap().unwrap();
+        store
+            .wal
+            .purge_up_to(3, log_id_to_stored(&id(3)))
+            .await
+            .unwrap();
+        tasks.shutdown().await;
+
+        let (mut store, tasks) = life(&disk).await;
+        let state = store.get_log_state().await.unwrap();
+        let expected = LogState {
+            last_purged_log_id: Some(id(3)),
+            last_log_id: Some(id(4)),
+        };
+        assert_eq!(state, expected);
+        store
+            .wal
+            .purge_up_to(4, log_id_to_stored(&id(4)))
+            .await
+            .unwrap();
+        let state = store.get_log_state().await.unwrap();
+        assert_eq!(
+            state.last_log_id,
+            Some(id(4)),
+            "an empty log says where it ended"
+        );
+        tasks.shutdown().await;
     }
 
     fn leads(term: u64, node_id: u64) -> Vote {

@@ -320,18 +320,29 @@ pub fn vote_from_stored(mut stored: &[u8]) -> io::Result<Vote> {
 
 /// The stored form of the committed position; empty for none.
 pub fn committed_to_stored(committed: Option<&LogId>) -> Bytes {
-    let mut out = BytesMut::with_capacity(LOG_ID_BYTES);
-    if let Some(id) = committed {
-        put_log_id(&mut out, id);
-    }
-    out.freeze()
+    committed.map_or_else(Bytes::new, log_id_to_stored)
 }
 
-pub fn committed_from_stored(mut stored: &[u8]) -> io::Result<Option<LogId>> {
+pub fn committed_from_stored(stored: &[u8]) -> io::Result<Option<LogId>> {
     if stored.is_empty() {
         return Ok(None);
     }
-    get_log_id(&mut stored).map(Some)
+    log_id_from_stored(stored).map(Some)
+}
+
+/// The stored form of a position: term, node, index.
+pub fn log_id_to_stored(id: &LogId) -> Bytes {
+    let mut out = BytesMut::with_capacity(LOG_ID_BYTES);
+    put_log_id(&mut out, id);
+    out.freeze()
+}
+
+pub fn log_id_from_stored(mut stored: &[u8]) -> io::Result<LogId> {
+    let id = get_log_id(&mut stored)?;
+    match stored {
+        [] => Ok(id),
+        _ => Err(damaged("bytes after a log id")),
+    }
 }
 
 #[cfg(test)]
@@ -417,5 +428,6 @@ mod tests {
                 id
             );
         }
+        assert!(log_id_from_stored(&[0; 25]).is_err() && log_id_from_stored(&[]).is_err());
     }
 }

@@ -89,7 +89,11 @@ pub enum WalError {
     /// What it promised is not known any more.
     #[error("the log is gone: this node must not vote again; add a new node with a new id")]
     Missing,
-    #[error("segment {segment} of the log is of format {format}, which this version cannot read")]
+    #[error(
+        "segment {segment} of the log is of format {format}, this version reads format {own} alone: \
+         start the version that wrote it, or begin with an empty folder",
+        own = segment::FORMAT
+    )]
     Format { segment: u64, format: u32 },
 }
 

@@ -147,14 +147,17 @@ impl GroupWal {
         self.write(Write::Truncate { keep }, cut).await
     }
 
-    /// Drops all entries up to and including `up_to`. Durable when it returns. Files that no
-    /// group needs any more are removed.
+    /// Drops all entries up to and including `up_to`, whose log id is `last`. Durable when it
+    /// returns. Files that no group needs any more are removed.
     ///
     /// # Errors
     /// When the log cannot be written any more, or is quarantined.
-    pub async fn purge_up_to(&self, up_to: u64) -> io::Result<()> {
-        self.write(Write::Purge { up_to }, |held| held.purge(up_to))
-            .await
+    pub async fn purge_up_to(&self, up_to: u64, last: Bytes) -> io::Result<()> {
+        let write = Write::Purge {
+            up_to,
+            last: last.clone(),
+        };
+        self.write(write, |held| held.purge(up_to, last)).await
     }
 
     async fn write(&self, write: Write, change: impl FnOnce(&mut GroupState)) -> io::Result<()> {
@@ -219,6 +222,11 @@ impl GroupWal {
     /// The last index held, if there is one.
     pub fn last_index(&self) -> Option<u64> {
         self.with(|held| (held.end() > held.first()).then(|| held.end() - 1))
+    }
+
+    /// The log id of the last entry that was purged, as it was given.
+    pub fn purged(&self) -> Option<Bytes> {
+        self.with(|held| held.purged().map(|(_, last)| last.clone()))
     }
 
     pub fn vote(&self) -> Option<Bytes> {

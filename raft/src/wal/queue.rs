@@ -61,7 +61,7 @@ pub enum Write {
     Append { first: u64, records: Vec<Bytes> },
     Vote(Bytes),
     Truncate { keep: u64 },
-    Purge { up_to: u64 },
+    Purge { up_to: u64, last: Bytes },
 }
 
 impl Request {
@@ -69,7 +69,8 @@ impl Request {
         let bytes = match &write {
             Write::Append { records, .. } => records.iter().map(|r| record::size(r.len())).sum(),
             Write::Vote(vote) => record::size(vote.len()),
-            Write::Truncate { .. } | Write::Purge { .. } => record::size(0),
+            Write::Truncate { .. } => record::size(0),
+            Write::Purge { last, .. } => record::size(last.len()),
         };
         Self {
             group,

@@ -25,7 +25,7 @@ pub enum Kind {
     Committed = 4,
     /// `number`: the first index that is dropped.
     Truncate = 5,
-    /// `number`: the last index that is dropped.
+    /// `number`: the last index that is dropped. Payload: its log id, as its Raft spells it.
     Purge = 6,
     /// The last record of a segment. `number`: the segment in which the log goes on.
     Roll = 7,

@@ -22,7 +22,7 @@ pub struct Recovered {
     pub report: WalReport,
 }
 
-/// Reads all segments; with damage nothing is changed on the disk.
+/// Reads all segments; with damage, or a log of another format, nothing is changed on the disk.
 pub async fn recover(segments: &Segments, options: &WalOptions) -> Result<Recovered, WalError> {
     let mut numbers = segments.list().await?;
     if numbers.is_empty() && options.must_exist {
@@ -94,6 +94,7 @@ pub async fn recover(segments: &Segments, options: &WalOptions) -> Result<Recove
         };
         return Ok(scan.damaged(at, first_segment));
     }
+    segments.tidy().await?;
     scan.report.cut_bytes = secure(segments, &scan).await?;
     let Scan {
         groups,
@@ -206,7 +207,7 @@ impl Scan<'_> {
                 tap::truncated(record.group, record.number);
                 held.truncate(record.number);
             }
-            Kind::Purge => held.purge(record.number),
+            Kind::Purge => held.purge(record.number, payload),
             Kind::Mark | Kind::Base | Kind::Roll => {}
         }
         Ok(())

@@ -28,7 +28,9 @@ const READ: u64 = 256 << 10;
 /// follow.
 pub const HEADER: u64 = 64;
 const MAGIC: [u8; 8] = *b"codraft\n";
-const FORMAT: u32 = 1;
+/// Of the records, of what they hold, and of what applying them makes: raised when any of these
+/// changes. Another one is refused, and its folder stays as it was found.
+pub const FORMAT: u32 = 2;
 
 /// Where a payload lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,25 +73,30 @@ impl Segments {
         }
     }
 
-    /// The numbers of the segments that are there, durably, rising. Leftovers of one that was
-    /// being made are removed.
+    /// The numbers of the segments that are there, durably, rising.
     pub async fn list(&self) -> io::Result<Vec<u64>> {
         self.disk.create_dir_all(&self.dir).await?;
         let mut numbers = Vec::new();
         for name in self.disk.list(&self.dir).await? {
-            match name
-                .strip_suffix(".wal")
-                .map(|digits| u64::from_str_radix(digits, 16))
-            {
-                Some(Ok(number)) => numbers.push(number),
-                _ if name.ends_with(".new") => self.disk.remove(&self.dir.join(name)).await?,
-                _ => {}
+            let digits = name.strip_suffix(".wal");
+            if let Some(Ok(number)) = digits.map(|digits| u64::from_str_radix(digits, 16)) {
+                numbers.push(number);
             }
         }
         // Who made the last one may have died before it said so to the disk.
         self.sync_dir().await?;
         numbers.sort_unstable();
         Ok(numbers)
+    }
+
+    /// Removes what is left of a segment that was being made.
+    pub async fn tidy(&self) -> io::Result<()> {
+        for name in self.disk.list(&self.dir).await? {
+            if name.ends_with(".new") {
+                self.disk.remove(&self.dir.join(name)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// A whole segment's bytes.

@@ -13,6 +13,8 @@ pub struct GroupState {
     pub committed: Option<Bytes>,
     /// Whether `committed` waits to be written.
     pub committed_waits: bool,
+    /// The last entry that was purged: its index, and its log id as its Raft spells it.
+    purged: Option<(u64, Bytes)>,
     /// Index of `entries[0]`.
     first: u64,
     entries: VecDeque<Entry>,
@@ -48,6 +50,10 @@ impl GroupState {
 
     pub fn end(&self) -> u64 {
         self.first + self.entries.len() as u64
+    }
+
+    pub fn purged(&self) -> Option<&(u64, Bytes)> {
+        self.purged.as_ref()
     }
 
     /// The first segment in which an entry lies; none for entries that are not written.
@@ -100,8 +106,15 @@ impl GroupState {
         self.cached_from = self.cached_from.min(self.end());
     }
 
-    /// Drops the entries up to and including `up_to`.
-    pub fn purge(&mut self, up_to: u64) {
+    /// Drops the entries up to and including `up_to`, whose log id is `last`.
+    pub fn purge(&mut self, up_to: u64, last: Bytes) {
+        if self
+            .purged
+            .as_ref()
+            .is_none_or(|(before, _)| *before < up_to)
+        {
+            self.purged = Some((up_to, last));
+        }
         while self.first <= up_to {
             let Some(entry) = self.entries.pop_front() else {
                 break;

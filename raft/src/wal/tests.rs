@@ -46,6 +46,11 @@ fn record(n: u64) -> Bytes {
     Bytes::from(format!("record {n} {}", "x".repeat((n % 50) as usize)))
 }
 
+/// What stands for the log id of an entry.
+fn id(index: u64) -> Bytes {
+    Bytes::from(format!("id {index}"))
+}
+
 fn records(first: u64, count: u64) -> Vec<Bytes> {
     (first..first + count).map(record).collect()
 }

@@ -108,8 +108,8 @@ struct Batch {
 struct Base {
     /// The first segment that is needed.
     segment: u64,
-    /// With the last index that was purged.
-    groups: Vec<(GroupId, Option<Bytes>, Option<u64>)>,
+    /// With the last entry that was purged: its index and log id.
+    groups: Vec<(GroupId, Option<Bytes>, Option<(u64, Bytes)>)>,
 }
 
 impl Batch {
@@ -166,8 +166,7 @@ impl Base {
         let segment = lowest.unwrap_or(writer.end.segment);
         (segment > writer.first).then(|| {
             let groups = state.groups.iter();
-            let said =
-                groups.map(|(id, held)| (*id, held.vote.clone(), held.first().checked_sub(1)));
+            let said = groups.map(|(id, held)| (*id, held.vote.clone(), held.purged().cloned()));
             Base {
                 segment,
                 groups: said.collect(),
@@ -176,12 +175,12 @@ impl Base {
     }
 
     fn bytes(&self) -> u64 {
-        let votes = self
-            .groups
-            .iter()
-            .map(|(_, vote, _)| vote.as_ref().map_or(0, Bytes::len));
-        let sizes: usize = votes.map(|vote| record::size(vote) + record::size(0)).sum();
-        (sizes + record::size(0)) as u64
+        let said = self.groups.iter().map(|(_, vote, purged)| {
+            let vote = vote.as_ref().map_or(0, Bytes::len);
+            let last = purged.as_ref().map_or(0, |(_, last)| last.len());
+            record::size(vote) + record::size(last)
+        });
+        (said.sum::<usize>() + record::size(0)) as u64
     }
 }
 
@@ -289,8 +288,8 @@ impl Writer {
                 Write::Truncate { keep } => {
                     put(Kind::Truncate, *group, *keep, &[]);
                 }
-                Write::Purge { up_to } => {
-                    put(Kind::Purge, *group, *up_to, &[]);
+                Write::Purge { up_to, last } => {
+                    put(Kind::Purge, *group, *up_to, last);
                 }
             }
         }
@@ -302,8 +301,8 @@ impl Writer {
             if let Some(vote) = vote {
                 put(Kind::Vote, *group, 0, vote);
             }
-            if let Some(up_to) = purged {
-                put(Kind::Purge, *group, *up_to, &[]);
+            if let Some((up_to, last)) = purged {
+                put(Kind::Purge, *group, *up_to, last);
             }
         }
         put(Kind::Base, GroupId(0), base.segment, &[]);

@@ -165,7 +165,7 @@ async fn a_hole_is_refused() {
     let log = wal.group(GroupId(1));
     append(&log, 5, 5).await.unwrap();
     assert!(append(&log, 11, 1).await.is_err(), "10 is missing");
-    log.purge_up_to(7).await.unwrap();
+    log.purge_up_to(7, id(7)).await.unwrap();
     assert!(append(&log, 7, 1).await.is_err(), "7 was purged");
     append(&log, 8, 1).await.unwrap();
     assert_eq!(

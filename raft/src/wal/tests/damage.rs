@@ -193,6 +193,12 @@ async fn another_format_is_refused_by_name() {
         let crc = crc32fast::hash(&bytes[..32]);
         bytes[32..36].copy_from_slice(&crc.to_le_bytes());
     });
+    let unfinished = file(2).with_extension("new");
+    crate::disk::Disk::open(&disk, &unfinished, true)
+        .await
+        .unwrap();
+    let found = |disk: &MemoryDisk| (disk.paths(), disk.contents(&file(1)));
+    let before = found(&disk);
     let refused = open_with(&disk, options()).await.err().unwrap();
     assert!(
         matches!(
@@ -204,6 +210,12 @@ async fn another_format_is_refused_by_name() {
         ),
         "{refused}"
     );
+    let both = refused.to_string();
+    assert!(
+        both.contains("format 9") && both.contains("format 2"),
+        "{both}"
+    );
+    assert!(found(&disk) == before, "nothing on the disk changed");
 }
 
 #[tokio::test(flavor = "current_thread")]

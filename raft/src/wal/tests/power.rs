@@ -55,6 +55,8 @@ impl Model {
         if self.vote_confirmed {
             assert_eq!(log.vote(), self.vote, "{what}");
         }
+        let purged = self.purged.checked_sub(1).map(id);
+        assert_eq!(log.purged(), purged, "{what}");
         self.vote = log.vote();
         self.vote_confirmed = self.vote.is_some();
         self.asked = (first..).zip(found).collect();
@@ -82,7 +84,7 @@ impl Model {
                 if up_to > self.purged {
                     self.asked = self.asked.split_off(&(up_to + 1));
                     self.purged = up_to + 1;
-                    log.purge_up_to(up_to).await.unwrap();
+                    log.purge_up_to(up_to, id(up_to)).await.unwrap();
                 }
             }
             3 => log.save_committed(Bytes::from(format!("committed {salt}"))),

@@ -12,7 +12,7 @@ async fn segments_roll_and_records_out_of_memory_read_back() {
     }
     log.truncate_from(1990).await.unwrap();
     append(&log, 1990, 3).await.unwrap();
-    log.purge_up_to(10).await.unwrap();
+    log.purge_up_to(10, id(10)).await.unwrap();
     for round in 0..2 {
         let log = wal.group(GroupId(1));
         assert_eq!(
@@ -106,10 +106,10 @@ async fn a_segment_goes_when_every_group_purged_past_it() {
     }
     let all = disk.paths().len();
     assert!(all > 3, "{all} segments");
-    logs[2].purge_up_to(4).await.unwrap();
-    logs[0].purge_up_to(900).await.unwrap();
+    logs[2].purge_up_to(4, id(4)).await.unwrap();
+    logs[0].purge_up_to(900, id(900)).await.unwrap();
     assert_eq!(disk.paths().len(), all, "group 2 needs all of them");
-    logs[1].purge_up_to(900).await.unwrap();
+    logs[1].purge_up_to(900, id(900)).await.unwrap();
     // The files go after the answer.
     for _ in 0..100 {
         tokio::task::yield_now().await;
@@ -135,6 +135,8 @@ async fn a_segment_goes_when_every_group_purged_past_it() {
         "a vote",
         "said again before its segment went"
     );
+    let purged = logs.each_ref().map(|log| log.purged().unwrap());
+    assert_eq!(purged, [id(900), id(900), id(4)]);
     assert_eq!(held(&logs[0]).await, records(901, 604));
     assert_eq!(held(&logs[1]).await, records(901, 599));
     assert_eq!((logs[2].first_index(), logs[2].last_index()), (5, None));
