@@ -10,7 +10,7 @@ use codraft_proto::{
     v1::{self, answer::Verdict, message::Body},
 };
 use codraft_raft::{
-    group::{GroupEvents, Leadership, Origin, ProposeError, ProposeResult},
+    group::{AppliedSink, GroupEvents, Leadership, LogId, Origin, ProposeError, ProposeResult},
     machine::{Applied, Outcome, Shard},
 };
 
@@ -50,8 +50,8 @@ impl Fanout {
     }
 }
 
-impl GroupEvents for Fanout {
-    fn applied(&mut self, _shard: &Shard, applied: &[Applied]) {
+impl AppliedSink for Fanout {
+    fn applied(&mut self, _shard: &Shard, _log_id: LogId, applied: &[Applied]) {
         self.metrics.batch.observe(applied.len() as f64);
         let mut events = 0;
         let mut state = lock(&self.feed.state);
@@ -93,6 +93,26 @@ impl GroupEvents for Fanout {
         }
     }
 
+    fn leadership_changed(&mut self, lead: Leadership) {
+        self.metrics.leader_changes.inc();
+        let leads = lead.node == Some(self.node);
+        let mut state = lock(&self.feed.state);
+        if state.leading != leads {
+            self.metrics.leading.inc_by(if leads { 1 } else { -1 });
+        }
+        state.leading = leads;
+        if !leads {
+            state.followers.cut_all(&wire::not_leader(&lead));
+        }
+        drop(state);
+        if lead.node.is_some() {
+            self.routers
+                .tell_all(&Body::Leadership(wire::leadership(&lead)));
+        }
+    }
+}
+
+impl GroupEvents for Fanout {
     fn answered(&mut self, origin: Origin, answer: ProposeResult) {
         let known = self.last.take().filter(|link| link.id == origin.link);
         let Some(link) = known.or_else(|| self.routers.get(origin.link)) else {
@@ -130,24 +150,6 @@ impl GroupEvents for Fanout {
             None => {}
         }
         self.last = Some(link);
-    }
-
-    fn leadership_changed(&mut self, lead: Leadership) {
-        self.metrics.leader_changes.inc();
-        let leads = lead.node == Some(self.node);
-        let mut state = lock(&self.feed.state);
-        if state.leading != leads {
-            self.metrics.leading.inc_by(if leads { 1 } else { -1 });
-        }
-        state.leading = leads;
-        if !leads {
-            state.followers.cut_all(&wire::not_leader(&lead));
-        }
-        drop(state);
-        if lead.node.is_some() {
-            self.routers
-                .tell_all(&Body::Leadership(wire::leadership(&lead)));
-        }
     }
 }
 

@@ -88,18 +88,14 @@ impl Node {
     /// group is not here. Walks the whole state.
     pub fn digest(&self, group: GroupId) -> Option<(u64, [u8; 32])> {
         let hosted = self.groups.hosted.get(&group)?;
-        Some(
-            hosted
-                .group
-                .with(|shard, _| (shard.applied(), shard.digest())),
-        )
+        Some(hosted.group.with(|shard| (shard.applied(), shard.digest())))
     }
 
     /// Looks at a replica's document, under its group's lock; `None` if it is not here.
     pub fn with_document<R>(&self, doc: &DocId, look: impl FnOnce(&Document) -> R) -> Option<R> {
         let group = self.groups.topology.group_of(doc);
         let hosted = self.groups.hosted.get(&group)?;
-        hosted.group.with(|shard, _| shard.document(doc).map(look))
+        hosted.group.with(|shard| shard.document(doc).map(look))
     }
 
     /// What it counts, as OpenMetrics text.

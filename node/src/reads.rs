@@ -251,7 +251,7 @@ struct Deferred {
 }
 
 fn answer(reads: &Reads, requests: impl Iterator<Item = ReadRequest>, deferred: &mut Deferred) {
-    reads.group.with(|shard, _| {
+    reads.group.with(|shard| {
         let mut state = lock(&reads.feed.state);
         if !state.leading {
             // Lost since the barrier: the feeds are cut and stay so.

@@ -13,7 +13,7 @@ use codraft_proto::{
     v1::{Hello, PeerRole},
 };
 use codraft_raft::{
-    group::{self, GroupEvents, RaftConfig},
+    group::{self, RaftConfig, Sinks},
     identity::{Identity, KnownPeers},
     suspect::Suspicion,
     wal::{Wal, WalOptions},
@@ -146,7 +146,7 @@ async fn run(
         let feed = Arc::new(Feed { state });
         feeds.insert(group, feed.clone());
         let (routers, metrics) = (routers.clone(), metrics.clone());
-        Box::new(Fanout::new(config.id, feed, routers, metrics)) as Box<dyn GroupEvents>
+        Sinks::new(Box::new(Fanout::new(config.id, feed, routers, metrics)))
     };
     let raft_config = RaftConfig {
         node: config.id,

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::{
     command::{Batch, Command, Expire},
-    events::{GroupEvents, Origin},
+    events::{Origin, Sinks},
     machine::{MachineLimits, Outcome, Shard},
     queue::Queue,
     tap,
@@ -42,7 +42,7 @@ const STEP_BYTES: usize = 4 << 20;
 /// A group's state and those who are told of it; guarded by the group's lock.
 pub struct Core {
     pub shard: Shard,
-    pub events: Box<dyn GroupEvents>,
+    pub sinks: Sinks,
     /// By proposal number: what was proposed here and has no outcome yet.
     pub waiting: BTreeMap<u64, Waiting>,
     /// Set when the state can no longer be proven to be what the log makes; the group then
@@ -63,15 +63,10 @@ pub struct Waiting {
 }
 
 impl Core {
-    pub fn new(
-        group: GroupId,
-        limits: MachineLimits,
-        events: Box<dyn GroupEvents>,
-        queue: Arc<Queue>,
-    ) -> Self {
+    pub fn new(group: GroupId, limits: MachineLimits, sinks: Sinks, queue: Arc<Queue>) -> Self {
         Self {
             shard: Shard::new(group, limits),
-            events,
+            sinks,
             waiting: BTreeMap::new(),
             unproven: None,
             queue,
@@ -95,14 +90,14 @@ impl Core {
             Content::Batch { batch, ours } => {
                 let applied = self.shard.apply(log_id.index, &batch);
                 tap::applied(&self.shard, log_id.index, &batch, &applied);
-                self.events.applied(&self.shard, &applied);
+                self.sinks.applied(&self.shard, log_id, &applied);
                 let mut cramped = BTreeSet::new();
                 let waiting = ours.and_then(|number| self.waiting.remove(&number));
                 for (origin, applied) in waiting.into_iter().flat_map(|w| w.origins).zip(applied) {
                     if applied.outcome == Outcome::Retry(Code::Busy) {
                         cramped.insert(applied.doc);
                     }
-                    self.events.answered(origin, Ok(applied.outcome));
+                    self.sinks.answered(origin, Ok(applied.outcome));
                 }
                 for doc in cramped {
                     self.make_room(doc);

@@ -6,6 +6,7 @@ use codraft_proto::{
 };
 
 use crate::machine::{Applied, Outcome, Shard};
+pub use crate::types::LogId;
 
 /// Who waits for the outcome of a command; chosen by whoever submits, returned untouched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,13 +36,56 @@ pub type ProposeResult = Result<Outcome, ProposeError>;
 
 /// Told of all that a group applies. Called with the group's lock held: it must not block,
 /// and must not call back into the group.
-pub trait GroupEvents: Send + 'static {
-    /// One log entry's worth, in the order of the log; on every replica.
-    fn applied(&mut self, shard: &Shard, applied: &[Applied]);
-    /// What became of a command that was submitted here.
-    fn answered(&mut self, origin: Origin, answer: ProposeResult);
+pub trait AppliedSink: Send + 'static {
+    /// One log entry's worth, in the order of the log, on every replica. `log_id` is the entry's.
+    fn applied(&mut self, shard: &Shard, log_id: LogId, applied: &[Applied]);
     /// Who leads, as seen from here, changed.
     fn leadership_changed(&mut self, lead: Leadership);
+}
+
+/// The one sink that also answers those who submit.
+pub trait GroupEvents: AppliedSink {
+    /// What became of a command that was submitted here.
+    fn answered(&mut self, origin: Origin, answer: ProposeResult);
+}
+
+/// All who are told what a group does, fixed at its start.
+pub struct Sinks {
+    first: Box<dyn GroupEvents>,
+    others: Vec<Box<dyn AppliedSink>>,
+}
+
+impl Sinks {
+    pub fn new(first: Box<dyn GroupEvents>) -> Self {
+        Self {
+            first,
+            others: Vec::new(),
+        }
+    }
+
+    /// Another one, told after those before it.
+    pub fn with(mut self, sink: Box<dyn AppliedSink>) -> Self {
+        self.others.push(sink);
+        self
+    }
+
+    pub(crate) fn applied(&mut self, shard: &Shard, log_id: LogId, applied: &[Applied]) {
+        self.first.applied(shard, log_id, applied);
+        for sink in &mut self.others {
+            sink.applied(shard, log_id, applied);
+        }
+    }
+
+    pub(crate) fn answered(&mut self, origin: Origin, answer: ProposeResult) {
+        self.first.answered(origin, answer);
+    }
+
+    pub(crate) fn leadership_changed(&mut self, lead: Leadership) {
+        self.first.leadership_changed(lead);
+        for sink in &mut self.others {
+            sink.leadership_changed(lead);
+        }
+    }
 }
 
 /// The links that this node has dialled.

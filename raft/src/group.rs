@@ -28,7 +28,8 @@ use openraft::{Instant as _, async_runtime::watch::WatchReceiver as _};
 
 pub use crate::{
     events::{
-        GroupEvents, Leadership, Origin, Peers, ProposeError, ProposeResult, ReadError, StartError,
+        AppliedSink, GroupEvents, Leadership, LogId, Origin, Peers, ProposeError, ProposeResult,
+        ReadError, Sinks, StartError,
     },
     limits::{GroupLimits, RaftTimes},
 };
@@ -39,7 +40,7 @@ use crate::{
     machine::{MachineLimits, Shard},
     network::PendingCalls,
     queue::Queue,
-    types::{LogId, TypeConfig, Vote},
+    types::{TypeConfig, Vote},
 };
 use reads::Reads;
 
@@ -115,12 +116,10 @@ impl Group {
         self.inner.reads.wait().await
     }
 
-    /// Looks at the state and the events' receiver in one step of the applied feed: the
-    /// group applies nothing meanwhile, so `look` must not block.
-    pub fn with<R>(&self, look: impl FnOnce(&Shard, &mut dyn GroupEvents) -> R) -> R {
-        let mut core = lock(&self.inner.core);
-        let Core { shard, events, .. } = &mut *core;
-        look(shard, events.as_mut())
+    /// Looks at the state in one step of the applied feed: the group applies nothing meanwhile,
+    /// so `look` must not block.
+    pub fn with<R>(&self, look: impl FnOnce(&Shard) -> R) -> R {
+        look(&lock(&self.inner.core).shard)
     }
 
     pub fn leadership(&self) -> Leadership {

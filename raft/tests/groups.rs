@@ -42,7 +42,7 @@ async fn commit(cluster: &Cluster, link: u64, command: Command) -> Outcome {
 }
 
 fn text(node: &Node) -> String {
-    node.groups.group(G).unwrap().with(|shard, _| {
+    node.groups.group(G).unwrap().with(|shard| {
         shard
             .document(&doc(1))
             .map(|d| d.content().text())
@@ -90,6 +90,10 @@ async fn group_replicas_apply_equally_and_a_restart_replays() {
     assert!(batches < 100, "500 commands went as {batches} entries");
     let digest = cluster.equal(G).await;
     assert_eq!(text(&leader), "x".repeat(500));
+    let journal = leader.journal(G);
+    let events: usize = journal.iter().map(|(_, _, events)| events.len()).sum();
+    assert_eq!(events, 501);
+    assert!(cluster.nodes.iter().all(|node| node.journal(G) == journal));
 
     let cluster = cluster.restart(true).await;
     let leader = cluster.leader(G).await;
@@ -100,6 +104,11 @@ async fn group_replicas_apply_equally_and_a_restart_replays() {
         "a read sees all that was committed"
     );
     assert_eq!(cluster.equal(G).await, digest);
+    let again = leader.journal(G);
+    assert_eq!(
+        again, journal,
+        "a replay says the same under the same log ids"
+    );
     assert_eq!(
         commit(&cluster, 3, edit(1, 3, 1, 1)).await,
         Outcome::Already { seq: 1, rev: 5 },
@@ -259,6 +268,6 @@ async fn group_room_for_refusals_comes_back_in_a_quiet_document() {
     }
     assert!(!told.is_empty(), "there was room from the start");
     cluster.equal(G).await;
-    let records = group.with(|shard, _| shard.document(&doc(1)).unwrap().client_records());
+    let records = group.with(|shard| shard.document(&doc(1)).unwrap().client_records());
     assert_eq!(records, 1);
 }

@@ -41,7 +41,7 @@ impl Inner {
         let waiting = std::mem::take(&mut core.waiting);
         let proposed = waiting.into_values().flat_map(|w| w.origins);
         for origin in proposed.chain(self.queue.drain()) {
-            core.events.answered(origin, Err(error));
+            core.sinks.answered(origin, Err(error));
         }
     }
 
@@ -54,7 +54,7 @@ impl Inner {
         if lead.node == Some(self.node) {
             tap::leads(self.id, lead.term);
         }
-        lock(&self.core).events.leadership_changed(lead);
+        lock(&self.core).sinks.leadership_changed(lead);
         if was.node == Some(self.node) && lead.node != Some(self.node) {
             let hint = lead.node.map(|_| lead);
             self.answer_all(ProposeError::NotLeader(hint));

@@ -115,7 +115,7 @@ fn fail(core: &Mutex<Core>, number: u64, error: ProposeError) {
     let mut core = lock(core);
     if let Some(waiting) = core.waiting.remove(&number) {
         for origin in waiting.origins {
-            core.events.answered(origin, Err(error));
+            core.sinks.answered(origin, Err(error));
         }
     }
 }

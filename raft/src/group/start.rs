@@ -14,8 +14,8 @@ use codraft_proto::{
 use openraft::{Config, EmptyNode, SnapshotPolicy, errors::RaftError};
 
 use super::{
-    Group, GroupEvents, Groups, Inner, Leadership, Peers, Queue, Raft, RaftConfig, Reads,
-    StartError, leadership, proposer, reads,
+    Group, Groups, Inner, Leadership, Peers, Queue, Raft, RaftConfig, Reads, Sinks, StartError,
+    leadership, proposer, reads,
 };
 use crate::{
     applied::{Core, Machine},
@@ -33,7 +33,7 @@ impl Groups {
         peers: Arc<dyn Peers>,
         tasks: &Tasks,
         outside: &Outside,
-        mut events: impl FnMut(GroupId) -> Box<dyn GroupEvents>,
+        mut sinks: impl FnMut(GroupId) -> Sinks,
     ) -> Result<Groups, StartError> {
         // What is lost may have been promised: no group of this log may vote, or lead with what
         // is left of it.
@@ -56,7 +56,7 @@ impl Groups {
                 limits.window_events += config.node.0 as usize;
             }
             let queue = Arc::new(Queue::new(config.limits.clone()));
-            let core = Core::new(*id, limits, events(*id), queue.clone());
+            let core = Core::new(*id, limits, sinks(*id), queue.clone());
             let core = Arc::new(Mutex::new(core));
             let network = Network::new(*id, config.node, peers.clone(), calls.clone());
             let (store, machine) = (LogStore::new(log, config.node), Machine::new(core.clone()));

@@ -6,6 +6,9 @@ use bytes::Bytes;
 
 use super::segment::RecordLocation;
 
+/// The last entry that was purged: its index, and its log id as its Raft spells it.
+pub type Purged = (u64, Bytes);
+
 /// A group's part of the log, as it will be once the queue is written.
 #[derive(Default)]
 pub struct GroupState {
@@ -13,8 +16,7 @@ pub struct GroupState {
     pub committed: Option<Bytes>,
     /// Whether `committed` waits to be written.
     pub committed_waits: bool,
-    /// The last entry that was purged: its index, and its log id as its Raft spells it.
-    purged: Option<(u64, Bytes)>,
+    purged: Option<Purged>,
     /// Index of `entries[0]`.
     first: u64,
     entries: VecDeque<Entry>,
@@ -52,7 +54,7 @@ impl GroupState {
         self.first + self.entries.len() as u64
     }
 
-    pub fn purged(&self) -> Option<&(u64, Bytes)> {
+    pub fn purged(&self) -> Option<&Purged> {
         self.purged.as_ref()
     }
 

@@ -12,6 +12,7 @@ use super::{
     queue::{Refusal, Request, Write},
     record::{self, Kind, Position},
     segment::{HEADER, RecordLocation},
+    state::Purged,
 };
 use crate::{disk::File, tap};
 
@@ -108,8 +109,8 @@ struct Batch {
 struct Base {
     /// The first segment that is needed.
     segment: u64,
-    /// With the last entry that was purged: its index and log id.
-    groups: Vec<(GroupId, Option<Bytes>, Option<(u64, Bytes)>)>,
+    /// With each group's vote.
+    groups: Vec<(GroupId, Option<Bytes>, Option<Purged>)>,
 }
 
 impl Batch {

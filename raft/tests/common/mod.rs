@@ -24,7 +24,10 @@ use codraft_proto::{
 use codraft_raft::{
     command::{Algebra, Command, Create, Edit},
     disk::{Disk, memory::MemoryDisk},
-    group::{GroupEvents, Groups, Leadership, Origin, Peers, ProposeResult, RaftConfig},
+    group::{
+        AppliedSink, GroupEvents, Groups, Leadership, LogId, Origin, Peers, ProposeResult,
+        RaftConfig, Sinks,
+    },
     machine::{Applied, Shard},
     suspect::Suspicion,
     wal::{Wal, WalOptions},
@@ -55,32 +58,55 @@ pub fn outside() -> Outside {
     }
 }
 
+pub type JournalEntry = (GroupId, (u64, u64), Vec<(DocId, u64)>);
+
 /// What the groups of one node said.
 #[derive(Default)]
 pub struct Heard {
     pub applied: AtomicU64,
     pub batches: AtomicU64,
     pub leads: Mutex<Vec<Leadership>>,
+    /// By entry: group, term and index, and its events.
+    pub journal: Mutex<Vec<JournalEntry>>,
     pub answers: Mutex<BTreeMap<u64, mpsc::Sender<(Origin, ProposeResult)>>>,
 }
 
 struct Ears(Arc<Heard>);
 
-impl GroupEvents for Ears {
-    fn applied(&mut self, _shard: &Shard, applied: &[Applied]) {
+impl AppliedSink for Ears {
+    fn applied(&mut self, _shard: &Shard, _log_id: LogId, applied: &[Applied]) {
         self.0
             .applied
             .fetch_add(applied.len() as u64, Ordering::Relaxed);
         self.0.batches.fetch_add(1, Ordering::Relaxed);
     }
+    fn leadership_changed(&mut self, lead: Leadership) {
+        self.0.leads.lock().unwrap().push(lead);
+    }
+}
+
+impl GroupEvents for Ears {
     fn answered(&mut self, origin: Origin, answer: ProposeResult) {
         if let Some(told) = self.0.answers.lock().unwrap().get(&origin.link) {
             let _ = told.try_send((origin, answer));
         }
     }
-    fn leadership_changed(&mut self, lead: Leadership) {
-        self.0.leads.lock().unwrap().push(lead);
+}
+
+/// Told after the ears, of the same: the log id, and the document and revision of each event.
+struct Journal(Arc<Heard>);
+
+impl AppliedSink for Journal {
+    fn applied(&mut self, shard: &Shard, log_id: LogId, applied: &[Applied]) {
+        assert_eq!(shard.applied(), log_id.index);
+        let events = applied.iter().filter_map(|applied| applied.event.as_ref());
+        let entry = events.map(|event| (event.doc, event.rev)).collect();
+        let term = log_id.leader_id.term;
+        let mut journal = self.0.journal.lock().unwrap();
+        journal.push((shard.group(), (term, log_id.index), entry));
+        assert_eq!(journal.len() as u64, self.0.batches.load(Ordering::Relaxed));
     }
+    fn leadership_changed(&mut self, _lead: Leadership) {}
 }
 
 /// One node's links: detached outboxes, pumped by tasks.
@@ -225,7 +251,7 @@ impl Cluster {
                         n.groups
                             .group(group)
                             .unwrap()
-                            .with(|s, _| (s.applied(), s.digest()))
+                            .with(|s| (s.applied(), s.digest()))
                     })
                     .collect();
                 if states.windows(2).all(|w| w[0] == w[1]) {
@@ -241,6 +267,16 @@ impl Cluster {
 }
 
 impl Node {
+    /// What a group applied here, by entry.
+    pub fn journal(&self, group: GroupId) -> Vec<JournalEntry> {
+        let journal = self.heard.journal.lock().unwrap();
+        journal
+            .iter()
+            .filter(|(of, ..)| *of == group)
+            .cloned()
+            .collect()
+    }
+
     async fn start(id: NodeId, disk: Arc<MemoryDisk>, groups: u32, incarnation: u64) -> Node {
         let tasks = Tasks::new();
         let options = WalOptions {
@@ -255,14 +291,15 @@ impl Node {
         let heard = Arc::new(Heard::default());
         let groups = (0..groups).map(|g| (GroupId(g), NODES.to_vec())).collect();
         let config = RaftConfig::new(id, groups);
-        let events = |_| Box::new(Ears(heard.clone())) as Box<dyn GroupEvents>;
+        let sinks =
+            |_| Sinks::new(Box::new(Ears(heard.clone()))).with(Box::new(Journal(heard.clone())));
         let started = Groups::start(
             config,
             wal.clone(),
             links.clone(),
             &tasks,
             &outside(),
-            events,
+            sinks,
         )
         .await;
         Node {

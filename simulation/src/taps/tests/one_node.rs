@@ -13,7 +13,10 @@ use codraft_proto::{
 use codraft_raft::{
     command::{Algebra, Command, Create, Edit, Grant},
     disk::memory::MemoryDisk,
-    group::{GroupEvents, Groups, Leadership, Origin, Peers, ProposeResult, RaftConfig},
+    group::{
+        AppliedSink, GroupEvents, Groups, Leadership, LogId, Origin, Peers, ProposeResult,
+        RaftConfig, Sinks,
+    },
     machine::{Applied, Shard},
     wal::{Wal, WalOptions},
 };
@@ -34,12 +37,15 @@ impl Peers for Nobody {
 
 struct Answers(mpsc::Sender<ProposeResult>);
 
+impl AppliedSink for Answers {
+    fn applied(&mut self, _: &Shard, _: LogId, _: &[Applied]) {}
+    fn leadership_changed(&mut self, _: Leadership) {}
+}
+
 impl GroupEvents for Answers {
-    fn applied(&mut self, _: &Shard, _: &[Applied]) {}
     fn answered(&mut self, _: Origin, answer: ProposeResult) {
         self.0.try_send(answer).unwrap();
     }
-    fn leadership_changed(&mut self, _: Leadership) {}
 }
 
 struct Zeros;
@@ -105,7 +111,7 @@ async fn life(disk: &Arc<MemoryDisk>, commands: impl Iterator<Item = Command>) {
     };
     let (told, mut answers) = mpsc::channel(64);
     let config = RaftConfig::new(NODE, vec![(GROUP, vec![NODE])]);
-    let events = |_| Box::new(Answers(told.clone())) as Box<dyn GroupEvents>;
+    let events = |_| Sinks::new(Box::new(Answers(told.clone())));
     let groups = Groups::start(config, wal, Arc::new(Nobody), &tasks, &outside, events)
         .await
         .unwrap();
