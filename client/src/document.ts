@@ -6,6 +6,7 @@
 
 import Delta from "quill-delta";
 
+import { canonical } from "./canonical.js";
 import { encodeDelta } from "./delta-binary.js";
 import type { At } from "./frame.js";
 
@@ -115,7 +116,8 @@ export class ClientDocument {
   }
 
   /** The user did this, to the content as it is. */
-  local(delta: Delta): void {
+  local(made: Delta): void {
+    const delta = canonical(made);
     this.shown = applied(this.shown, delta);
     const composed = (this.waiting ? this.waiting.compose(delta) : delta).chop();
     this.waiting = composed.ops.length > 0 ? composed : null;
