@@ -7,7 +7,7 @@ import Delta from "quill-delta";
 import { Api, ApiError, type Fetch } from "./api.js";
 import { Backoff } from "./backoff.js";
 import { decodeDelta } from "./delta-binary.js";
-import { ClientDocument, type Unsent } from "./document.js";
+import { ClientDocument, type Unsaved } from "./document.js";
 import { decodeServer, encodeClient, hex, SUBPROTOCOL } from "./frame.js";
 import type { ClientFrame, Role, ServerFrame, Welcome, Who } from "./frame.js";
 
@@ -19,8 +19,12 @@ import type { ClientFrame, Role, ServerFrame, Welcome, Who } from "./frame.js";
  */
 export type Status = "connecting" | "local" | "sent" | "saved" | "saving" | "offline" | "closed";
 
-/** Text that could not be put into the document, and why. */
-export interface ConflictCopy extends Unsent {
+/** What a user typed and what is not in the document, or not known to be. */
+export interface ConflictCopy {
+  /** The pieces that were typed, in the document's order. */
+  typed: string[];
+  /** The whole document as it was on the screen. */
+  text: string;
   reason: string;
 }
 
@@ -29,7 +33,7 @@ export interface Events {
   change(delta: Delta): void;
   status(status: Status, reason: string): void;
   /** A document was opened, or opened again. */
-  opened(about: { title: string; role: Role; user: string }): void;
+  opened(about: { title: string; kind: string; role: Role; user: string }): void;
   role(role: Role): void;
   /**
    * Another was here at this time, in milliseconds since the Unix epoch: when this document
@@ -38,7 +42,13 @@ export interface Events {
   here(who: Who, at: number): void;
   /** Milliseconds from each keystroke to its acknowledgement. */
   saved(tookMs: number[]): void;
+  /** This is not in the document and will not come into it. */
   conflict(copy: ConflictCopy): void;
+  /**
+   * This is not known yet to be saved: it was sent and not answered, or waits behind what was.
+   * Null when that is settled; what is lost was then told as a conflict.
+   */
+  unconfirmed(copy: ConflictCopy | null): void;
 }
 
 export interface SocketLike {
@@ -116,6 +126,14 @@ export class Connection {
   private tokenRefused = false;
   private leaderLost = false;
   private closedFor: string | null = null;
+  /** Whom the server knows this client as, with `client` its name there. */
+  private user: string | null = null;
+  /** What is not on the screen any more and waits for what is unsettled. */
+  private aside: (Unsaved & { reason: string }) | null = null;
+  private isUnconfirmed = false;
+  /** Why the document is opened anew. */
+  private startedOverFor: string | null = null;
+  /** The own one, of those that the router names people by. */
   private slot = -1;
   private slots = new Map<number, Who>();
   private rev = 0;
@@ -142,22 +160,22 @@ export class Connection {
     return this.document.hasPending ? "local" : "saved";
   }
 
+  /** Also after it was closed, when there is a way in again: all goes on where it was. */
   open(): void {
-    if (typeof addEventListener === "function") {
-      addEventListener("online", this.online);
-      addEventListener("offline", this.offline);
-    }
+    const again = this.closedFor !== null;
+    this.closedFor = null;
+    this.tokenRefused = false;
+    this.backoff.reset();
+    this.listen(true);
     void this.connect();
+    if (again) this.tell();
   }
 
   /** For good. */
   close(reason = "closed"): void {
     this.closedFor ??= reason;
     this.drop();
-    if (typeof removeEventListener === "function") {
-      removeEventListener("online", this.online);
-      removeEventListener("offline", this.offline);
-    }
+    this.listen(false);
     this.tell();
   }
 
@@ -185,6 +203,28 @@ export class Connection {
   private readonly offline = (): void => {
     if (this.closedFor === null) this.later();
   };
+
+  /**
+   * The page is looked at again, or thawed. A socket may have died meanwhile without a word, and
+   * timers in the background run late: ask at once.
+   */
+  private readonly woken = (): void => {
+    if (document.visibilityState === "hidden") return;
+    if (this.socket === null) this.online();
+    else if (this.live && this.pingedAt <= this.heardAt) this.ping();
+  };
+
+  private listen(on: boolean): void {
+    const how = on ? "addEventListener" : "removeEventListener";
+    if (typeof globalThis[how] === "function") {
+      globalThis[how]("online", this.online);
+      globalThis[how]("offline", this.offline);
+    }
+    if (typeof document !== "undefined") {
+      document[how]("visibilitychange", this.woken);
+      document[how]("resume", this.woken);
+    }
+  }
 
   private async connect(): Promise<void> {
     this.drop();
@@ -232,9 +272,14 @@ export class Connection {
     this.later();
   }
 
-  /** There is no way in any more. */
+  /**
+   * There is no way in, so what is not answered is not known to be lost. It stays as it is,
+   * and goes on if `open` is called again.
+   */
   private refused(why: string): void {
-    this.keepConflict(`Meanwhile, ${why}.`, 0);
+    const unsaved = merged(this.aside, this.document.unsaved(0));
+    const reason = `Meanwhile, ${why}. It is kept in this tab until the document can be opened again.`;
+    if (unsaved) this.tellUnconfirmed({ ...unsaved, reason });
     this.close(why);
   }
 
@@ -243,7 +288,9 @@ export class Connection {
       this.tokenRefused = true;
       return this.later();
     }
-    if (code === FOREIGN_CLIENT) return this.goOn();
+    // From an older router: another user had a client of this name there. What is under way may
+    // be applied all the same, so the name is kept.
+    if (code === FOREIGN_CLIENT) return this.later();
     // A final refusal is answered, not closed for; what is closed for stays as it is.
     if (code >= 4400 && code < 4500) {
       const why = REASONS[CLOSE_CODES[code] ?? ""] ?? (reason || `the server closed with ${code}`);
@@ -285,12 +332,14 @@ export class Connection {
     const patience = this.socket?.readyState === OPEN ? WELCOME_MS : OPEN_MS;
     if (unanswered || (!this.live && quiet >= patience)) return this.later();
     if (!this.live) return;
-    if (quiet >= QUIET_MS && this.pingedAt <= this.heardAt) {
-      this.pingedAt = now;
-      this.send({ type: "ping" });
-    }
+    if (quiet >= QUIET_MS && this.pingedAt <= this.heardAt) this.ping();
     // Not at once: a document that opens and breaks again must not be asked for in a rush.
     if (now - this.liveSince >= STEADY_MS) this.backoff.reset();
+  }
+
+  private ping(): void {
+    this.pingedAt = this.now();
+    this.send({ type: "ping" });
   }
 
   private hello(): void {
@@ -329,7 +378,6 @@ export class Connection {
         return this.welcome(frame);
       case "who":
         this.slots.set(frame.slot, frame);
-        if (frame.client === this.client) this.slot = frame.slot;
         return;
       case "op":
         return this.event(frame.since, frame.slot, frame.ops);
@@ -340,11 +388,7 @@ export class Connection {
       case "mark":
         return this.document.mark(frame);
       case "already":
-        // Its event would have come first, had this document been continued.
-        if (this.document.inflight?.seq === frame.seq) {
-          this.startOver("The document was opened anew.", frame.seq);
-        }
-        return;
+        return this.already(frame.seq, frame.rev);
       case "reject":
         return this.rejected(frame);
       case "rebase":
@@ -367,15 +411,17 @@ export class Connection {
   }
 
   private welcome(welcome: Welcome): void {
+    this.user ??= welcome.user;
+    // What the other one sent would be applied once more for this one.
+    if (welcome.user !== this.user) return this.refused("the access token is now another user's");
     this.slots = new Map(welcome.who.map((who) => [who.slot, who]));
-    this.slot = welcome.who.find((who) => who.client === this.client)?.slot ?? -1;
+    this.slot = welcome.you ?? this.ownSlot(welcome);
     this.rev = welcome.rev;
     this.ts = welcome.ts;
     this.leaderLost = false;
     if (welcome.limits?.frame_bytes > 0) this.frameBytes = welcome.limits.frame_bytes;
     if (welcome.doc) {
       this.replace(welcome, decodeDelta(welcome.doc));
-      if (this.socket === null) return;
     } else if (welcome.rev > this.document.rev) {
       throw new Error("a resume from what was not received");
     }
@@ -384,11 +430,12 @@ export class Connection {
     this.everOpened = true;
     this.failed = false;
     this.tokenRefused = false;
-    const { title, role, user } = welcome;
-    this.events.opened?.({ title, role, user });
+    if (!this.aside) this.tellUnconfirmed(null);
+    const { title, kind, role, user } = welcome;
+    this.events.opened?.({ title, kind, role, user });
     // With a resume it names the authors of what was missed, too, who may be gone.
     if (!welcome.resumed) {
-      const others = welcome.who.filter((who) => who.client !== this.client);
+      const others = welcome.who.filter((who) => who.slot !== this.slot);
       for (const who of others) this.events.here?.(who, Date.now());
     }
     // The events that were missed come next; whether the operation in flight is one of them
@@ -397,20 +444,27 @@ export class Connection {
     if (inflight && (welcome.acked?.seq ?? 0) < inflight.seq) this.transmit();
   }
 
-  /** The server sent the whole document, so what was missed is not known one by one. */
+  /** Routers that do not say `you` yet name a client once. */
+  private ownSlot({ who, user }: Welcome): number {
+    return who.find((one) => one.client === this.client && one.user === user)?.slot ?? -1;
+  }
+
+  /**
+   * The server sent the whole document, so what was missed is not known one by one, and what
+   * waits cannot be moved past it.
+   */
   private replace(welcome: Welcome, content: Delta): void {
-    const applied = welcome.acked?.seq ?? 0;
-    this.keepConflict("The document could not be continued where it was.", applied);
-    const mayComeLate = (this.document.inflight?.seq ?? 0) > applied;
-    const change = this.document.open(content, { rev: welcome.rev, hash: welcome.hash });
-    this.document.continueAfter(applied);
+    const acked = welcome.acked?.seq ?? 0;
+    const reason = this.startedOverFor ?? "The document could not be continued where it was.";
+    this.startedOverFor = null;
+    const unsaved = merged(this.aside, this.document.unsaved(acked));
+    this.aside = unsaved && { ...unsaved, reason };
+    this.forgetTimes();
+    const change = this.document.open(content, { rev: welcome.rev, hash: welcome.hash }, acked);
     if (change.ops.length > 0) this.events.change?.(change);
-    if (mayComeLate) {
-      // A copy on its way would take the next sequence number: go on under another name, from
-      // this same state.
-      this.rename();
-      this.later();
-    }
+    // Whether what is in flight will still be applied, only its answer says.
+    if (!this.document.isSettling) this.settle(true);
+    else if (this.aside) this.tellUnconfirmed(this.aside);
   }
 
   private event(since: number, slot: number | null, ops: Uint8Array | null): void {
@@ -421,7 +475,7 @@ export class Connection {
     const who = slot === null ? undefined : this.slots.get(slot);
     if (ops === null) {
       this.document.passed(this.rev);
-    } else if (slot === this.slot && this.document.inflight) {
+    } else if (slot === this.slot && this.document.inflight && !this.document.isSettling) {
       this.document.acked(this.rev);
       this.patience.reset();
       const now = this.now();
@@ -431,17 +485,25 @@ export class Connection {
     } else {
       const change = this.document.remote(this.rev, decodeDelta(ops));
       if (change.ops.length > 0) this.events.change?.(change);
+      if (slot === this.slot) this.settle(true);
     }
     if (who && slot !== this.slot) this.events.here?.(who, this.ts);
+  }
+
+  private already(seq: number, rev: number): void {
+    if (this.document.inflight?.seq !== seq) return;
+    // Its event would have come first, had this document been continued.
+    if (!this.document.isSettling) return this.startOver("The document was opened anew.");
+    // Else it is in what was opened, or its event comes.
+    if (rev <= this.document.rev) this.settle(true);
   }
 
   private rejected(frame: Extract<ServerFrame, { type: "reject" }>): void {
     const { inflight } = this.document;
     if (!inflight || inflight.seq !== frame.seq || inflight.base !== frame.base) return;
-    if (frame.final && frame.code === "foreign_client") return this.goOn();
     if (frame.final) {
       const why = REASONS[frame.code] ?? (frame.message || frame.code);
-      return this.startOver(`The server refused it: ${why}.`);
+      return this.giveUp(`The server refused it: ${why}.`);
     }
     // A base ahead of the server's document: what it has then is not what is shown here.
     if (frame.code === "base_ahead") return this.later(frame.retry_after_ms);
@@ -454,8 +516,8 @@ export class Connection {
     const { inflight } = this.document;
     if (!inflight || inflight.seq !== frame.seq || inflight.base !== frame.base) return;
     // Still too old where the document is now, and what lies between will not come.
-    if (this.document.rev < frame.floor) {
-      return this.startOver("Too much had changed while this was written.");
+    if (this.document.rev < frame.floor || this.document.isSettling) {
+      return this.giveUp("Too much had changed while this was written.");
     }
     this.document.rebase();
     this.transmit();
@@ -485,34 +547,50 @@ export class Connection {
     this.send({ type: "op", seq: inflight.seq, base: inflight.base, ops: inflight.bytes });
   }
 
-  private keepConflict(reason: string, applied: number): void {
-    const unsent = this.document.unsent(applied);
-    this.waitingSince = [];
-    this.flyingSince = [];
-    if (unsent) this.events.conflict?.({ ...unsent, reason });
+  /** What was unsettled is answered; if it was not applied, it never will be. */
+  private settle(applied: boolean): void {
+    const aside = this.aside;
+    this.aside = null;
+    this.document.settled();
+    this.tellUnconfirmed(null);
+    const lost = applied || !aside?.isSent ? aside?.waiting : aside.typed;
+    if (aside && lost) this.events.conflict?.({ typed: lost, text: aside.text, reason: aside.reason });
   }
 
-  /** The document as the server has it, under a new name; what is not saved is kept aside. */
-  private startOver(reason: string, applied = 0): void {
-    this.keepConflict(reason, applied);
-    this.document.discard();
-    this.rename();
+  /**
+   * What is shown is not the server's document with the local work in it. What of that work is
+   * saved is told by the next welcome, under the same name.
+   */
+  private startOver(reason: string): void {
+    this.startedOverFor = reason;
+    this.document.forget();
     this.later();
   }
 
   /**
-   * Another user has the name that this client goes by, so nothing was ever applied under it for
-   * this one: all that waits goes on under another name.
+   * What is in flight was not applied and never will be, so it is lost with all that was built
+   * on it. Nothing under way can be taken for another's, so a new name is safe.
    */
-  private goOn(): void {
-    this.rename();
+  private giveUp(reason: string): void {
+    const unsaved = merged(this.aside, this.document.unsaved(0));
+    this.aside = unsaved && { ...unsaved, reason };
+    this.settle(false);
+    this.forgetTimes();
+    this.document.discard();
+    this.client = newClientId();
+    this.slot = -1;
     this.later();
   }
 
-  private rename(): void {
-    this.client = newClientId();
-    this.slot = -1;
-    this.document.renamed();
+  private forgetTimes(): void {
+    this.waitingSince = [];
+    this.flyingSince = [];
+  }
+
+  private tellUnconfirmed(copy: ConflictCopy | null): void {
+    if (copy === null && !this.isUnconfirmed) return;
+    this.isUnconfirmed = copy !== null;
+    this.events.unconfirmed?.(copy && { typed: copy.typed, text: copy.text, reason: copy.reason });
   }
 
   private tell(): void {
@@ -546,6 +624,17 @@ const CLOSE_CODES: Record<number, string> = {
   4436: "revoked",
   4437: "replaced",
 };
+
+/** What was put aside before, and what is not saved since. */
+function merged(before: Unsaved | null, since: Unsaved | null): Unsaved | null {
+  if (!before || !since) return before ?? since;
+  if (!since.waiting) return { ...before, isSent: since.isSent };
+  return {
+    ...since,
+    typed: [...before.typed, ...since.waiting],
+    waiting: [...(before.waiting ?? []), ...since.waiting],
+  };
+}
 
 function newClientId(): string {
   return hex(crypto.getRandomValues(new Uint8Array(16)));

@@ -26,10 +26,14 @@ export interface Inflight {
   moved: Delta;
 }
 
-/** What a user had typed and what could not be put into the document any more. */
-export interface Unsent {
-  /** The pieces that were typed, in the document's order. */
+/** What a user did and what is not acknowledged; the text of it in pieces. */
+export interface Unsaved {
+  /** All that was typed, in the document's order. */
   typed: string[];
+  /** Of that, what was never sent. Null when nothing waits. */
+  waiting: string[] | null;
+  /** Whether something was sent and not answered, so that the server may have it. */
+  isSent: boolean;
   /** The whole document as it was on the screen. */
   text: string;
 }
@@ -45,6 +49,11 @@ export class ClientDocument {
   private seen = 0;
   private seq = 0;
   private flying: Inflight | null = null;
+  /**
+   * In flight since before a state of the server that does not hold it. It is not on the screen
+   * and cannot be moved, but it may still be applied, so it is sent until it is answered.
+   */
+  private unsettled: { inflight: Inflight; typed: string[] } | null = null;
   private waiting: Delta | null = null;
   private hashed: At | null = null;
 
@@ -59,7 +68,12 @@ export class ClientDocument {
   }
 
   get inflight(): Readonly<Inflight> | null {
-    return this.flying;
+    return this.flying ?? this.unsettled?.inflight ?? null;
+  }
+
+  /** Whether what is in flight is not on the screen. */
+  get isSettling(): boolean {
+    return this.unsettled !== null;
   }
 
   get hasPending(): boolean {
@@ -68,7 +82,7 @@ export class ClientDocument {
 
   /** Whether all that was typed is acknowledged. */
   get isSaved(): boolean {
-    return this.flying === null && this.waiting === null;
+    return this.inflight === null && this.waiting === null;
   }
 
   /**
@@ -83,29 +97,41 @@ export class ClientDocument {
     return textOf(this.shown);
   }
 
-  /** A state of the server, with none of the local work. Returns what changes on the screen. */
-  open(content: Delta, at: At): Delta {
+  /**
+   * A state of the server, with none of the local work but what it had applied by then: all up
+   * to the sequence number `acked`. What waits is dropped; what is in flight and not in that
+   * state is unsettled. Returns what changes on the screen.
+   */
+  open(content: Delta, at: At, acked = 0): Delta {
     const change = replacement(this.shown, content);
-    this.discard();
+    if (this.flying) {
+      this.unsettled = { inflight: this.flying, typed: insertsOf(this.flying.moved) };
+      this.flying = null;
+    }
+    if (this.unsettled && this.unsettled.inflight.seq <= acked) this.unsettled = null;
+    if (!this.unsettled) this.seq = acked;
+    this.waiting = null;
     this.shown = content;
     this.seen = at.rev;
     this.hashed = at;
     return change;
   }
 
-  /**
-   * None of the local work will be sent. It stays on the screen until the next `open`, so what
-   * is shown is no revision's state, and nothing can be resumed from.
-   */
-  discard(): void {
-    this.flying = null;
-    this.waiting = null;
+  /** What is shown is no state of the server any more, so nothing can be resumed from it. */
+  forget(): void {
     this.hashed = null;
   }
 
-  /** The sequence number of the last operation that the server has of this client. */
-  continueAfter(seq: number): void {
-    this.seq = seq;
+  /**
+   * None of the local work will be sent, and what was in flight is known not to be applied: the
+   * next operation is the first one of another client. What is shown stays until `open`.
+   */
+  discard(): void {
+    this.flying = null;
+    this.unsettled = null;
+    this.waiting = null;
+    this.seq = 0;
+    this.forget();
   }
 
   mark(at: At): void {
@@ -128,7 +154,7 @@ export class ClientDocument {
    * a long paste goes out in pieces, and so does what changes many places.
    */
   send(bytesMax = Number.POSITIVE_INFINITY): Readonly<Inflight> | null {
-    if (this.flying !== null || this.waiting === null) return null;
+    if (this.inflight !== null || this.waiting === null) return null;
     const [first, rest] = split(this.waiting, bytesMax, COMPONENTS_MAX);
     this.waiting = rest;
     this.seq += 1;
@@ -145,16 +171,15 @@ export class ClientDocument {
     this.flying = { ...this.flying, base: this.seen, bytes: encodeDelta(this.flying.moved) };
   }
 
-  /** What is left of it goes on under another name, which the server has nothing of. */
-  renamed(): void {
-    this.seq = this.flying ? 1 : 0;
-    if (this.flying) this.flying = { ...this.flying, seq: 1 };
-  }
-
   /** The own operation took this revision. */
   acked(rev: number): void {
     this.follows(rev);
     this.flying = null;
+  }
+
+  /** What was unsettled is answered: it is in the document, or about to be, as another's. */
+  settled(): void {
+    this.unsettled = null;
   }
 
   /** Another's operation took this revision. Returns what changes on the screen. */
@@ -181,15 +206,19 @@ export class ClientDocument {
     this.follows(rev);
   }
 
-  /**
-   * What is not acknowledged, to be kept where it cannot be sent any more. `applied`: the last
-   * sequence number that the server is known to have applied.
-   */
-  unsent(applied: number): Unsent | null {
-    const flying = this.flying && this.flying.seq > applied ? this.flying.moved : null;
-    // What waits is relative to what flies; its inserts are the same without it.
-    const typed = [...insertsOf(flying), ...insertsOf(this.waiting)];
-    return flying || this.waiting ? { typed, text: this.text } : null;
+  /** What is not saved. `acked`: the last sequence number that the server is known to have applied. */
+  unsaved(acked: number): Unsaved | null {
+    const isSent = (this.inflight?.seq ?? 0) > acked;
+    if (!isSent && !this.waiting) return null;
+    const sent = isSent ? (this.flying?.moved ?? new Delta()) : new Delta();
+    const typed = insertsOf(sent.compose(this.waiting ?? new Delta()));
+    return {
+      typed: isSent && this.unsettled ? [...this.unsettled.typed, ...typed] : typed,
+      // What waits is relative to what flies; its inserts are the same without it.
+      waiting: this.waiting && insertsOf(this.waiting),
+      isSent,
+      text: this.text,
+    };
   }
 
   private follows(rev: number): void {
@@ -202,8 +231,8 @@ export function textOf(content: Delta): string {
   return content.ops.map((op) => (typeof op.insert === "string" ? op.insert : "\uFFFC")).join("");
 }
 
-function insertsOf(delta: Delta | null): string[] {
-  const inserts = delta?.ops.map((op) => op.insert) ?? [];
+function insertsOf(delta: Delta): string[] {
+  const inserts = delta.ops.map((op) => op.insert);
   return inserts.filter((insert): insert is string => typeof insert === "string");
 }
 

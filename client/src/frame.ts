@@ -36,6 +36,8 @@ export interface Welcome {
   resumed: boolean;
   acked: { seq: number; rev: number } | null;
   who: Who[];
+  /** One's own slot; older routers do not say it. */
+  you?: number;
   limits: { frame_bytes: number };
   incarnation: string;
   /** The document's content; null where the events after the revision resumed from follow. */

@@ -12,6 +12,8 @@ interface Tab {
   connection: Connection;
   statuses: Status[];
   conflicts: ConflictCopy[];
+  /** What is not known yet to be saved. */
+  unconfirmed: () => ConflictCopy | null;
   /** The text as a screen would have it. */
   screen: () => string;
   type: (text: string, at?: number) => void;
@@ -28,6 +30,7 @@ function tab(t: TestContext, on: Server, token: () => string | null = () => "tok
   const statuses: Status[] = [];
   const conflicts: ConflictCopy[] = [];
   let screen = new Delta();
+  let unconfirmed: ConflictCopy | null = null;
   const connection = new Connection({
     base: on.base,
     doc: "doc-1",
@@ -39,6 +42,7 @@ function tab(t: TestContext, on: Server, token: () => string | null = () => "tok
       change: (delta) => (screen = screen.compose(delta)),
       status: (status) => statuses.push(status),
       conflict: (copy) => conflicts.push(copy),
+      unconfirmed: (copy) => (unconfirmed = copy),
     },
   });
   t.after(() => connection.close());
@@ -51,6 +55,7 @@ function tab(t: TestContext, on: Server, token: () => string | null = () => "tok
     connection,
     statuses,
     conflicts,
+    unconfirmed: () => unconfirmed,
     screen: () => screen.ops.map((op) => op.insert).join(""),
     type: (text, at) => edit(new Delta().retain(at ?? screen.length()).insert(text).chop()),
     edit,
@@ -228,21 +233,95 @@ test("a server that cannot continue: what it has not applied is kept aside", asy
   assert.equal(on.order.text, "applied!");
 });
 
-test("a server that applied nothing of it: all is kept aside", async (t) => {
+test("a server that had applied nothing of it: what was sent is sent again, not told to be lost", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await saved(a);
+  a.type("kept ");
+  await saved(a);
+  on.resumes = false;
+  let cuts = 1;
+  on.onOperation = () => (cuts-- > 0 ? "cut-before" : "apply");
+  a.type("late");
+  a.type(" never");
+  await until("applied", () => on.order.text === "kept late");
+  await saved(a);
+  assert.equal(a.screen(), "kept late");
+  assert.deepEqual(a.conflicts.map((copy) => copy.typed), [[" never"]], "what was built on it");
+  assert.equal(new Set(sends(on, 2).map((one) => one.bytes)).size, 1);
+  assert.equal(new Set(on.hellos.map((hello) => hello.client)).size, 1);
+  a.type("!");
+  await saved(a);
+  assert.equal(on.order.text, "kept late!");
+});
+
+test("what was sent is applied while the document is opened anew: once, and no copy of it", async (t) => {
   const on = await server(t);
   const a = tab(t, on);
   await saved(a);
   on.resumes = false;
-  on.onOperation = () => "cut-before";
-  a.type("never");
-  await until("a conflict copy", () => a.conflicts.length === 1);
-  assert.deepEqual(a.conflicts[0]?.typed, ["never"]);
+  let lost: Server["received"][number] | undefined;
+  on.onOperation = () => {
+    if (lost) return "ignore";
+    lost = on.received.at(-1);
+    return "cut-before";
+  };
+  a.type("once");
+  await until("sent again", () => on.received.length === 2);
+  assert.equal(a.screen(), "");
+  assert.deepEqual(a.unconfirmed()?.typed, ["once"]);
+  // The copy that was thought lost.
+  on.edit(lost?.client ?? "", 1, 0, encodeDelta(new Delta().insert("once")));
   await saved(a);
+  assert.equal(a.screen(), "once");
+  assert.equal(on.order.text, "once");
+  assert.equal(a.unconfirmed(), null);
+  assert.deepEqual(a.conflicts, []);
   on.onOperation = () => "apply";
-  a.type("new");
+  a.type(" more");
   await saved(a);
-  assert.equal(on.order.text, "new");
-  assert.equal(a.conflicts.length, 1);
+  assert.equal(on.order.text, "once more");
+});
+
+for (const outcome of ["refuse", "rebase"] as const) {
+  test(`what was sent before the document was opened anew is answered by ${outcome}: now it is lost`, async (t) => {
+    const on = await server(t);
+    const a = tab(t, on);
+    await saved(a);
+    on.resumes = false;
+    let sendings = 0;
+    on.onOperation = () => (sendings++ === 0 ? "cut-before" : sendings === 2 ? outcome : "apply");
+    a.type("lost");
+    a.type(" and what follows");
+    await until("a conflict copy", () => a.conflicts.length === 1);
+    assert.deepEqual(a.conflicts[0]?.typed, ["lost and what follows"]);
+    assert.equal(a.conflicts[0]?.text, "lost and what follows");
+    await saved(a);
+    assert.equal(a.unconfirmed(), null);
+    a.type("new");
+    await saved(a);
+    assert.equal(on.order.text, "new");
+    assert.equal(a.screen(), "new");
+    assert.equal(a.conflicts.length, 1);
+  });
+}
+
+test("a document that comes apart: what was applied is not called lost", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await saved(a);
+  t.mock.method(console, "warn", () => {});
+  on.onOperation = () => "hide";
+  a.type("applied");
+  a.type(" not sent");
+  await until("applied", () => on.order.text === "applied");
+  on.onOperation = () => "apply";
+  on.say(frame(3, new Uint8Array([0x80])));
+  await until("a conflict copy", () => a.conflicts.length === 1);
+  assert.deepEqual(a.conflicts[0]?.typed, [" not sent"]);
+  await saved(a);
+  assert.equal(a.screen(), "applied");
+  assert.equal(new Set(on.hellos.map((hello) => hello.client)).size, 1);
 });
 
 test("close codes: 45xx come back, 44xx do not", async (t) => {
@@ -365,7 +444,7 @@ test("what changes many places goes out in pieces", async (t) => {
 });
 
 for (const how of ["the document is not there any more", "there is no token any more"]) {
-  test(`typed while offline, and ${how}: it is handed back`, async (t) => {
+  test(`typed while offline, and ${how}: it is shown as not known to be saved, and goes on`, async (t) => {
     const on = await server(t);
     let token: string | null = "token";
     const a = tab(t, on, () => token);
@@ -377,25 +456,91 @@ for (const how of ["the document is not there any more", "there is no token any 
     if (how.includes("token")) token = null;
     else on.ticketStatus = 404;
     await until("closed", () => a.connection.status === "closed");
-    assert.deepEqual(a.conflicts.map((copy) => copy.typed), [["mine"]]);
-  });
-}
-
-for (const how of ["closed for", "answered"]) {
-  test(`another user has the name, ${how}: all goes on under another`, async (t) => {
-    const on = await server(t);
-    const a = tab(t, on);
+    assert.deepEqual(a.unconfirmed()?.typed, ["mine"]);
+    [token, on.ticketStatus] = ["another", 201];
+    a.connection.open();
     await saved(a);
-    let foreign = true;
-    on.onOperation = () => (foreign ? (how === "answered" ? "foreign" : "ignore") : "apply");
-    a.type("one");
-    a.type(" two");
-    await until("sent", () => on.received.length === 1);
-    foreign = false;
-    if (how !== "answered") on.closeAll(4413);
-    await saved(a);
-    assert.equal(on.order.text, "one two");
-    assert.notEqual(on.received.at(-1)?.client, on.received[0]?.client);
+    assert.equal(on.order.text, "mine");
+    assert.equal(a.unconfirmed(), null);
     assert.deepEqual(a.conflicts, []);
   });
 }
+
+for (const resumes of [true, false]) {
+  const opened = resumes ? "continued" : "opened anew";
+  test(`the token ends when all was applied and nothing answered, then it is ${opened}: nothing is lost`, async (t) => {
+    const on = await server(t);
+    let token: string | null = "token";
+    const a = tab(t, on, () => token);
+    await saved(a);
+    on.onOperation = () => "hide";
+    a.type("saved");
+    await until("applied", () => on.order.text === "saved");
+    token = null;
+    on.closeAll(4433);
+    await until("closed", () => a.connection.status === "closed");
+    assert.deepEqual(a.unconfirmed()?.typed, ["saved"]);
+    assert.deepEqual(a.conflicts, [], "none of it is known to be lost");
+    token = "another";
+    on.resumes = resumes;
+    on.onOperation = () => "apply";
+    a.connection.open();
+    await saved(a);
+    assert.equal(on.order.text, "saved");
+    assert.equal(a.screen(), "saved");
+    assert.equal(a.unconfirmed(), null);
+    assert.deepEqual(a.conflicts, []);
+  });
+}
+
+test("a router that takes the name for another's: it is kept, and what was applied is not sent again", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await saved(a);
+  let [cuts, refusals] = [1, 2];
+  on.onOperation = () => (cuts-- > 0 ? "cut-after" : "apply");
+  on.onHello = () => (refusals-- > 0 ? 4413 : null);
+  a.type("once");
+  await saved(a);
+  assert.equal(on.order.text, "once");
+  assert.equal(a.screen(), "once");
+  assert.equal(on.hellos.length, 4);
+  assert.equal(new Set(on.hellos.map((hello) => hello.client)).size, 1);
+  assert.deepEqual(a.conflicts, []);
+});
+
+for (const saysYou of [true, false]) {
+  test(`another user's client of the same name is another (${saysYou ? "with" : "without"} you)`, async (t) => {
+    const on = await server(t);
+    on.saysYou = saysYou;
+    const a = tab(t, on);
+    await saved(a);
+    const { client } = on.hellos[0] as { client: string };
+    on.onOperation = () => "ignore";
+    a.type("mine");
+    on.edit(`${client} eve`, 1, 0, encodeDelta(new Delta().insert("eve ")));
+    await until("seen", () => a.screen() === "eve mine");
+    assert.equal(a.connection.status, "sent", "it was not the answer");
+    on.onOperation = () => "apply";
+    on.cutAll();
+    await saved(a);
+    assert.equal(on.order.text, "eve mine");
+  });
+}
+
+test("a token of another user: what was sent is not sent again as theirs", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await saved(a);
+  on.onOperation = () => "cut-after";
+  on.user = "bo";
+  a.type("once");
+  await until("closed", () => a.connection.status === "closed");
+  assert.equal(on.received.length, 1);
+  assert.deepEqual(a.unconfirmed()?.typed, ["once"]);
+  on.user = "ana";
+  a.connection.open();
+  await saved(a);
+  assert.equal(on.order.text, "once");
+  assert.equal(a.unconfirmed(), null);
+});

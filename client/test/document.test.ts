@@ -129,8 +129,10 @@ test("what is not saved is kept whole, without what was applied", () => {
   document.local(new Delta().retain(4).insert("two "));
   document.send();
   document.local(new Delta().retain(8).insert("three"));
-  assert.deepEqual(document.unsent(0), { typed: ["two ", "three"], text: "one two three" });
-  assert.deepEqual(document.unsent(1)?.typed, ["three"]);
+  const text = "one two three";
+  const waiting = ["three"];
+  assert.deepEqual(document.unsaved(0), { typed: ["two three"], waiting, isSent: true, text });
+  assert.deepEqual(document.unsaved(1), { typed: ["three"], waiting, isSent: false, text });
 });
 
 test("a new state changes only what differs", () => {

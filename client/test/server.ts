@@ -20,9 +20,18 @@ export class Server {
   readonly received: { client: string; seq: number; bytes: string }[] = [];
   readonly hellos: { client: string; resume?: { rev: number; hash: string }; unsent: boolean }[] = [];
   tickets = 0;
-  /** What to do with an operation: `apply` it and say so, or break the socket before or after. */
-  onOperation: () => "apply" | "cut-before" | "cut-after" | "ignore" | "reject" | "rebase" | "refuse" | "foreign" =
+  /**
+   * What to do with an operation: `apply` it and say so, apply it and `hide` it from its author,
+   * break the socket before or after, or answer something else.
+   */
+  onOperation: () =>
+    "apply" | "hide" | "cut-before" | "cut-after" | "ignore" | "reject" | "rebase" | "refuse" =
     () => "apply";
+  /** A code to close with instead of a welcome. */
+  onHello: () => number | null = () => null;
+  user = "ana";
+  /** Whether a welcome says which slot is one's own. */
+  saysYou = true;
   /** How far ahead of the head a rebase says the oldest base is. */
   floorAhead = 0;
   /** Whether to continue where a client was. */
@@ -107,15 +116,18 @@ export class Server {
 
   private hello(seat: Seat, hello: Server["hellos"][number]): void {
     this.hellos.push(hello);
+    const code = this.onHello();
+    if (code !== null) return seat.socket.close(code);
     seat.client = hello.client;
     this.seats.add(seat);
     const resumed = this.resumes && hello.resume !== undefined;
     const rev = resumed ? (hello.resume?.rev ?? 0) : this.order.rev;
-    this.slot(hello.client);
+    const you = this.slot(hello.client);
     const welcome = {
-      type: "welcome", client: hello.client, user: "ana", role: "editor", kind: "text",
+      type: "welcome", client: hello.client, user: this.user, role: "editor", kind: "text",
       algebra: "delta-1", title: "Minutes", rev, hash: "0".repeat(64), ts: 1_000, resumed,
-      who: this.slots.map((client, slot) => ({ slot, client, user: "ana" })),
+      who: this.slots.map((client, slot) => ({ slot, ...named(client) })),
+      ...(this.saysYou ? { you } : {}),
       limits: { frame_bytes: 1 << 16 }, incarnation: "1",
       ...(this.order.acked(hello.client) ? { acked: this.order.acked(hello.client) } : {}),
     };
@@ -131,9 +143,8 @@ export class Server {
     const what = this.onOperation();
     if (what === "ignore") return;
     if (what === "cut-before") return seat.socket.terminate();
-    if (what === "reject" || what === "refuse" || what === "foreign") {
-      const code = what === "foreign" ? "foreign_client" : "busy";
-      const reject = { seq, base, final: what !== "reject", code, message: "not now" };
+    if (what === "reject" || what === "refuse") {
+      const reject = { seq, base, final: what !== "reject", code: "busy", message: "not now" };
       return seat.socket.send(frame(7, Buffer.from(JSON.stringify(reject))));
     }
     if (what === "rebase") {
@@ -148,17 +159,16 @@ export class Server {
       body.varint(outcome.already);
       return seat.socket.send(frame(6, body.take()));
     }
-    if (what === "cut-after") {
-      this.seats.delete(seat);
-      seat.socket.terminate();
-    }
+    if (what === "cut-after" || what === "hide") this.seats.delete(seat);
+    if (what === "cut-after") seat.socket.terminate();
     this.deliver(outcome);
+    if (what === "hide") this.seats.add(seat);
   }
 
   private deliver(applied: Applied): void {
     const known = this.slots.includes(applied.client);
     const slot = this.slot(applied.client);
-    const who = { slot, client: applied.client, user: "bo" };
+    const who = { slot, ...named(applied.client) };
     if (!known) this.say(frame(2, Buffer.from(JSON.stringify(who))));
     this.say(this.event(applied));
   }
@@ -175,6 +185,12 @@ export class Server {
     if (!this.slots.includes(client)) this.slots.push(client);
     return this.slots.indexOf(client);
   }
+}
+
+/** Clients are kept as `id`, of ana, or `id user`. */
+function named(client: string): { client: string; user: string } {
+  const [id = "", user = "ana"] = client.split(" ");
+  return { client: id, user };
 }
 
 /** One frame as a message of its own. */
