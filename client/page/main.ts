@@ -5,7 +5,7 @@ import { Api, ApiError } from "../src/api.js";
 import { Connection, type Status } from "../src/connection.js";
 import type { Role } from "../src/frame.js";
 import { Editor } from "./editor.js";
-import { conflictCopy, copyText, failure } from "./notices.js";
+import { conflictCopy, copyText, failure, readOnly, unconfirmed } from "./notices.js";
 import { People } from "./people.js";
 import { Strip } from "./strip.js";
 
@@ -56,10 +56,9 @@ function showStatus(status: Status): void {
 }
 
 async function start(): Promise<void> {
-  // A new fragment alone does not load the page again.
-  addEventListener("hashchange", () => location.reload());
   const token = fragment().get("token");
   if (!token) {
+    addEventListener("hashchange", () => location.reload());
     showStatus("closed");
     return failure("No access token", "Open the whole address that Codraft printed when it started.");
   }
@@ -73,28 +72,34 @@ async function start(): Promise<void> {
 
 function openDocument(token: string, doc: string): void {
   let role: Role = "viewer";
+  let kind = "text";
   let status: Status = "connecting";
   let opened = false;
   const people = new People(byId("people"));
   const strip = new Strip(doc, token);
   const editor = new Editor(byId("editor"), (delta) => connection.edit(delta));
   const permit = (): void => {
-    const mayEdit = role === "editor" || role === "owner";
-    editor.setEditable(mayEdit && status !== "closed" && status !== "connecting");
+    const why = opened ? whyReadOnly(kind, role) : "";
+    readOnly(why);
+    editor.setEditable(why === "" && status !== "closed" && status !== "connecting");
   };
+  // A token is good for one try; a newer one may have been put into the address.
+  let tried = token;
 
   const connection = new Connection({
     base: location.origin,
     doc,
-    // A newer one may have been put into the address.
     token: (refused) => {
       const current = fragment().get("token");
-      return refused && current === token ? null : current;
+      if (refused && current === tried) return null;
+      tried = current ?? "";
+      return current;
     },
     events: {
       change: (delta) => editor.apply(delta),
       status: (now, reason) => {
         const first = status === "connecting";
+        if (status === "closed") failure(null);
         const title = opened ? "This document was closed" : "This document cannot be opened";
         status = now;
         showStatus(now);
@@ -104,7 +109,7 @@ function openDocument(token: string, doc: string): void {
       },
       opened: (about) => {
         opened = true;
-        role = about.role;
+        ({ role, kind } = about);
         byId("title").textContent = about.title || "Untitled";
         document.title = `${about.title || "Untitled"} · Codraft`;
         people.show();
@@ -114,9 +119,10 @@ function openDocument(token: string, doc: string): void {
         role = now;
         permit();
       },
-      here: (who, at) => people.here(who.client, at),
+      here: (who, at) => people.here(`${who.client} ${who.user}`, at),
       saved: (tookMs) => strip.saved(tookMs),
       conflict: conflictCopy,
+      unconfirmed,
     },
   });
 
@@ -125,12 +131,28 @@ function openDocument(token: string, doc: string): void {
   share.addEventListener("click", () => copyText(location.href, byId("share-text")));
   share.dataset["url"] = location.href;
   (byId("new-link") as HTMLAnchorElement).href = address(token, null);
+  // A new fragment alone does not load the page again, and for a newer token it must not while
+  // something is unsaved.
+  addEventListener("hashchange", () => {
+    const named = fragment();
+    const newer = named.get("token");
+    if (named.get("doc") !== doc || !newer || connection.document.isSaved) location.reload();
+    else if (status === "closed") connection.open();
+    else connection.renew(newer);
+  });
   addEventListener("beforeunload", (event) => {
     if (!connection.document.isSaved) event.preventDefault();
   });
 
   connection.open();
   void strip.start();
+}
+
+function whyReadOnly(kind: string, role: Role): string {
+  if (kind !== "text") {
+    return "Read only here: this document has formatting. You see its text; this page cannot edit it yet.";
+  }
+  return role === "editor" || role === "owner" ? "" : "Read only: you may read this document, not change it.";
 }
 
 function sentence(text: string): string {

@@ -4,33 +4,40 @@ import type { ConflictCopy } from "../src/connection.js";
 
 const root = (): HTMLElement => document.getElementById("notices") as HTMLElement;
 
-/** Text that could not be put into the document: kept here until it is dismissed. */
+/** Text that is not in the document and will not come into it: kept here until it is dismissed. */
 export function conflictCopy(copy: ConflictCopy): void {
-  const typed = copy.typed.join("\n");
-  const notice = box("What you typed last was not saved", copy.reason);
+  const notice = copyNotice("What you typed last was not saved", copy);
   notice.dataset["testid"] = "conflict";
-  if (typed) {
-    const text = document.createElement("pre");
-    text.textContent = typed;
-    text.tabIndex = 0;
-    notice.append(text);
-  }
-  const actions = document.createElement("div");
-  actions.className = "actions";
-  if (typed) actions.append(button("Copy what I typed", (self) => copyText(typed, self)));
-  actions.append(
-    button("Copy my whole document", (self) => copyText(copy.text, self)),
-    button("Dismiss", () => notice.remove()),
-  );
-  notice.append(actions);
-  root().append(notice);
+  const dismiss = button("Dismiss", () => notice.remove());
+  notice.querySelector(".actions")?.append(dismiss);
 }
 
-/** Nothing can be done here any more. */
-export function failure(title: string, detail: string): void {
-  const notice = box(title, detail);
-  notice.classList.add("bad");
-  root().append(notice);
+let unconfirmedNotice: HTMLElement | null = null;
+
+/** Text of which it is not known whether the document has it; null once that is known. */
+export function unconfirmed(copy: ConflictCopy | null): void {
+  unconfirmedNotice?.remove();
+  unconfirmedNotice = copy && copyNotice("What you typed last is not known yet to be saved", copy);
+  if (unconfirmedNotice) unconfirmedNotice.dataset["testid"] = "unconfirmed";
+}
+
+let failureNotice: HTMLElement | null = null;
+
+/** Nothing can be done here any more. Null: it can again. */
+export function failure(title: string | null, detail = ""): void {
+  failureNotice?.remove();
+  failureNotice = null;
+  if (title === null) return;
+  failureNotice = box(title, detail);
+  failureNotice.classList.add("bad");
+  root().append(failureNotice);
+}
+
+/** Why the document cannot be changed here, or nothing. */
+export function readOnly(why: string): void {
+  const line = document.getElementById("read-only") as HTMLElement;
+  line.hidden = why === "";
+  line.textContent = why;
 }
 
 /** Copies, and says so on the button for a moment. */
@@ -44,6 +51,24 @@ export function copyText(text: string, said: HTMLElement): void {
     () => say("Copied"),
     () => say("Not copied"),
   );
+}
+
+function copyNotice(title: string, { reason, typed, text }: ConflictCopy): HTMLElement {
+  const notice = box(title, reason);
+  const pieces = typed.join("\n");
+  if (pieces) {
+    const shown = document.createElement("pre");
+    shown.textContent = pieces;
+    shown.tabIndex = 0;
+    notice.append(shown);
+  }
+  const actions = document.createElement("div");
+  actions.className = "actions";
+  if (pieces) actions.append(button("Copy what I typed", (self) => copyText(pieces, self)));
+  actions.append(button("Copy my whole document", (self) => copyText(text, self)));
+  notice.append(actions);
+  root().append(notice);
+  return notice;
 }
 
 function box(title: string, detail: string): HTMLElement {

@@ -11,7 +11,7 @@ export class People {
     setInterval(() => this.show(), 10_000);
   }
 
-  /** This client was here at this time, in milliseconds since the Unix epoch. */
+  /** This client of this user was here at this time, in milliseconds since the Unix epoch. */
   here(client: string, at: number): void {
     const isNew = !this.heard.has(client);
     this.heard.set(client, Math.max(at, this.heard.get(client) ?? 0));
