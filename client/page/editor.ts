@@ -1,9 +1,18 @@
 // The plain-text editor: CodeMirror 6 on one side, Delta operations on the other.
 
 import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
-import { Annotation, Compartment, EditorState, Transaction, type ChangeSet } from "@codemirror/state";
+import { Annotation, Compartment, EditorState, Transaction } from "@codemirror/state";
 import { drawSelection, EditorView, keymap, placeholder } from "@codemirror/view";
-import Delta from "quill-delta";
+import type Delta from "quill-delta";
+
+import { deltaOf, replacementsOf, wellFormed, wholePairs } from "./changes.js";
+import { Held, type Range } from "./held.js";
+
+/**
+ * After a composition ended the editor still reads what it left in the page; on Android that
+ * takes CodeMirror some tens of milliseconds. A change before that would undo it.
+ */
+const READ_MS = 60;
 
 /** On a transaction that another's operation made: it is not sent back. */
 const fromOutside = Annotation.define<boolean>();
@@ -27,8 +36,10 @@ const looks = EditorView.theme({
 export class Editor {
   private readonly view: EditorView;
   private readonly editable = new Compartment();
+  private readonly held = new Held();
+  private ending: ReturnType<typeof setTimeout> | undefined;
 
-  /** `edited` hears what the user did, in the units of the text before it. */
+  /** `edited` hears what the user did to the document as `apply` left it. */
   constructor(parent: HTMLElement, edited: (delta: Delta) => void) {
     this.view = new EditorView({
       parent,
@@ -37,7 +48,7 @@ export class Editor {
           // The document's text is what it is; \r is a character like others.
           EditorState.lineSeparator.of("\n"),
           // Half a surrogate pair cannot be sent; a paste may hold one.
-          EditorState.transactionFilter.of(wellFormed),
+          EditorState.transactionFilter.of(withoutHalves),
           EditorView.clipboardInputFilter.of((text) => text.replace(/\r\n?/g, "\n")),
           history(),
           keymap.of([...defaultKeymap, ...historyKeymap]),
@@ -58,17 +69,20 @@ export class Editor {
             // An update may hold several transactions; each is told as it was made.
             for (const transaction of update.transactions) {
               if (!transaction.docChanged || transaction.annotation(fromOutside)) continue;
-              const delta = deltaOf(transaction.changes);
+              const made = wholePairs(transaction.startState.doc, transaction.changes);
+              const delta = this.held.typed(deltaOf(made));
               if (delta.ops.length > 0) edited(delta);
             }
           }),
         ],
       }),
     });
-  }
-
-  get text(): string {
-    return this.view.state.doc.sliceString(0, undefined, "\n");
+    const { contentDOM } = this.view;
+    // Chrome on Android tells it to the context that CodeMirror edits through there.
+    const { editContext } = contentDOM as { editContext?: EventTarget };
+    for (const target of [contentDOM, editContext]) {
+      target?.addEventListener("compositionend", () => this.compositionEnded());
+    }
   }
 
   focus(): void {
@@ -80,26 +94,21 @@ export class Editor {
     this.view.dispatch({ effects: this.editable.reconfigure(readOnly(!editable)) });
   }
 
-  /** What another did. The caret stays where it was in the text; undo does not touch it. */
+  /**
+   * What another did to the document. The caret stays where it was in the text; undo does not
+   * touch it. What touches the line of a composition is shown when that is over.
+   */
   apply(delta: Delta): void {
-    const { state } = this.view;
-    const changes: { from: number; to?: number; insert?: string }[] = [];
-    let at = 0;
-    for (const op of delta.ops) {
-      if (typeof op.retain === "number") at += op.retain;
-      else if (op.delete !== undefined) {
-        changes.push({ from: at, to: at + op.delete });
-        at += op.delete;
-      } else {
-        changes.push({ from: at, insert: typeof op.insert === "string" ? op.insert : "\uFFFC" });
-      }
-    }
-    const set = state.changes(changes);
-    // Side 1 would carry the caret along with what another inserts right at it.
-    const selection = state.selection.map(set, -1);
+    this.held.add(delta);
+    this.show();
+  }
+
+  private show(): void {
+    const changes = replacementsOf(this.held.release(this.composed()));
+    if (changes.length === 0) return;
+    // No selection: with one, CodeMirror would take the composition for over.
     this.view.dispatch({
-      changes: set,
-      selection,
+      changes,
       annotations: [
         fromOutside.of(true),
         Transaction.remote.of(true),
@@ -107,37 +116,32 @@ export class Editor {
       ],
     });
   }
+
+  /** The lines that an input method composes in. */
+  private composed(): Range | null {
+    if (!this.view.compositionStarted && this.ending === undefined) return null;
+    const { doc, selection } = this.view.state;
+    const { from, to } = selection.main;
+    return { from: doc.lineAt(from).from, to: doc.lineAt(to).to };
+  }
+
+  private compositionEnded(): void {
+    clearTimeout(this.ending);
+    this.ending = setTimeout(() => {
+      this.ending = undefined;
+      this.show();
+    }, READ_MS);
+  }
 }
 
 function readOnly(on: boolean) {
   return [EditorState.readOnly.of(on), EditorView.editable.of(!on)];
 }
 
-function deltaOf(changes: ChangeSet): Delta {
-  const delta = new Delta();
-  let at = 0;
-  changes.iterChanges((from, to, _fromAfter, _toAfter, inserted) => {
-    delta.retain(from - at);
-    if (inserted.length > 0) delta.insert(inserted.sliceString(0, undefined, "\n"));
-    delta.delete(to - from);
-    at = to;
-  });
-  return delta.chop();
-}
-
-/** Puts U+FFFD for each half of a surrogate pair that a change would insert. */
-function wellFormed(transaction: Transaction) {
+function withoutHalves(transaction: Transaction) {
   if (!transaction.docChanged || transaction.annotation(fromOutside)) return transaction;
-  let broken = false;
-  const changes: { from: number; to: number; insert: string }[] = [];
-  transaction.changes.iterChanges((from, to, _fromAfter, _toAfter, inserted) => {
-    const text = inserted.sliceString(0, undefined, "\n");
-    const insert = text.replace(LONE_SURROGATE, "\uFFFD");
-    broken ||= insert !== text;
-    changes.push({ from, to, insert });
-  });
-  if (!broken) return transaction;
-  return { changes, selection: transaction.selection, scrollIntoView: true };
+  const changes = wholePairs(transaction.startState.doc, transaction.changes);
+  const whole = changes.map((change) => ({ ...change, insert: wellFormed(change.insert) }));
+  if (whole.every(({ insert }, i) => insert === changes[i]?.insert)) return transaction;
+  return { changes: whole, selection: transaction.selection, scrollIntoView: true };
 }
-
-const LONE_SURROGATE = /[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/g;
