@@ -8,13 +8,14 @@
 //                                      its router is not killed
 
 import assert from "node:assert/strict";
-import { chromium } from "playwright-core";
 
 import { useCodraft } from "./codraft.mjs";
 import { picture } from "./picture.mjs";
 import {
   hasStatus,
+  isUnharmed,
   killLeader,
+  launch,
   leader,
   openWindow,
   textOf,
@@ -110,27 +111,10 @@ async function away(browser, codraft) {
   console.log(`ok: typed while cut off${also}, nothing lost or doubled`);
 }
 
-async function isUnharmed({ page, errors }) {
-  assert.equal(await page.evaluate(() => window.stillHere), true, "no reload");
-  assert.equal(await page.locator(".notice").count(), 0, "no conflict copy");
-  assert.deepEqual(errors, []);
-}
-
 const codraft = await useCodraft();
 let browser;
 try {
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: [
-      "--no-sandbox",
-      "--disable-gpu",
-      "--disable-quic",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-    ],
-  });
+  browser = await launch();
   await failover(browser, codraft);
   await away(browser, codraft);
   if (process.env.SCREENSHOT) await picture(browser, codraft);

@@ -1,13 +1,34 @@
 // Windows of a browser on a document, and what a test does in them. Waits for conditions,
 // never for time.
 
+import assert from "node:assert/strict";
+
+import { chromium } from "playwright-core";
+
 export const PATIENCE_MS = 30_000;
 export const SIZE = { width: 760, height: 720 };
 const KEYS = { " ": "Space", "\n": "Enter" };
 
-export async function openWindow(browser, url) {
+export function launch() {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
+  });
+}
+
+/** `prepare` is called with the page before it loads the document. */
+export async function openWindow(browser, url, prepare = async () => {}) {
   const context = await browser.newContext({ viewport: SIZE, colorScheme: scheme() });
   const page = await context.newPage();
+  await prepare(page);
   page.setDefaultTimeout(PATIENCE_MS);
   const errors = [];
   page.on("pageerror", (error) => errors.push(String(error)));
@@ -66,4 +87,10 @@ export async function type(window, text, progress) {
 export async function waitForLeader(page) {
   await until("somebody leads", async () => (await leader(page)) !== null);
   return leader(page);
+}
+
+export async function isUnharmed({ page, errors }) {
+  assert.equal(await page.evaluate(() => window.stillHere), true, "no reload");
+  assert.equal(await page.locator(".notice").count(), 0, "no conflict copy");
+  assert.deepEqual(errors, []);
 }
