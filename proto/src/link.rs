@@ -36,11 +36,16 @@ pub const CREDIT_WINDOW: u64 = 1 << 20;
 /// What events cost of a feed's credit: their bodies, and a flat price for the rest. Both
 /// sides count with this, and a router gives back what it has delivered or dropped.
 pub fn credit_cost(events: &[crate::v1::Event]) -> u64 {
-    const REST: u64 = 64;
     events
         .iter()
-        .map(|event| REST + event.body.len() as u64)
+        .map(|event| event_cost(event.body.len()))
         .sum()
+}
+
+/// What one event with a body of so many bytes takes of the credit.
+pub fn event_cost(body_bytes: usize) -> u64 {
+    const REST: u64 = 64;
+    REST + body_bytes as u64
 }
 
 /// Which of a link's two streams.

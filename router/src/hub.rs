@@ -1,48 +1,42 @@
-//! One document on this router: one feed from its leader, however many sockets. The feed is
-//! delivered in revision order without a gap; when it breaks, the hub follows again from the
-//! last revision it delivered, wherever the leader is by then, and sends again what was not
-//! answered. Sockets do not notice.
+//! One document on this router: one feed from its leader, however many sockets. `feed` decides,
+//! the hub performs: it sends, encodes, queues, and keeps the sessions of the sockets.
 //!
 //! Called from the links' readers and from the sockets' tasks; the lock is held for short
 //! and never across a wait. Lock order: the map of hubs, a hub, the upstream, an outbox.
 
 mod deliver;
-mod feed;
 mod open;
 mod slots;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
 use codraft_mutant::mutant;
 use codraft_proto::{
-    frame::{At, Encoding, ServerFrame},
+    frame::{Encoding, ServerFrame},
     ids::{ClientId, DocId, GroupId, Role, UserId},
     reject::Code,
-    v1::{self, answer::Verdict as Answered, message::Body},
+    v1::{self, message::Body},
 };
 
 use crate::{
-    Shared, lock,
+    Shared, convert,
+    feed::{Action, Actions, Event, Feed, Hello, Message, STUCK_MS},
+    ids::{LinkId, ReaderId},
+    lock,
     queue::{End, Queue},
-    session::{Answer, Rate, Session, Told, Verdict},
+    session::{Answer, AnswerAction, OpAction, Rate, Session},
     upstream::Route,
     wire,
 };
-use feed::{Feed, Position};
 pub(crate) use open::kind_name;
 use slots::Slots;
 
 /// A document that nobody has open is followed this much longer: tabs reload.
 const LINGER_MS: u64 = 5_000;
-/// The pause before what failed is tried again; doubled each time.
-const PAUSE_MIN_MS: u64 = 20;
-const PAUSE_MAX_MS: u64 = 500;
-/// What a node has not answered for so long is asked again: every request may be repeated.
-const STUCK_MS: u64 = 5_000;
 
 pub struct Hub {
     pub doc: DocId,
@@ -52,27 +46,19 @@ pub struct Hub {
 }
 
 struct State {
-    members: BTreeMap<u64, Member>,
-    clients: BTreeMap<ClientId, u64>,
-    /// Which member an `Opened` with this tag is for.
-    opening: BTreeMap<u64, u64>,
+    feed: Feed,
+    /// What the feed decided and is not performed yet; empty whenever the lock is free.
+    actions: Actions,
+    members: BTreeMap<ReaderId, Member>,
+    clients: BTreeMap<ClientId, ReaderId>,
+    users: BTreeMap<UserId, BTreeSet<ReaderId>>,
     next: u64,
     slots: Slots,
+    /// The way by the feed's link, kept so that it is not looked up for each message.
     route: Option<Route>,
-    feed: Feed,
-    /// What all live members have been sent; `None` until a first answer.
-    position: Option<Position>,
-    /// Bytes of the feed that were delivered and not yet credited.
-    uncredited: u64,
     /// The last revision whose chain hash was sent, and whether a later one is due.
     marked: u64,
     mark_due: bool,
-    /// Since when the document has no feed, and whether the sockets were told.
-    lost_ms: Option<u64>,
-    saving: bool,
-    pause_ms: u64,
-    retry_due: bool,
-    attempt: u32,
     empty_since_ms: u64,
 }
 
@@ -81,52 +67,33 @@ struct Member {
     session: Session,
     encoding: Encoding,
     queue: Arc<Queue>,
-    phase: Phase,
-    resume: Option<At>,
-    unsent: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// No leader has been asked yet.
-    Waiting,
-    Opening {
-        since_ms: u64,
-    },
-    Live,
-    /// It was told to open again and has not done so yet.
-    Resync,
+    /// Whether the feed's frames are for it: it was welcomed, and not told to open again.
+    listens: bool,
 }
 
 /// A socket that said hello.
 pub struct Joining {
     pub user: UserId,
     pub client: ClientId,
-    pub resume: Option<At>,
-    pub unsent: bool,
+    pub hello: Hello,
     pub encoding: Encoding,
     pub queue: Arc<Queue>,
 }
 
 impl Hub {
-    pub fn new(doc: DocId, group: GroupId) -> Self {
+    /// `generation`: another one for each hub of this process.
+    pub fn new(doc: DocId, group: GroupId, generation: u64) -> Self {
         let state = State {
+            feed: Feed::new(generation << 32),
+            actions: Actions::new(),
             members: BTreeMap::new(),
             clients: BTreeMap::new(),
-            opening: BTreeMap::new(),
+            users: BTreeMap::new(),
             next: 0,
             slots: Slots::default(),
             route: None,
-            feed: Feed::Cold,
-            position: None,
-            uncredited: 0,
             marked: 0,
             mark_due: false,
-            lost_ms: None,
-            saving: false,
-            pause_ms: PAUSE_MIN_MS,
-            retry_due: false,
-            attempt: 0,
             empty_since_ms: 0,
         };
         Self {
@@ -137,15 +104,141 @@ impl Hub {
         }
     }
 
+    // ---- Events ----------------------------------------------------------------------------
+
+    /// Lets the feed take an event in, and performs what it decides.
+    pub fn handle(&self, shared: &Shared, event: Event) {
+        self.handle_locked(shared, &mut lock(&self.state), event);
+    }
+
+    fn handle_locked(&self, shared: &Shared, state: &mut State, event: Event) {
+        let now_ms = shared.now_ms();
+        state.feed.handle(now_ms, event, &mut state.actions);
+        while let Some(action) = state.actions.pop_front() {
+            if let Some(event) = self.perform(shared, state, action) {
+                state.feed.handle(now_ms, event, &mut state.actions);
+            }
+        }
+    }
+
+    /// Performs an action. Returns what the feed has to hear of it.
+    fn perform(&self, shared: &Shared, state: &mut State, action: Action) -> Option<Event> {
+        match action {
+            Action::Send { link, message } => {
+                return self.send(shared, state, link, message);
+            }
+            Action::Welcome {
+                reader,
+                from,
+                opened,
+            } => self.welcome(shared, state, reader, from, *opened),
+            Action::Deliver { before, events } => {
+                return self.deliver(shared, state, before, events);
+            }
+            Action::Submit { reader } => {
+                let link = state.feed.takes_operations()?;
+                return self.submit(shared, state, link, reader);
+            }
+            Action::SubmitAll => return self.submit_all(shared, state),
+            Action::Unsubmit => {
+                let sessions = state.members.values_mut().map(|m| &mut m.session);
+                sessions.for_each(Session::unsent);
+            }
+            Action::Resync { reader } => {
+                if let Some(member) = state.members.get_mut(&reader) {
+                    member.listens = false;
+                    let reason = "the feed cannot be continued".to_owned();
+                    member.push(&ServerFrame::Resync { reason });
+                }
+            }
+            Action::End { reader, code } => {
+                shared.metrics.rejected(code);
+                if let Some(member) = state.members.get(&reader) {
+                    member.queue.end(End::because(code));
+                }
+            }
+            Action::EndAll { code } => {
+                shared.metrics.rejected(code);
+                Self::end_all(state, End::because(code));
+            }
+            Action::Saving { on } => {
+                let listeners = state.members.values().filter(|m| m.listens);
+                listeners.for_each(|member| member.push(&ServerFrame::Saving { on }));
+            }
+            Action::RetryAt { at_ms } => shared.timers.add(at_ms, self.doc),
+            Action::Lost => {
+                shared.metrics.saving.inc();
+            }
+            Action::Found { gap_ms } => {
+                shared.metrics.saving.dec();
+                let gap_ms = gap_ms.map(|gap_ms| gap_ms as f64 / 1000.0);
+                gap_ms
+                    .into_iter()
+                    .for_each(|s| shared.metrics.failover.observe(s));
+            }
+            Action::Broke => {
+                shared.metrics.resyncs.inc();
+            }
+        }
+        None
+    }
+
+    fn send(
+        &self,
+        shared: &Shared,
+        state: &mut State,
+        link: LinkId,
+        message: Message,
+    ) -> Option<Event> {
+        let doc = self.doc_bytes.clone();
+        let body = match &message {
+            Message::Open { tag, reader, hello } => {
+                let session = &state.members.get(reader)?.session;
+                Body::Open(v1::Open {
+                    tag: tag.0,
+                    doc,
+                    client: session.client_bytes.clone(),
+                    user: session.user.to_string(),
+                    resume: hello.resume.map(convert::resume),
+                    unsent: hello.unsent,
+                })
+            }
+            Message::Follow { after } => {
+                let after = Some(convert::resume(*after));
+                Body::Follow(v1::Follow { doc, after })
+            }
+            Message::Unfollow => Body::Unfollow(v1::Unfollow { doc }),
+            Message::Credit { bytes } => Body::Credit(v1::Credit { doc, bytes: *bytes }),
+        };
+        let route = state.route_by(shared, link);
+        let sent = route.is_some_and(|route| route.send(body));
+        (!sent).then_some(Event::NotSent(message))
+    }
+
+    /// Who leads may have changed.
+    pub fn reroute(&self, shared: &Shared) {
+        if let Some(route) = shared.upstream.to_leader(self.group) {
+            self.handle(shared, Event::Leader { link: route.link });
+        }
+    }
+
+    pub fn link_lost(&self, shared: &Shared, link: LinkId) {
+        let leader = self.leader(shared);
+        self.handle(shared, Event::LinkLost { link, leader });
+    }
+
+    fn leader(&self, shared: &Shared) -> Option<LinkId> {
+        shared.upstream.to_leader(self.group).map(|r| r.link)
+    }
+
+    // ---- Sockets ---------------------------------------------------------------------------
+
     /// A socket joins; its number among the members.
-    pub fn join(&self, shared: &Shared, joining: Joining) -> Result<u64, Code> {
+    pub fn join(&self, shared: &Shared, joining: Joining) -> Result<ReaderId, Code> {
         let mut state = lock(&self.state);
+        let state = &mut *state;
         let user = &joining.user;
-        let of_user = state
-            .members
-            .values()
-            .filter(|m| m.session.user == *user)
-            .count();
+        let of_user = state.users.get(user).map_or(0, BTreeSet::len);
         if of_user >= shared.limits.sockets_per_user_and_document as usize {
             return Err(Code::TooManySockets);
         }
@@ -159,271 +252,215 @@ impl Hub {
                 return Err(Code::ForeignClient);
             }
             member.queue.end(End::because(Code::Replaced));
-            self.remove(&mut state, other);
+            self.remove(shared, state, other);
         }
-        let now_ms = shared.now_ms();
         let limits = &shared.limits;
         let (ops, bytes) = (limits.ops_per_second, limits.bytes_per_second);
-        let rate = Rate::new(u64::from(ops), u64::from(bytes), now_ms);
+        let rate = Rate::new(u64::from(ops), u64::from(bytes), shared.now_ms());
         state.next += 1;
-        let id = state.next;
-        state.clients.insert(joining.client, id);
+        let reader = ReaderId(state.next);
+        state.clients.insert(joining.client, reader);
+        state.users.entry(user.clone()).or_default().insert(reader);
         let member = Member {
-            session: Session::new(joining.client, user.clone(), rate),
+            session: Session::new(joining.client, joining.user, rate),
             encoding: joining.encoding,
             queue: joining.queue,
-            phase: Phase::Waiting,
-            resume: joining.resume,
-            unsent: joining.unsent,
+            listens: false,
         };
-        state.members.insert(id, member);
-        self.connect_if_cold(shared, &mut state);
-        self.open_waiting(shared, &mut state);
-        Ok(id)
+        state.members.insert(reader, member);
+        self.open(shared, state, reader, joining.hello);
+        Ok(reader)
     }
 
-    pub fn leave(&self, shared: &Shared, member: u64) {
+    fn open(&self, shared: &Shared, state: &mut State, reader: ReaderId, hello: Hello) {
+        let leader = self.leader(shared);
+        let event = Event::Joined {
+            reader,
+            hello,
+            leader,
+        };
+        self.handle_locked(shared, state, event);
+    }
+
+    pub fn leave(&self, shared: &Shared, reader: ReaderId) {
         let mut state = lock(&self.state);
-        self.remove(&mut state, member);
+        self.remove(shared, &mut state, reader);
         if state.members.is_empty() {
             let now_ms = shared.now_ms();
             state.empty_since_ms = now_ms;
-            shared.due.add(now_ms + LINGER_MS, self.doc);
+            shared.timers.add(now_ms + LINGER_MS, self.doc);
         }
     }
 
-    fn remove(&self, state: &mut State, id: u64) {
-        let Some(member) = state.members.remove(&id) else {
+    fn remove(&self, shared: &Shared, state: &mut State, reader: ReaderId) {
+        let Some(member) = state.members.remove(&reader) else {
             return;
         };
         // A newer socket may have taken the client over.
-        if state.clients.get(&member.session.client) == Some(&id) {
+        if state.clients.get(&member.session.client) == Some(&reader) {
             state.clients.remove(&member.session.client);
         }
-        // The tag stays: its answer still moves the feed.
+        if let Some(of_user) = state.users.get_mut(&member.session.user) {
+            of_user.remove(&reader);
+            if of_user.is_empty() {
+                state.users.remove(&member.session.user);
+            }
+        }
+        self.handle_locked(shared, state, Event::Left { reader });
     }
 
-    /// A socket that was told to open again does so.
-    pub fn rejoin(&self, shared: &Shared, id: u64, resume: Option<At>, unsent: bool) -> bool {
+    /// A socket that was told to open again does so. Returns false if it was not told to.
+    pub fn rejoin(&self, shared: &Shared, reader: ReaderId, hello: Hello) -> bool {
         let mut state = lock(&self.state);
-        let Some(member) = state.members.get_mut(&id) else {
+        let told = state.feed.awaits_hello(reader);
+        let Some(member) = state.members.get_mut(&reader) else {
             return true;
         };
-        if member.phase != Phase::Resync {
-            return false;
+        if told {
+            member.session.start_over();
+            self.open(shared, &mut state, reader, hello);
         }
-        (member.resume, member.unsent) = (resume, unsent);
-        member.session.start_over();
-        member.phase = Phase::Waiting;
-        self.connect_if_cold(shared, &mut state);
-        self.open_waiting(shared, &mut state);
-        true
+        told
     }
 
+    // ---- Operations ------------------------------------------------------------------------
+
     /// A client sent an operation.
-    pub fn op(&self, shared: &Shared, id: u64, seq: u64, base: u64, ops: Bytes) {
+    pub fn op(&self, shared: &Shared, reader: ReaderId, seq: u64, base: u64, ops: Bytes) {
         let mut state = lock(&self.state);
         let state = &mut *state;
-        let Some(member) = state.members.get_mut(&id) else {
+        let Some(member) = state.members.get_mut(&reader) else {
             return;
         };
         let reads_only = member.session.role.is_some_and(|role| !role.can_edit());
         if reads_only && mutant!("stale_role_refused_as_final") {
-            let (last, code) = (true, Code::Forbidden);
-            let message = "the role does not allow edits".to_owned();
-            #[rustfmt::skip]
-            let frame = ServerFrame::Reject { seq, base, last, code, message, retry_after_ms: 0 };
-            member.queue.push(wire::frame(member.encoding, &frame));
-            return;
+            return member.push(&refused(seq, base, true, Code::Forbidden, None));
         }
         match member.session.op(seq, base, ops, shared.now_ms()) {
-            Verdict::Repeat => {}
-            Verdict::Refuse {
+            OpAction::Repeat => {}
+            OpAction::Refuse {
                 code,
                 retry_after_ms,
             } => {
                 shared.metrics.rejected(code);
-                let frame = ServerFrame::Reject {
-                    seq,
-                    base,
-                    last: false,
-                    code,
-                    message: refusal(code).to_owned(),
-                    retry_after_ms: retry_after_ms.unwrap_or(0),
-                };
-                member.queue.push(wire::frame(member.encoding, &frame));
+                member.push(&refused(seq, base, false, code, retry_after_ms));
             }
-            Verdict::Submit => {
-                let sent = match (&state.route, member.phase) {
-                    (Some(route), Phase::Live) if state.feed.takes_operations() => {
-                        self.submit(shared, route, member)
-                    }
-                    // Sent when the feed is back, or when the document is open.
-                    _ => true,
-                };
-                if !sent {
-                    self.retry_later(shared, state);
+            // Otherwise it is sent when the feed is back, or when the document is open.
+            OpAction::Submit if member.listens => {
+                if let Some(link) = state.feed.takes_operations()
+                    && let Some(event) = self.submit(shared, state, link, reader)
+                {
+                    self.handle_locked(shared, state, event);
                 }
             }
+            OpAction::Submit => {}
         }
     }
 
-    /// Sends a member's operation on this link, unless it already was. `false` when the link
-    /// took it not.
-    fn submit(&self, shared: &Shared, route: &Route, member: &mut Member) -> bool {
-        let Some(own) = member.session.unsent_on(route.link) else {
-            return true;
-        };
+    /// Sends a reader's operation on this link, unless it already was.
+    fn submit(
+        &self,
+        shared: &Shared,
+        state: &mut State,
+        link: LinkId,
+        reader: ReaderId,
+    ) -> Option<Event> {
+        let own = state.members.get(&reader)?.session.unsent_on(link)?;
         let again = own.sent_ms.is_some();
         if again && mutant!("resubmission_dropped") {
-            return true;
+            return None;
         }
+        let session = &state.members.get(&reader)?.session;
         let submit = v1::Submit {
             doc: self.doc_bytes.clone(),
-            client: member.session.client_bytes.clone(),
-            user: member.session.user.to_string(),
+            client: session.client_bytes.clone(),
+            user: session.user.to_string(),
             seq: own.seq,
             base: own.base,
             ops: own.ops.clone(),
         };
-        if !route.send(Body::Submit(submit)) {
-            return false;
+        let route = state.route_by(shared, link);
+        if !route.is_some_and(|route| route.send(Body::Submit(submit))) {
+            return Some(Event::OperationRetried);
         }
         if again {
             shared.metrics.resubmitted.inc();
         }
-        member.session.sent(route.link, shared.now_ms());
-        true
+        let member = state.members.get_mut(&reader)?;
+        member.session.sent(link, shared.now_ms());
+        None
     }
 
     /// Sends all that has no answer yet, in the order in which it came.
-    fn submit_all(&self, shared: &Shared, state: &mut State) {
-        let Some(route) = state.route.clone() else {
-            return;
-        };
-        let waits = |m: &Member| m.session.unsent_on(route.link).map(|own| own.since_ms);
-        let mut waiting: Vec<(u64, u64)> = Vec::new();
-        for (id, member) in &state.members {
-            if member.phase == Phase::Live {
-                waiting.extend(waits(member).map(|since_ms| (since_ms, *id)));
-            }
+    fn submit_all(&self, shared: &Shared, state: &mut State) -> Option<Event> {
+        let link = state.feed.takes_operations()?;
+        let mut waiting: Vec<(u64, ReaderId)> = Vec::new();
+        for (reader, member) in state.members.iter().filter(|(_, m)| m.listens) {
+            let own = member.session.unsent_on(link);
+            waiting.extend(own.map(|own| (own.since_ms, *reader)));
         }
         waiting.sort_unstable();
-        for (_, id) in waiting {
-            let Some(member) = state.members.get_mut(&id) else {
-                continue;
-            };
-            if !self.submit(shared, &route, member) {
-                self.retry_later(shared, state);
-                return;
-            }
-        }
+        let mut waiting = waiting.into_iter();
+        waiting.find_map(|(_, reader)| self.submit(shared, state, link, reader))
     }
 
-    /// A node answered an attempt. Whoever it says leads is handed back.
-    pub fn answered(&self, shared: &Shared, answer: v1::Answer) -> Option<v1::Leadership> {
-        let verdict = answer.verdict?;
-        let mut lead = None;
-        let (code, verdict) = match verdict {
-            Answered::Already(rev) => (None, Answer::Already { rev }),
-            Answered::Rebase(r) => (
-                None,
-                Answer::Rebase {
-                    floor: r.floor,
-                    head: r.head,
-                },
-            ),
-            Answered::Refused(p) => {
-                let code = Code::from_number(p.code).unwrap_or(Code::Malformed);
-                (
-                    Some(code),
-                    Answer::Refused {
-                        code,
-                        message: p.message,
-                    },
-                )
-            }
-            Answered::Retry(p) => {
-                let code = Code::from_number(p.code).unwrap_or(Code::Internal);
-                lead = p.leader;
-                let retry_after_ms = p.retry_after_ms;
-                (
-                    Some(code),
-                    Answer::Retry {
-                        code,
-                        message: p.message,
-                        retry_after_ms,
-                    },
-                )
-            }
+    /// A node answered an attempt.
+    pub fn answered(&self, shared: &Shared, client: ClientId, seq: u64, base: u64, answer: Answer) {
+        let code = match &answer {
+            Answer::Refused { code, .. } | Answer::Retry { code, .. } => Some(*code),
+            Answer::Already { .. } | Answer::Rebase { .. } => None,
         };
         let mut state = lock(&self.state);
         let state = &mut *state;
-        let delivered = state.position.as_ref().map_or(0, |p| p.rev);
-        let id = ClientId::from_slice(&answer.client).and_then(|c| state.clients.get(&c))?;
-        let member = state.members.get_mut(id)?;
-        match member
-            .session
-            .answered(answer.seq, answer.base, verdict, delivered)
-        {
-            Told::Nothing => {}
-            Told::Again(_) => self.retry_later(shared, state),
-            Told::Client(verdict) => {
-                if let Some(code) = code {
-                    shared.metrics.rejected(code);
-                }
-                let frame = wire::answer(answer.seq, answer.base, verdict);
-                member.queue.push(wire::frame(member.encoding, &frame));
+        let delivered = state.feed.position().map_or(0, |p| p.rev);
+        let reader = state.clients.get(&client);
+        let Some(member) = reader.and_then(|id| state.members.get_mut(id)) else {
+            return;
+        };
+        match member.session.answered(seq, base, answer, delivered) {
+            AnswerAction::Nothing => {}
+            AnswerAction::Again(_) => self.handle_locked(shared, state, Event::OperationRetried),
+            AnswerAction::Client(answer) => {
+                code.into_iter()
+                    .for_each(|code| shared.metrics.rejected(code));
+                member.push(&wire::answer(seq, base, answer));
             }
         }
-        lead
     }
 
     /// A user's role changed by an event of the feed.
     fn granted(state: &mut State, user: &str, role: Option<Role>) {
-        for member in state
-            .members
-            .values_mut()
-            .filter(|m| *m.session.user == *user)
-        {
-            if member.phase != Phase::Live || member.session.role == role {
+        for reader in state.users.get(user).into_iter().flatten() {
+            let Some(member) = state.members.get_mut(reader) else {
+                continue;
+            };
+            if !member.listens || member.session.role == role {
                 continue;
             }
             if !mutant!("stale_role_refused_as_final") {
                 member.session.role = role;
             }
             match role {
-                Some(role) => {
-                    let frame = ServerFrame::Role { role };
-                    member.queue.push(wire::frame(member.encoding, &frame));
-                }
+                Some(role) => member.push(&ServerFrame::Role { role }),
                 None if mutant!("revoked_feed_goes_on") => {}
                 None => member.queue.end(End::because(Code::Revoked)),
             }
         }
     }
 
-    /// Ends every socket of the document for the same reason.
-    fn end_all(state: &State, end: End) {
-        for member in state.members.values() {
-            member.queue.end(end);
-        }
-    }
+    // ---- Time and the end ------------------------------------------------------------------
 
-    fn retry_later(&self, shared: &Shared, state: &mut State) {
-        if !state.retry_due {
-            state.retry_due = true;
-            shared.due.add(shared.now_ms() + state.pause_ms, self.doc);
-            state.pause_ms = (state.pause_ms * 2).min(PAUSE_MAX_MS);
-        }
-    }
-
-    /// Something came due: a retry, a mark, the end of the linger. `true` when nobody has
+    /// Something came due: a retry, a mark, the end of the linger. Returns true if nobody has
     /// been here for a while and the hub may be closed.
     pub fn due(&self, shared: &Shared) -> bool {
         let mut state = lock(&self.state);
-        if std::mem::take(&mut state.retry_due) {
-            self.retry(shared, &mut state);
+        if state.feed.is_due(shared.now_ms()) {
+            let leader = self.leader(shared);
+            let other = match leader {
+                Some(_) => None,
+                None => shared.upstream.to_any(self.group).map(|r| r.link),
+            };
+            self.handle_locked(shared, &mut state, Event::Timer { leader, other });
         }
         if state.mark_due {
             self.mark(&mut state);
@@ -438,41 +475,66 @@ impl Hub {
     /// Ends the feed, unless somebody has come after all. Under the lock of the map of hubs.
     pub fn close(&self, shared: &Shared) -> bool {
         let mut state = lock(&self.state);
-        if !Self::is_abandoned(&state, shared.now_ms()) {
-            return false;
+        let abandoned = Self::is_abandoned(&state, shared.now_ms());
+        if abandoned {
+            self.handle_locked(shared, &mut state, Event::Closed);
         }
-        if let Some(route) = state.route.take() {
-            route.send(Body::Unfollow(v1::Unfollow {
-                doc: self.doc_bytes.clone(),
-            }));
-        }
-        if state.lost_ms.take().is_some() {
-            shared.metrics.saving.dec();
-        }
-        true
+        abandoned
     }
 
+    /// Ends every socket of the document for the same reason.
     pub fn end(&self, end: End) {
         Self::end_all(&lock(&self.state), end);
+    }
+
+    fn end_all(state: &State, end: End) {
+        state
+            .members
+            .values()
+            .for_each(|member| member.queue.end(end));
     }
 
     /// Once a second: what a node has not answered for long is asked again.
     pub fn unstick(&self, shared: &Shared) {
         let mut state = lock(&self.state);
         let now_ms = shared.now_ms();
-        let mut stuck = self.unstick_feed(&mut state, now_ms);
+        let mut operations = false;
         for member in state.members.values_mut() {
-            if let Phase::Opening { since_ms } = member.phase
-                && now_ms >= since_ms + STUCK_MS
-            {
-                member.phase = Phase::Waiting;
-                stuck = true;
-            }
-            stuck |= member.session.unstick(now_ms, STUCK_MS);
+            operations |= member.session.unstick(now_ms, STUCK_MS);
         }
-        if stuck {
-            self.retry_later(shared, &mut state);
+        self.handle_locked(shared, &mut state, Event::Unstick { operations });
+    }
+}
+
+impl State {
+    fn route_by(&mut self, shared: &Shared, link: LinkId) -> Option<&Route> {
+        if self.route.as_ref().is_none_or(|route| route.link != link) {
+            self.route = shared.upstream.route(link);
         }
+        self.route.as_ref()
+    }
+}
+
+impl Member {
+    fn push(&self, frame: &ServerFrame) {
+        self.queue.push(wire::frame(self.encoding, frame));
+    }
+}
+
+fn refused(
+    seq: u64,
+    base: u64,
+    last: bool,
+    code: Code,
+    retry_after_ms: Option<u32>,
+) -> ServerFrame {
+    ServerFrame::Reject {
+        seq,
+        base,
+        last,
+        code,
+        message: refusal(code).to_owned(),
+        retry_after_ms: retry_after_ms.unwrap_or(0),
     }
 }
 
@@ -481,6 +543,7 @@ fn refusal(code: Code) -> &'static str {
         Code::Rate => "more operations or bytes a second than a socket may send",
         Code::SeqConflict => "this sequence number is in flight with other bytes",
         Code::Busy => "an operation is in flight already",
+        Code::Forbidden => "the role does not allow edits",
         _ => "",
     }
 }

@@ -12,7 +12,9 @@ use codraft_proto::{
 
 use crate::{
     Shared,
+    feed::Event,
     hub::{Hub, Joining},
+    ids::{LinkId, ReaderId},
     lock,
 };
 
@@ -32,12 +34,13 @@ impl Hubs {
         shared: &Shared,
         doc: DocId,
         joining: Joining,
-    ) -> Result<(Arc<Hub>, u64), Code> {
+    ) -> Result<(Arc<Hub>, ReaderId), Code> {
         // Under the map's lock, so that the hub is not forgotten in between.
         let mut of = lock(&self.of);
         let hub = of.entry(doc).or_insert_with(|| {
             shared.metrics.hubs.inc();
-            Arc::new(Hub::new(doc, shared.upstream.group_of(doc)))
+            let group = shared.upstream.group_of(doc);
+            Arc::new(Hub::new(doc, group, shared.next_generation()))
         });
         Ok((hub.clone(), hub.join(shared, joining)?))
     }
@@ -65,7 +68,7 @@ impl Hubs {
         self.all().iter().for_each(|hub| hub.reroute(shared));
     }
 
-    pub fn link_lost(&self, shared: &Shared, link: u64) {
+    pub fn link_lost(&self, shared: &Shared, link: LinkId) {
         self.all()
             .iter()
             .for_each(|hub| hub.link_lost(shared, link));
@@ -74,7 +77,7 @@ impl Hubs {
     pub fn silent(&self, shared: &Shared, group: GroupId) {
         self.of_group(group)
             .iter()
-            .for_each(|hub| hub.silent(shared));
+            .for_each(|hub| hub.handle(shared, Event::LeaderSilent));
     }
 
     pub fn unstick(&self, shared: &Shared) {

@@ -7,15 +7,19 @@
 
 mod api;
 mod auth;
-mod due;
+mod convert;
+mod feed;
 mod gateway;
 mod hub;
 mod hubs;
+mod ids;
+mod links;
 mod metrics;
 mod page;
 mod queue;
 mod session;
 mod socket;
+mod timers;
 mod upstream;
 mod wire;
 
@@ -37,7 +41,9 @@ use codraft_proto::{
 use http::HeaderMap;
 use tokio::time::{Duration, Instant};
 
-use crate::{auth::Auth, due::Due, hubs::Hubs, metrics::Metrics, queue::End, upstream::Upstream};
+use crate::{
+    auth::Auth, hubs::Hubs, metrics::Metrics, queue::End, timers::Timers, upstream::Upstream,
+};
 
 /// How often silence and stuck requests are looked for.
 const TICK: Duration = Duration::from_millis(250);
@@ -105,7 +111,7 @@ pub(crate) struct Shared {
     pub auth: Auth,
     pub metrics: Arc<Metrics>,
     pub limits: Limits,
-    pub due: Due,
+    pub timers: Timers,
     pub outside: Outside,
     pub origins: Vec<String>,
     /// Another one at every start.
@@ -114,7 +120,7 @@ pub(crate) struct Shared {
     pub id_key: [u8; 32],
     pub sockets: AtomicUsize,
     pub draining: AtomicBool,
-    tags: AtomicU64,
+    generations: AtomicU64,
     started: Instant,
 }
 
@@ -123,8 +129,9 @@ impl Shared {
     pub fn now_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
     }
-    pub fn next_tag(&self) -> u64 {
-        self.tags.fetch_add(1, Ordering::Relaxed) + 1
+    /// Another number each time: which of the feeds of this process it is.
+    pub fn next_generation(&self) -> u64 {
+        self.generations.fetch_add(1, Ordering::Relaxed)
     }
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
@@ -164,7 +171,7 @@ impl Router {
             auth: Auth::new(&config.keys, &outside)?,
             metrics: Metrics::new(),
             limits: config.limits,
-            due: Due::default(),
+            timers: Timers::default(),
             outside: outside.clone(),
             origins: config.origins,
             incarnation: u64::from_be_bytes(incarnation),
@@ -174,11 +181,11 @@ impl Router {
             ),
             sockets: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
-            tags: AtomicU64::new(0),
+            generations: AtomicU64::new(0),
             started: Instant::now(),
         });
         tracing::info!(%address, seed = outside.seed, "router started");
-        upstream::dial_all(&shared, &outside, &config.link);
+        links::dial_all(&shared, &outside, &config.link);
         let handle = Handle {
             shared: shared.clone(),
         };
@@ -275,7 +282,7 @@ async fn keep_time(shared: Arc<Shared>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut tick = 0u32;
     loop {
-        let first = shared.due.first_ms();
+        let first = shared.timers.first_ms();
         let due = async {
             match first {
                 Some(at_ms) => {
@@ -287,10 +294,10 @@ async fn keep_time(shared: Arc<Shared>) {
         tokio::select! {
             biased;
             () = due => {
-                let docs = shared.due.take(shared.now_ms());
+                let docs = shared.timers.take(shared.now_ms());
                 shared.hubs.due(&shared, &docs);
             }
-            () = shared.due.changed() => {}
+            () = shared.timers.changed() => {}
             _ = ticks.tick() => {
                 for group in shared.upstream.fell_silent() {
                     shared.hubs.silent(&shared, group);

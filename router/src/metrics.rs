@@ -40,7 +40,7 @@ pub struct Metrics {
     pub sockets: Gauge,
     pub hubs: Gauge,
     pub links: Gauge,
-    /// Sockets whose document cannot be saved at the moment.
+    /// Documents that cannot be saved at the moment.
     pub saving: Gauge,
     received: Vec<Counter>,
     rejects: BTreeMap<Code, Counter>,

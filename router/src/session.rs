@@ -13,6 +13,8 @@ use codraft_proto::{
 
 pub use rate::Rate;
 
+use crate::ids::LinkId;
+
 /// An operation on its way: kept until its event or another answer comes, to be sent again
 /// to whoever leads next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub struct Inflight {
     /// When the client sent it, in milliseconds of the router's own time.
     pub since_ms: u64,
     /// The link it was last sent on; `None`: waits for one.
-    pub link: Option<u64>,
+    pub link: Option<LinkId>,
     /// When it was last sent on.
     pub sent_ms: Option<u64>,
 }
@@ -43,7 +45,7 @@ pub struct Session {
 
 /// What to do with an operation that a client sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum OpAction {
     /// It is in flight now: send it.
     Submit,
     /// A repeat of what is in flight: nothing to do, its answer is on the way.
@@ -78,7 +80,7 @@ pub enum Answer {
 
 /// What an answer comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
+pub enum AnswerAction {
     /// Of another attempt, or the feed will say it better.
     Nothing,
     /// Goes to the client as it is.
@@ -107,20 +109,20 @@ impl Session {
     }
 
     /// The client sent an operation.
-    pub fn op(&mut self, seq: u64, base: u64, ops: Bytes, now_ms: u64) -> Verdict {
+    pub fn op(&mut self, seq: u64, base: u64, ops: Bytes, now_ms: u64) -> OpAction {
         if let Err(wait_ms) = self.rate.take(ops.len(), now_ms) {
-            return Verdict::Refuse {
+            return OpAction::Refuse {
                 code: Code::Rate,
                 retry_after_ms: Some(wait_ms),
             };
         }
         match &self.inflight {
-            Some(own) if own.seq == seq && own.base == base && own.ops == ops => Verdict::Repeat,
-            Some(own) if own.seq == seq => Verdict::Refuse {
+            Some(own) if own.seq == seq && own.base == base && own.ops == ops => OpAction::Repeat,
+            Some(own) if own.seq == seq => OpAction::Refuse {
                 code: Code::SeqConflict,
                 retry_after_ms: None,
             },
-            Some(_) => Verdict::Refuse {
+            Some(_) => OpAction::Refuse {
                 code: Code::Busy,
                 retry_after_ms: None,
             },
@@ -134,24 +136,24 @@ impl Session {
                     link,
                     sent_ms,
                 });
-                Verdict::Submit
+                OpAction::Submit
             }
         }
     }
 
     /// What has to be sent on this link: the operation in flight, unless it already was.
-    pub fn unsent_on(&self, link: u64) -> Option<&Inflight> {
+    pub fn unsent_on(&self, link: LinkId) -> Option<&Inflight> {
         self.inflight.as_ref().filter(|own| own.link != Some(link))
     }
 
-    pub fn sent(&mut self, link: u64, now_ms: u64) {
+    pub fn sent(&mut self, link: LinkId, now_ms: u64) {
         if let Some(own) = &mut self.inflight {
             own.link = Some(link);
             own.sent_ms = Some(now_ms);
         }
     }
 
-    /// Takes back what a node has not answered for so long. Whether there was something.
+    /// Takes back what a node has not answered for so long. Returns true if there was something.
     pub fn unstick(&mut self, now_ms: u64, after_ms: u64) -> bool {
         match &mut self.inflight {
             Some(own)
@@ -200,32 +202,38 @@ impl Session {
 
     /// The shard answered an attempt. `delivered` is the last revision that this client was
     /// sent: an `already` above it is said by the feed, in its place.
-    pub fn answered(&mut self, seq: u64, base: u64, answer: Answer, delivered: u64) -> Told {
+    pub fn answered(
+        &mut self,
+        seq: u64,
+        base: u64,
+        answer: Answer,
+        delivered: u64,
+    ) -> AnswerAction {
         if !self
             .inflight
             .as_ref()
             .is_some_and(|own| own.seq == seq && own.base == base)
         {
-            return Told::Nothing;
+            return AnswerAction::Nothing;
         }
         match answer {
             Answer::Already { rev }
                 if rev > delivered && !mutant!("acknowledged_before_the_feed") =>
             {
-                Told::Nothing
+                AnswerAction::Nothing
             }
             Answer::Retry { code, .. } if again(code) => {
                 self.unsent();
-                Told::Again(code)
+                AnswerAction::Again(code)
             }
             Answer::Already { rev } => {
                 self.acked = Some((seq, rev));
                 self.inflight = None;
-                Told::Client(answer)
+                AnswerAction::Client(answer)
             }
             _ => {
                 self.inflight = None;
-                Told::Client(answer)
+                AnswerAction::Client(answer)
             }
         }
     }

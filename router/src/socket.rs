@@ -36,7 +36,9 @@ use tokio_tungstenite::{
 use crate::{
     Shared,
     auth::Principal,
+    feed::Hello,
     hub::{Hub, Joining},
+    ids::ReaderId,
     metrics::Received,
     queue::{End, Queue, Taken},
     session::Rate,
@@ -150,7 +152,7 @@ struct Socket {
     /// Of new tokens, each of which is a signature to check. Their bytes are counted with the rest.
     tokens: Rate,
     /// The document and this socket's number there, once it said hello.
-    joined: Option<(Arc<Hub>, u64)>,
+    joined: Option<(Arc<Hub>, ReaderId)>,
     hello_by: Instant,
     expires: Instant,
     heard: Instant,
@@ -343,8 +345,7 @@ impl Socket {
                     self.join(Joining {
                         user: self.principal.user.clone(),
                         client,
-                        resume,
-                        unsent,
+                        hello: Hello { resume, unsent },
                         encoding: self.encoding,
                         queue: self.queue.clone(),
                     });
@@ -374,7 +375,7 @@ impl Socket {
             }
             ClientFrame::Hello { resume, unsent, .. } => {
                 metrics.received(Received::Hello);
-                if !hub.rejoin(&self.shared, *member, resume, unsent) {
+                if !hub.rejoin(&self.shared, *member, Hello { resume, unsent }) {
                     metrics.rejected(Code::UnknownFrame);
                     self.end(Code::UnknownFrame, "hello was said already");
                 }

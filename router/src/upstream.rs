@@ -3,7 +3,6 @@
 
 mod calls;
 mod leaders;
-mod links;
 
 use std::{
     collections::BTreeMap,
@@ -22,20 +21,19 @@ use calls::Calls;
 pub use calls::Problem;
 pub use leaders::Leader;
 use leaders::Leaders;
-pub use links::dial_all;
 
-use crate::lock;
+use crate::{ids::LinkId, lock};
 
-/// A link to one node. A later link to the same node has another number.
+/// The way to one node.
 #[derive(Clone)]
 pub struct Route {
-    pub link: u64,
+    pub link: LinkId,
     pub node: NodeId,
     outbox: Outbox,
 }
 
 impl Route {
-    /// Queues a message for the node; `false` when the link takes no more or is gone.
+    /// Queues a message for the node. Returns false if the link takes no more or is gone.
     pub fn send(&self, body: Body) -> bool {
         self.outbox
             .send(Lane::Data, v1::Message { body: Some(body) })
@@ -53,6 +51,8 @@ pub struct Upstream {
 struct State {
     links: BTreeMap<NodeId, Route>,
     next_link: u64,
+    /// How often any node was asked for; the next one is another.
+    attempts: u32,
     leaders: Leaders,
 }
 
@@ -63,6 +63,14 @@ impl Upstream {
             state: Mutex::default(),
             calls: Calls::default(),
         }
+    }
+
+    pub fn nodes(&self) -> Vec<(NodeId, String)> {
+        self.topology.nodes()
+    }
+
+    pub fn cluster(&self) -> &str {
+        self.topology.cluster()
     }
 
     pub fn group_of(&self, doc: DocId) -> GroupId {
@@ -80,10 +88,18 @@ impl Upstream {
         state.links.get(&leader.node?).cloned()
     }
 
-    /// A link to ask on when the leader is not known: each of the group's nodes in turn.
-    pub fn to_any(&self, group: GroupId, attempt: u32) -> Option<Route> {
-        let replicas = self.topology.replicas(group);
+    /// The way by this link, while it stands.
+    pub fn route(&self, link: LinkId) -> Option<Route> {
         let state = lock(&self.state);
+        state.links.values().find(|r| r.link == link).cloned()
+    }
+
+    /// A link to ask on when the leader is not known: each of the group's nodes in turn.
+    pub fn to_any(&self, group: GroupId) -> Option<Route> {
+        let replicas = self.topology.replicas(group);
+        let mut state = lock(&self.state);
+        state.attempts = state.attempts.wrapping_add(1);
+        let attempt = state.attempts;
         let linked: Vec<_> = replicas.iter().filter_map(|n| state.links.get(n)).collect();
         linked
             .get(attempt as usize % linked.len().max(1))
@@ -95,7 +111,7 @@ impl Upstream {
         (0..self.topology.groups()).all(|group| self.to_leader(GroupId(group)).is_some())
     }
 
-    /// Takes in who leads. `true` when the group's documents have to be moved.
+    /// Takes in who leads. Returns true if the group's documents have to be moved.
     pub fn told(&self, from: NodeId, lead: &v1::Leadership) -> bool {
         lock(&self.state).leaders.told(from, lead, Instant::now())
     }
@@ -105,11 +121,11 @@ impl Upstream {
         lock(&self.state).leaders.fell_silent(Instant::now())
     }
 
-    fn linked(&self, node: NodeId, outbox: Outbox) -> Route {
+    pub fn linked(&self, node: NodeId, outbox: Outbox) -> Route {
         let mut state = lock(&self.state);
         state.next_link += 1;
         let route = Route {
-            link: state.next_link,
+            link: LinkId(state.next_link),
             node,
             outbox,
         };
@@ -117,7 +133,7 @@ impl Upstream {
         route
     }
 
-    fn unlinked(&self, node: NodeId, link: u64) {
+    pub fn unlinked(&self, node: NodeId, link: LinkId) {
         let mut state = lock(&self.state);
         if state.links.get(&node).is_some_and(|r| r.link == link) {
             state.links.remove(&node);

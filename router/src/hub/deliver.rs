@@ -7,78 +7,94 @@ use codraft_proto::{
     frame::{Encoding, OpEvent, OtherEvent, ServerFrame, Who, binary::Clock},
     ids::ClientId,
     reject::Code,
-    v1,
 };
 
 use super::{
-    Hub, Phase, State,
+    Hub, State,
     slots::{Full, Slot, Slots},
 };
-use crate::{Shared, queue::End, wire};
+use crate::{
+    Shared,
+    feed::{Event, FeedEvent, Position},
+    queue::End,
+    wire,
+};
 
 /// A mark is sent after so many revisions, or a while after the first that has none.
 const MARK_REVISIONS: u64 = 64;
 const MARK_AFTER_MS: u64 = 1_000;
 
 impl Hub {
-    /// Delivers what comes after the position; the caller has seen that it leads on without a
-    /// gap. `hash` is the chain hash at the end.
+    /// Delivers events that lead on from `before` without a gap.
     pub(super) fn deliver(
         &self,
         shared: &Shared,
         state: &mut State,
-        events: Vec<v1::Event>,
-        hash: [u8; 32],
-    ) {
-        let Some(mut position) = state.position else {
-            return;
-        };
-        let mut clock = position.clock();
+        before: Position,
+        events: Vec<FeedEvent>,
+    ) -> Option<Event> {
+        let head = state.feed.position()?;
+        let mut clock = before.clock();
         let mut frames = Vec::with_capacity(events.len() + 2);
-        let before = position.rev;
+        let mut applied = false;
         for event in events {
-            if event.rev <= position.rev {
-                continue; // a repeat: delivered before the feed broke
-            }
-            position.rev = event.rev;
-            position.ts_ms = position.ts_ms.max(event.ts_ms);
-            self.acknowledge(shared, state, &event);
+            applied |= self.acknowledge(shared, state, &event);
             let Ok(slot) = announced(&mut state.slots, &event, &mut frames) else {
-                return self.start_anew(state);
+                self.start_anew(state);
+                return None;
+            };
+            let after = Clock {
+                rev: event.rev,
+                ts_ms: clock.ts_ms.max(event.ts_ms),
             };
             let grant = (event.kind == event::GRANT).then(|| event.body.clone());
             frames.push(frame_of(event, slot));
             if let Some((user, role)) = grant.as_deref().and_then(event::read_grant) {
                 // Whose role it is hears of it here, and of nothing later without it.
                 Self::fan_out(state, clock, &frames);
-                clock = position.clock();
+                clock = after;
                 frames.clear();
                 Self::granted(state, user, role);
             }
         }
-        shared.metrics.events.inc_by(position.rev - before);
-        position.hash = hash;
-        state.position = Some(position);
-        if position.rev >= state.marked + MARK_REVISIONS {
-            state.marked = position.rev;
-            frames.push(ServerFrame::Mark(position.at()));
-        } else if !state.mark_due && position.rev > state.marked {
+        shared.metrics.events.inc_by(head.rev - before.rev);
+        if !state.mark_due {
+            state.marked = state.marked.max(before.rev);
+        }
+        if head.rev >= state.marked + MARK_REVISIONS {
+            state.marked = head.rev;
+            frames.push(ServerFrame::Mark(head.at()));
+        } else if !state.mark_due {
             state.mark_due = true;
-            shared.due.add(shared.now_ms() + MARK_AFTER_MS, self.doc);
+            shared.timers.add(shared.now_ms() + MARK_AFTER_MS, self.doc);
         }
         Self::fan_out(state, clock, &frames);
+        applied.then_some(Event::OperationApplied)
     }
 
-    /// The author's own event on the feed is the acknowledgement.
-    fn acknowledge(&self, shared: &Shared, state: &mut State, event: &v1::Event) {
-        let author = Self::client_of(event).and_then(|c| state.clients.get(&c));
-        let Some(member) = author.and_then(|id| state.members.get_mut(id)) else {
-            return;
-        };
-        if let Some(own) = member.session.applied(event.seq, event.rev) {
-            let took_ms = shared.now_ms().saturating_sub(own.since_ms);
-            shared.metrics.saved.observe(took_ms as f64 / 1000.0);
+    /// The chain hash at the position, for clients to resume by.
+    pub(super) fn mark(&self, state: &mut State) {
+        state.mark_due = false;
+        if let Some(position) = state.feed.position().filter(|p| p.rev > state.marked) {
+            state.marked = position.rev;
+            let frame = ServerFrame::Mark(position.at());
+            Self::fan_out(state, position.clock(), &[frame]);
         }
+    }
+
+    /// The author's own event on the feed is the acknowledgement. Returns true if it was of the
+    /// operation in flight.
+    fn acknowledge(&self, shared: &Shared, state: &mut State, event: &FeedEvent) -> bool {
+        let author = event.client.and_then(|c| state.clients.get(&c));
+        let Some(member) = author.and_then(|id| state.members.get_mut(id)) else {
+            return false;
+        };
+        let Some(own) = member.session.applied(event.seq, event.rev) else {
+            return false;
+        };
+        let took_ms = shared.now_ms().saturating_sub(own.since_ms);
+        shared.metrics.saved.observe(took_ms as f64 / 1000.0);
+        true
     }
 
     /// Sends frames to every live member. `clock` is the event before them.
@@ -87,7 +103,7 @@ impl Hub {
             return;
         }
         let (mut binary, mut json): (Option<Bytes>, Option<Bytes>) = (None, None);
-        for member in state.members.values().filter(|m| m.phase == Phase::Live) {
+        for member in state.members.values().filter(|m| m.listens) {
             let message = match member.encoding {
                 Encoding::Binary => &mut binary,
                 Encoding::Json => &mut json,
@@ -115,10 +131,10 @@ impl Hub {
 /// The slot of an event's author, after a `who` when all are to hear of it now.
 fn announced(
     slots: &mut Slots,
-    event: &v1::Event,
+    event: &FeedEvent,
     frames: &mut Vec<ServerFrame>,
 ) -> Result<u32, Full> {
-    let slot = slots.of(Hub::client_of(event), &event.user)?;
+    let slot = slots.of(event.client, &event.user)?;
     if let Some(who) = slots.announce(slot) {
         frames.push(ServerFrame::Who(who_frame(slot, who)));
     }
@@ -134,8 +150,8 @@ pub(super) fn who_frame(slot: u32, who: &Slot) -> Who {
     }
 }
 
-pub(super) fn frame_of(event: v1::Event, slot: u32) -> ServerFrame {
-    let v1::Event {
+pub(super) fn frame_of(event: FeedEvent, slot: u32) -> ServerFrame {
+    let FeedEvent {
         rev,
         seq,
         base,

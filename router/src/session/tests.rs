@@ -13,8 +13,8 @@ fn not_leader() -> Answer {
         retry_after_ms: 0,
     }
 }
-fn refuse(code: Code) -> Verdict {
-    Verdict::Refuse {
+fn refuse(code: Code) -> OpAction {
+    OpAction::Refuse {
         code,
         retry_after_ms: None,
     }
@@ -23,8 +23,8 @@ fn refuse(code: Code) -> Verdict {
 #[test]
 fn one_in_flight_and_its_repeat() {
     let mut s = session();
-    assert_eq!(s.op(1, 0, bytes("a"), 0), Verdict::Submit);
-    assert_eq!(s.op(1, 0, bytes("a"), 0), Verdict::Repeat);
+    assert_eq!(s.op(1, 0, bytes("a"), 0), OpAction::Submit);
+    assert_eq!(s.op(1, 0, bytes("a"), 0), OpAction::Repeat);
     assert_eq!(s.op(1, 0, bytes("b"), 0), refuse(Code::SeqConflict));
     assert_eq!(s.op(1, 1, bytes("a"), 0), refuse(Code::SeqConflict));
     assert_eq!(s.op(2, 0, bytes("a"), 0), refuse(Code::Busy));
@@ -32,7 +32,7 @@ fn one_in_flight_and_its_repeat() {
     assert_eq!(own.map(|o| o.seq), Some(1));
     assert_eq!(
         s.op(1, 0, bytes("a"), 0),
-        Verdict::Submit,
+        OpAction::Submit,
         "a late repeat: the shard answers"
     );
 }
@@ -41,12 +41,12 @@ fn one_in_flight_and_its_repeat() {
 fn it_is_sent_once_a_link_and_again_on_the_next() {
     let mut s = session();
     s.op(1, 0, bytes("a"), 0);
-    assert!(s.unsent_on(5).is_some());
-    s.sent(5, 0);
-    assert!(s.unsent_on(5).is_none());
-    assert_eq!(s.unsent_on(6).map(|o| o.seq), Some(1));
+    assert!(s.unsent_on(LinkId(5)).is_some());
+    s.sent(LinkId(5), 0);
+    assert!(s.unsent_on(LinkId(5)).is_none());
+    assert_eq!(s.unsent_on(LinkId(6)).map(|o| o.seq), Some(1));
     s.unsent();
-    assert!(s.unsent_on(5).is_some());
+    assert!(s.unsent_on(LinkId(5)).is_some());
 }
 
 #[test]
@@ -59,15 +59,15 @@ fn answers_of_another_attempt_are_ignored() {
     };
     assert_eq!(
         s.answered(4, 10, rebase.clone(), 10),
-        Told::Client(rebase.clone())
+        AnswerAction::Client(rebase.clone())
     );
     assert_eq!(
         s.op(4, 20, bytes("A"), 0),
-        Verdict::Submit,
+        OpAction::Submit,
         "rebased, under the same seq"
     );
-    assert_eq!(s.answered(4, 10, rebase, 20), Told::Nothing);
-    assert_eq!(s.answered(3, 20, not_leader(), 20), Told::Nothing);
+    assert_eq!(s.answered(4, 10, rebase, 20), AnswerAction::Nothing);
+    assert_eq!(s.answered(3, 20, not_leader(), 20), AnswerAction::Nothing);
     assert_eq!(s.inflight().map(|o| o.base), Some(20));
 }
 
@@ -75,13 +75,13 @@ fn answers_of_another_attempt_are_ignored() {
 fn a_lost_leader_is_not_the_clients_business() {
     let mut s = session();
     s.op(1, 0, bytes("a"), 0);
-    s.sent(5, 0);
+    s.sent(LinkId(5), 0);
     assert_eq!(
         s.answered(1, 0, not_leader(), 0),
-        Told::Again(Code::NotLeader)
+        AnswerAction::Again(Code::NotLeader)
     );
     assert!(
-        s.unsent_on(5).is_some(),
+        s.unsent_on(LinkId(5)).is_some(),
         "still in flight, to be sent again"
     );
     let ahead = Answer::Retry {
@@ -89,7 +89,10 @@ fn a_lost_leader_is_not_the_clients_business() {
         message: String::new(),
         retry_after_ms: 0,
     };
-    assert_eq!(s.answered(1, 0, ahead.clone(), 0), Told::Client(ahead));
+    assert_eq!(
+        s.answered(1, 0, ahead.clone(), 0),
+        AnswerAction::Client(ahead)
+    );
     assert!(s.inflight().is_none());
 }
 
@@ -99,13 +102,16 @@ fn already_waits_for_its_place_in_the_feed() {
     s.op(1, 0, bytes("a"), 0);
     assert_eq!(
         s.answered(1, 0, Answer::Already { rev: 9 }, 8),
-        Told::Nothing
+        AnswerAction::Nothing
     );
     assert!(s.inflight().is_some());
     assert!(s.applied(1, 9).is_some());
     s.op(1, 0, bytes("a"), 0);
     let already = Answer::Already { rev: 9 };
-    assert_eq!(s.answered(1, 0, already.clone(), 9), Told::Client(already));
+    assert_eq!(
+        s.answered(1, 0, already.clone(), 9),
+        AnswerAction::Client(already)
+    );
 }
 
 #[test]
@@ -122,22 +128,22 @@ fn opening_tells_what_was_acknowledged() {
 fn too_fast_is_told_how_long_to_wait() {
     let mut s = Session::new(ClientId([1; 16]), "ana".into(), Rate::new(2, 100, 0));
     for seq in 1..=2 {
-        assert_eq!(s.op(seq, 0, bytes("a"), 0), Verdict::Submit);
+        assert_eq!(s.op(seq, 0, bytes("a"), 0), OpAction::Submit);
         s.applied(seq, seq);
     }
-    let wait = Verdict::Refuse {
+    let wait = OpAction::Refuse {
         code: Code::Rate,
         retry_after_ms: Some(500),
     };
     assert_eq!(s.op(3, 0, bytes("a"), 0), wait);
-    assert_eq!(s.op(3, 0, bytes("a"), 500), Verdict::Submit);
+    assert_eq!(s.op(3, 0, bytes("a"), 500), OpAction::Submit);
     s.applied(3, 3);
     let large = Bytes::from_static(&[0; 100]);
     assert_eq!(
         s.op(4, 0, large.clone(), 1500),
-        Verdict::Submit,
+        OpAction::Submit,
         "a full bucket takes it"
     );
     s.applied(4, 4);
-    assert!(matches!(s.op(5, 0, large, 2500), Verdict::Submit));
+    assert!(matches!(s.op(5, 0, large, 2500), OpAction::Submit));
 }

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::Upstream;
-use crate::lock;
+use crate::{ids::LinkId, lock};
 
 /// A request is given up after so long; long enough for a failover.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -66,7 +66,7 @@ pub struct Calls {
 }
 
 struct Waiting {
-    link: u64,
+    link: LinkId,
     reply: oneshot::Sender<v1::Reply>,
 }
 
@@ -79,15 +79,15 @@ impl Calls {
     }
 
     /// A link broke: its requests are asked again elsewhere.
-    pub fn lost(&self, link: u64) {
+    pub fn lost(&self, link: LinkId) {
         lock(&self.waiting).retain(|_, w| w.link != link);
     }
 }
 
-/// Takes a request off the table however its future ends.
-struct Place<'a>(&'a Calls, u64);
+/// A request on the table; taken off however its future ends.
+struct CallPermit<'a>(&'a Calls, u64);
 
-impl Drop for Place<'_> {
+impl Drop for CallPermit<'_> {
     fn drop(&mut self) {
         lock(&self.0.waiting).remove(&self.1);
     }
@@ -108,18 +108,16 @@ impl Upstream {
         let group = self.group_of(doc);
         let mut pause = PAUSE_MIN;
         let mut last = Problem::from(Code::NoLeader);
-        for attempt in 0.. {
+        loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            let route = self
-                .to_leader(group)
-                .or_else(|| self.to_any(group, attempt));
+            let route = self.to_leader(group).or_else(|| self.to_any(group));
             if let Some(route) = route {
                 let (answer, reply) = oneshot::channel();
                 let id = self.calls.next.fetch_add(1, Ordering::Relaxed) + 1;
-                let place = Place(&self.calls, id);
+                let permit = CallPermit(&self.calls, id);
                 {
                     let mut waiting = lock(&self.calls.waiting);
                     if waiting.len() >= CALLS_MAX {
@@ -163,7 +161,7 @@ impl Upstream {
                         }
                     }
                 }
-                drop(place);
+                drop(permit);
             }
             tokio::time::sleep(pause.min(left)).await;
             pause = (pause * 2).min(PAUSE_MAX);
@@ -187,7 +185,7 @@ impl Upstream {
         }
     }
 
-    pub(super) fn replied(&self, reply: v1::Reply) {
+    pub fn replied(&self, reply: v1::Reply) {
         self.calls.replied(reply);
     }
 }

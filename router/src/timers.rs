@@ -8,12 +8,12 @@ use tokio::sync::Notify;
 use crate::lock;
 
 #[derive(Default)]
-pub struct Due {
+pub struct Timers {
     at: Mutex<BTreeSet<(u64, DocId)>>,
     sooner: Notify,
 }
 
-impl Due {
+impl Timers {
     /// `at_ms` is in the router's own time.
     pub fn add(&self, at_ms: u64, doc: DocId) {
         let mut at = lock(&self.at);

@@ -3,13 +3,18 @@
 use std::sync::{Arc, Weak};
 
 use codraft_proto::{
-    ids::{DocId, GroupId, NodeId},
+    ids::{ClientId, DocId, GroupId, NodeId},
     link::{Dialled, Inbound, Lane, LinkError, LinkOptions, Outbox, dial},
     outside::Outside,
-    v1::{Hello, Message, PeerRole, message::Body},
+    v1::{Hello, Leadership, Message, PeerRole, message::Body},
 };
 
-use crate::{Shared, hub::Hub};
+use crate::{
+    Shared, convert,
+    feed::Event,
+    hub::Hub,
+    ids::{LinkId, OpenTag},
+};
 
 /// Dials every node of the topology and keeps the links up.
 pub fn dial_all(shared: &Arc<Shared>, outside: &Outside, options: &LinkOptions) {
@@ -17,9 +22,9 @@ pub fn dial_all(shared: &Arc<Shared>, outside: &Outside, options: &LinkOptions) 
     outside.entropy.fill(&mut id);
     let (id, incarnation) = id.split_at(8);
     let number = |bytes: &[u8]| bytes.iter().fold(0, |n, b| n << 8 | u64::from(*b));
-    for (node, address) in shared.upstream.topology.nodes() {
+    for (node, address) in shared.upstream.nodes() {
         let hello = Hello {
-            cluster: shared.upstream.topology.cluster().to_string(),
+            cluster: shared.upstream.cluster().to_owned(),
             role: PeerRole::Router.into(),
             id: number(id),
             incarnation: number(incarnation),
@@ -78,7 +83,7 @@ impl Dialled for ToNode {
 struct FromNode {
     shared: Weak<Shared>,
     node: NodeId,
-    link: u64,
+    link: LinkId,
 }
 
 impl Inbound for FromNode {
@@ -106,37 +111,44 @@ impl Inbound for FromNode {
 
 impl FromNode {
     fn take(&self, shared: &Arc<Shared>, body: Body) {
+        // Whoever it says leads is heard of after what it answered was taken in.
+        let lead = convert::leader_of(&body);
+        self.hand_over(shared, body);
+        self.told(shared, lead.as_ref());
+    }
+
+    fn hand_over(&self, shared: &Arc<Shared>, body: Body) {
         let link = self.link;
         let hub = |doc: &[u8]| -> Option<Arc<Hub>> { shared.hubs.get(DocId::from_slice(doc)?) };
+        let handle = |doc: &[u8], event: Event| {
+            if let Some(hub) = hub(doc) {
+                hub.handle(shared, event);
+            }
+        };
         match body {
             Body::Events(m) => {
-                if let Some(hub) = hub(&m.doc) {
-                    hub.events(shared, link, m);
-                }
+                let (events, hash) = (convert::events(m.events), convert::hash(&m.hash));
+                handle(&m.doc, Event::Events { link, events, hash });
             }
             Body::Answer(m) => {
-                if let Some(hub) = hub(&m.doc) {
-                    let lead = hub.answered(shared, m);
-                    self.told(shared, lead.as_ref());
+                let client = ClientId::from_slice(&m.client);
+                if let (Some(hub), Some(client), Some(verdict)) = (hub(&m.doc), client, m.verdict) {
+                    hub.answered(shared, client, m.seq, m.base, convert::answer(verdict));
                 }
             }
             Body::Opened(m) => {
-                if let Some(hub) = hub(&m.doc) {
-                    let lead = hub.opened(shared, link, m);
-                    self.told(shared, lead.as_ref());
-                }
+                let (doc, tag) = (m.doc.clone(), OpenTag(m.tag));
+                let answer = convert::opened(m);
+                handle(&doc, Event::Opened { link, tag, answer });
             }
             Body::Followed(m) => {
-                if let Some(hub) = hub(&m.doc) {
-                    let lead = hub.followed(shared, link, m);
-                    self.told(shared, lead.as_ref());
-                }
+                let doc = m.doc.clone();
+                let answer = convert::followed(m);
+                handle(&doc, Event::Followed { link, answer });
             }
             Body::Cut(m) => {
-                if let Some(hub) = hub(&m.doc) {
-                    let lead = hub.cut(shared, link, m);
-                    self.told(shared, lead.as_ref());
-                }
+                let code = convert::cut(&m);
+                handle(&m.doc, Event::Cut { link, code });
             }
             Body::Leadership(m) => self.told(shared, Some(&m)),
             Body::Reply(m) => shared.upstream.replied(m),
@@ -145,7 +157,7 @@ impl FromNode {
         }
     }
 
-    fn told(&self, shared: &Arc<Shared>, lead: Option<&codraft_proto::v1::Leadership>) {
+    fn told(&self, shared: &Arc<Shared>, lead: Option<&Leadership>) {
         if let Some(lead) = lead
             && shared.upstream.told(self.node, lead)
         {

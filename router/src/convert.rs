@@ -1,0 +1,120 @@
+//! From the messages of a link to what the router computes on, and back.
+
+use bytes::Bytes;
+use codraft_proto::{
+    frame::At,
+    ids::{ClientId, Role},
+    reject::Code,
+    v1::{self, answer::Verdict, message::Body},
+};
+
+use crate::{
+    feed::{FeedEvent, Followed, Opened, Position, Start},
+    session::Answer,
+};
+
+fn code_of(problem: &v1::Problem) -> Code {
+    Code::from_number(problem.code).unwrap_or(Code::Internal)
+}
+
+pub fn hash(bytes: &[u8]) -> Option<[u8; 32]> {
+    bytes.try_into().ok()
+}
+
+pub fn events(events: Vec<v1::Event>) -> Vec<FeedEvent> {
+    events.into_iter().map(event).collect()
+}
+
+fn event(event: v1::Event) -> FeedEvent {
+    FeedEvent {
+        rev: event.rev,
+        client: ClientId::from_slice(&event.client),
+        user: event.user,
+        seq: event.seq,
+        ts_ms: event.ts_ms,
+        kind: event.kind,
+        body: event.body,
+    }
+}
+
+pub fn opened(opened: v1::Opened) -> Result<Box<Opened>, Code> {
+    if let Some(problem) = opened.problem {
+        return Err(code_of(&problem));
+    }
+    let (hash, role) = (hash(&opened.hash), Role::from_number(opened.role));
+    let (Some(hash), Some(role)) = (hash, role) else {
+        return Err(Code::Internal);
+    };
+    Ok(Box::new(Opened {
+        role,
+        kind: opened.kind,
+        algebra: opened.algebra,
+        title: opened.title,
+        head: Position {
+            rev: opened.rev,
+            hash,
+            ts_ms: opened.ts_ms,
+        },
+        acked: opened.acked.map(|acked| (acked.seq, acked.rev)),
+        start: match opened.resumed {
+            true => Start::Resume,
+            false => Start::State(opened.state),
+        },
+        events: events(opened.events),
+    }))
+}
+
+pub fn followed(followed: v1::Followed) -> Result<Followed, Code> {
+    if let Some(problem) = followed.problem {
+        return Err(code_of(&problem));
+    }
+    Ok(Followed {
+        rev: followed.rev,
+        hash: hash(&followed.hash),
+        resumed: followed.resumed,
+        events: events(followed.events),
+    })
+}
+
+/// Why a node stopped feeding.
+pub fn cut(cut: &v1::Cut) -> Code {
+    cut.problem.as_ref().map_or(Code::Internal, code_of)
+}
+
+pub fn answer(verdict: Verdict) -> Answer {
+    match verdict {
+        Verdict::Already(rev) => Answer::Already { rev },
+        Verdict::Rebase(v1::Rebase { floor, head }) => Answer::Rebase { floor, head },
+        Verdict::Refused(problem) => Answer::Refused {
+            code: Code::from_number(problem.code).unwrap_or(Code::Malformed),
+            message: problem.message,
+        },
+        Verdict::Retry(problem) => Answer::Retry {
+            code: code_of(&problem),
+            message: problem.message,
+            retry_after_ms: problem.retry_after_ms,
+        },
+    }
+}
+
+/// Who leads, where a node said so beside what it answered.
+pub fn leader_of(body: &Body) -> Option<v1::Leadership> {
+    let problem = match body {
+        Body::Opened(m) => m.problem.as_ref(),
+        Body::Followed(m) => m.problem.as_ref(),
+        Body::Cut(m) => m.problem.as_ref(),
+        Body::Answer(m) => match &m.verdict {
+            Some(Verdict::Retry(problem)) => Some(problem),
+            _ => None,
+        },
+        _ => None,
+    };
+    problem?.leader
+}
+
+pub fn resume(at: At) -> v1::Resume {
+    v1::Resume {
+        rev: at.rev,
+        hash: Bytes::copy_from_slice(&at.hash),
+    }
+}

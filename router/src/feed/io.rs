@@ -1,0 +1,221 @@
+//! What goes into a feed and what comes out of it.
+
+use bytes::Bytes;
+use codraft_proto::{
+    frame::{At, binary::Clock},
+    ids::{ClientId, Role},
+    reject::Code,
+};
+
+use crate::ids::{LinkId, OpenTag, ReaderId};
+
+/// An event of the document, as its shard ordered it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FeedEvent {
+    pub rev: u64,
+    /// `None`: it came by no tab.
+    pub client: Option<ClientId>,
+    pub user: String,
+    pub seq: u64,
+    pub ts_ms: u64,
+    /// `codraft_proto::event`.
+    pub kind: u32,
+    pub body: Bytes,
+}
+
+/// What has been delivered: the last revision, its chain hash, the time of its event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    pub rev: u64,
+    pub hash: [u8; 32],
+    pub ts_ms: u64,
+}
+
+impl Position {
+    pub fn clock(&self) -> Clock {
+        Clock {
+            rev: self.rev,
+            ts_ms: self.ts_ms,
+        }
+    }
+    pub fn at(&self) -> At {
+        At {
+            rev: self.rev,
+            hash: self.hash,
+        }
+    }
+}
+
+/// What a client said it has when it opened the document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Hello {
+    pub resume: Option<At>,
+    /// Whether it has work that was not sent.
+    pub unsent: bool,
+}
+
+/// The answer to an open: the document at its head, for one reader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    pub role: Role,
+    pub kind: u32,
+    pub algebra: String,
+    pub title: String,
+    pub head: Position,
+    pub acked: Option<(u64, u64)>,
+    pub start: Start,
+    /// All after what the reader starts from, up to the head.
+    pub events: Vec<FeedEvent>,
+}
+
+/// What a reader starts from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// What it said it has.
+    Resume,
+    /// The document at the head, in ot's binary form.
+    State(Bytes),
+}
+
+/// The answer to a follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Followed {
+    pub rev: u64,
+    /// `None`: not a hash.
+    pub hash: Option<[u8; 32]>,
+    /// Whether `events` hold all after the revision that was asked for.
+    pub resumed: bool,
+    pub events: Vec<FeedEvent>,
+}
+
+#[derive(Debug)]
+pub enum Event {
+    /// A socket opens the document, for the first time or again after a resync.
+    Joined {
+        reader: ReaderId,
+        hello: Hello,
+        leader: Option<LinkId>,
+    },
+    Left {
+        reader: ReaderId,
+    },
+    /// The leader is reached by this link, and is not silent.
+    Leader {
+        link: LinkId,
+    },
+    LinkLost {
+        link: LinkId,
+        leader: Option<LinkId>,
+    },
+    /// The leader has not been heard for long.
+    LeaderSilent,
+    Opened {
+        link: LinkId,
+        tag: OpenTag,
+        answer: Result<Box<Opened>, Code>,
+    },
+    Followed {
+        link: LinkId,
+        answer: Result<Followed, Code>,
+    },
+    /// `hash` is the chain hash at the last event; `None`: not a hash.
+    Events {
+        link: LinkId,
+        events: Vec<FeedEvent>,
+        hash: Option<[u8; 32]>,
+    },
+    /// The node stopped feeding.
+    Cut {
+        link: LinkId,
+        code: Code,
+    },
+    /// The link did not accept a message.
+    NotSent(Message),
+    /// An operation is to be tried again.
+    OperationRetried,
+    /// An operation went through.
+    OperationApplied,
+    /// The time of the last `RetryAt` may have come. `other`: a link to any node of the group.
+    Timer {
+        leader: Option<LinkId>,
+        other: Option<LinkId>,
+    },
+    /// Once a second. `operations`: some were not answered for long.
+    Unstick {
+        operations: bool,
+    },
+    /// Nobody reads any more.
+    Closed,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    Send {
+        link: LinkId,
+        message: Message,
+    },
+    /// The document is open for this reader: the feed's frames are for it, too, from here on.
+    /// It starts from the document, or its resume, at `from`.
+    Welcome {
+        reader: ReaderId,
+        from: At,
+        opened: Box<Opened>,
+    },
+    /// Events that lead on from `before` without a gap, for all who listen.
+    Deliver {
+        before: Position,
+        events: Vec<FeedEvent>,
+    },
+    /// The reader's operation that has no answer yet is to be sent.
+    Submit {
+        reader: ReaderId,
+    },
+    /// All readers' are, in the order in which they came.
+    SubmitAll,
+    /// What was sent will not be answered: its link is gone.
+    Unsubmit,
+    /// What this reader has cannot be continued: it opens again, and hears nothing until then.
+    Resync {
+        reader: ReaderId,
+    },
+    End {
+        reader: ReaderId,
+        code: Code,
+    },
+    EndAll {
+        code: Code,
+    },
+    /// All who listen are told whether what they send is being saved.
+    Saving {
+        on: bool,
+    },
+    /// `Event::Timer` is due then.
+    RetryAt {
+        at_ms: u64,
+    },
+    /// For the metrics: readers wait for a feed that was lost.
+    Lost,
+    /// For the metrics: they no longer do. `gap_ms`: it came back after so long.
+    Found {
+        gap_ms: Option<u64>,
+    },
+    /// For the metrics: a feed had to be followed anew.
+    Broke,
+}
+
+/// To the node at the other end of a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    Open {
+        tag: OpenTag,
+        reader: ReaderId,
+        hello: Hello,
+    },
+    Follow {
+        after: At,
+    },
+    Unfollow,
+    Credit {
+        bytes: u64,
+    },
+}
