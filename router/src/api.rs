@@ -4,7 +4,6 @@ mod body;
 mod collab;
 mod docs;
 mod permissions;
-mod problem;
 mod status;
 
 use std::sync::Arc;
@@ -18,13 +17,12 @@ use axum::{
     routing::get,
 };
 use codraft_proto::{ids::DocId, reject::Code};
-pub use problem::Failure;
 use tokio::time::Duration;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{Shared, auth::Principal, gateway, page};
+use crate::{Shared, auth::Principal, gateway, page, problem::Failure};
 
 #[derive(OpenApi)]
 #[openapi(

@@ -31,6 +31,7 @@ fn event(event: v1::Event) -> FeedEvent {
         client: ClientId::from_slice(&event.client),
         user: event.user,
         seq: event.seq,
+        base: event.base,
         ts_ms: event.ts_ms,
         kind: event.kind,
         body: event.body,

@@ -25,7 +25,7 @@ use hyper_util::{
 };
 use tokio::time::Duration;
 
-use crate::{Shared, api::Failure, auth::Principal, socket};
+use crate::{Shared, auth::Principal, problem::Failure, socket};
 
 /// A request's head has to be here within this.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);

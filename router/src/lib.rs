@@ -16,6 +16,7 @@ mod ids;
 mod links;
 mod metrics;
 mod page;
+mod problem;
 mod queue;
 mod session;
 mod socket;

@@ -7,7 +7,7 @@ use axum::{
 };
 use codraft_proto::reject::Code;
 
-use crate::api::Failure;
+use crate::problem::Failure;
 
 // `Files`, of the folder that the build script found.
 include!(concat!(env!("OUT_DIR"), "/page.rs"));

@@ -12,8 +12,8 @@ use codraft_proto::reject::Code;
 use serde::de::DeserializeOwned;
 use tokio::time::{Duration, timeout};
 
-use super::{Admitted, Failure};
-use crate::Shared;
+use super::Admitted;
+use crate::{Shared, problem::Failure};
 
 /// More of an error than this is of no use to anybody, and it may repeat what was sent.
 const DETAIL_BYTES_MAX: usize = 200;

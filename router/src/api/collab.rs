@@ -15,8 +15,12 @@ use codraft_proto::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Failure, doc_id, problem::ProblemBody};
-use crate::{Shared, auth::Principal};
+use super::doc_id;
+use crate::{
+    Shared,
+    auth::Principal,
+    problem::{Failure, ProblemBody},
+};
 
 #[derive(Serialize, ToSchema)]
 pub struct Ticket {

@@ -19,8 +19,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{Failure, body::Body, doc_id, problem::ProblemBody};
-use crate::{Shared, auth::Principal, hub::kind_name};
+use super::{body::Body, doc_id};
+use crate::{
+    Shared,
+    auth::Principal,
+    hub::kind_name,
+    problem::{Failure, ProblemBody},
+};
 
 /// The algebra of new documents.
 const ALGEBRA: &str = "delta-1";

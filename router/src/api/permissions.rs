@@ -16,13 +16,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Failure,
     body::Body,
     doc_id,
     docs::{Permission, describe, permissions},
-    problem::ProblemBody,
 };
-use crate::{Shared, auth::Principal};
+use crate::{
+    Shared,
+    auth::Principal,
+    problem::{Failure, ProblemBody},
+};
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

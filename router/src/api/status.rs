@@ -11,8 +11,10 @@ use axum::{
 use codraft_proto::reject::Code;
 use utoipa::openapi::OpenApi;
 
-use super::{Failure, problem::ProblemBody};
-use crate::Shared;
+use crate::{
+    Shared,
+    problem::{Failure, ProblemBody},
+};
 
 /// The process answers.
 #[utoipa::path(get, path = "/healthz", tag = "operations", responses((status = 200, body = str)))]

@@ -17,6 +17,8 @@ pub struct FeedEvent {
     pub client: Option<ClientId>,
     pub user: String,
     pub seq: u64,
+    /// The revision that an edit's author had seen.
+    pub base: u64,
     pub ts_ms: u64,
     /// `codraft_proto::event`.
     pub kind: u32,

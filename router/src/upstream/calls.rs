@@ -19,7 +19,7 @@ use tokio::{
     time::{Duration, Instant},
 };
 
-use super::Upstream;
+use super::{Route, Upstream};
 use crate::{ids::LinkId, lock};
 
 /// A request is given up after so long; long enough for a failover.
@@ -78,6 +78,20 @@ impl Calls {
         }
     }
 
+    fn admit(
+        &self,
+        id: u64,
+        link: LinkId,
+        reply: oneshot::Sender<v1::Reply>,
+    ) -> Option<CallPermit<'_>> {
+        let mut waiting = lock(&self.waiting);
+        if waiting.len() >= CALLS_MAX {
+            return None;
+        }
+        waiting.insert(id, Waiting { link, reply });
+        Some(CallPermit(self, id))
+    }
+
     /// A link broke: its requests are asked again elsewhere.
     pub fn lost(&self, link: LinkId) {
         lock(&self.waiting).retain(|_, w| w.link != link);
@@ -91,6 +105,16 @@ impl Drop for CallPermit<'_> {
     fn drop(&mut self) {
         lock(&self.0.waiting).remove(&self.1);
     }
+}
+
+/// How one attempt went.
+enum Attempt {
+    Answered(Result<reply::Body, Problem>),
+    Elsewhere(Problem),
+    NotSent,
+    /// It may have been done.
+    LinkBroke,
+    TooLate,
 }
 
 impl Upstream {
@@ -113,55 +137,26 @@ impl Upstream {
             if left.is_zero() {
                 break;
             }
-            let route = self.to_leader(group).or_else(|| self.to_any(group));
-            if let Some(route) = route {
-                let (answer, reply) = oneshot::channel();
-                let id = self.calls.next.fetch_add(1, Ordering::Relaxed) + 1;
-                let permit = CallPermit(&self.calls, id);
-                {
-                    let mut waiting = lock(&self.calls.waiting);
-                    if waiting.len() >= CALLS_MAX {
-                        return Err(Code::Busy.into());
-                    }
-                    waiting.insert(
-                        id,
-                        Waiting {
-                            link: route.link,
-                            reply: answer,
-                        },
-                    );
-                }
-                let sent = route.send(Body::Call(v1::Call {
-                    id,
+            if let Some(route) = self.to_leader(group).or_else(|| self.to_any(group)) {
+                let call = v1::Call {
+                    id: self.calls.next.fetch_add(1, Ordering::Relaxed) + 1,
                     doc: doc.to_bytes(),
                     user: user.to_owned(),
                     deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
                     body: Some(body.clone()),
-                }));
-                if sent {
-                    match tokio::time::timeout(left, reply).await {
-                        Ok(Ok(reply)) => match self.judge(route.node, reply) {
-                            Ok(body) => return Ok(body),
-                            Err(problem) if !elsewhere(problem.code) => {
-                                return Err(problem);
-                            }
-                            Err(problem) => last = problem,
-                        },
-                        // The link broke.
-                        Ok(Err(_)) if once => {
-                            return Err(Problem {
-                                message: "it may have been done, and may still be".into(),
-                                ..Code::Timeout.into()
-                            });
-                        }
-                        Ok(Err(_)) => {}
-                        Err(_) => {
-                            last = Code::Timeout.into();
-                            break;
-                        }
+                };
+                match self.attempt(&route, call, left).await {
+                    Attempt::Answered(answer) => return answer,
+                    Attempt::Elsewhere(problem) => last = problem,
+                    Attempt::LinkBroke if once => {
+                        return Err(Problem {
+                            message: "it may have been done, and may still be".into(),
+                            ..Code::Timeout.into()
+                        });
                     }
+                    Attempt::LinkBroke | Attempt::NotSent => {}
+                    Attempt::TooLate => return Err(Code::Timeout.into()),
                 }
-                drop(permit);
             }
             tokio::time::sleep(pause.min(left)).await;
             pause = (pause * 2).min(PAUSE_MAX);
@@ -170,6 +165,26 @@ impl Upstream {
             last = Code::NoLeader.into();
         }
         Err(last)
+    }
+
+    /// Asks one node, once.
+    async fn attempt(&self, route: &Route, call: v1::Call, left: Duration) -> Attempt {
+        let (reply_to, reply) = oneshot::channel();
+        let _permit = match self.calls.admit(call.id, route.link, reply_to) {
+            Some(permit) => permit,
+            None => return Attempt::Answered(Err(Code::Busy.into())),
+        };
+        if !route.send(Body::Call(call)) {
+            return Attempt::NotSent;
+        }
+        match tokio::time::timeout(left, reply).await {
+            Ok(Ok(reply)) => match self.judge(route.node, reply) {
+                Err(problem) if elsewhere(problem.code) => Attempt::Elsewhere(problem),
+                answer => Attempt::Answered(answer),
+            },
+            Ok(Err(_)) => Attempt::LinkBroke,
+            Err(_) => Attempt::TooLate,
+        }
     }
 
     fn judge(&self, from: NodeId, reply: v1::Reply) -> Result<reply::Body, Problem> {
