@@ -1,5 +1,8 @@
 //! The disk, as the log and the identity need it: a trait, and the machine's own.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+#[cfg(any(test, feature = "testing"))]
 pub mod memory;
 mod os;
 
@@ -9,6 +12,8 @@ use codraft_proto::transport::BoxFuture;
 
 pub use os::OsDisk;
 
+/// Every implementor passes `conformance::all`. A future that is dropped was done or not, and
+/// never comes later than what is asked for after it.
 pub trait Disk: Send + Sync + 'static {
     /// The folder and those above it, durably.
     fn create_dir_all<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>>;

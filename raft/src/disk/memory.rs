@@ -326,3 +326,23 @@ impl File for MemoryFile {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::conformance, *};
+
+    #[tokio::test]
+    async fn it_does_what_a_disk_must() {
+        let disk = MemoryDisk::new();
+        let fill = |full: bool| {
+            let used = lock(&disk.inner).used;
+            disk.set_capacity(full.then_some(used));
+        };
+        let faults = conformance::Faults {
+            fill: Some(&fill),
+            fail_syncs: Some(&|fail| disk.fail_syncs(fail)),
+            lose_power: Some(&|| disk.lose_power(1)),
+        };
+        conformance::all(&disk, Path::new("/disk"), &faults).await;
+    }
+}

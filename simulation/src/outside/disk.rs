@@ -336,3 +336,29 @@ impl File for SlowFile {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use codraft_raft::disk::conformance;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_does_what_a_disk_must() {
+        let disk = SlowDisk::new(7, (1, 2), Struck::default(), Pauses::default());
+        let fill = |full| match full {
+            true => disk.fill(1, false),
+            false => disk.mend(),
+        };
+        let fail_syncs = |fail| match fail {
+            true => disk.fail(2),
+            false => disk.mend(),
+        };
+        let faults = conformance::Faults {
+            fill: Some(&fill),
+            fail_syncs: Some(&fail_syncs),
+            lose_power: Some(&|| disk.lose_power(3)),
+        };
+        conformance::all(&disk, Path::new("/disk"), &faults).await;
+    }
+}

@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods)] // a folder for the test
 
 use super::*;
-use crate::disk::{Disk, OsDisk};
+use crate::disk::{Disk, OsDisk, conformance};
 
 /// A folder that is gone when the test is.
 struct Folder(PathBuf);
@@ -70,4 +70,23 @@ async fn files_and_folders() {
     assert!(read.into_iter().all(|r| r.unwrap() == b"a"));
     disk.remove(&two).await.unwrap();
     assert!(disk.list(&folder.0).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn the_machines_disk_does_what_a_disk_must() {
+    let folder = Folder::new("disk");
+    let disk = OsDisk::start().unwrap();
+    let dir = folder.0.join("deep/disk");
+    conformance::all(&disk, &dir, &conformance::Faults::default()).await;
+    // What it cannot be made to do wrong, the kernel has files for.
+    let full = disk.open(Path::new("/dev/full"), false).await.unwrap();
+    let error = full.write_at(0, vec![1; 100]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
+    let error = full.write_and_sync(0, vec![1; 100]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
+    let unmapped = disk.open(Path::new("/proc/self/mem"), false).await.unwrap();
+    assert!(
+        unmapped.read_at(0, 8).await.is_err(),
+        "EIO is told, not an empty file"
+    );
 }
