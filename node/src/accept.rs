@@ -5,6 +5,7 @@ use std::sync::Arc;
 use codraft_proto::{
     ids::NodeId,
     link::{Accept, Inbound, Lane, LinkError, Outbox},
+    transport::Remote,
     v1::{Hello, Message, PeerRole, message::Body},
 };
 
@@ -21,11 +22,22 @@ pub(crate) struct Door {
 }
 
 impl Accept for Door {
-    fn accept(&self, peer: &Hello, outbox: Outbox) -> Result<Arc<dyn Inbound>, LinkError> {
+    fn accept(
+        &self,
+        peer: &Hello,
+        remote: &Remote,
+        outbox: Outbox,
+    ) -> Result<Arc<dyn Inbound>, LinkError> {
         match peer.role() {
             PeerRole::Router => {
                 let link = self.service.routers.add(outbox);
-                tracing::info!(link = link.id, router = peer.id, "a router is here");
+                let address = &*remote.address;
+                tracing::info!(
+                    link = link.id,
+                    router = peer.id,
+                    address,
+                    "a router is here"
+                );
                 leadership::introduce(&self.service.groups, &link);
                 Ok(Arc::new(RouterInbound::new(self.service.clone(), link)))
             }

@@ -17,7 +17,10 @@ pub use dial::{LinkHandle, dial};
 pub use outbox::Outbox;
 pub use serve::serve;
 
-use crate::v1::{Hello, Message};
+use crate::{
+    transport::Remote,
+    v1::{Hello, Message},
+};
 
 #[cfg(test)]
 mod tests;
@@ -87,9 +90,15 @@ pub enum LinkError {
     WrongPeer(String),
 }
 
-/// The accepting side: judges the peer's hello and returns who listens to it.
+/// The accepting side: judges the peer's hello, which is what it says of itself, beside what the
+/// transport knows of it, and returns who listens to it.
 pub trait Accept: Send + Sync + 'static {
-    fn accept(&self, peer: &Hello, outbox: Outbox) -> Result<Arc<dyn Inbound>, LinkError>;
+    fn accept(
+        &self,
+        peer: &Hello,
+        remote: &Remote,
+        outbox: Outbox,
+    ) -> Result<Arc<dyn Inbound>, LinkError>;
 }
 
 /// The dialling side. The link is redialled for ever, at once after it broke, then with

@@ -16,9 +16,25 @@ pub trait Transport: Send + Sync + 'static {
     fn dial<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Io>>>;
 }
 
+/// Who is at the other end of an accepted stream, as its transport knows them: not what they say
+/// of themselves. A transport that proves identities adds the proof here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Remote {
+    /// For logs.
+    pub address: String,
+}
+
+impl Remote {
+    pub fn at(address: impl ToString) -> Self {
+        Self {
+            address: address.to_string(),
+        }
+    }
+}
+
 pub trait Listener: Send + 'static {
-    /// The stream and the peer's address, for logs.
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Io>, String)>>;
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Io>, Remote)>>;
     fn local_address(&self) -> io::Result<String>;
 }
 
@@ -43,11 +59,11 @@ impl Transport for Tcp {
 }
 
 impl Listener for tokio::net::TcpListener {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Io>, String)>> {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Io>, Remote)>> {
         Box::pin(async move {
             let (stream, peer) = tokio::net::TcpListener::accept(self).await?;
             stream.set_nodelay(true)?;
-            Ok((Box::new(stream) as Box<dyn Io>, peer.to_string()))
+            Ok((Box::new(stream) as Box<dyn Io>, Remote::at(peer)))
         })
     }
 

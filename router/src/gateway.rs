@@ -41,9 +41,9 @@ pub fn serve(shared: &Arc<Shared>, mut listener: Box<dyn Listener>, app: axum::R
     shared.tasks.spawn("gateway", async move {
         loop {
             match listener.accept().await {
-                Ok((io, peer)) => {
+                Ok((io, remote)) => {
                     let Some(place) = Place::take(&connections) else {
-                        tracing::warn!(peer, "too many connections");
+                        tracing::warn!(address = remote.address, "too many connections");
                         continue;
                     };
                     let app = app.clone();

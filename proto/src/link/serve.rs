@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     tasks::{Executor, Tasks, lock},
-    transport::{Io, Listener},
+    transport::{Io, Listener, Remote},
     v1::{Batch, Hello, link_server},
 };
 
@@ -48,7 +48,7 @@ pub fn serve(
     tasks.spawn("link listener", async move {
         let places = Arc::new(Semaphore::new(options.connections));
         loop {
-            let (io, address) = match listener.accept().await {
+            let (io, remote) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a link");
@@ -57,17 +57,21 @@ pub fn serve(
                 }
             };
             let Ok(place) = places.clone().try_acquire_owned() else {
-                tracing::warn!(%address, "too many connections: link refused");
+                tracing::warn!(
+                    address = remote.address,
+                    "too many connections: link refused"
+                );
                 continue;
             };
             let (hello, accept, options) = (hello.clone(), accept.clone(), options.clone());
             // The set of the connection itself; its keeper is not of it, to outlive it.
             let connection = kept.child();
             kept.spawn("link keeper", async move {
-                let end = carry(&connection, io, hello, accept, options).await;
+                let address = remote.address.clone();
+                let end = carry(&connection, (io, remote), hello, accept, options).await;
                 connection.shutdown().await;
                 if let Err(error) = end {
-                    tracing::info!(%address, %error, "no link");
+                    tracing::info!(address, %error, "no link");
                 }
                 drop(place);
             });
@@ -78,7 +82,7 @@ pub fn serve(
 /// One connection, from its first byte to its last.
 async fn carry(
     tasks: &Tasks,
-    io: Box<dyn Io>,
+    (io, remote): (Box<dyn Io>, Remote),
     hello: Hello,
     accept: Arc<dyn Accept>,
     options: LinkOptions,
@@ -86,6 +90,7 @@ async fn carry(
     let (made, link) = oneshot::channel();
     let meeting = Arc::new(Meeting {
         hello,
+        remote,
         accept,
         options: options.clone(),
         state: Mutex::new(State::Nobody(made)),
@@ -158,6 +163,7 @@ struct Link {
 /// Where the two lanes of a connection find each other.
 struct Meeting {
     hello: Hello,
+    remote: Remote,
     accept: Arc<dyn Accept>,
     options: LinkOptions,
     state: Mutex<State>,
@@ -233,7 +239,7 @@ impl Meeting {
         handshake::same(&first.0, &second.0)?;
         let hello = introduce(&self.hello, first.0.link);
         let outbox = Outbox::new(&hello, &self.options);
-        let inbound = self.accept.accept(&first.0, outbox.clone())?;
+        let inbound = self.accept.accept(&first.0, &self.remote, outbox.clone())?;
         let (control, data) = match last {
             Lane::Data => (first.1, second.1),
             Lane::Control => (second.1, first.1),

@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     outside::{Entropy, Outside, SystemClock},
     tasks::{Tasks, lock},
-    transport::{Tcp, Transport},
+    transport::{Remote, Tcp, Transport},
     v1::{Credit, Message, PeerRole, Pulse, message::Body},
 };
 
@@ -103,7 +103,13 @@ impl Open {
     }
 }
 impl Accept for Open {
-    fn accept(&self, peer: &Hello, outbox: Outbox) -> Result<Arc<dyn Inbound>, LinkError> {
+    fn accept(
+        &self,
+        peer: &Hello,
+        remote: &Remote,
+        outbox: Outbox,
+    ) -> Result<Arc<dyn Inbound>, LinkError> {
+        assert!(remote.address.starts_with("127.0.0.1:"), "{remote:?}");
         if peer.id == 666 {
             return Err(LinkError::WrongPeer("not you".into()));
         }

@@ -21,7 +21,7 @@ use codraft_proto::{
     reject::Code,
     tasks::Tasks,
     topology::{FileTopology, NodeEntry},
-    transport::{Tcp, Transport},
+    transport::{Remote, Tcp, Transport},
     v1::{self, Hello, Message, PeerRole, answer::Verdict, call, message::Body, reply},
 };
 use codraft_router::{Keys, Router, RouterConfig};
@@ -352,7 +352,12 @@ struct Node {
 }
 
 impl Accept for Node {
-    fn accept(&self, peer: &Hello, outbox: Outbox) -> Result<Arc<dyn Inbound>, LinkError> {
+    fn accept(
+        &self,
+        peer: &Hello,
+        _remote: &Remote,
+        outbox: Outbox,
+    ) -> Result<Arc<dyn Inbound>, LinkError> {
         assert_eq!(peer.role(), PeerRole::Router);
         let mut world = self.world.lock().unwrap();
         world.next_link += 1;

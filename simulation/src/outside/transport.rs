@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use codraft_proto::transport::{BoxFuture, Io, Listener, Transport};
+use codraft_proto::transport::{BoxFuture, Io, Listener, Remote, Transport};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream};
 
@@ -109,11 +109,11 @@ impl Drop for SimulatedListener {
 }
 
 impl Listener for SimulatedListener {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Io>, String)>> {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Io>, Remote)>> {
         Box::pin(async move {
             let (stream, peer) = self.listener.accept().await?;
             let stream = self.at.watch(stream, peer, 1);
-            Ok((Box::new(stream) as Box<dyn Io>, peer.to_string()))
+            Ok((Box::new(stream) as Box<dyn Io>, Remote::at(peer)))
         })
     }
 
