@@ -91,11 +91,13 @@ impl Node {
         Some(hosted.group.with(|shard| (shard.applied(), shard.digest())))
     }
 
-    /// Looks at a replica's document, under its group's lock; `None` if it is not here.
+    /// Looks at a replica's document, under its group's lock; `None` if it is not here in memory.
     pub fn with_document<R>(&self, doc: &DocId, look: impl FnOnce(&Document) -> R) -> Option<R> {
         let group = self.groups.topology.group_of(doc);
         let hosted = self.groups.hosted.get(&group)?;
-        hosted.group.with(|shard| shard.document(doc).map(look))
+        hosted
+            .group
+            .with(|shard| shard.document(doc).present().map(|document| look(document)))
     }
 
     /// What it counts, as OpenMetrics text.

@@ -18,7 +18,7 @@ use codraft_proto::{
 };
 use codraft_raft::{
     group::Group,
-    machine::{Document, Shard},
+    machine::{Document, Lookup},
 };
 use tokio::{sync::Notify, time::Instant};
 
@@ -32,7 +32,7 @@ use crate::{
 /// Served under one hold of the group's lock; between two such, operations are applied.
 const AT_ONCE: usize = 32;
 
-/// How long until a full link is looked at again.
+/// How long until a full link or a cold document is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// For what names no deadline of its own.
@@ -43,6 +43,8 @@ pub(crate) struct ReadRequest {
     pub doc: DocId,
     pub kind: ReadKind,
     deadline: Instant,
+    /// Not looked at again before, since its document was cold.
+    not_before: Instant,
     /// Counted against the link until it is answered.
     _permit: Option<RequestPermit>,
 }
@@ -70,19 +72,22 @@ impl ReadRequest {
         permit: Option<RequestPermit>,
         patience: Option<Duration>,
     ) -> Self {
-        let deadline = Instant::now() + patience.unwrap_or(PATIENCE);
+        let now = Instant::now();
         Self {
             link,
             doc,
             kind,
-            deadline,
+            deadline: now + patience.unwrap_or(PATIENCE),
+            not_before: now,
             _permit: permit,
         }
     }
 
-    /// Whether its link has room, or nobody waits for it any longer.
+    /// Whether it may be answered now, or nobody waits for it any longer.
     fn is_due(&self) -> bool {
-        !self.link.is_full() || self.deadline <= Instant::now()
+        let now = Instant::now();
+        let may = !self.link.is_full() && self.not_before <= now;
+        may || self.deadline <= now
     }
 
     pub fn fail(self, problem: v1::Problem) {
@@ -242,12 +247,32 @@ async fn barrier(reads: &Reads, requests: &mut Vec<ReadRequest>) -> Result<(), v
     }
 }
 
-/// What was asked on links that have much to read, and what was asked there after it: on one link
-/// everything is answered in its order.
+/// What was asked on links that have much to read or of documents that are not in memory, and
+/// what was asked there after it: on one link, of one document, everything is answered in its
+/// order.
 #[derive(Default)]
 struct Deferred {
     requests: Vec<ReadRequest>,
     links: BTreeSet<u64>,
+    docs: BTreeSet<DocId>,
+}
+
+impl Deferred {
+    /// Keeps a request that cannot be answered yet; else gives it back.
+    fn keep_or(&mut self, mut request: ReadRequest, is_cold: bool) -> Option<ReadRequest> {
+        if request.link.is_full() {
+            self.links.insert(request.link.id);
+        }
+        if is_cold {
+            self.docs.insert(request.doc);
+            request.not_before = Instant::now() + LOOK_AGAIN;
+        }
+        if self.links.contains(&request.link.id) || self.docs.contains(&request.doc) {
+            self.requests.push(request);
+            return None;
+        }
+        Some(request)
+    }
 }
 
 fn answer(reads: &Reads, requests: impl Iterator<Item = ReadRequest>, deferred: &mut Deferred) {
@@ -261,12 +286,11 @@ fn answer(reads: &Reads, requests: impl Iterator<Item = ReadRequest>, deferred: 
         }
         let mut states = BTreeMap::new();
         for request in requests {
-            let link = request.link.id;
-            if deferred.links.contains(&link) || request.link.is_full() {
-                deferred.links.insert(link);
-                deferred.requests.push(request);
-            } else {
-                serve_one(shard, &mut state, &mut states, request);
+            let document = shard.document(&request.doc);
+            let is_cold = matches!(document, Lookup::Cold);
+            if let Some(request) = deferred.keep_or(request, is_cold) {
+                let document = document.present().map(Arc::as_ref);
+                serve_one(document, &mut state, &mut states, request);
             }
         }
     });
@@ -276,8 +300,13 @@ fn answer(reads: &Reads, requests: impl Iterator<Item = ReadRequest>, deferred: 
 /// at once when a router comes back.
 type States = BTreeMap<DocId, Bytes>;
 
-fn serve_one(shard: &Shard, feed: &mut FeedState, states: &mut States, request: ReadRequest) {
-    let document = shard.document(&request.doc);
+/// `document`: none if it is missing.
+fn serve_one(
+    document: Option<&Document>,
+    feed: &mut FeedState,
+    states: &mut States,
+    request: ReadRequest,
+) {
     let body = match (&request.kind, document) {
         (ReadKind::Unfollow, _) => {
             feed.followers.remove(&request.doc, request.link.id);
@@ -392,4 +421,48 @@ fn state_of(document: &Document) -> Bytes {
     let mut out = Vec::new();
     document.content().to_delta().encode(&mut out);
     out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use codraft_proto::link::{Lane, Outbox};
+
+    use super::*;
+    use crate::routers::Routers;
+
+    #[test]
+    fn a_cold_document_is_waited_for_and_never_missing() {
+        let outbox = Outbox::detached();
+        let link = Routers::default().add(outbox.clone());
+        let ask =
+            |doc: u8, kind| ReadRequest::new(link.clone(), DocId([doc; 16]), kind, None, None);
+        let (cold, other) = (1, 2);
+        let mut deferred = Deferred::default();
+        let kept = |request: Option<ReadRequest>| request.is_none();
+        assert!(kept(
+            deferred.keep_or(ask(cold, ReadKind::Follow(None)), true)
+        ));
+        assert!(
+            kept(deferred.keep_or(ask(cold, ReadKind::Unfollow), false)),
+            "what was asked of it later stays behind"
+        );
+        assert!(!kept(
+            deferred.keep_or(ask(other, ReadKind::Follow(None)), false)
+        ));
+        assert!(
+            outbox.take(Lane::Data).is_empty(),
+            "nobody was told anything"
+        );
+
+        let first = &mut deferred.requests[0];
+        assert!(first.not_before > Instant::now() && !first.is_due());
+        first.not_before = Instant::now();
+        assert!(first.is_due());
+        let waiting = std::mem::take(&mut deferred).requests;
+        assert_eq!(waiting.len(), 2);
+        for request in waiting {
+            assert!(!kept(deferred.keep_or(request, false)), "it is warm now");
+        }
+    }
 }

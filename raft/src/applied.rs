@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use crate::{
     command::{Batch, Command, Expire},
     events::{Origin, Sinks},
-    machine::{MachineLimits, Outcome, Shard},
+    machine::{Lookup, MachineLimits, Outcome, Shard},
     queue::Queue,
     tap,
     types::{LogId, Proposal, StoredMembership, TypeConfig},
@@ -110,7 +110,7 @@ impl Core {
     /// Somebody was told to try again because refusals fill the document's records, and nothing
     /// but new revisions lets them go: in a quiet document that would be never.
     fn make_room(&self, doc: DocId) {
-        if let Some(document) = self.shard.document(&doc) {
+        if let Lookup::Present(document) = self.shard.document(&doc) {
             let below = document.expirable_below();
             // Where there is no room for it the next attempt brings it again.
             let _ = self

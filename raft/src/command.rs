@@ -10,7 +10,7 @@ use codraft_ot::Kind;
 use codraft_proto::ids::{ClientId, DocId, Role, UserId};
 
 pub use stored::{DecodeError, FORMAT, LEVEL};
-pub(crate) use stored::{put_blob, put_varint};
+pub(crate) use stored::{Input, put_blob, put_varint};
 
 /// What one log entry holds: the commands that waited when it was proposed, in the order
 /// they are applied in.

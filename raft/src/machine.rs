@@ -10,6 +10,7 @@ mod documents;
 mod event;
 mod grants;
 mod limits;
+mod stored;
 mod window;
 
 #[cfg(test)]
@@ -19,7 +20,8 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use codraft_mutant::mutant;
 use codraft_proto::{
-    ids::{DocId, GroupId},
+    ids::{DocId, GroupId, Slot},
+    placement::slot_of,
     reject::Code,
 };
 
@@ -29,6 +31,7 @@ pub use documents::Document;
 pub use event::Event;
 pub use grants::Grant;
 pub use limits::MachineLimits;
+pub use stored::{FORMAT as DOCUMENT_FORMAT, StateError};
 
 /// What became of one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +77,26 @@ pub struct Applied {
     pub event: Option<Arc<Event>>,
 }
 
+/// What a shard knows of a document.
+#[derive(Debug, Clone, Copy)]
+pub enum Lookup<'a> {
+    Present(&'a Arc<Document>),
+    /// It is there, but not in memory: asked for again it will be. Nobody may take that for
+    /// missing. No document is cold yet.
+    Cold,
+    Missing,
+}
+
+impl<'a> Lookup<'a> {
+    /// For whom a cold one is as good as none.
+    pub fn present(self) -> Option<&'a Arc<Document>> {
+        match self {
+            Lookup::Present(document) => Some(document),
+            Lookup::Cold | Lookup::Missing => None,
+        }
+    }
+}
+
 /// The state of one group.
 pub struct Shard {
     group: GroupId,
@@ -83,7 +106,8 @@ pub struct Shard {
     applied: u64,
     /// Raised by `Command::Level`: what the log may hold from here on.
     level: u32,
-    documents: BTreeMap<DocId, Box<Document>>,
+    /// A slot is a range. A document that is shared is copied when it changes.
+    documents: BTreeMap<(Slot, DocId), Arc<Document>>,
     /// Where an event is spelled for its hash; kept to spare an allocation an operation.
     scratch: Vec<u8>,
 }
@@ -139,30 +163,31 @@ impl Shard {
             ..
         } = self;
         let doc = command.doc().unwrap_or_default();
+        let key = key_of(&doc);
         let (outcome, event) = match command {
-            Command::Edit(edit) => match documents.get_mut(&doc) {
+            Command::Edit(edit) => match documents.get_mut(&key).map(to_change) {
                 Some(document) => document.edit(edit, ts_ms, limits, scratch),
                 None => missing(),
             },
-            Command::Create(create) => match documents.get(&doc) {
+            Command::Create(create) => match documents.get(&key) {
                 Some(document) => (document.create_again(create), None),
                 None => match Document::create(create, ts_ms, limits, scratch) {
                     Ok((document, event)) => {
-                        documents.insert(doc, Box::new(document));
+                        documents.insert(key, Arc::new(document));
                         (Outcome::Applied { rev: event.rev }, Some(event))
                     }
                     Err(refusal) => (Outcome::Refused(refusal), None),
                 },
             },
-            Command::Grant(grant) => match documents.get_mut(&doc) {
+            Command::Grant(grant) => match documents.get_mut(&key).map(to_change) {
                 Some(document) => document.grant(grant, ts_ms, limits, scratch),
                 None => missing(),
             },
-            Command::Trim(Trim { floor, .. }) => match documents.get_mut(&doc) {
+            Command::Trim(Trim { floor, .. }) => match documents.get_mut(&key).map(to_change) {
                 Some(document) => (document.trim(*floor), None),
                 None => missing(),
             },
-            Command::Expire(Expire { below, .. }) => match documents.get_mut(&doc) {
+            Command::Expire(Expire { below, .. }) => match documents.get_mut(&key).map(to_change) {
                 Some(document) => document.expire(*below, ts_ms, limits, scratch),
                 None => missing(),
             },
@@ -191,25 +216,45 @@ impl Shard {
     pub fn limits(&self) -> &MachineLimits {
         &self.limits
     }
-    pub fn document(&self, id: &DocId) -> Option<&Document> {
-        self.documents.get(id).map(Box::as_ref)
+    pub fn document(&self, id: &DocId) -> Lookup<'_> {
+        match self.documents.get(&key_of(id)) {
+            Some(document) => Lookup::Present(document),
+            None => Lookup::Missing,
+        }
     }
-    /// In the order of their ids.
-    pub fn documents(&self) -> impl Iterator<Item = &Document> {
-        self.documents.values().map(Box::as_ref)
+    /// In the order of their slots, then of their ids.
+    pub fn documents(&self) -> impl Iterator<Item = &Arc<Document>> {
+        self.documents.values()
+    }
+    /// Those of one slot, in the order of their ids.
+    pub fn documents_in(&self, slot: Slot) -> impl Iterator<Item = &Arc<Document>> {
+        let all = (slot, DocId([0; 16]))..=(slot, DocId([u8::MAX; 16]));
+        self.documents.range(all).map(|(_, document)| document)
     }
 
     /// BLAKE3 over the whole state in canonical order: equal on every replica that applied
-    /// the same commands. Computed on demand, in time linear in the state.
+    /// the same commands. Computed on demand, in time linear in the documents, and in what is
+    /// stored of those that changed since.
     pub fn digest(&self) -> [u8; 32] {
-        let mut hash = digest::StateHash::new("codraft shard 1");
+        let mut hash = digest::StateHash::new("codraft shard 2");
         hash.number(self.group.0.into()).number(self.level.into());
         hash.number(self.documents.len() as u64);
-        for (id, document) in &self.documents {
-            hash.bytes(&id.0).bytes(&document.state_digest());
+        for ((slot, id), document) in &self.documents {
+            hash.number(slot.0.into()).bytes(&id.0);
+            hash.bytes(&document.state_digest());
         }
         hash.finish()
     }
+}
+
+fn key_of(doc: &DocId) -> (Slot, DocId) {
+    (slot_of(doc), *doc)
+}
+
+fn to_change(document: &mut Arc<Document>) -> &mut Document {
+    let document = Arc::make_mut(document);
+    document.forget_digest();
+    document
 }
 
 /// There is nowhere to record this refusal. It needs no record either: ids of documents

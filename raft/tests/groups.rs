@@ -45,6 +45,7 @@ fn text(node: &Node) -> String {
     node.groups.group(G).unwrap().with(|shard| {
         shard
             .document(&doc(1))
+            .present()
             .map(|d| d.content().text())
             .unwrap_or_default()
     })
@@ -268,6 +269,6 @@ async fn group_room_for_refusals_comes_back_in_a_quiet_document() {
     }
     assert!(!told.is_empty(), "there was room from the start");
     cluster.equal(G).await;
-    let records = group.with(|shard| shard.document(&doc(1)).unwrap().client_records());
+    let records = group.with(|shard| shard.document(&doc(1)).present().unwrap().client_records());
     assert_eq!(records, 1);
 }

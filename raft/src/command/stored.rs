@@ -64,7 +64,7 @@ pub enum DecodeError {
     LaterKind(u8, &'static str),
     #[error("unknown {field} {number}")]
     UnknownNumber { field: &'static str, number: u8 },
-    #[error("batch ends within {0}")]
+    #[error("ends within {0}")]
     Truncated(&'static str),
     #[error("{0} is not a shortest varint of 64 bits")]
     Varint(&'static str),
@@ -95,7 +95,7 @@ impl Batch {
 
     /// Reads a stored batch; operations are slices of `stored`, not copies.
     pub fn decode(stored: &Bytes) -> Result<Batch, DecodeError> {
-        let mut input = Input { stored, at: 0 };
+        let mut input = Input::new(stored);
         let format = input.byte("format")?;
         if format != FORMAT {
             return Err(DecodeError::Format(format));
@@ -197,13 +197,19 @@ pub(crate) fn put_blob(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-struct Input<'a> {
+/// Reads a stored form; what it gives out are slices of it.
+pub(crate) struct Input<'a> {
     stored: &'a Bytes,
     at: usize,
 }
 
-impl Input<'_> {
-    fn left(&self) -> usize {
+impl<'a> Input<'a> {
+    pub fn new(stored: &'a Bytes) -> Self {
+        Self { stored, at: 0 }
+    }
+
+    /// Bytes that are not read yet.
+    pub fn left(&self) -> usize {
         self.stored.len() - self.at
     }
 
@@ -217,12 +223,21 @@ impl Input<'_> {
         Ok((start, self.at))
     }
 
-    fn byte(&mut self, field: &'static str) -> Result<u8, DecodeError> {
+    pub fn byte(&mut self, field: &'static str) -> Result<u8, DecodeError> {
         let (start, _) = self.take(1, field)?;
         Ok(self.stored[start])
     }
 
-    fn varint(&mut self, field: &'static str) -> Result<u64, DecodeError> {
+    /// A byte that says whether something follows.
+    pub fn flag(&mut self, field: &'static str) -> Result<bool, DecodeError> {
+        self.number(field, |n| match n {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        })
+    }
+
+    pub fn varint(&mut self, field: &'static str) -> Result<u64, DecodeError> {
         let mut n = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte(field)?;
@@ -241,30 +256,34 @@ impl Input<'_> {
         Err(DecodeError::Varint(field))
     }
 
-    fn id(&mut self, field: &'static str) -> Result<[u8; 16], DecodeError> {
-        let (start, end) = self.take(16, field)?;
-        let mut id = [0; 16];
-        id.copy_from_slice(&self.stored[start..end]);
-        Ok(id)
+    pub fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {
+        let (start, end) = self.take(N, field)?;
+        let mut array = [0; N];
+        array.copy_from_slice(&self.stored[start..end]);
+        Ok(array)
+    }
+
+    pub fn bytes(&mut self, len: usize, field: &'static str) -> Result<Bytes, DecodeError> {
+        let (start, end) = self.take(len, field)?;
+        Ok(self.stored.slice(start..end))
     }
 
     fn length(&mut self, field: &'static str) -> Result<usize, DecodeError> {
         usize::try_from(self.varint(field)?).map_err(|_| DecodeError::Truncated(field))
     }
 
-    fn blob(&mut self, field: &'static str) -> Result<Bytes, DecodeError> {
+    pub fn blob(&mut self, field: &'static str) -> Result<Bytes, DecodeError> {
         let len = self.length(field)?;
-        let (start, end) = self.take(len, field)?;
-        Ok(self.stored.slice(start..end))
+        self.bytes(len, field)
     }
 
-    fn text(&mut self, field: &'static str) -> Result<&str, DecodeError> {
+    pub fn text(&mut self, field: &'static str) -> Result<&str, DecodeError> {
         let len = self.length(field)?;
         let (start, end) = self.take(len, field)?;
         std::str::from_utf8(&self.stored[start..end]).map_err(|_| DecodeError::Text(field))
     }
 
-    fn number<T>(
+    pub fn number<T>(
         &mut self,
         field: &'static str,
         known: impl FnOnce(u32) -> Option<T>,
@@ -276,32 +295,26 @@ impl Input<'_> {
     fn command(&mut self) -> Result<Command, DecodeError> {
         Ok(match self.byte("kind")? {
             kind::EDIT => Command::Edit(Edit {
-                doc: DocId(self.id("doc")?),
-                client: ClientId(self.id("client")?),
+                doc: DocId(self.array("doc")?),
+                client: ClientId(self.array("client")?),
                 user: self.text("user")?.into(),
                 seq: self.varint("seq")?,
                 base: self.varint("base")?,
                 ops: self.blob("ops")?,
             }),
             kind::CREATE => Command::Create(Create {
-                doc: DocId(self.id("doc")?),
+                doc: DocId(self.array("doc")?),
                 kind: self.number("document kind", Kind::from_number)?,
                 algebra: self.number("algebra", Algebra::from_number)?,
                 title: self.text("title")?.into(),
                 owner: self.text("owner")?.into(),
-                initial: match self.byte("initial")? {
-                    0 => None,
-                    1 => Some(self.blob("initial")?),
-                    number => {
-                        return Err(DecodeError::UnknownNumber {
-                            field: "initial",
-                            number,
-                        });
-                    }
+                initial: match self.flag("initial")? {
+                    false => None,
+                    true => Some(self.blob("initial")?),
                 },
             }),
             kind::GRANT => Command::Grant(Grant {
-                doc: DocId(self.id("doc")?),
+                doc: DocId(self.array("doc")?),
                 by: self.text("by")?.into(),
                 user: self.text("user")?.into(),
                 role: self.number("role", |n| match n {
@@ -317,11 +330,11 @@ impl Input<'_> {
                 }
             }
             kind::TRIM => Command::Trim(Trim {
-                doc: DocId(self.id("doc")?),
+                doc: DocId(self.array("doc")?),
                 floor: self.varint("floor")?,
             }),
             kind::EXPIRE => Command::Expire(Expire {
-                doc: DocId(self.id("doc")?),
+                doc: DocId(self.array("doc")?),
                 below: self.varint("below")?,
             }),
             other => {

@@ -14,8 +14,8 @@ use codraft_proto::{
     reject::Code,
 };
 
-use super::digest::StateHash;
-use crate::command::Edit;
+use super::stored::StateError;
+use crate::command::{Edit, Input, put_blob, put_varint};
 
 /// Tells an operation's bytes from others under the same sequence: the first half of the
 /// BLAKE3 of base (eight bytes, little-endian) and ops.
@@ -46,7 +46,7 @@ struct Took {
     rev: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Record {
     /// Whose client it is, for as long as the record lives.
     user: UserId,
@@ -71,7 +71,7 @@ impl Record {
 }
 
 /// The records of one document.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Clients {
     records: BTreeMap<ClientId, Record>,
     /// How many of them live by a refusal; bounded, since no event pays for them.
@@ -263,22 +263,96 @@ impl Clients {
         self.records.len()
     }
 
-    pub fn hash(&self, hash: &mut StateHash) {
-        hash.number(self.records.len() as u64);
+    /// Appends the stored form: see `stored.rs`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.records.len() as u64);
         for (client, record) in &self.records {
-            hash.bytes(&client.0).bytes(record.user.as_bytes());
-            hash.number(record.seq).bytes(&record.payload.0);
-            match record.outcome {
-                Recorded::Applied(rev) => hash.number(1).number(rev),
-                Recorded::Refused(code) => hash.number(2).number(code as u64),
+            out.extend_from_slice(&client.0);
+            put_blob(out, record.user.as_bytes());
+            put_varint(out, record.seq);
+            out.extend_from_slice(&record.payload.0);
+            let (kind, number) = match record.outcome {
+                Recorded::Applied(rev) => (APPLIED, rev),
+                Recorded::Refused(code) => (REFUSED, code as u64),
             };
-            let took = record.took.unwrap_or(Took { seq: 0, rev: 0 });
-            hash.number(took.seq).number(took.rev);
-            match record.skipped_to {
-                None => hash.number(0),
-                Some(seq) => hash.number(1).number(seq),
-            };
-            hash.number(record.at_rev);
+            out.push(kind);
+            put_varint(out, number);
+            out.push(record.took.is_some().into());
+            if let Some(Took { seq, rev }) = record.took {
+                put_varint(out, seq);
+                put_varint(out, rev);
+            }
+            out.push(record.skipped_to.is_some().into());
+            if let Some(seq) = record.skipped_to {
+                put_varint(out, seq);
+            }
+            put_varint(out, record.at_rev);
         }
+    }
+
+    /// Reads the records of a document whose window begins at `floor` and whose head is `head`.
+    pub fn decode(input: &mut Input<'_>, floor: u64, head: u64) -> Result<Self, StateError> {
+        let mut records = BTreeMap::new();
+        for _ in 0..input.varint("clients")? {
+            let client = ClientId(input.array("client")?);
+            if records
+                .last_key_value()
+                .is_some_and(|(last, _)| *last >= client)
+            {
+                return Err(StateError::Invalid("order of clients"));
+            }
+            let record = Record::decode(input)?;
+            let took = record.took.map_or(0, |took| took.rev);
+            if !(floor..=head).contains(&record.at_rev) || took > record.at_rev {
+                return Err(StateError::Invalid("record of a client"));
+            }
+            records.insert(client, record);
+        }
+        let mut clients = Self {
+            records,
+            by_refusal: 0,
+        };
+        clients.by_refusal = clients.living_by_refusal();
+        Ok(clients)
+    }
+}
+
+/// How an outcome is stored.
+const APPLIED: u8 = 1;
+const REFUSED: u8 = 2;
+
+impl Record {
+    fn decode(input: &mut Input<'_>) -> Result<Self, StateError> {
+        let user = input.text("user")?.into();
+        let seq = input.varint("seq")?;
+        let payload = PayloadHash(input.array("payload")?);
+        let kind = input.byte("outcome")?;
+        let number = input.varint("outcome")?;
+        let refused = || Code::from_number(u32::try_from(number).ok()?);
+        let outcome = match kind {
+            APPLIED => Some(Recorded::Applied(number)),
+            REFUSED => refused().map(Recorded::Refused),
+            _ => None,
+        };
+        let took = match input.flag("took")? {
+            true => Some(Took {
+                seq: input.varint("seq")?,
+                rev: input.varint("rev")?,
+            }),
+            false => None,
+        };
+        let skipped_to = match input.flag("skipped to")? {
+            true => Some(input.varint("seq")?),
+            false => None,
+        };
+        Ok(Self {
+            user,
+            seq,
+            payload,
+            outcome: outcome.ok_or(StateError::Invalid("outcome"))?,
+            took,
+            skipped_to,
+            at_rev: input.varint("at rev")?,
+        })
     }
 }

@@ -1,6 +1,11 @@
 //! One document: what an edit, a grant and a trim do to it.
 
-use std::{borrow::Cow, sync::Arc};
+mod stored;
+
+use std::{
+    borrow::Cow,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use codraft_mutant::mutant;
@@ -21,8 +26,9 @@ use super::{
 };
 use crate::command::{self, Algebra, Create, Edit};
 
-/// The replicated state of one document.
-#[derive(Debug)]
+/// The replicated state of one document. Clones are cheap: they share text, attributes, history
+/// and roles.
+#[derive(Debug, Clone)]
 pub struct Document {
     id: DocId,
     kind: Kind,
@@ -44,6 +50,8 @@ pub struct Document {
     expired: u64,
     clients: Clients,
     grants: Grants,
+    /// Of its stored form, once somebody asked; not part of it.
+    digest: OnceLock<[u8; 32]>,
 }
 
 type Effect = (Outcome, Option<Arc<Event>>);
@@ -100,6 +108,7 @@ impl Document {
             expired: 0,
             clients: Clients::default(),
             grants: Grants::of_owner(create.owner.clone(), 1),
+            digest: OnceLock::new(),
         };
         let draft = Draft {
             client: None,
@@ -497,23 +506,18 @@ impl Document {
         self.updated_ms
     }
 
-    /// BLAKE3 over all that is replicated of this document, in canonical order.
+    /// BLAKE3 over the stored form. Kept until the document changes.
     pub fn state_digest(&self) -> [u8; 32] {
-        let mut hash = StateHash::new("codraft document 1");
-        hash.bytes(&self.id.0)
-            .number(self.kind as u64)
-            .number(self.algebra as u64);
-        hash.bytes(self.title.as_bytes())
-            .bytes(self.creator.as_bytes())
-            .bytes(&self.created_as);
-        hash.number(self.created_ms).number(self.updated_ms);
-        hash.number(self.rev).bytes(&self.hash.0);
-        hash.bytes(&self.content.digest());
-        self.window.hash(&mut hash);
-        hash.number(self.expired);
-        self.clients.hash(&mut hash);
-        self.grants.hash(&mut hash);
-        hash.finish()
+        *self.digest.get_or_init(|| {
+            let mut stored = Vec::new();
+            self.encode(&mut stored);
+            *blake3::hash(&stored).as_bytes()
+        })
+    }
+
+    /// Called before each change.
+    pub(super) fn forget_digest(&mut self) {
+        self.digest = OnceLock::new();
     }
 }
 

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use codraft_ot::{Chain, Kind};
 use codraft_proto::ids::{ClientId, DocId, UserId};
 
-use crate::command::{Algebra, put_blob, put_varint};
+use super::stored::StateError;
+use crate::command::{Algebra, Input, put_blob, put_varint};
 
 /// An applied change of one document, as every observer sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +57,38 @@ impl Event {
         put_varint(out, self.base);
         put_varint(out, self.ts_ms);
         out.extend_from_slice(&self.body);
+    }
+
+    /// The event at `rev` of what `canonical` spelled; `hash` is the chain hash there.
+    pub(super) fn from_canonical(
+        canonical: &Bytes,
+        doc: DocId,
+        rev: u64,
+        hash: Chain,
+    ) -> Result<Self, StateError> {
+        let mut input = Input::new(canonical);
+        let kind = input.byte("kind")?;
+        let client = match input.flag("client")? {
+            true => Some(ClientId(input.array("client")?)),
+            false => None,
+        };
+        let user = input.text("user")?.into();
+        let (seq, base) = (input.varint("seq")?, input.varint("base")?);
+        let ts_ms = input.varint("ts_ms")?;
+        // A copy: a slice would keep all of what it was read from in memory.
+        let body = Bytes::copy_from_slice(&input.bytes(input.left(), "body")?);
+        Ok(Self {
+            doc,
+            rev,
+            client,
+            user,
+            seq,
+            base,
+            ts_ms,
+            kind,
+            body,
+            hash,
+        })
     }
 
     /// What the event counts for in the window: its body and a flat price for the rest.

@@ -1,15 +1,15 @@
 //! Who may do what with a document. A change is an event of the document's own log, so it
 //! has a place in the order of the operations that it governs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use codraft_proto::{
     ids::{Role, USER_BYTES_MAX, UserId},
     reject::Code,
 };
 
-use super::{Refusal, digest::StateHash};
-use crate::command;
+use super::{Refusal, stored::StateError};
+use crate::command::{self, Input, put_blob, put_varint};
 
 /// A user's role, and the revision that gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,9 +19,10 @@ pub struct Grant {
 }
 
 /// The roles in one document. There is always an owner.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Grants {
-    roles: BTreeMap<UserId, Grant>,
+    /// Shared by clones: a change is rare.
+    roles: Arc<BTreeMap<UserId, Grant>>,
     owners: usize,
 }
 
@@ -37,13 +38,13 @@ pub(super) enum Change {
 impl Grants {
     pub fn of_owner(owner: UserId, rev: u64) -> Self {
         Self {
-            roles: BTreeMap::from([(
+            roles: Arc::new(BTreeMap::from([(
                 owner,
                 Grant {
                     role: Role::Owner,
                     rev,
                 },
-            )]),
+            )])),
             owners: 1,
         }
     }
@@ -82,9 +83,10 @@ impl Grants {
     }
 
     pub fn set(&mut self, user: &UserId, role: Option<Role>, rev: u64) {
+        let roles = Arc::make_mut(&mut self.roles);
         let before = match role {
-            Some(role) => self.roles.insert(user.clone(), Grant { role, rev }),
-            None => self.roles.remove(user),
+            Some(role) => roles.insert(user.clone(), Grant { role, rev }),
+            None => roles.remove(user),
         };
         if before.is_some_and(|before| before.role == Role::Owner) {
             self.owners -= 1;
@@ -95,12 +97,41 @@ impl Grants {
         assert!(self.owners > 0, "a document without an owner");
     }
 
-    pub fn hash(&self, hash: &mut StateHash) {
-        hash.number(self.roles.len() as u64);
-        for (user, grant) in &self.roles {
-            hash.bytes(user.as_bytes())
-                .number(grant.role as u64)
-                .number(grant.rev);
+    /// Appends the stored form: see `stored.rs`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.roles.len() as u64);
+        for (user, grant) in self.roles.iter() {
+            put_blob(out, user.as_bytes());
+            out.push(grant.role as u8);
+            put_varint(out, grant.rev);
+        }
+    }
+
+    /// Reads the roles of a document whose head is `head`.
+    pub fn decode(input: &mut Input<'_>, head: u64) -> Result<Self, StateError> {
+        let mut roles: BTreeMap<UserId, Grant> = BTreeMap::new();
+        for _ in 0..input.varint("grants")? {
+            let user: UserId = input.text("user")?.into();
+            if roles
+                .last_key_value()
+                .is_some_and(|(last, _)| *last >= user)
+            {
+                return Err(StateError::Invalid("order of users"));
+            }
+            let role = input.number("role", Role::from_number)?;
+            let rev = input.varint("rev")?;
+            if !(1..=head).contains(&rev) {
+                return Err(StateError::Invalid("grant"));
+            }
+            roles.insert(user, Grant { role, rev });
+        }
+        let owners = roles.values().filter(|grant| grant.role == Role::Owner);
+        match owners.count() {
+            0 => Err(StateError::Invalid("grants without an owner")),
+            owners => Ok(Self {
+                roles: Arc::new(roles),
+                owners,
+            }),
         }
     }
 }

@@ -7,6 +7,7 @@ mod edits;
 mod events;
 mod grants;
 mod replicas;
+mod stored;
 mod window;
 
 use bytes::Bytes;
@@ -42,9 +43,13 @@ impl World {
 
     /// A text of ada's, at revision 1.
     fn with(limits: MachineLimits) -> Self {
+        Self::with_kind(limits, Kind::Text)
+    }
+
+    fn with_kind(limits: MachineLimits, kind: Kind) -> Self {
         let mut world = Self::empty(limits);
         assert_eq!(
-            world.apply(create(Kind::Text, ADA)).outcome,
+            world.apply(create(kind, ADA)).outcome,
             Outcome::Applied { rev: 1 }
         );
         world
@@ -99,7 +104,7 @@ impl World {
     }
 
     fn doc(&self) -> &Document {
-        self.shard.document(&DOC).unwrap()
+        self.shard.document(&DOC).present().unwrap()
     }
     fn head(&self) -> u64 {
         self.doc().rev()

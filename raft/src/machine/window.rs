@@ -3,11 +3,13 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use codraft_mutant::mutant;
-use codraft_ot::{Chain, Delta};
+use codraft_ot::{Chain, Delta, Limits};
+use codraft_proto::{event, ids::DocId};
 
-use super::{Event, MachineLimits, digest::StateHash};
+use super::{Event, MachineLimits, stored::StateError};
+use crate::command::{Input, put_blob, put_varint};
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry {
     event: Arc<Event>,
     /// Of an edit, the operation as applied; other events change no text.
@@ -16,13 +18,18 @@ struct Entry {
     units_before: u32,
 }
 
+/// Entries that clones share. What is added to a shared one is added to a copy.
+const CHUNK: usize = 64;
+
 /// The events `floor + 1 ..= head`.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Window {
     floor: u64,
     /// The chain hash at the floor.
     floor_hash: Chain,
-    entries: VecDeque<Entry>,
+    /// Each full, but for the first, of which some were forgotten, and the last.
+    chunks: VecDeque<Arc<Vec<Entry>>>,
+    len: usize,
     /// Sum of the events' `window_bytes`.
     bytes: usize,
 }
@@ -37,11 +44,11 @@ impl Window {
     }
 
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.len
     }
 
     fn head(&self) -> u64 {
-        self.floor + self.entries.len() as u64
+        self.floor + self.len as u64
     }
 
     /// Appends the event after the head, then cuts the window to half if it is full.
@@ -55,44 +62,81 @@ impl Window {
         limits: &MachineLimits,
     ) -> bool {
         assert_eq!(event.rev, self.head() + 1, "revisions have no gap");
-        self.bytes += event.window_bytes();
-        self.entries.push_back(Entry {
+        self.append(Entry {
             event,
             delta,
             units_before,
         });
-        if self.entries.len() <= limits.window_events && self.bytes <= limits.window_bytes {
+        if self.len <= limits.window_events && self.bytes <= limits.window_bytes {
             return false;
         }
-        while self.entries.len() > limits.window_events / 2 || self.bytes > limits.window_bytes / 2
-        {
-            self.forget_first();
+        let (mut count, mut bytes) = (0, self.bytes);
+        for entry in self.entries(0) {
+            if self.len - count <= limits.window_events / 2 && bytes <= limits.window_bytes / 2 {
+                break;
+            }
+            count += 1;
+            bytes -= entry.event.window_bytes();
         }
+        self.forget(count);
         true
+    }
+
+    fn append(&mut self, entry: Entry) {
+        self.bytes += entry.event.window_bytes();
+        self.len += 1;
+        match self.chunks.back_mut() {
+            Some(last) if last.len() < CHUNK => Arc::make_mut(last).push(entry),
+            _ => self.chunks.push_back(Arc::new(vec![entry])),
+        }
     }
 
     /// Forgets the events up to `floor`, or to the head if that is lower. Returns whether
     /// the floor moved.
     pub fn trim_to(&mut self, floor: u64) -> bool {
-        let before = self.floor;
-        while self.floor < floor && !self.entries.is_empty() {
-            self.forget_first();
-        }
-        self.floor > before
+        let count = floor.min(self.head()).saturating_sub(self.floor);
+        self.forget(count as usize);
+        count > 0
     }
 
-    fn forget_first(&mut self) {
-        if let Some(first) = self.entries.pop_front() {
-            self.bytes -= first.event.window_bytes();
-            self.floor = first.event.rev;
-            self.floor_hash = first.event.hash;
+    /// Forgets the first `count` events; there are as many.
+    fn forget(&mut self, mut count: usize) {
+        self.len -= count;
+        while let Some(chunk) = self.chunks.front_mut().filter(|_| count > 0) {
+            let gone = &chunk[..count.min(chunk.len())];
+            if let Some(last) = gone.last() {
+                self.floor = last.event.rev;
+                self.floor_hash = last.event.hash;
+            }
+            let bytes: usize = gone.iter().map(|entry| entry.event.window_bytes()).sum();
+            self.bytes -= bytes;
+            if count < chunk.len() {
+                Arc::make_mut(chunk).drain(..count);
+                return;
+            }
+            count -= chunk.len();
+            self.chunks.pop_front();
         }
+    }
+
+    /// The entry at a place below `len`.
+    fn entry(&self, place: usize) -> &Entry {
+        let first = self.chunks[0].as_slice();
+        match place.checked_sub(first.len()) {
+            None => &first[place],
+            Some(behind) => &self.chunks[1 + behind / CHUNK][behind % CHUNK],
+        }
+    }
+
+    fn entries(&self, from: usize) -> impl ExactSizeIterator<Item = &Entry> + Clone {
+        (from..self.len).map(|place| self.entry(place))
     }
 
     /// Units of the document at revision `rev`; none for the head, which no event follows,
     /// and for what is outside of the window.
     pub fn units_at(&self, rev: u64) -> Option<u32> {
-        Some(self.entries.get(self.place_after(rev)?)?.units_before)
+        let place = self.place_after(rev).filter(|place| *place < self.len)?;
+        Some(self.entry(place).units_before)
     }
 
     /// Moves an operation made at revision `base` past every later one, one by one: the
@@ -100,12 +144,12 @@ impl Window {
     pub fn transform(&self, base: u64, mut delta: Delta, effort: usize) -> Result<Delta, TooFar> {
         let place = self.place_after(base).ok_or(TooFar)?;
         let mut spent = 0;
-        if self.entries.len() - place > 1 && mutant!("compose_before_transform") {
-            let later = self.entries.range(place..).filter_map(|e| e.delta.as_ref());
+        if self.len - place > 1 && mutant!("compose_before_transform") {
+            let later = self.entries(place).filter_map(|e| e.delta.as_ref());
             let all = later.fold(Delta::new(), |all, next| all.compose(next).unwrap_or(all));
             return Ok(all.transform(&delta, true));
         }
-        for entry in self.entries.range(place..) {
+        for entry in self.entries(place) {
             let Some(earlier) = &entry.delta else {
                 continue;
             };
@@ -126,29 +170,143 @@ impl Window {
         rev: u64,
     ) -> Option<impl ExactSizeIterator<Item = &Arc<Event>> + Clone> {
         let place = self.place_after(rev)?;
-        Some(self.entries.range(place..).map(|entry| &entry.event))
+        Some(self.entries(place).map(|entry| &entry.event))
     }
 
     pub fn hash_at(&self, rev: u64) -> Option<Chain> {
         match self.place_after(rev)? {
             0 => Some(self.floor_hash),
-            place => Some(self.entries.get(place - 1)?.event.hash),
+            place => Some(self.entry(place - 1).event.hash),
         }
     }
 
     /// Where the event after `rev` is, or will be.
     fn place_after(&self, rev: u64) -> Option<usize> {
         let place = usize::try_from(rev.checked_sub(self.floor)?).ok()?;
-        (place <= self.entries.len()).then_some(place)
+        (place <= self.len).then_some(place)
     }
 
-    pub fn hash(&self, hash: &mut StateHash) {
-        hash.number(self.floor)
-            .bytes(&self.floor_hash.0)
-            .number(self.entries.len() as u64);
-        for entry in &self.entries {
-            hash.bytes(&entry.event.hash.0)
-                .number(entry.units_before.into());
+    /// Appends the stored form: see `documents/stored.rs`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.floor);
+        out.extend_from_slice(&self.floor_hash.0);
+        put_varint(out, self.len as u64);
+        let mut canonical = Vec::new();
+        for entry in self.entries(0) {
+            put_varint(out, entry.units_before.into());
+            entry.event.canonical(&mut canonical);
+            put_blob(out, &canonical);
         }
+    }
+
+    /// Reads the window of `doc`, and computes the chain anew.
+    pub fn decode(input: &mut Input<'_>, doc: DocId, limits: &Limits) -> Result<Self, StateError> {
+        let mut window = Self {
+            floor: input.varint("floor")?,
+            floor_hash: Chain(input.array("floor hash")?),
+            ..Self::default()
+        };
+        let mut hash = window.floor_hash;
+        let mut updated_ms = 0;
+        for _ in 0..input.varint("events")? {
+            let units = input.varint("units")?;
+            let units_before = u32::try_from(units).map_err(|_| StateError::Invalid("units"))?;
+            let canonical = input.blob("event")?;
+            hash = hash.next(&canonical);
+            let rev = window.head().checked_add(1);
+            let rev = rev.ok_or(StateError::Invalid("revision"))?;
+            let event = Event::from_canonical(&canonical, doc, rev, hash)?;
+            if event.base >= rev || event.ts_ms < updated_ms {
+                return Err(StateError::Invalid("event"));
+            }
+            updated_ms = event.ts_ms;
+            let delta = match u32::from(event.kind) == event::EDIT {
+                true => Some(read_delta(&event.body, limits)?),
+                false => None,
+            };
+            window.append(Entry {
+                event: Arc::new(event),
+                delta,
+                units_before,
+            });
+        }
+        Ok(window)
+    }
+
+    /// The head, the chain hash there, and the time of its event if that is in the window.
+    pub fn last(&self) -> (u64, Chain, Option<u64>) {
+        let last = self
+            .len
+            .checked_sub(1)
+            .map(|place| &self.entry(place).event);
+        let hash = last.map_or(self.floor_hash, |event| event.hash);
+        (self.head(), hash, last.map(|event| event.ts_ms))
+    }
+}
+
+/// An operation as it was applied, in its one spelling.
+fn read_delta(body: &[u8], limits: &Limits) -> Result<Delta, StateError> {
+    let delta = Delta::decode(body, limits).map_err(StateError::Content)?;
+    match delta.to_bytes() == body {
+        true => Ok(delta),
+        false => Err(StateError::Invalid("operation")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(rev: u64) -> Arc<Event> {
+        Arc::new(Event {
+            doc: DocId::default(),
+            rev,
+            client: None,
+            user: "ada".into(),
+            seq: 0,
+            base: rev - 1,
+            ts_ms: 0,
+            kind: event::GRANT as u8,
+            body: bytes::Bytes::new(),
+            hash: Chain([rev as u8; 32]),
+        })
+    }
+
+    /// Events are found by their revision however the window was filled and cut; clones share
+    /// what neither changed.
+    #[test]
+    fn chunks_are_shared_by_clones_and_found_by_revision() {
+        let limits = MachineLimits::default();
+        let mut window = Window::default();
+        for rev in 1..=1_000 {
+            window.push(event(rev), None, rev as u32, &limits);
+            if rev % 37 == 0 {
+                window.trim_to(rev.saturating_sub(u64::from(rev % 2 == 0) * 190));
+            }
+            let (floor, revs) = (window.floor(), window.floor()..=rev);
+            for of in revs {
+                let hash = window.hash_at(of).expect("a hash");
+                assert_eq!(hash.0[0], of as u8);
+                let units = window.units_at(of);
+                assert_eq!(units, (of < rev).then_some(of as u32 + 1));
+            }
+            let all = window.events_after(floor).expect("events");
+            assert!(all.map(|event| event.rev).eq(floor + 1..=rev));
+            assert!(
+                window
+                    .chunks
+                    .iter()
+                    .skip(1)
+                    .rev()
+                    .skip(1)
+                    .all(|c| c.len() == CHUNK)
+            );
+        }
+        let before = window.clone();
+        window.push(event(1_001), None, 0, &limits);
+        let pairs = before.chunks.iter().zip(&window.chunks);
+        let shared = pairs.filter(|(a, b)| Arc::ptr_eq(a, b)).count();
+        assert_eq!(shared + 1, before.chunks.len());
+        assert!(before.len() + 1 == window.len() && before.head() == 1_000);
     }
 }

@@ -256,7 +256,7 @@ fn machine_missing_document() {
         Some(Code::NotFound)
     );
     assert_eq!(refused(&world.grant(ADA, BOB, None)), Some(Code::NotFound));
-    assert!(world.shard.document(&DOC).is_none());
+    assert!(world.shard.document(&DOC).present().is_none());
 }
 
 #[test]

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use codraft_ot::Chain;
 
 use super::*;
-use crate::{command::Level, machine::Event};
+use crate::{
+    command::Level,
+    machine::{Event, Lookup},
+};
 
 const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/chain.json");
 
@@ -161,7 +164,7 @@ fn machine_create_is_judged() {
             "{:?}",
             applied.outcome
         );
-        assert!(applied.event.is_none() && world.shard.document(&DOC).is_none());
+        assert!(applied.event.is_none() && matches!(world.shard.document(&DOC), Lookup::Missing));
     }
     let empty = bad(&|c| c.initial = Some(Bytes::new()));
     assert_eq!(world.apply(empty).outcome, Outcome::Applied { rev: 1 });

@@ -1,0 +1,131 @@
+//! A document to and from its stored form.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use codraft_ot::{Chain, Content, Delta, Kind};
+use codraft_proto::ids::{DocId, UserId};
+
+use super::Document;
+use crate::{
+    command::{Algebra, Input, put_blob, put_varint},
+    machine::{
+        MachineLimits,
+        clients::Clients,
+        grants::Grants,
+        stored::{
+            FORMAT, StateError, TAG_CLIENTS, TAG_CONTENT, TAG_GRANTS, TAG_HEAD, TAG_WINDOW,
+            section, take_section, whole,
+        },
+        window::Window,
+    },
+};
+
+impl Document {
+    /// Appends the stored form.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.push(FORMAT);
+        section(out, TAG_HEAD, |out| self.encode_head(out));
+        section(out, TAG_CONTENT, |out| self.content.to_delta().encode(out));
+        section(out, TAG_WINDOW, |out| self.window.encode(out));
+        section(out, TAG_CLIENTS, |out| self.clients.encode(out));
+        section(out, TAG_GRANTS, |out| self.grants.encode(out));
+    }
+
+    fn encode_head(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.id.0);
+        out.push(self.kind as u8);
+        out.push(self.algebra as u8);
+        put_blob(out, self.title.as_bytes());
+        put_blob(out, self.creator.as_bytes());
+        out.extend_from_slice(&self.created_as);
+        put_varint(out, self.created_ms);
+        put_varint(out, self.updated_ms);
+        put_varint(out, self.rev);
+        out.extend_from_slice(&self.hash.0);
+        put_varint(out, self.expired);
+    }
+
+    /// The document of a stored form. It goes on exactly as the one that was stored.
+    ///
+    /// # Errors
+    /// Whatever `encode` would not have written. Nothing is allocated by a length that is only
+    /// declared.
+    pub fn decode(stored: &Bytes, limits: &MachineLimits) -> Result<Self, StateError> {
+        let mut input = Input::new(stored);
+        match input.byte("format")? {
+            FORMAT => {}
+            other => return Err(StateError::Format(other)),
+        }
+        let head = take_section(&mut input, TAG_HEAD)?;
+        let content = take_section(&mut input, TAG_CONTENT)?;
+        let window = take_section(&mut input, TAG_WINDOW)?;
+        let clients = take_section(&mut input, TAG_CLIENTS)?;
+        let grants = take_section(&mut input, TAG_GRANTS)?;
+        if input.left() > 0 {
+            return Err(StateError::LaterSection(input.byte("tag")?));
+        }
+        let mut document = Self::decode_head(&head)?;
+        document.content = read_content(&content, document.kind, limits)?;
+        document.window = whole(&window, |input| {
+            Window::decode(input, document.id, &limits.ot)
+        })?;
+        document.clients = whole(&clients, |input| {
+            Clients::decode(input, document.window.floor(), document.rev)
+        })?;
+        document.grants = whole(&grants, |input| Grants::decode(input, document.rev))?;
+        let (rev, hash, ts_ms) = document.window.last();
+        let joins = (rev, hash) == (document.rev, document.hash)
+            && ts_ms.is_none_or(|ts_ms| ts_ms == document.updated_ms);
+        match joins {
+            true => Ok(document),
+            false => Err(StateError::Invalid("window: it does not reach the head")),
+        }
+    }
+
+    /// With nothing in it yet.
+    fn decode_head(section: &Bytes) -> Result<Self, StateError> {
+        let document = whole(section, |input| {
+            let id = DocId(input.array("doc")?);
+            let kind = input.number("document kind", Kind::from_number)?;
+            Ok(Self {
+                id,
+                kind,
+                algebra: input.number("algebra", Algebra::from_number)?,
+                title: input.text("title")?.into(),
+                creator: input.text("creator")?.into(),
+                created_as: input.array("created as")?,
+                created_ms: input.varint("created ms")?,
+                updated_ms: input.varint("updated ms")?,
+                rev: input.varint("rev")?,
+                hash: Chain(input.array("hash")?),
+                expired: input.varint("expired")?,
+                content: Content::new(kind),
+                window: Window::default(),
+                clients: Clients::default(),
+                grants: Grants::of_owner(UserId::default(), 1),
+                digest: OnceLock::new(),
+            })
+        })?;
+        let possible = document.rev > 0
+            && document.expired <= document.rev
+            && document.created_ms <= document.updated_ms;
+        match possible {
+            true => Ok(document),
+            false => Err(StateError::Invalid("head")),
+        }
+    }
+}
+
+fn read_content(
+    section: &Bytes,
+    kind: Kind,
+    limits: &MachineLimits,
+) -> Result<Content, StateError> {
+    let delta = Delta::decode(section, &limits.ot.of_document()).map_err(StateError::Content)?;
+    let content = Content::from_delta(kind, &delta, &limits.ot).map_err(StateError::Content)?;
+    match content.to_delta().to_bytes() == section[..] {
+        true => Ok(content),
+        false => Err(StateError::Invalid("content: not its one spelling")),
+    }
+}

@@ -1,0 +1,224 @@
+//! The stored form: one spelling, whatever is read goes on as what was stored, and nothing else
+//! is read.
+
+use std::sync::Arc;
+
+use codraft_ot::{Attributes, Value};
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    command::Expire,
+    machine::{DOCUMENT_FORMAT, StateError},
+};
+
+const VECTORS: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../tests/vectors/document.json"
+);
+
+fn stored(document: &Document) -> Bytes {
+    let mut out = Vec::new();
+    document.encode(&mut out);
+    out.into()
+}
+
+fn read(stored: &[u8]) -> Result<Document, StateError> {
+    Document::decode(&Bytes::copy_from_slice(stored), &MachineLimits::default())
+}
+
+/// Puts every document of a shard away and takes it back.
+pub(super) fn reload(shard: &mut Shard) {
+    let limits = shard.limits.clone();
+    for document in shard.documents.values_mut() {
+        let bytes = stored(document);
+        let back = Document::decode(&bytes, &limits).unwrap();
+        assert_eq!(stored(&back), bytes);
+        assert_eq!(back.state_digest(), document.state_digest());
+        *document = Arc::new(back);
+    }
+}
+
+fn bold(text: &str, at: u32) -> Delta {
+    let mut delta = Delta::new();
+    delta
+        .retain(at)
+        .insert_with(text, Attributes::from([("bold".into(), Value::Bool(true))]));
+    delta
+}
+
+/// One of everything: embeds, attributes, a late operation, refusals of each sort, roles that came
+/// and went, a window that was cut, a base that expired.
+fn full() -> World {
+    let mut world = World::empty(small_window());
+    let mut initial = Delta::new();
+    initial.insert("hello 🦀\n");
+    world.apply(create_with(Kind::Rich, ADA, Some(&initial)));
+    world.grant(ADA, BOB, Some(Role::Editor));
+    world.grant(ADA, EVE, Some(Role::Viewer));
+    world.type_until(1, 8);
+    world.ts_ms += 70;
+    let mut image = Delta::new();
+    image.retain(3).embed(
+        Value::Object([("image".into(), Value::String("a.png".into()))].into()),
+        Attributes::from([("alt".into(), Value::Number(1.5))]),
+    );
+    world.edit(BOB, 2, 1, 8, &image);
+    world.edit(BOB, 3, 7, 7, &bold("late", 1));
+    assert_eq!(
+        refused(&world.edit(EVE, 4, 1, 9, &insert(0, "x"))),
+        Some(Code::Forbidden)
+    );
+    assert_eq!(
+        refused(&world.edit(BOB, 3, 9, 9, &insert(0, "x"))),
+        Some(Code::SeqGap)
+    );
+    world.grant(ADA, EVE, None);
+    world.apply(Command::Expire(Expire { doc: DOC, below: 7 }));
+    assert!(world.doc().floor() > 0 && world.doc().oldest_base() > world.doc().floor());
+    world
+}
+
+/// Pinned: pages hold these bytes, and replicas compare their hash. After an intended change
+/// `CODRAFT_WRITE_VECTORS=1 cargo test -p codraft-raft golden` writes them anew.
+#[test]
+fn machine_golden_document() {
+    let world = full();
+    let bytes = stored(world.doc());
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let now = serde_json::json!({
+        "about": "A stored document and its state digest: raft/src/machine/stored.rs",
+        "stored_hex": hex(&bytes),
+        "digest": hex(&world.doc().state_digest()),
+    });
+    let now = serde_json::to_string_pretty(&now).unwrap() + "\n";
+    if std::env::var_os("CODRAFT_WRITE_VECTORS").is_some() {
+        #[allow(clippy::disallowed_methods)] // the writer of the vectors
+        std::fs::write(VECTORS, &now).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(VECTORS).unwrap(), now);
+}
+
+#[test]
+fn machine_a_document_reads_back_and_its_digest_is_of_what_is_stored() {
+    let mut world = full();
+    let bytes = stored(world.doc());
+    assert_eq!(world.doc().state_digest(), *blake3::hash(&bytes).as_bytes());
+    let before = world.shard.digest();
+    reload(&mut world.shard);
+    assert_eq!(world.shard.digest(), before);
+    // Kept, but not past a change, also one that makes no event.
+    world.edit(EVE, 4, 2, 9, &insert(0, "x"));
+    assert_ne!(world.shard.digest(), before);
+    assert_eq!(
+        world.doc().state_digest(),
+        *blake3::hash(&stored(world.doc())).as_bytes()
+    );
+}
+
+#[test]
+fn machine_what_a_later_version_stored_is_refused() {
+    let bytes = stored(full().doc());
+    let mut other = bytes.to_vec();
+    other[0] += 1;
+    let refused = StateError::Format(DOCUMENT_FORMAT + 1);
+    assert_eq!(read(&other).unwrap_err(), refused);
+    let mut more = bytes.to_vec();
+    more.extend([6, 1, 0, 0, 0, 9]);
+    assert_eq!(read(&more).unwrap_err(), StateError::LaterSection(6));
+    let mut first = bytes.to_vec();
+    first[1] = 9;
+    let (found, expected) = (9, 1);
+    assert_eq!(
+        read(&first).unwrap_err(),
+        StateError::Section { found, expected }
+    );
+}
+
+#[test]
+fn machine_a_document_that_is_cut_off_is_refused() {
+    let bytes = stored(full().doc());
+    for end in 0..bytes.len() {
+        assert!(read(&bytes[..end]).is_err(), "cut at {end}");
+    }
+}
+
+/// Whatever is read has one spelling: no bytes give a document whose digest is another than theirs.
+fn is_refused_or_its_own_spelling(bytes: &[u8]) {
+    if let Ok(document) = read(bytes) {
+        assert_eq!(stored(&document), bytes);
+    }
+}
+
+#[test]
+fn machine_no_single_byte_makes_another_spelling() {
+    let bytes = stored(full().doc());
+    for at in 0..bytes.len() {
+        for change in [1, 0x80, 0xff] {
+            let mut bytes = bytes.to_vec();
+            bytes[at] ^= change;
+            is_refused_or_its_own_spelling(&bytes);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+    #[test]
+    fn machine_hostile_documents_are_refused(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..3), 1..6)
+    ) {
+        let mut bytes = stored(full().doc()).to_vec();
+        for (at, byte, how) in changes {
+            let at = at.index(bytes.len());
+            match how {
+                0 => bytes[at] = byte,
+                1 => bytes.insert(at, byte),
+                _ => drop(bytes.remove(at)),
+            }
+        }
+        is_refused_or_its_own_spelling(&bytes);
+    }
+}
+
+#[test]
+fn machine_a_document_is_copied_only_while_it_is_shared() {
+    let mut world = World::new();
+    world.type_until(1, 200);
+    let of = |world: &World| world.shard.document(&DOC).present().unwrap().clone();
+    let address = Arc::as_ptr(&of(&world));
+    world.type_until(1, 300);
+    assert_eq!(Arc::as_ptr(&of(&world)), address, "nobody shares it");
+
+    let shared = of(&world);
+    let (rev, digest) = (shared.rev(), stored(&shared));
+    world.type_until(1, 310);
+    assert_ne!(Arc::as_ptr(&of(&world)), address);
+    assert_eq!((shared.rev(), stored(&shared)), (rev, digest));
+    let address = Arc::as_ptr(&of(&world));
+    world.type_until(1, 320);
+    assert_eq!(Arc::as_ptr(&of(&world)), address, "once");
+}
+
+#[test]
+fn machine_a_slot_is_a_range_of_documents() {
+    let mut world = World::empty(MachineLimits::default());
+    for n in 0..40 {
+        let Command::Create(mut create) = create(Kind::Text, ADA) else {
+            unreachable!()
+        };
+        create.doc = DocId([n; 16]);
+        world.apply(Command::Create(create));
+    }
+    let slot_of = codraft_proto::placement::slot_of;
+    let order: Vec<_> = world
+        .shard
+        .documents()
+        .map(|d| (slot_of(&d.id()), d.id()))
+        .collect();
+    assert!(order.is_sorted() && order.len() == 40);
+    for (slot, id) in &order {
+        let there: Vec<_> = world.shard.documents_in(*slot).map(|d| d.id()).collect();
+        assert!(there.contains(id) && there.iter().all(|id| slot_of(id) == *slot));
+    }
+}
