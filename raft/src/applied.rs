@@ -1,6 +1,9 @@
 //! Where committed entries become state: the one place that applies, tells the feed and
 //! answers who waits, all under one lock.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -12,6 +15,7 @@ use bytes::Bytes;
 use codraft_proto::{
     ids::{DocId, GroupId},
     reject::Code,
+    transport::BoxFuture,
 };
 use futures_util::{Stream, TryStreamExt};
 use openraft::{
@@ -136,18 +140,58 @@ enum Content {
     },
 }
 
+impl Step {
+    fn docs(&self) -> impl Iterator<Item = DocId> {
+        let commands = match &self.content {
+            Content::Batch { batch, .. } => batch.commands.as_slice(),
+            Content::Blank | Content::Membership(_) => &[],
+        };
+        commands.iter().filter_map(Command::doc)
+    }
+}
+
+/// Brings documents into memory, before entries change them.
+pub trait Prepare: Send + Sync + 'static {
+    /// Resolves when all of them are in memory, to stay until they were changed.
+    ///
+    /// # Errors
+    /// When one cannot be had: the group stops then.
+    fn prepare(&self, docs: BTreeSet<DocId>) -> BoxFuture<'_, io::Result<()>>;
+}
+
 /// openraft's way to the core.
 pub struct Machine {
     core: Arc<Mutex<Core>>,
+    /// None while all documents are in memory.
+    prepare: Option<Arc<dyn Prepare>>,
 }
 
 impl Machine {
     pub fn new(core: Arc<Mutex<Core>>) -> Self {
-        Self { core }
+        Self {
+            core,
+            prepare: None,
+        }
+    }
+
+    /// Waits until all of it can be applied, then applies it. Nobody holds the lock meanwhile, and
+    /// nothing later is applied before.
+    async fn apply_all(&self, steps: &mut Vec<Step>) -> io::Result<()> {
+        if steps.is_empty() {
+            return Ok(());
+        }
+        if let Some(prepare) = &self.prepare {
+            let docs = steps.iter().flat_map(Step::docs).collect();
+            if let Err(error) = prepare.prepare(docs).await {
+                let why = format!("a document cannot be had: {error}");
+                return Err(self.stop(&mut lock(&self.core), why));
+            }
+        }
+        self.apply_prepared(steps)
     }
 
     /// Applies all of it in one hold of the lock.
-    fn apply_all(&self, steps: &mut Vec<Step>) -> io::Result<()> {
+    fn apply_prepared(&self, steps: &mut Vec<Step>) -> io::Result<()> {
         let mut core = lock(&self.core);
         if let Some(why) = &core.unproven {
             return Err(io::Error::other(why.clone()));
@@ -200,7 +244,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
                             ours: responder.as_ref().map(|_| number),
                         },
                         Err(error) => {
-                            self.apply_all(&mut steps)?;
+                            self.apply_all(&mut steps).await?;
                             let why = format!("entry {log_id} cannot be read: {error}");
                             return Err(self.stop(&mut lock(&self.core), why));
                         }
@@ -210,11 +254,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
             steps.push(Step { log_id, content });
             responders.extend(responder);
             if bytes >= STEP_BYTES {
-                self.apply_all(&mut steps)?;
+                self.apply_all(&mut steps).await?;
                 bytes = 0;
             }
         }
-        self.apply_all(&mut steps)?;
+        self.apply_all(&mut steps).await?;
         // Outcomes were told; this lets the proposer go on.
         responders
             .into_iter()
