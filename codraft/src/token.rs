@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
+use codraft_proto::ids::user_fault;
 use codraft_proto::outside::{Clock, Entropy, OsEntropy, SystemClock};
-use codraft_router::{PublicAlgorithm, PublicKey};
+use codraft_router::{KeyMaterial, PublicAlgorithm, TokenKey};
 use serde::{Deserialize, Serialize};
 
 use crate::{files, init::Layout};
 
+/// The issuer and the audience of a cluster's own tokens.
+const NAME: &str = "codraft";
 /// A development token lives this long, in seconds.
 const DEVELOPMENT_SECONDS: u64 = 7 * 24 * 3600;
 
@@ -32,6 +35,11 @@ pub struct Keys {
     /// Signs users' tokens (HS256), in hex; empty: only the public key's owner does.
     #[serde(default)]
     pub token: String,
+    /// Who signs with it, and for whom.
+    #[serde(default)]
+    pub issuer: String,
+    #[serde(default)]
+    pub audience: String,
     /// Signs tickets for WebSockets, in hex.
     pub ticket: String,
     /// Of whom else signs users' tokens.
@@ -44,6 +52,11 @@ pub struct Keys {
 #[serde(deny_unknown_fields)]
 pub struct Public {
     algorithm: Algorithm,
+    /// Which of the tokens that are signed with it are let in.
+    #[serde(default)]
+    issuer: String,
+    #[serde(default)]
+    audience: String,
     pem: String,
 }
 
@@ -61,23 +74,36 @@ enum Algorithm {
 impl Keys {
     pub fn load(path: &std::path::Path) -> Result<Keys> {
         let text = files::read(path)?;
-        toml::from_str(&text).with_context(|| format!("{} is not right", path.display()))
+        let wrong = || format!("{} is not right", path.display());
+        let keys: Keys = toml::from_str(&text).with_context(wrong)?;
+        keys.of_router().check().with_context(wrong)?;
+        Ok(keys)
     }
 
-    pub fn of_router(self) -> codraft_router::Keys {
-        let public = |key: Public| PublicKey {
-            algorithm: match key.algorithm {
-                Algorithm::EdDsa => PublicAlgorithm::EdDsa,
-                Algorithm::Es256 => PublicAlgorithm::Es256,
-                Algorithm::Rs256 => PublicAlgorithm::Rs256,
+    pub fn of_router(&self) -> codraft_router::Keys {
+        let own = self.own();
+        let public = self.public.as_ref().map(|key| TokenKey {
+            material: KeyMaterial::Public {
+                algorithm: match key.algorithm {
+                    Algorithm::EdDsa => PublicAlgorithm::EdDsa,
+                    Algorithm::Es256 => PublicAlgorithm::Es256,
+                    Algorithm::Rs256 => PublicAlgorithm::Rs256,
+                },
+                pem: key.pem.clone(),
             },
-            pem: key.pem,
-        };
+            issuer: key.issuer.clone(),
+            audience: key.audience.clone(),
+        });
         codraft_router::Keys {
-            token_secret: self.token.into_bytes(),
-            token_public: self.public.map(public),
-            ticket_secret: self.ticket.into_bytes(),
+            tokens: public.into_iter().chain(own).collect(),
+            ticket_secret: self.ticket.clone().into_bytes(),
         }
+    }
+
+    /// What `codraft token` signs with.
+    fn own(&self) -> Option<TokenKey> {
+        let key = || TokenKey::secret(self.token.as_bytes(), &self.issuer, &self.audience);
+        (!self.token.is_empty()).then(key)
     }
 }
 
@@ -87,6 +113,8 @@ pub fn make_keys(layout: &Layout) -> Result<()> {
     }
     let keys = Keys {
         token: random_hex(32)?,
+        issuer: NAME.to_owned(),
+        audience: NAME.to_owned(),
         ticket: random_hex(32)?,
         public: None,
     };
@@ -105,7 +133,8 @@ pub fn random_hex(bytes: usize) -> Result<String> {
 
 /// A token for the person at this machine.
 pub fn development(layout: &Layout) -> Result<String> {
-    let user = std::env::var("USER").ok().filter(|u| !u.is_empty());
+    let user = std::env::var("USER").ok();
+    let user = user.filter(|user| user_fault(user).is_none());
     sign(
         layout,
         user.as_deref().unwrap_or("developer"),
@@ -123,14 +152,17 @@ pub fn run(args: &TokenArgs) -> Result<()> {
 
 fn sign(layout: &Layout, user: &str, seconds: u64) -> Result<String> {
     let keys = Keys::load(&layout.keys())?;
-    ensure!(
-        !keys.token.is_empty(),
-        "{} has no `token` to sign with: tokens come from whom the public key belongs to",
-        layout.keys().display()
-    );
+    let key = keys.own().with_context(|| {
+        format!(
+            "{} has no `token` to sign with: tokens come from whom the public key belongs to",
+            layout.keys().display()
+        )
+    })?;
     let now = SystemClock.now_ms() / 1000;
-    codraft_router::sign_token(keys.token.as_bytes(), user, now, now + seconds)
-        .context("signing a token")
+    let until = now.saturating_add(seconds);
+    ensure!(seconds > 0, "--seconds 0: it would have expired already");
+    codraft_router::sign_token(&key, user, now, until)
+        .with_context(|| format!("no token for {user:?} for {seconds} seconds"))
 }
 
 #[cfg(test)]
@@ -139,33 +171,84 @@ mod tests {
 
     use super::*;
 
+    const PEM: &str = "-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAkWo5YMOn2jUzDdts85iy7RwILBJCaIUO/D6MX3l5f94=
+-----END PUBLIC KEY-----
+";
+    const NAMES: &str = "issuer = \"them\"\naudience = \"us\"";
+    const SECRET: &str = "0123456789abcdef";
+
+    fn read(text: &str) -> Result<codraft_router::Keys> {
+        let keys = toml::from_str::<Keys>(text)?.of_router();
+        keys.check()?;
+        Ok(keys)
+    }
+
+    fn public(algorithm: &str, names: &str) -> String {
+        format!(
+            "ticket = \"{SECRET}\"\n[public]\nalgorithm = \"{algorithm}\"\n{names}\npem = \"\"\"\n{PEM}\"\"\"\n"
+        )
+    }
+
     #[test]
     fn keys_of_another_are_taken_from_the_file() {
-        let read = |text: &str| toml::from_str::<Keys>(text).map(Keys::of_router);
-        let public = |algorithm: &str| {
-            format!(
-                "ticket = \"00\"\n[public]\nalgorithm = \"{algorithm}\"\npem = \"\"\"\nline\n\"\"\"\n"
-            )
+        let keys = read(&public("EdDSA", NAMES)).unwrap();
+        let [key] = &keys.tokens[..] else {
+            panic!("one key");
         };
-        let keys = read(&public("EdDSA")).unwrap();
-        assert!(keys.token_secret.is_empty());
-        let key = keys.token_public.unwrap();
-        assert_eq!(
-            (key.algorithm, key.pem.as_str()),
-            (PublicAlgorithm::EdDsa, "line\n")
-        );
-        assert!(
-            read("token = \"00\"\nticket = \"00\"\n")
-                .unwrap()
-                .token_public
-                .is_none()
-        );
+        assert_eq!((&*key.issuer, &*key.audience), ("them", "us"));
+        let algorithm = PublicAlgorithm::EdDsa;
+        let KeyMaterial::Public { algorithm: of, pem } = &key.material else {
+            panic!("a public one");
+        };
+        assert_eq!((*of, pem.as_str()), (algorithm, PEM));
         for wrong in [
-            public("HS256"),
-            public("none"),
-            "ticket = \"00\"\nkey = \"\"".into(),
+            public("HS256", NAMES),
+            public("none", NAMES),
+            format!("ticket = \"{SECRET}\"\nkey = \"\""),
         ] {
             assert!(read(&wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_key_without_an_issuer_or_an_audience_is_refused_in_words() {
+        let own = |names: &str| format!("token = \"{SECRET}\"\nticket = \"{SECRET}\"\n{names}\n");
+        assert!(read(&own(NAMES)).is_ok());
+        for make in [&own as &dyn Fn(&str) -> String, &|names| {
+            public("EdDSA", names)
+        }] {
+            for (names, missing) in [
+                ("", "`issuer`"),
+                ("issuer = \"\"\naudience = \"us\"", "`issuer`"),
+                ("issuer = \"them\"", "`audience`"),
+                ("audience = \"us\"", "`issuer`"),
+            ] {
+                let refused = read(&make(names))
+                    .err()
+                    .map(|e| e.to_string())
+                    .unwrap_or_default();
+                assert!(refused.contains(missing), "{names}: {refused}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_router_takes_every_token_that_is_made() {
+        let key = TokenKey::secret(SECRET, NAME, NAME);
+        let make = |user: &str, until| codraft_router::sign_token(&key, user, 0, until);
+        assert!(make("ana", 60).is_ok());
+        assert!(make(&"u".repeat(128), 1_000_000_000_000).is_ok());
+        for (user, until) in [
+            ("", 60),
+            (&*"u".repeat(129), 60),
+            ("a\nb", 60),
+            (".", 60),
+            ("..", 60),
+            ("ana", 1_000_000_000_001),
+            ("ana", u64::MAX),
+        ] {
+            assert!(make(user, until).is_err(), "{user:?} {until}");
         }
     }
 }

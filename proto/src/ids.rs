@@ -73,6 +73,19 @@ pub type UserId = Arc<str>;
 /// The longest user id, in bytes.
 pub const USER_BYTES_MAX: usize = 128;
 
+/// What is wrong with a user's name, in words; `None`: nothing.
+pub fn user_fault(user: &str) -> Option<&'static str> {
+    if user.is_empty() || user.len() > USER_BYTES_MAX {
+        return Some("a user has 1 to 128 bytes");
+    }
+    if user.chars().any(char::is_control) {
+        return Some("a user has no control characters");
+    }
+    // Encoded or not: no address could name them.
+    let folded = user == "." || user == "..";
+    folded.then_some("a user is not . or .., which clients take out of addresses")
+}
+
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
         $(#[$doc])*

@@ -2,19 +2,23 @@
 //! a header. Times are checked against the process's own clock, so that the simulation can
 //! hold it.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex},
-};
+mod keys;
+mod used;
+
+use std::sync::{Arc, Mutex};
 
 use codraft_proto::{
-    ids::{DocId, USER_BYTES_MAX, UserId},
+    ids::{DocId, UserId, user_fault},
     outside::{Clock, Entropy, Outside},
     reject::Code,
 };
 use http::{HeaderMap, header::AUTHORIZATION};
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde_json::{Map, Value};
+
+pub use keys::{KeyError, KeyMaterial, Keys, PublicAlgorithm, SignError, TokenKey, sign_token};
+use used::UsedTickets;
 
 use crate::lock;
 
@@ -24,35 +28,14 @@ const LEEWAY_MS: u64 = 30_000;
 const TICKET_MS: u64 = 30_000;
 /// Keeps a ticket from passing for a token, should both keys ever be the same.
 const TICKET_TYPE: &str = "codraft-ticket";
+/// The types of tokens that let somebody in: RFC 7519's, and RFC 9068's for access tokens. An
+/// issuer signs others with the same key, to log out with for one.
+const TOKEN_TYPES: &[&str] = &["jwt", "at+jwt"];
 /// Longer than any token in use; what is longer is not even looked at.
 const TOKEN_BYTES_MAX: usize = 8 << 10;
-/// Tickets that may have been used within one ticket's life.
-const NONCES_MAX: usize = 65_536;
+const NAME_BYTES_MAX: usize = 256;
 
-/// What tokens and tickets are signed with.
-#[derive(Clone, Default)]
-pub struct Keys {
-    /// HS256 secret of users' tokens, at least 16 bytes; empty: no such tokens.
-    pub token_secret: Vec<u8>,
-    /// A public key that users' tokens may be signed with instead.
-    pub token_public: Option<PublicKey>,
-    /// Secret of tickets, the same in all routers; at least 16 bytes.
-    pub ticket_secret: Vec<u8>,
-}
-
-/// The algorithm is the key's, never the token's own choice.
-#[derive(Clone)]
-pub struct PublicKey {
-    pub algorithm: PublicAlgorithm,
-    pub pem: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PublicAlgorithm {
-    EdDsa,
-    Es256,
-    Rs256,
-}
+type Claims = Map<String, Value>;
 
 /// Who a request or socket speaks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,14 +47,19 @@ pub struct Principal {
     pub expires_ms: u64,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    #[error("no key for tokens: set a secret or a public key")]
-    None,
-    #[error("the {0} secret is shorter than 16 bytes")]
-    Short(&'static str),
-    #[error("the public key for tokens: {0}")]
-    Public(#[from] jsonwebtoken::errors::Error),
+/// Why somebody is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: Code,
+    /// For who made the token. Nothing is said of one whose signature is not right.
+    pub detail: &'static str,
+}
+
+impl Refusal {
+    fn invalid(detail: &'static str) -> Self {
+        let code = Code::TokenInvalid;
+        Self { code, detail }
+    }
 }
 
 struct Verifier {
@@ -80,6 +68,7 @@ struct Verifier {
 }
 
 impl Verifier {
+    /// Checks the signature and, of a token, who made it for whom; times are ours to check.
     fn new(key: DecodingKey, algorithm: Algorithm) -> Self {
         let mut validation = Validation::new(algorithm);
         validation.validate_exp = false;
@@ -87,6 +76,33 @@ impl Verifier {
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
         Self { key, validation }
+    }
+
+    fn between(mut self, issuer: &str, audience: &str) -> Self {
+        self.validation.validate_aud = true;
+        self.validation.set_issuer(&[issuer]);
+        self.validation.set_audience(&[audience]);
+        self.validation.set_required_spec_claims(&["iss", "aud"]);
+        self
+    }
+
+    /// `None` when it was not signed with this key.
+    fn read(&self, token: &str) -> Option<Result<(Header, Claims), Refusal>> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return None;
+        }
+        let refused = match decode::<Claims>(token, &self.key, &self.validation) {
+            Ok(data) => return Some(Ok((data.header, data.claims))),
+            Err(error) => error,
+        };
+        // These are found after the signature was.
+        let detail = match refused.kind() {
+            ErrorKind::InvalidIssuer => "the token's `iss` is another issuer",
+            ErrorKind::InvalidAudience => "the token's `aud` does not name this audience",
+            ErrorKind::MissingRequiredClaim(_) => "the token has no `iss` or no `aud`",
+            _ => return None,
+        };
+        Some(Err(Refusal::invalid(detail)))
     }
 }
 
@@ -96,40 +112,14 @@ pub struct Auth {
     ticket_key: EncodingKey,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    /// Tickets that were used, by the end of their life.
-    used: Mutex<BTreeSet<(u64, [u8; 16])>>,
+    used: Mutex<UsedTickets>,
 }
 
 impl Auth {
     pub fn new(keys: &Keys, outside: &Outside) -> Result<Self, KeyError> {
-        let mut tokens = Vec::new();
-        if let Some(public) = &keys.token_public {
-            let pem = public.pem.as_bytes();
-            tokens.push(match public.algorithm {
-                PublicAlgorithm::EdDsa => {
-                    Verifier::new(DecodingKey::from_ed_pem(pem)?, Algorithm::EdDSA)
-                }
-                PublicAlgorithm::Es256 => {
-                    Verifier::new(DecodingKey::from_ec_pem(pem)?, Algorithm::ES256)
-                }
-                PublicAlgorithm::Rs256 => {
-                    Verifier::new(DecodingKey::from_rsa_pem(pem)?, Algorithm::RS256)
-                }
-            });
-        }
-        if !keys.token_secret.is_empty() {
-            let secret = long_enough(&keys.token_secret, "token")?;
-            tokens.push(Verifier::new(
-                DecodingKey::from_secret(secret),
-                Algorithm::HS256,
-            ));
-        }
-        if tokens.is_empty() {
-            return Err(KeyError::None);
-        }
-        let ticket = long_enough(&keys.ticket_secret, "ticket")?;
+        let ticket = keys::long_enough(&keys.ticket_secret, "ticket")?;
         Ok(Self {
-            tokens,
+            tokens: keys.verifiers()?,
             tickets: Verifier::new(DecodingKey::from_secret(ticket), Algorithm::HS256),
             ticket_key: EncodingKey::from_secret(ticket),
             clock: outside.clock.clone(),
@@ -143,24 +133,23 @@ impl Auth {
     }
 
     /// From `Authorization: Bearer`.
-    pub fn bearer(&self, headers: &HeaderMap) -> Result<Principal, Code> {
-        let value = headers.get(AUTHORIZATION).ok_or(Code::TokenInvalid)?;
-        let value = value.to_str().map_err(|_| Code::TokenInvalid)?;
-        let (scheme, token) = value.split_once(' ').ok_or(Code::TokenInvalid)?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(Code::TokenInvalid);
+    pub fn bearer(&self, headers: &HeaderMap) -> Result<Principal, Refusal> {
+        let value = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());
+        match value.and_then(|value| value.split_once(' ')) {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                self.token(token.trim())
+            }
+            _ => Err(Refusal::invalid("send `Authorization: Bearer` and a token")),
         }
-        self.token(token.trim())
     }
 
-    pub fn token(&self, token: &str) -> Result<Principal, Code> {
-        let claims = self.tokens.iter().find_map(|v| verified(token, v, false));
-        let claims = claims.ok_or(Code::TokenInvalid)?;
-        self.in_time(&claims)?;
-        principal(
-            &claims,
-            milliseconds(&claims, "exp")?.ok_or(Code::TokenInvalid)?,
-        )
+    pub fn token(&self, token: &str) -> Result<Principal, Refusal> {
+        let read = self.tokens.iter().find_map(|key| key.read(token));
+        let (header, claims) =
+            read.unwrap_or(Err(Refusal::invalid("the token does not verify")))?;
+        understood(&header)?;
+        let expires_ms = self.in_time(&claims)?;
+        principal(&claims, expires_ms)
     }
 
     /// A ticket for one socket on one document, and when it ends.
@@ -173,7 +162,7 @@ impl Auth {
             "name": &*principal.name,
             "doc": doc.to_string(),
             "until": principal.expires_ms,
-            "exp": expires_ms as f64 / 1000.0,
+            "expires": expires_ms,
             "nonce": DocId(nonce).to_string(),
         });
         let header = Header {
@@ -185,54 +174,49 @@ impl Auth {
     }
 
     /// Takes a ticket in; it is good once.
-    pub fn redeem(&self, ticket: &str, doc: DocId) -> Result<Principal, Code> {
-        let claims = verified(ticket, &self.tickets, true).ok_or(Code::TokenInvalid)?;
-        self.in_time(&claims)?;
+    pub fn redeem(&self, ticket: &str, doc: DocId) -> Result<Principal, Refusal> {
+        const INVALID: Refusal = Refusal {
+            code: Code::TokenInvalid,
+            detail: "not a ticket, or of another document, or used",
+        };
+        let (header, claims) = self.tickets.read(ticket).unwrap_or(Err(INVALID))?;
+        if header.typ.as_deref() != Some(TICKET_TYPE) {
+            return Err(INVALID);
+        }
         if text(&claims, "doc").and_then(|d| d.parse().ok()) != Some(doc) {
-            return Err(Code::TokenInvalid);
+            return Err(INVALID);
         }
-        let nonce: DocId = text(&claims, "nonce")
-            .and_then(|n| n.parse().ok())
-            .ok_or(Code::TokenInvalid)?;
-        let expires_ms = milliseconds(&claims, "exp")?.ok_or(Code::TokenInvalid)?;
-        let until = claims
-            .get("until")
-            .and_then(Value::as_u64)
-            .ok_or(Code::TokenInvalid)?;
-        let principal = principal(&claims, until)?;
-        self.use_once(expires_ms, nonce.0)?;
-        Ok(principal)
-    }
-
-    fn use_once(&self, expires_ms: u64, nonce: [u8; 16]) -> Result<(), Code> {
-        let now = self.now_ms();
-        let mut used = lock(&self.used);
-        while used.first().is_some_and(|(end, _)| end + LEEWAY_MS < now) {
-            used.pop_first();
-        }
-        if used.len() >= NONCES_MAX {
-            return Err(Code::Busy);
-        }
-        if used.insert((expires_ms, nonce)) {
-            Ok(())
-        } else {
-            Err(Code::TokenInvalid)
+        let number = |name| claims.get(name).and_then(Value::as_u64).ok_or(INVALID);
+        let (expires_ms, until_ms) = (number("expires")?, number("until")?);
+        let nonce = text(&claims, "nonce").and_then(|n| n.parse::<DocId>().ok());
+        let nonce = nonce.ok_or(INVALID)?;
+        let principal = principal(&claims, until_ms)?;
+        match lock(&self.used).take(expires_ms, nonce.0, self.now_ms()) {
+            Ok(true) => Ok(principal),
+            Ok(false) => Err(INVALID),
+            Err(used::Expired) => Err(Refusal {
+                code: Code::TokenExpired,
+                detail: "the ticket has expired",
+            }),
         }
     }
 
-    fn in_time(&self, claims: &Map<String, Value>) -> Result<(), Code> {
+    /// When the token ends, which is not yet.
+    fn in_time(&self, claims: &Claims) -> Result<u64, Refusal> {
         let now = self.now_ms();
-        let expires = milliseconds(claims, "exp")?.ok_or(Code::TokenInvalid)?;
         for not_before in ["nbf", "iat"] {
             if milliseconds(claims, not_before)?.is_some_and(|t| t > now + LEEWAY_MS) {
-                return Err(Code::TokenInvalid);
+                return Err(Refusal::invalid("the token's `nbf` or `iat` is to come"));
             }
         }
+        let expires = milliseconds(claims, "exp")?;
+        let expires = expires.ok_or(Refusal::invalid("the token has no `exp`"))?;
         if expires + LEEWAY_MS <= now {
-            Err(Code::TokenExpired)
-        } else {
-            Ok(())
+            let code = Code::TokenExpired;
+            let detail = "";
+            return Err(Refusal { code, detail });
         }
+        Ok(expires)
     }
 
     /// How long a socket of this principal may stay, in milliseconds from now. A token that
@@ -246,49 +230,60 @@ impl Auth {
     }
 }
 
-fn long_enough<'a>(secret: &'a [u8], which: &'static str) -> Result<&'a [u8], KeyError> {
-    if secret.len() < 16 {
-        Err(KeyError::Short(which))
-    } else {
-        Ok(secret)
+/// Whether all that a token's header demands is done here. The library looks at the algorithm
+/// alone. What names a key (`kid`, `jku`, `jwk`, `x5c`…) is no demand: ours is pinned.
+fn understood(header: &Header) -> Result<(), Refusal> {
+    if header.crit.is_some() {
+        let detail = "the token's header has `crit`: no extension is understood here";
+        return Err(Refusal::invalid(detail));
+    }
+    let packed = header.zip.is_some() || header.enc.is_some();
+    if packed || header.extras.inner().contains_key("b64") {
+        let detail = "the token's claims are compressed, encrypted or not in base64";
+        return Err(Refusal::invalid(detail));
+    }
+    if header.cty.is_some() {
+        let detail = "the token's header has `cty`: what it holds is not claims";
+        return Err(Refusal::invalid(detail));
+    }
+    let kind = header.typ.as_deref().unwrap_or("JWT").to_ascii_lowercase();
+    let kind = kind.strip_prefix("application/").unwrap_or(&kind);
+    match TOKEN_TYPES.contains(&kind) {
+        true => Ok(()),
+        false => Err(Refusal::invalid("the token's `typ` is not JWT or at+jwt")),
     }
 }
 
-fn verified(token: &str, verifier: &Verifier, ticket: bool) -> Option<Map<String, Value>> {
-    if token.len() > TOKEN_BYTES_MAX {
-        return None;
-    }
-    let data = decode::<Map<String, Value>>(token, &verifier.key, &verifier.validation).ok()?;
-    let is_ticket = data.header.typ.as_deref() == Some(TICKET_TYPE);
-    (is_ticket == ticket).then_some(data.claims)
-}
-
-fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+fn text<'a>(claims: &'a Claims, name: &str) -> Option<&'a str> {
     claims.get(name).and_then(Value::as_str)
 }
 
 /// A `NumericDate` in milliseconds; a claim that is there with another type is refused.
-fn milliseconds(claims: &Map<String, Value>, name: &str) -> Result<Option<u64>, Code> {
+fn milliseconds(claims: &Claims, name: &str) -> Result<Option<u64>, Refusal> {
     let Some(value) = claims.get(name) else {
         return Ok(None);
     };
-    let seconds = value.as_f64().ok_or(Code::TokenInvalid)?;
-    // Above it whole milliseconds are no longer exact; no date is there.
-    if !(0.0..=1e12).contains(&seconds) {
-        return Err(Code::TokenInvalid);
+    match value.as_f64() {
+        // Above it whole milliseconds are no longer exact; no date is there.
+        Some(seconds) if (0.0..=1e12).contains(&seconds) => Ok(Some((seconds * 1000.0) as u64)),
+        _ => Err(Refusal::invalid(
+            "the token's `exp`, `nbf` or `iat` is no date in seconds",
+        )),
     }
-    Ok(Some((seconds * 1000.0) as u64))
 }
 
-fn principal(claims: &Map<String, Value>, expires_ms: u64) -> Result<Principal, Code> {
-    let user = text(claims, "sub").ok_or(Code::TokenInvalid)?;
-    if user.is_empty() || user.len() > USER_BYTES_MAX || user.chars().any(char::is_control) {
-        return Err(Code::TokenInvalid);
+fn principal(claims: &Claims, expires_ms: u64) -> Result<Principal, Refusal> {
+    let user = text(claims, "sub").ok_or(Refusal::invalid("the token's `sub` is no text"))?;
+    if let Some(fault) = user_fault(user) {
+        return Err(Refusal::invalid(fault));
     }
     let name = match claims.get("name") {
         None | Some(Value::Null) => user,
-        Some(Value::String(name)) if !name.is_empty() && name.len() <= 256 => name,
-        Some(_) => return Err(Code::TokenInvalid),
+        Some(Value::String(name)) if !name.is_empty() && name.len() <= NAME_BYTES_MAX => name,
+        Some(_) => {
+            let detail = "the token's `name` is text of 1 to 256 bytes, or not there";
+            return Err(Refusal::invalid(detail));
+        }
     };
     Ok(Principal {
         user: user.into(),
@@ -299,17 +294,3 @@ fn principal(claims: &Map<String, Value>, expires_ms: u64) -> Result<Principal, 
 
 #[cfg(test)]
 mod tests;
-
-/// Signs a user's token with a shared secret, for `codraft token` and development. Times in
-/// seconds since the Unix epoch.
-///
-/// # Errors
-/// When the claims cannot be signed.
-pub fn sign_token(secret: &[u8], user: &str, from: u64, until: u64) -> Result<String, KeyError> {
-    let claims = serde_json::json!({"sub": user, "iat": from, "exp": until});
-    Ok(encode(
-        &Header::new(Algorithm::HS256),
-        &claims,
-        &EncodingKey::from_secret(secret),
-    )?)
-}

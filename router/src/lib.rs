@@ -29,7 +29,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
-pub use auth::{KeyError, Keys, PublicAlgorithm, PublicKey, sign_token};
+pub use auth::{KeyError, KeyMaterial, Keys, PublicAlgorithm, SignError, TokenKey, sign_token};
 use codraft_proto::{
     ids::DocId,
     limits::Limits,

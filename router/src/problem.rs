@@ -9,7 +9,7 @@ use codraft_proto::reject::Code;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::upstream::Problem;
+use crate::{auth::Refusal, upstream::Problem};
 
 /// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +70,12 @@ impl Failure {
 impl From<Code> for Failure {
     fn from(code: Code) -> Self {
         Self::new(code, "")
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(Refusal { code, detail }: Refusal) -> Self {
+        Self::new(code, detail)
     }
 }
 

@@ -406,7 +406,7 @@ impl Socket {
                 self.expires = Instant::now() + Duration::from_millis(left_ms);
             }
             Ok(_) => self.end(Code::TokenInvalid, "the token is another user's"),
-            Err(code) => self.end(code, "the new token"),
+            Err(refusal) => self.end(refusal.code, refusal.detail),
         }
     }
 

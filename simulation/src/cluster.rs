@@ -23,7 +23,7 @@ use crate::{
     outside::{HostNetwork, Pauses, SimulatedClock, SlowDisk, Struck, network::Name, outside},
     plan::{FaultKind, Host, stream},
     record::{DriverSeen, Seen},
-    shared::Shared,
+    shared::{Shared, token_key},
     trace::line,
     tracer,
 };
@@ -232,8 +232,7 @@ impl Cluster {
     async fn router(&self, i: usize, life: u64) -> Ended {
         let place = &self.inner.places[i];
         let keys = Keys {
-            token_secret: TOKEN_SECRET.to_vec(),
-            token_public: None,
+            tokens: vec![token_key()],
             ticket_secret: TICKET_SECRET.to_vec(),
         };
         let listen = format!("{}:{ROUTER_PORT}", place.name);

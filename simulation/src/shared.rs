@@ -9,7 +9,7 @@ use std::{
 };
 
 use codraft_proto::ids::{DocId, GroupId, Role};
-use codraft_router::sign_token;
+use codraft_router::{TokenKey, sign_token};
 
 use crate::{
     cluster::TOKEN_SECRET, outside::network::Network, overrides, plan::Plan, recorder::Recorder,
@@ -99,9 +99,14 @@ pub fn user_name(user: u32) -> String {
     format!("user-{user}")
 }
 
+/// What all tokens are signed with.
+pub fn token_key() -> TokenKey {
+    TokenKey::secret(TOKEN_SECRET, "simulation", "simulation")
+}
+
 pub fn token(user: u32) -> String {
     const DAY: u64 = 86_400;
     let now = overrides::EPOCH.as_secs();
     // Only a key that is too short fails, and this one is not.
-    sign_token(TOKEN_SECRET, &user_name(user), now - DAY, now + DAY).unwrap_or_default()
+    sign_token(&token_key(), &user_name(user), now - DAY, now + DAY).unwrap_or_default()
 }

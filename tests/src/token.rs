@@ -22,6 +22,9 @@ pub fn secret(data: &Path) -> Result<String> {
     Ok(line.trim().trim_matches('"').to_owned())
 }
 
+/// Who the cluster's own tokens are from, and for whom.
+pub const NAME: &str = "codraft";
+
 /// A token with this header and these claims; `None` signs nothing.
 pub fn forge(header: &Value, claims: &Value, secret: Option<&str>) -> String {
     let part = |value: &Value| base64(value.to_string().as_bytes());

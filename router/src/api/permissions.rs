@@ -8,7 +8,7 @@ use axum::{
     extract::{Path, State},
 };
 use codraft_proto::{
-    ids::{Role, USER_BYTES_MAX},
+    ids::{Role, user_fault},
     reject::Code,
     v1::{self, call, reply},
 };
@@ -138,9 +138,8 @@ async fn change(
     role: Option<Role>,
 ) -> Result<Json<Changed>, Failure> {
     let id = doc_id(&Path(id))?;
-    if user.is_empty() || user.len() > USER_BYTES_MAX || user.chars().any(char::is_control) {
-        let detail = format!("a user has 1 to {USER_BYTES_MAX} bytes");
-        return Err(Failure::new(Code::Malformed, detail));
+    if let Some(fault) = user_fault(&user) {
+        return Err(Failure::new(Code::Malformed, fault));
     }
     let number = role.map_or(0, |r| r as u32);
     let grant = call::Body::Grant(v1::Grant {

@@ -25,14 +25,16 @@ impl Entropy for Counting {
 }
 
 const SECRET: &[u8] = b"a secret for tests";
+const ISSUER: &str = "https://issuer.test";
+const AUDIENCE: &str = "codraft";
 const NOW_MS: u64 = 1_800_000_000_000;
 const NOW: u64 = NOW_MS / 1000;
 
 fn auth() -> (Auth, Arc<Held>) {
-    auth_of(SECRET, None)
+    auth_of(vec![TokenKey::secret(SECRET, ISSUER, AUDIENCE)])
 }
 
-fn auth_of(secret: &[u8], token_public: Option<PublicKey>) -> (Auth, Arc<Held>) {
+fn auth_of(tokens: Vec<TokenKey>) -> (Auth, Arc<Held>) {
     let clock = Arc::new(Held(AtomicU64::new(NOW_MS)));
     let outside = Outside {
         transport: Arc::new(Tcp),
@@ -41,15 +43,30 @@ fn auth_of(secret: &[u8], token_public: Option<PublicKey>) -> (Auth, Arc<Held>) 
         entropy: Arc::new(Counting(AtomicU64::new(1))),
     };
     let keys = Keys {
-        token_secret: secret.into(),
-        token_public,
+        tokens,
         ticket_secret: b"another secret, for tickets".into(),
     };
     (Auth::new(&keys, &outside).unwrap(), clock)
 }
 
+/// With who made it for whom, unless the claims say it.
 fn sign(claims: &Value) -> String {
-    signed_as(&Header::new(Algorithm::HS256), claims, SECRET)
+    signed_as(
+        &Header::new(Algorithm::HS256),
+        &meant_for_us(claims),
+        SECRET,
+    )
+}
+
+fn meant_for_us(claims: &Value) -> Value {
+    let mut all = json!({"iss": ISSUER, "aud": AUDIENCE});
+    let claims = claims.as_object().unwrap().clone();
+    all.as_object_mut().unwrap().extend(claims);
+    all
+}
+
+fn refused(auth: &Auth, token: &str) -> Option<Code> {
+    auth.token(token).err().map(|refusal| refusal.code)
 }
 
 fn signed_as(header: &Header, claims: &Value, secret: &[u8]) -> String {
@@ -78,7 +95,7 @@ pLH4rCtT1odMEQp/wKX5WZ3axE46eXm1sjyyla6vUDyIKwhnB4ixA++ShQ==
 
 #[test]
 fn tokens_of_a_public_key() {
-    let claims = json!({"sub": "ana", "exp": NOW + 60});
+    let claims = meant_for_us(&json!({"sub": "ana", "exp": NOW + 60}));
     let ed = EncodingKey::from_ed_pem(ED).unwrap();
     let ec = EncodingKey::from_ec_pem(EC).unwrap();
     let of_ed = encode(&Header::new(Algorithm::EdDSA), &claims, &ed).unwrap();
@@ -89,28 +106,37 @@ fn tokens_of_a_public_key() {
         (PublicAlgorithm::EdDsa, ED_PUBLIC, &of_ed, &of_ec),
         (PublicAlgorithm::Es256, EC_PUBLIC, &of_ec, &of_ed),
     ] {
-        let judge = |token_secret: &[u8], token: &str| {
-            let token_public = Some(PublicKey {
-                algorithm,
-                pem: pem.to_owned(),
-            });
-            let (auth, _) = auth_of(token_secret, token_public);
-            auth.token(token).map(|p| p.user.to_string())
+        let judge = |with_secret: bool, token: &str| {
+            let pem = pem.to_owned();
+            let public = TokenKey {
+                material: KeyMaterial::Public { algorithm, pem },
+                issuer: ISSUER.to_owned(),
+                audience: AUDIENCE.to_owned(),
+            };
+            let own = TokenKey::secret(SECRET, ISSUER, AUDIENCE);
+            let mut keys = vec![public];
+            keys.extend(with_secret.then_some(own));
+            let (auth, _) = auth_of(keys);
+            let judged = auth.token(token).map(|p| p.user.to_string());
+            judged.map_err(|refusal| refusal.code)
         };
-        for secret in [SECRET, b""] {
-            assert_eq!(judge(secret, good), Ok("ana".to_owned()));
-            assert_eq!(judge(secret, bad), Err(Code::TokenInvalid));
-            assert_eq!(judge(secret, &forged(pem)), Err(Code::TokenInvalid));
+        for with_secret in [true, false] {
+            assert_eq!(judge(with_secret, good), Ok("ana".to_owned()));
+            assert_eq!(judge(with_secret, bad), Err(Code::TokenInvalid));
+            assert_eq!(judge(with_secret, &forged(pem)), Err(Code::TokenInvalid));
         }
-        assert_eq!(judge(SECRET, &sign(&claims)), Ok("ana".to_owned()));
-        assert_eq!(judge(b"", &sign(&claims)), Err(Code::TokenInvalid));
+        assert_eq!(judge(true, &sign(&claims)), Ok("ana".to_owned()));
+        assert_eq!(judge(false, &sign(&claims)), Err(Code::TokenInvalid));
     }
 }
 
 #[test]
 fn tokens_good_and_bad() {
     let (auth, _) = auth();
-    let judge = |claims: Value| auth.token(&sign(&claims)).map(|p| p.user.to_string());
+    let judge = |claims: Value| {
+        let judged = auth.token(&sign(&claims)).map(|p| p.user.to_string());
+        judged.map_err(|refusal| refusal.code)
+    };
     let ana = Ok("ana".to_owned());
     assert_eq!(judge(json!({"sub": "ana", "exp": NOW + 60})), ana);
     assert_eq!(judge(json!({"sub": "ana", "exp": NOW as f64 + 0.5})), ana);
@@ -127,6 +153,8 @@ fn tokens_good_and_bad() {
         judge(json!({"sub": "ana", "exp": NOW + 60, "nbf": NOW + 29})),
         ana
     );
+    let several = json!({"sub": "ana", "exp": NOW + 60, "aud": ["another", AUDIENCE]});
+    assert_eq!(judge(several), ana);
     for bad in [
         json!({"sub": "ana"}),
         json!({"exp": NOW + 60}),
@@ -142,6 +170,14 @@ fn tokens_good_and_bad() {
         json!({"sub": "ana", "exp": 1e300}),
         json!({"sub": "ana", "exp": -1}),
         json!({"sub": "ana", "exp": NOW + 60, "name": 1}),
+        json!({"sub": ".", "exp": NOW + 60}),
+        json!({"sub": "..", "exp": NOW + 60}),
+        json!({"sub": "ana", "exp": NOW + 60, "iss": null}),
+        json!({"sub": "ana", "exp": NOW + 60, "iss": "https://other.test"}),
+        json!({"sub": "ana", "exp": NOW + 60, "aud": null}),
+        json!({"sub": "ana", "exp": NOW + 60, "aud": "another application"}),
+        json!({"sub": "ana", "exp": NOW + 60, "aud": ["another", "third"]}),
+        json!({"sub": "ana", "exp": NOW + 60, "aud": []}),
     ] {
         assert_eq!(judge(bad.clone()), Err(Code::TokenInvalid), "{bad}");
     }
@@ -150,22 +186,78 @@ fn tokens_good_and_bad() {
 #[test]
 fn the_key_pins_the_algorithm() {
     let (auth, _) = auth();
-    let claims = json!({"sub": "ana", "exp": NOW + 60});
+    let claims = meant_for_us(&json!({"sub": "ana", "exp": NOW + 60}));
     let other = signed_as(&Header::new(Algorithm::HS512), &claims, SECRET);
-    assert_eq!(auth.token(&other), Err(Code::TokenInvalid));
+    assert_eq!(refused(&auth, &other), Some(Code::TokenInvalid));
     let foreign = signed_as(&Header::new(Algorithm::HS256), &claims, b"not the secret");
-    assert_eq!(auth.token(&foreign), Err(Code::TokenInvalid));
+    assert_eq!(refused(&auth, &foreign), Some(Code::TokenInvalid));
     // Header {"alg":"none"}, no signature.
     let body = sign(&claims).split('.').nth(1).unwrap().to_owned();
-    assert_eq!(
-        auth.token(&format!("eyJhbGciOiJub25lIn0.{body}.")),
-        Err(Code::TokenInvalid)
-    );
-    assert_eq!(auth.token(""), Err(Code::TokenInvalid));
-    assert_eq!(
-        auth.token(&"x".repeat(TOKEN_BYTES_MAX + 1)),
-        Err(Code::TokenInvalid)
-    );
+    let none = format!("eyJhbGciOiJub25lIn0.{body}.");
+    for token in [&*none, "", &"x".repeat(TOKEN_BYTES_MAX + 1)] {
+        assert_eq!(refused(&auth, token), Some(Code::TokenInvalid));
+    }
+}
+
+/// The library looks at none of these.
+#[test]
+fn a_token_that_demands_what_is_not_understood_is_refused() {
+    let (auth, _) = auth();
+    let claims = meant_for_us(&json!({"sub": "ana", "exp": NOW + 60}));
+    let with = |change: &dyn Fn(&mut Header)| {
+        let mut header = Header::new(Algorithm::HS256);
+        change(&mut header);
+        auth.token(&signed_as(&header, &claims, SECRET))
+    };
+    let typed = |kind: &str| with(&|h| h.typ = Some(kind.to_owned()));
+    for good in ["JWT", "jwt", "at+jwt", "application/at+JWT"] {
+        assert!(typed(good).is_ok(), "{good}");
+    }
+    assert!(with(&|h| h.typ = None).is_ok());
+    assert!(with(&|h| h.kid = Some("a key".into())).is_ok());
+    for bad in [
+        typed("logout+jwt"),
+        typed("dpop+jwt"),
+        typed(TICKET_TYPE),
+        with(&|h| h.crit = Some(vec!["exp".into()])),
+        with(&|h| h.crit = Some(vec![])),
+        with(&|h| h.cty = Some("JWT".into())),
+        with(&|h| h.zip = Some(jsonwebtoken::Zip::Deflate)),
+        with(&|h| h.enc = Some(jsonwebtoken::Enc::A128GCM)),
+        with(&|h| h.extras.insert("b64", false)),
+    ] {
+        let refusal = bad.unwrap_err();
+        assert_eq!(refusal.code, Code::TokenInvalid);
+        assert!(refusal.detail.starts_with("the token's "), "{refusal:?}");
+    }
+}
+
+#[test]
+fn who_made_the_token_is_told_what_is_wrong() {
+    let (auth, _) = auth();
+    for (claim, value, word) in [
+        ("name", json!(""), "`name`"),
+        ("sub", json!(".."), ".."),
+        ("iss", json!("https://other.test"), "`iss`"),
+        ("aud", json!("another application"), "`aud`"),
+        ("exp", json!("soon"), "`exp`"),
+        ("nbf", json!(NOW + 600), "`nbf`"),
+    ] {
+        let mut claims = json!({"sub": "ana", "exp": NOW + 60});
+        claims[claim] = value;
+        let refusal = auth.token(&sign(&claims)).unwrap_err();
+        assert!(refusal.detail.contains(word), "{claim}: {refusal:?}");
+        // And nobody else is.
+        let forged = signed_as(
+            &Header::default(),
+            &meant_for_us(&claims),
+            b"another secret",
+        );
+        assert_eq!(
+            auth.token(&forged).unwrap_err().detail,
+            "the token does not verify"
+        );
+    }
 }
 
 #[test]
@@ -176,19 +268,49 @@ fn a_ticket_is_good_once_for_its_document_and_for_a_while() {
             &json!({"sub": "ana", "name": "Ana", "exp": NOW + 600}),
         ))
         .unwrap();
+    let redeem = |ticket: &str, doc| auth.redeem(ticket, doc).map_err(|refusal| refusal.code);
     let (doc, other) = (DocId([1; 16]), DocId([2; 16]));
-    let (ticket, _) = auth.issue_ticket(&ana, doc).unwrap();
-    assert_eq!(auth.token(&ticket), Err(Code::TokenInvalid), "not a token");
-    assert_eq!(auth.redeem(&ticket, other), Err(Code::TokenInvalid));
-    assert_eq!(auth.redeem(&ticket, doc), Ok(ana.clone()));
-    assert_eq!(auth.redeem(&ticket, doc), Err(Code::TokenInvalid), "used");
-    let (late, _) = auth.issue_ticket(&ana, doc).unwrap();
-    clock.0.fetch_add(TICKET_MS + LEEWAY_MS, Ordering::Relaxed);
-    assert_eq!(auth.redeem(&late, doc), Err(Code::TokenExpired));
+    let (ticket, expires_ms) = auth.issue_ticket(&ana, doc).unwrap();
+    assert_eq!(expires_ms, NOW_MS + TICKET_MS);
     assert_eq!(
-        auth.redeem(&sign(&json!({"sub": "ana", "exp": NOW + 600})), doc),
-        Err(Code::TokenInvalid)
+        refused(&auth, &ticket),
+        Some(Code::TokenInvalid),
+        "not a token"
     );
+    assert_eq!(redeem(&ticket, other), Err(Code::TokenInvalid));
+    assert_eq!(redeem(&ticket, doc), Ok(ana.clone()));
+    assert_eq!(redeem(&ticket, doc), Err(Code::TokenInvalid), "used");
+    let (early, _) = auth.issue_ticket(&ana, doc).unwrap();
+    let (late, _) = auth.issue_ticket(&ana, doc).unwrap();
+    clock.0.fetch_add(TICKET_MS - 1, Ordering::Relaxed);
+    assert_eq!(redeem(&early, doc), Ok(ana));
+    clock.0.fetch_add(1, Ordering::Relaxed);
+    assert_eq!(redeem(&late, doc), Err(Code::TokenExpired));
+    let token = sign(&json!({"sub": "ana", "exp": NOW + 600}));
+    assert_eq!(redeem(&token, doc), Err(Code::TokenInvalid));
+}
+
+/// The clock went on two minutes, a ticket came, and the clock went back.
+#[test]
+fn a_used_ticket_is_not_good_again_after_a_jump_of_the_clock() {
+    let (auth, clock) = auth();
+    let token = sign(&json!({"sub": "ana", "exp": NOW + 600}));
+    let (ana, doc) = (auth.token(&token).unwrap(), DocId([1; 16]));
+    let (used, _) = auth.issue_ticket(&ana, doc).unwrap();
+    assert!(auth.redeem(&used, doc).is_ok());
+    clock.0.fetch_add(120_000, Ordering::Relaxed);
+    let (another, _) = auth.issue_ticket(&ana, doc).unwrap();
+    assert!(auth.redeem(&another, doc).is_ok());
+    clock.0.fetch_sub(120_000, Ordering::Relaxed);
+    assert!(auth.redeem(&used, doc).is_err());
+    let (next, _) = auth.issue_ticket(&ana, doc).unwrap();
+    assert!(
+        auth.redeem(&next, doc).is_err(),
+        "as old as what was forgotten"
+    );
+    clock.0.fetch_add(1, Ordering::Relaxed);
+    let (next, _) = auth.issue_ticket(&ana, doc).unwrap();
+    assert!(auth.redeem(&next, doc).is_ok());
 }
 
 #[test]
@@ -198,6 +320,7 @@ fn a_ticket_does_not_pass_for_a_token_under_the_same_key() {
         typ: Some(TICKET_TYPE.into()),
         ..Header::new(Algorithm::HS256)
     };
-    let posed = signed_as(&header, &json!({"sub": "ana", "exp": NOW + 60}), SECRET);
-    assert_eq!(auth.token(&posed), Err(Code::TokenInvalid));
+    let claims = meant_for_us(&json!({"sub": "ana", "exp": NOW + 60}));
+    let posed = signed_as(&header, &claims, SECRET);
+    assert_eq!(refused(&auth, &posed), Some(Code::TokenInvalid));
 }

@@ -68,7 +68,7 @@ pub fn token(user: &str, seconds: i64) -> String {
     let key = jsonwebtoken::EncodingKey::from_secret(super::TOKEN_SECRET);
     jsonwebtoken::encode(
         &jsonwebtoken::Header::default(),
-        &json!({"sub": user, "exp": exp}),
+        &json!({"iss": super::ISSUER, "aud": super::AUDIENCE, "sub": user, "exp": exp}),
         &key,
     )
     .unwrap()

@@ -24,10 +24,12 @@ use codraft_proto::{
     transport::{Remote, Tcp, Transport},
     v1::{self, Hello, Message, PeerRole, answer::Verdict, call, message::Body, reply},
 };
-use codraft_router::{Keys, Router, RouterConfig};
+use codraft_router::{Keys, Router, RouterConfig, TokenKey};
 
 pub const CLUSTER: &str = "fake";
 pub const TOKEN_SECRET: &[u8] = b"a secret for tests of tokens";
+pub const ISSUER: &str = "an issuer for tests";
+pub const AUDIENCE: &str = "an audience for tests";
 pub const ORIGIN: &str = "http://page.test";
 
 /// What all nodes hold, and who of them leads.
@@ -482,8 +484,7 @@ impl Scene {
             nodes: entries,
         };
         let keys = Keys {
-            token_secret: TOKEN_SECRET.into(),
-            token_public: None,
+            tokens: vec![TokenKey::secret(TOKEN_SECRET, ISSUER, AUDIENCE)],
             ticket_secret: b"a secret for tests of tickets".into(),
         };
         let mut config = RouterConfig::new("127.0.0.1:0", Arc::new(topology), keys);

@@ -9,7 +9,7 @@ use codraft_e2e::{
     processes::Processes,
     rest::Rest,
     socket::PATIENCE,
-    token::{forge, now, secret},
+    token::{NAME, forge, now, secret},
 };
 use codraft_proto::{ids::ClientId, reject::Code};
 use http_body_util::{BodyExt, Full};
@@ -65,11 +65,18 @@ impl Scene {
     pub fn bad_tokens(&self) -> Vec<(&'static str, String, Code)> {
         let head = json!({"alg": "HS256", "typ": "JWT"});
         let now = now();
-        let good = json!({"sub": "eddy", "iat": now, "exp": now + 600});
+        let good = json!({
+            "iss": NAME, "aud": NAME, "sub": "eddy", "iat": now, "exp": now + 600,
+        });
         let with = |name: &str, value: serde_json::Value| {
             let mut claims = good.clone();
             claims[name] = value;
             forge(&head, &claims, Some(&self.secret))
+        };
+        let headed = |name: &str, value: serde_json::Value| {
+            let mut head = head.clone();
+            head[name] = value;
+            forge(&head, &good, Some(&self.secret))
         };
         let mut endless = good.clone();
         endless.as_object_mut().map(|claims| claims.remove("exp"));
@@ -122,6 +129,24 @@ impl Scene {
             (
                 "longer than any token",
                 with("padding", json!("x".repeat(12 << 10))),
+                invalid,
+            ),
+            ("another issuer", with("iss", json!("another")), invalid),
+            ("no issuer", with("iss", json!(null)), invalid),
+            ("another audience", with("aud", json!(["a", "b"])), invalid),
+            ("a user called ..", with("sub", json!("..")), invalid),
+            ("an empty name", with("name", json!("")), invalid),
+            (
+                "critical what nobody knows",
+                headed("crit", json!(["exp"])),
+                invalid,
+            ),
+            ("claims not in base64", headed("b64", json!(false)), invalid),
+            ("a token in a token", headed("cty", json!("JWT")), invalid),
+            ("compressed", headed("zip", json!("DEF")), invalid),
+            (
+                "to log out with",
+                headed("typ", json!("logout+jwt")),
                 invalid,
             ),
             ("expired", with("exp", json!(now - 60)), Code::TokenExpired),
