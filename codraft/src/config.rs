@@ -51,6 +51,15 @@ pub struct RouterSection {
 }
 
 impl Config {
+    /// What may be said of it before anything is opened or listened on.
+    fn check(&self) -> Result<()> {
+        self.limits.validate()?;
+        if let Some(router) = &self.router {
+            codraft_router::check_origins(&router.origins)?;
+        }
+        Ok(())
+    }
+
     pub fn load(path: &Path) -> Result<Config> {
         if !path.is_file() {
             bail!(
@@ -69,6 +78,9 @@ impl Config {
             }))
             .extract()
             .with_context(|| format!("the configuration {} is not right", path.display()))?;
+        config.check().with_context(|| {
+            format!("the configuration {} (and its environment)", path.display())
+        })?;
         let base = path.parent().unwrap_or(Path::new("."));
         let from_base = |path: &mut PathBuf| *path = base.join(&*path);
         from_base(&mut config.cluster);

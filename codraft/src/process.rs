@@ -53,6 +53,10 @@ pub fn log() {
 
 pub async fn node(args: NodeArgs) -> Result<()> {
     let config = Config::load(&args.config)?;
+    if args.router {
+        // Before the node opens its log.
+        Keys::load(&config.keys)?;
+    }
     let topology = topology(&config)?;
     let section = config
         .node

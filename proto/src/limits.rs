@@ -3,18 +3,35 @@
 
 use serde::Deserialize;
 
+/// The largest `frame_bytes` and `body_bytes`: a node takes operations of twice that.
+pub const FRAME_BYTES_MAX: u32 = 4 << 20;
+/// The least: a hello fits.
+const FRAME_BYTES_MIN: u32 = 1 << 10;
+/// A longer time is none.
+const MS_MAX: u64 = 3_600_000;
+
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// One frame of a client.
+    /// One message of a client.
     pub frame_bytes: u32,
-    /// Operations a second on a socket, and how many may come at once.
+    /// From a message's first byte to its last.
+    pub frame_ms: u64,
+    /// Operations of a user a second, and how many may come at once. One that is late costs more.
     pub ops_per_second: u32,
-    /// Bytes a second on a socket.
+    /// Bytes of a user a second: of operations and of bodies of the REST interface.
     pub bytes_per_second: u32,
+    /// Upgrades and reopened documents of a user a second; ten seconds' worth may come at once.
+    pub opens_per_second: u32,
+    /// Tickets of a user a second; ten seconds' worth may come at once.
+    pub tickets_per_second: u32,
+    /// Requests of a user a second, tickets included; ten seconds' worth may come at once.
+    pub requests_per_second: u32,
     /// What may wait for a socket that reads slowly.
     pub socket_queue_bytes: u32,
     pub sockets_per_user_and_document: u32,
+    /// Over all documents.
+    pub sockets_per_user: u32,
     /// Sockets of one router.
     pub sockets: u32,
     /// From the upgrade to the first frame.
@@ -28,11 +45,16 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            frame_bytes: FRAME_BYTES,
-            ops_per_second: 1_000,
+            frame_bytes: 256 << 10,
+            frame_ms: 30_000,
+            ops_per_second: 3_000,
             bytes_per_second: 1 << 20,
-            socket_queue_bytes: SOCKET_QUEUE_BYTES,
+            opens_per_second: 20,
+            tickets_per_second: 20,
+            requests_per_second: 100,
+            socket_queue_bytes: 1 << 20,
             sockets_per_user_and_document: 64,
+            sockets_per_user: 256,
             sockets: 100_000,
             hello_ms: 5_000,
             body_bytes: 1 << 20,
@@ -41,14 +63,212 @@ impl Default for Limits {
     }
 }
 
+/// Two values that cannot both be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("limits.{name} = {value} is {relation} {bound}{of}")]
+pub struct LimitError {
+    name: &'static str,
+    value: u64,
+    relation: &'static str,
+    bound: u64,
+    /// What the bound is.
+    of: &'static str,
+}
+
 impl Limits {
     /// Those of operations: not configurable, the same in every process.
     pub fn of_operations(&self) -> codraft_ot::Limits {
         codraft_ot::Limits::default()
     }
+
+    /// Whether they can all be kept. Asked by every process at its start.
+    ///
+    /// # Errors
+    /// The first that contradicts another one, with both values.
+    pub fn validate(&self) -> Result<(), LimitError> {
+        let frame = u64::from(self.frame_bytes);
+        let queue = u64::from(self.socket_queue_bytes);
+        let per_document = u64::from(self.sockets_per_user_and_document);
+        let per_user = u64::from(self.sockets_per_user);
+        for (name, value, least, of) in [
+            ("frame_bytes", frame, u64::from(FRAME_BYTES_MIN), ""),
+            ("frame_ms", self.frame_ms, 1, ""),
+            ("ops_per_second", self.ops_per_second.into(), 1, ""),
+            // Else the largest message would never be let in.
+            (
+                "bytes_per_second",
+                self.bytes_per_second.into(),
+                frame,
+                " = limits.frame_bytes",
+            ),
+            ("opens_per_second", self.opens_per_second.into(), 1, ""),
+            ("tickets_per_second", self.tickets_per_second.into(), 1, ""),
+            (
+                "requests_per_second",
+                self.requests_per_second.into(),
+                1,
+                "",
+            ),
+            // What may come in must fit what may wait to go out.
+            (
+                "socket_queue_bytes",
+                queue,
+                2 * frame,
+                " = 2 * limits.frame_bytes",
+            ),
+            ("sockets_per_user_and_document", per_document, 1, ""),
+            (
+                "sockets_per_user",
+                per_user,
+                per_document,
+                " = limits.sockets_per_user_and_document",
+            ),
+            (
+                "sockets",
+                self.sockets.into(),
+                per_user,
+                " = limits.sockets_per_user",
+            ),
+            ("hello_ms", self.hello_ms, 1, ""),
+            ("body_bytes", self.body_bytes.into(), 1, ""),
+            ("body_ms", self.body_ms, 1, ""),
+        ] {
+            if value < least {
+                let (relation, bound) = ("below", least);
+                return Err(LimitError {
+                    name,
+                    value,
+                    relation,
+                    bound,
+                    of,
+                });
+            }
+        }
+        let node = u64::from(FRAME_BYTES_MAX);
+        for (name, value, most, of) in [
+            ("frame_bytes", frame, node, ", the most that a node takes"),
+            (
+                "body_bytes",
+                self.body_bytes.into(),
+                node,
+                ", the most that a node takes",
+            ),
+            ("frame_ms", self.frame_ms, MS_MAX, ", an hour"),
+            ("hello_ms", self.hello_ms, MS_MAX, ", an hour"),
+            ("body_ms", self.body_ms, MS_MAX, ", an hour"),
+        ] {
+            if value > most {
+                let (relation, bound) = ("above", most);
+                return Err(LimitError {
+                    name,
+                    value,
+                    relation,
+                    bound,
+                    of,
+                });
+            }
+        }
+        Ok(())
+    }
 }
 
-const FRAME_BYTES: u32 = 256 << 10;
-const SOCKET_QUEUE_BYTES: u32 = 1 << 20;
-// An operation that may come in must fit what may wait to go out.
-const _: () = assert!(SOCKET_QUEUE_BYTES >= 2 * FRAME_BYTES);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_possible() {
+        assert_eq!(Limits::default().validate(), Ok(()));
+    }
+
+    /// The last value that can be, and the first that cannot.
+    #[test]
+    fn each_limit_from_both_sides() {
+        type Set = fn(&mut Limits, u64);
+        let table: &[(Set, u64, u64, &str)] = &[
+            (
+                |l, v| l.frame_bytes = v as u32,
+                1024,
+                1023,
+                "1023 is below 1024",
+            ),
+            (
+                |l, v| {
+                    (l.frame_bytes, l.socket_queue_bytes, l.bytes_per_second) =
+                        (v as u32, u32::MAX, u32::MAX)
+                },
+                4 << 20,
+                (4 << 20) + 1,
+                "limits.frame_bytes = 4194305 is above 4194304, the most that a node takes",
+            ),
+            (
+                |l, v| l.socket_queue_bytes = v as u32,
+                512 << 10,
+                (512 << 10) - 1,
+                "limits.socket_queue_bytes = 524287 is below 524288 = 2 * limits.frame_bytes",
+            ),
+            (
+                |l, v| l.bytes_per_second = v as u32,
+                256 << 10,
+                (256 << 10) - 1,
+                "is below 262144 = limits.frame_bytes",
+            ),
+            (
+                |l, v| l.sockets_per_user = v as u32,
+                64,
+                63,
+                "63 is below 64 = limits.sockets_per_user_and_document",
+            ),
+            (
+                |l, v| l.sockets = v as u32,
+                256,
+                255,
+                "255 is below 256 = limits.sockets_per_user",
+            ),
+            (
+                |l, v| l.sockets_per_user_and_document = v as u32,
+                1,
+                0,
+                "is below 1",
+            ),
+            (|l, v| l.ops_per_second = v as u32, 1, 0, "is below 1"),
+            (|l, v| l.opens_per_second = v as u32, 1, 0, "is below 1"),
+            (|l, v| l.tickets_per_second = v as u32, 1, 0, "is below 1"),
+            (|l, v| l.requests_per_second = v as u32, 1, 0, "is below 1"),
+            (
+                |l, v| l.frame_ms = v,
+                1,
+                0,
+                "limits.frame_ms = 0 is below 1",
+            ),
+            (|l, v| l.hello_ms = v, 1, 0, "is below 1"),
+            (|l, v| l.body_ms = v, 1, 0, "is below 1"),
+            (
+                |l, v| l.body_ms = v,
+                3_600_000,
+                3_600_001,
+                "above 3600000, an hour",
+            ),
+            (|l, v| l.body_bytes = v as u32, 1, 0, "is below 1"),
+            (
+                |l, v| l.body_bytes = v as u32,
+                4 << 20,
+                (4 << 20) + 1,
+                "limits.body_bytes = 4194305 is above 4194304",
+            ),
+        ];
+        for (set, good, bad, words) in table {
+            let with = |value| {
+                let mut limits = Limits::default();
+                set(&mut limits, value);
+                limits.validate().map_err(|error| error.to_string())
+            };
+            assert_eq!(with(*good), Ok(()), "{words}");
+            let said = with(*bad);
+            assert!(
+                said.as_ref().is_err_and(|s| s.contains(words)),
+                "{said:?}, not {words}"
+            );
+        }
+    }
+}

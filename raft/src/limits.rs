@@ -51,6 +51,8 @@ impl Default for GroupLimits {
 
 /// A command larger than this is not proposed, in bytes.
 pub const COMMAND_BYTES_MAX: usize = 8 << 20;
+// A router lets nothing in that could never be proposed.
+const _: () = assert!(COMMAND_BYTES_MAX >= 2 * codraft_proto::limits::FRAME_BYTES_MAX as usize);
 
 /// How long a proposal or read is tried again while a fresh leader waits for its first
 /// answers.

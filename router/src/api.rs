@@ -22,7 +22,13 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{Shared, auth::Principal, gateway, page, problem::Failure};
+use crate::{
+    Shared,
+    accounts::{Account, One},
+    auth::Principal,
+    gateway, page,
+    problem::Failure,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -120,7 +126,7 @@ async fn not_here() -> Failure {
 
 /// Marks a request whose token was read.
 #[derive(Clone)]
-struct Admitted;
+struct Admitted(Arc<Account>);
 
 /// Who asks. The first of a handler's arguments, so that nobody learns anything, and nobody's
 /// body is read, without a token.
@@ -129,7 +135,11 @@ impl FromRequestParts<Arc<Shared>> for Principal {
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Failure> {
         let principal = shared.auth.bearer(&parts.headers)?;
-        parts.extensions.insert(Admitted);
+        let now_ms = shared.now_ms();
+        let account = shared.accounts.of(&principal.user, now_ms)?;
+        let taken = account.one(One::Request, now_ms);
+        taken.map_err(|wait_ms| Failure::rate(wait_ms, "more requests than a user may make"))?;
+        parts.extensions.insert(Admitted(account));
         Ok(principal)
     }
 }

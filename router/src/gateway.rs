@@ -9,12 +9,11 @@ use std::sync::{
 use axum::{
     body::Body,
     extract::{Path, Request, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode, Version, header},
     response::{IntoResponse, Response},
 };
 use codraft_proto::{
     frame::Encoding,
-    ids::DocId,
     reject::Code,
     transport::{Io, Listener},
 };
@@ -25,7 +24,12 @@ use hyper_util::{
 };
 use tokio::time::Duration;
 
-use crate::{Shared, auth::Principal, problem::Failure, socket};
+use crate::{
+    Shared,
+    accounts::One,
+    problem::Failure,
+    socket::{self, Peer},
+};
 
 /// A request's head has to be here within this.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -99,18 +103,20 @@ pub async fn upgrade(
     Path(doc): Path<String>,
     mut request: Request,
 ) -> Response {
-    let (principal, doc, encoding, accept) = match admit(&shared, &doc, request.headers()) {
+    let admitted = match admit(&shared, &doc, &request) {
         Ok(admitted) => admitted,
         Err(failure) => return failure.into_response(),
     };
     let Some(place) = socket::Place::take(&shared) else {
         return Failure::from(Code::TooManySockets).into_response();
     };
+    let Admitted { peer, accept } = admitted;
+    let encoding = peer.encoding;
     let upgraded = hyper::upgrade::on(&mut request);
     let tasks = shared.tasks.clone();
     tasks.spawn("socket", async move {
         match upgraded.await {
-            Ok(upgraded) => socket::run(shared, upgraded, principal, doc, encoding).await,
+            Ok(upgraded) => socket::run(shared, upgraded, peer).await,
             Err(error) => tracing::debug!(%error, "upgrade"),
         }
         drop(place);
@@ -125,13 +131,18 @@ pub async fn upgrade(
     (StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response()
 }
 
-type Admitted = (Principal, DocId, Encoding, String);
+struct Admitted {
+    peer: Peer,
+    /// The key's answer.
+    accept: String,
+}
 
-fn admit(shared: &Shared, doc: &str, headers: &HeaderMap) -> Result<Admitted, Failure> {
+fn admit(shared: &Shared, doc: &str, request: &Request) -> Result<Admitted, Failure> {
     if shared.is_draining() {
         return Err(Code::ShuttingDown.into());
     }
-    let accept = websocket_key(headers)?;
+    let headers = request.headers();
+    let accept = websocket_key(request.version(), headers)?;
     let offered = listed(headers, &header::SEC_WEBSOCKET_PROTOCOL);
     let encoding = offered.iter().find_map(|p| Encoding::from_subprotocol(p));
     let encoding = encoding.ok_or_else(|| {
@@ -162,11 +173,21 @@ fn admit(shared: &Shared, doc: &str, headers: &HeaderMap) -> Result<Admitted, Fa
         Some(ticket) => shared.auth.redeem(ticket, doc)?,
         None => return Err(Code::TokenInvalid.into()),
     };
-    Ok((principal, doc, encoding, accept))
+    let now_ms = shared.now_ms();
+    let account = shared.accounts.of(&principal.user, now_ms)?;
+    let taken = account.one(One::Open, now_ms);
+    taken.map_err(|wait_ms| Failure::rate(wait_ms, "more sockets than a user may open"))?;
+    let peer = Peer {
+        principal,
+        account,
+        doc,
+        encoding,
+    };
+    Ok(Admitted { peer, accept })
 }
 
 /// Checks that this is a WebSocket handshake; the key's answer.
-fn websocket_key(headers: &HeaderMap) -> Result<String, Failure> {
+fn websocket_key(spoken: Version, headers: &HeaderMap) -> Result<String, Failure> {
     let says = |name, value: &str| {
         listed(headers, &name)
             .iter()
@@ -177,8 +198,10 @@ fn websocket_key(headers: &HeaderMap) -> Result<String, Failure> {
         .is_some_and(|v| v == "13");
     let key = headers.get(header::SEC_WEBSOCKET_KEY);
     match key {
+        // HTTP/1.0 has no upgrade.
         Some(key)
             if version
+                && spoken == Version::HTTP_11
                 && says(header::CONNECTION, "upgrade")
                 && says(header::UPGRADE, "websocket") =>
         {

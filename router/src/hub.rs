@@ -23,12 +23,14 @@ use codraft_proto::{
 };
 
 use crate::{
-    Shared, convert,
+    Shared,
+    accounts::Account,
+    convert,
     feed::{Action, Actions, Event, Feed, Hello, Message, STUCK_MS},
     ids::{LinkId, ReaderId},
     lock,
     queue::{End, Queue},
-    session::{Answer, AnswerAction, OpAction, Rate, Session},
+    session::{Answer, AnswerAction, OpAction, Session},
     upstream::Route,
     wire,
 };
@@ -65,6 +67,7 @@ struct State {
 /// One socket on this document.
 struct Member {
     session: Session,
+    account: Arc<Account>,
     encoding: Encoding,
     queue: Arc<Queue>,
     /// Whether the feed's frames are for it: it was welcomed, and not told to open again.
@@ -74,6 +77,7 @@ struct Member {
 /// A socket that said hello.
 pub struct Joining {
     pub user: UserId,
+    pub account: Arc<Account>,
     pub client: ClientId,
     pub hello: Hello,
     pub encoding: Encoding,
@@ -238,10 +242,6 @@ impl Hub {
         let mut state = lock(&self.state);
         let state = &mut *state;
         let user = &joining.user;
-        let of_user = state.users.get(user).map_or(0, BTreeSet::len);
-        if of_user >= shared.limits.sockets_per_user_and_document as usize {
-            return Err(Code::TooManySockets);
-        }
         if let Some(other) = state.clients.get(&joining.client).copied()
             && !mutant!("two_sockets_with_one_client")
         {
@@ -254,15 +254,13 @@ impl Hub {
             member.queue.end(End::because(Code::Replaced));
             self.remove(shared, state, other);
         }
-        let limits = &shared.limits;
-        let (ops, bytes) = (limits.ops_per_second, limits.bytes_per_second);
-        let rate = Rate::new(u64::from(ops), u64::from(bytes), shared.now_ms());
         state.next += 1;
         let reader = ReaderId(state.next);
         state.clients.insert(joining.client, reader);
         state.users.entry(user.clone()).or_default().insert(reader);
         let member = Member {
-            session: Session::new(joining.client, joining.user, rate),
+            session: Session::new(joining.client, user.clone()),
+            account: joining.account,
             encoding: joining.encoding,
             queue: joining.queue,
             listens: false,
@@ -336,12 +334,16 @@ impl Hub {
         if reads_only && mutant!("stale_role_refused_as_final") {
             return member.push(&refused(seq, base, true, Code::Forbidden, None));
         }
-        match member.session.op(seq, base, ops, shared.now_ms()) {
+        let now_ms = shared.now_ms();
+        let head = state.feed.position().map_or(0, |at| at.rev);
+        let behind = head.saturating_sub(base);
+        let (action, retry_after_ms) = match member.account.operation(ops.len(), behind, now_ms) {
+            Ok(()) => (member.session.op(seq, base, ops, now_ms), None),
+            Err(wait_ms) => (OpAction::Refuse(Code::Rate), Some(wait_ms)),
+        };
+        match action {
             OpAction::Repeat => {}
-            OpAction::Refuse {
-                code,
-                retry_after_ms,
-            } => {
+            OpAction::Refuse(code) => {
                 shared.metrics.rejected(code);
                 member.push(&refused(seq, base, false, code, retry_after_ms));
             }
@@ -540,7 +542,7 @@ fn refused(
 
 fn refusal(code: Code) -> &'static str {
     match code {
-        Code::Rate => "more operations or bytes a second than a socket may send",
+        Code::Rate => "more operations or bytes a second than a user may send",
         Code::SeqConflict => "this sequence number is in flight with other bytes",
         Code::Busy => "an operation is in flight already",
         Code::Forbidden => "the role does not allow edits",

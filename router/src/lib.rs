@@ -5,6 +5,7 @@
 //! it by the link that `upstream` names; its event comes back on the document's feed, is
 //! encoded once, and goes to every socket, its author's included.
 
+mod accounts;
 mod api;
 mod auth;
 mod convert;
@@ -15,6 +16,7 @@ mod hubs;
 mod ids;
 mod links;
 mod metrics;
+mod origins;
 mod page;
 mod problem;
 mod queue;
@@ -43,7 +45,8 @@ use http::HeaderMap;
 use tokio::time::{Duration, Instant};
 
 use crate::{
-    auth::Auth, hubs::Hubs, metrics::Metrics, queue::End, timers::Timers, upstream::Upstream,
+    accounts::Accounts, auth::Auth, hubs::Hubs, metrics::Metrics, origins::origin_fault,
+    queue::End, timers::Timers, upstream::Upstream,
 };
 
 /// How often silence and stuck requests are looked for.
@@ -100,6 +103,8 @@ pub enum StartError {
         address: String,
         error: std::io::Error,
     },
+    #[error("the origin {origin:?} can match no page: {fault}")]
+    Origin { origin: String, fault: String },
     #[error(transparent)]
     Keys(#[from] KeyError),
 }
@@ -110,6 +115,7 @@ pub(crate) struct Shared {
     pub upstream: Upstream,
     pub hubs: Hubs,
     pub auth: Auth,
+    pub accounts: Accounts,
     pub metrics: Arc<Metrics>,
     pub limits: Limits,
     pub timers: Timers,
@@ -149,8 +155,11 @@ impl Router {
     /// Listens, dials the nodes and serves until `shutdown`.
     ///
     /// # Errors
-    /// When an address cannot be listened on or is not on loopback, or a key is not usable.
+    /// When an address cannot be listened on or is not on loopback, or a key or an origin is not
+    /// usable.
     pub async fn start(config: RouterConfig, outside: Outside) -> Result<Router, StartError> {
+        check_origins(&config.origins)?;
+        let auth = Auth::new(&config.keys, &outside)?;
         let anywhere = config.plain_text_anywhere;
         let listener = listen(&outside, &config.listen, anywhere).await?;
         let address = listener
@@ -169,7 +178,8 @@ impl Router {
             tasks: Tasks::new(),
             upstream: Upstream::new(config.topology),
             hubs: Hubs::default(),
-            auth: Auth::new(&config.keys, &outside)?,
+            auth,
+            accounts: Accounts::new(&config.limits),
             metrics: Metrics::new(),
             limits: config.limits,
             timers: Timers::default(),
@@ -260,6 +270,18 @@ impl Handle {
     pub fn metrics(&self) -> String {
         self.shared.metrics.text()
     }
+}
+
+/// # Errors
+/// The first that no browser ever sends.
+pub fn check_origins(origins: &[String]) -> Result<(), StartError> {
+    for origin in origins {
+        if let Some(fault) = origin_fault(origin) {
+            let origin = origin.clone();
+            return Err(StartError::Origin { origin, fault });
+        }
+    }
+    Ok(())
 }
 
 async fn listen(

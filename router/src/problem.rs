@@ -50,6 +50,14 @@ impl Failure {
         }
     }
 
+    /// Too much for one user; the same again later.
+    pub fn rate(wait_ms: u32, detail: &'static str) -> Self {
+        Self {
+            retry_after_ms: Some(wait_ms),
+            ..Self::new(Code::Rate, detail)
+        }
+    }
+
     /// Answered with another status than the code's own.
     pub fn with_status(self, status: StatusCode) -> Self {
         Self { status, ..self }

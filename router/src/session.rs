@@ -1,8 +1,6 @@
 //! One client's session on one document, without a socket, a clock or a runtime: events go
 //! in, what is to be done comes out. The shard judges operations; the session keeps their
-//! order, their rate, and the one that is in flight until it is answered.
-
-mod rate;
+//! order, and the one that is in flight until it is answered.
 
 use bytes::Bytes;
 use codraft_mutant::mutant;
@@ -10,8 +8,6 @@ use codraft_proto::{
     ids::{ClientId, Role, UserId},
     reject::Code,
 };
-
-pub use rate::Rate;
 
 use crate::ids::LinkId;
 
@@ -40,7 +36,6 @@ pub struct Session {
     /// The last that this client was told of as applied: (seq, rev).
     pub acked: Option<(u64, u64)>,
     inflight: Option<Inflight>,
-    rate: Rate,
 }
 
 /// What to do with an operation that a client sent.
@@ -50,11 +45,8 @@ pub enum OpAction {
     Submit,
     /// A repeat of what is in flight: nothing to do, its answer is on the way.
     Repeat,
-    /// Not proposed; the client sends it again, after a while if one is named.
-    Refuse {
-        code: Code,
-        retry_after_ms: Option<u32>,
-    },
+    /// Not proposed; the client sends it again.
+    Refuse(Code),
 }
 
 /// An answer of the shard that is not the event itself.
@@ -90,7 +82,7 @@ pub enum AnswerAction {
 }
 
 impl Session {
-    pub fn new(client: ClientId, user: UserId, rate: Rate) -> Self {
+    pub fn new(client: ClientId, user: UserId) -> Self {
         let client_bytes = client.to_bytes();
         Self {
             client,
@@ -99,7 +91,6 @@ impl Session {
             role: None,
             acked: None,
             inflight: None,
-            rate,
         }
     }
 
@@ -110,22 +101,10 @@ impl Session {
 
     /// The client sent an operation.
     pub fn op(&mut self, seq: u64, base: u64, ops: Bytes, now_ms: u64) -> OpAction {
-        if let Err(wait_ms) = self.rate.take(ops.len(), now_ms) {
-            return OpAction::Refuse {
-                code: Code::Rate,
-                retry_after_ms: Some(wait_ms),
-            };
-        }
         match &self.inflight {
             Some(own) if own.seq == seq && own.base == base && own.ops == ops => OpAction::Repeat,
-            Some(own) if own.seq == seq => OpAction::Refuse {
-                code: Code::SeqConflict,
-                retry_after_ms: None,
-            },
-            Some(_) => OpAction::Refuse {
-                code: Code::Busy,
-                retry_after_ms: None,
-            },
+            Some(own) if own.seq == seq => OpAction::Refuse(Code::SeqConflict),
+            Some(_) => OpAction::Refuse(Code::Busy),
             None => {
                 let (since_ms, link, sent_ms) = (now_ms, None, None);
                 self.inflight = Some(Inflight {

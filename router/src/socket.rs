@@ -1,9 +1,13 @@
 //! One client's WebSocket: the only file that knows the socket library. One task does both
 //! directions; what waits for the client goes out as one message and one write.
 
+mod metered;
+
 use std::{
+    future::poll_fn,
     pin::pin,
     sync::{Arc, atomic::Ordering},
+    task::Poll,
 };
 
 use bytes::Bytes;
@@ -16,7 +20,10 @@ use codraft_proto::{
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::time::{Duration, Instant, timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Duration, Instant, timeout},
+};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -35,13 +42,14 @@ use tokio_tungstenite::{
 
 use crate::{
     Shared,
+    accounts::{Account, Bucket, One, Sitting},
     auth::Principal,
     feed::Hello,
     hub::{Hub, Joining},
     ids::ReaderId,
     metrics::Received,
     queue::{End, Queue, Taken},
-    session::Rate,
+    socket::metered::Metered,
     wire,
 };
 
@@ -54,14 +62,19 @@ const HELLO_BYTES: usize = 64 << 10;
 /// A peer that takes nothing of a message for so long is gone; a slow one may take long for all
 /// of it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Frames of any kind and their bytes, as a multiple of what operations may be.
-const RATES: u64 = 4;
 const TOKENS_PER_SECOND: u64 = 4;
 const PING_AFTER: Duration = Duration::from_secs(30);
 /// Silence, answers to pings included, after which the peer is gone.
 const GONE_AFTER: Duration = Duration::from_secs(75);
 /// How long a peer may take to answer a close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Of a control frame from a client: two bytes and the mask.
+const CONTROL_HEAD: usize = 6;
+
+/// What a socket runs on.
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
 /// The answer to a handshake's key.
 pub fn accept_key(key: &[u8]) -> String {
@@ -87,14 +100,16 @@ impl Drop for Place {
     }
 }
 
+/// Who is at the other end, of what.
+pub struct Peer {
+    pub principal: Principal,
+    pub account: Arc<Account>,
+    pub doc: DocId,
+    pub encoding: Encoding,
+}
+
 /// Serves an upgraded connection until it ends.
-pub async fn run(
-    shared: Arc<Shared>,
-    upgraded: Upgraded,
-    principal: Principal,
-    doc: DocId,
-    encoding: Encoding,
-) {
+pub async fn run(shared: Arc<Shared>, upgraded: Upgraded, peer: Peer) {
     let frame_bytes = shared.limits.frame_bytes as usize;
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
@@ -103,37 +118,33 @@ pub async fn run(
         .max_frame_size(Some(frame_bytes));
     let queue = Arc::new(Queue::new(shared.limits.socket_queue_bytes as usize));
     let now = Instant::now();
-    let (limits, now_ms) = (&shared.limits, shared.now_ms());
-    let rate = Rate::new(
-        RATES * u64::from(limits.ops_per_second),
-        RATES * u64::from(limits.bytes_per_second),
-        now_ms,
-    );
-    let expires = now + Duration::from_millis(shared.auth.remaining_ms(&principal));
+    let now_ms = shared.now_ms();
+    let remaining_ms = shared.auth.remaining_ms(&peer.principal);
+    let account = peer.account.clone();
     let socket = Socket {
         hello_by: now + Duration::from_millis(shared.limits.hello_ms),
         heard: now,
         pinged: now,
-        expires,
+        expires: now + Duration::from_millis(remaining_ms),
+        finish_by: None,
         joined: None,
-        rate,
-        tokens: Rate::new(TOKENS_PER_SECOND, 0, now_ms),
+        sitting: None,
+        tokens: Bucket::new(TOKENS_PER_SECOND, TOKENS_PER_SECOND, now_ms),
         shared,
-        principal,
-        doc,
-        encoding,
+        peer,
         queue,
     };
     // Straight on the connection where hyper gives it back, without its wrapping.
     match upgraded.downcast::<TokioIo<Box<dyn Io>>>() {
         Ok(parts) => {
-            let (io, read) = (parts.io.into_inner(), parts.read_buf.into());
+            let io = Metered::new(parts.io.into_inner(), account);
+            let read = parts.read_buf.into();
             let config = Some(config);
             let web = WebSocketStream::from_partially_read(io, read, Role::Server, config).await;
             socket.serve(web).await;
         }
         Err(upgraded) => {
-            let io = TokioIo::new(upgraded);
+            let io = Metered::new(TokioIo::new(upgraded), account);
             let web = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
             socket.serve(web).await;
         }
@@ -142,19 +153,18 @@ pub async fn run(
 
 struct Socket {
     shared: Arc<Shared>,
-    principal: Principal,
-    doc: DocId,
-    encoding: Encoding,
+    peer: Peer,
     queue: Arc<Queue>,
-    /// Of all frames that are read, operations or not. Operations above their own rate are
-    /// refused; who sends so much more has to leave.
-    rate: Rate,
     /// Of new tokens, each of which is a signature to check. Their bytes are counted with the rest.
-    tokens: Rate,
+    tokens: Bucket,
     /// The document and this socket's number there, once it said hello.
     joined: Option<(Arc<Hub>, ReaderId)>,
+    /// Its place among its user's sockets, likewise.
+    sitting: Option<Sitting>,
     hello_by: Instant,
     expires: Instant,
+    /// The message that is on its way has to be here by then.
+    finish_by: Option<Instant>,
     heard: Instant,
     pinged: Instant,
 }
@@ -174,21 +184,21 @@ impl Drop for Socket {
 enum Step {
     Write(Taken),
     Read(Option<Result<Message, Error>>),
+    /// A message began to arrive.
+    Began,
     Time,
 }
 
 impl Socket {
-    async fn serve<T>(mut self, mut web: WebSocketStream<T>)
-    where
-        T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-    {
+    async fn serve<T: Stream>(mut self, mut web: WebSocketStream<Metered<T>>) {
         let mut timer = pin!(tokio::time::sleep_until(self.next_time()));
+        let frame_time = Duration::from_millis(self.shared.limits.frame_ms);
         loop {
             let step = tokio::select! {
                 // Out first: it frees memory. A read follows each write, so neither starves.
                 biased;
                 taken = self.queue.take() => Step::Write(taken),
-                read = web.next() => Step::Read(read),
+                step = arrives(&mut web, &mut self.finish_by, frame_time) => step,
                 () = &mut timer => Step::Time,
             };
             match step {
@@ -202,22 +212,27 @@ impl Socket {
                         return;
                     }
                     if let Some(read) = web.next().now_or_never()
-                        && !self.read(read)
+                        && !self.read(read, web.get_mut())
                     {
                         return;
                     }
                 }
                 Step::Read(read) => {
-                    if !self.read(read) {
+                    if !self.read(read, web.get_mut()) {
                         return;
                     }
                 }
+                Step::Began => {}
                 Step::Time => {
                     if !self.time(&mut web).await {
                         return;
                     }
                     timer.as_mut().reset(self.next_time());
                 }
+            }
+            // A shorter token, or a message that began, is due before all that was.
+            if self.next_time() < timer.deadline() {
+                timer.as_mut().reset(self.next_time());
             }
         }
     }
@@ -229,10 +244,7 @@ impl Socket {
         });
     }
 
-    async fn write<T>(&self, web: &mut WebSocketStream<T>, taken: Taken) -> bool
-    where
-        T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-    {
+    async fn write<T: Stream>(&self, web: &mut WebSocketStream<Metered<T>>, taken: Taken) -> bool {
         let Taken { mut chunks, end } = taken;
         if let Some(end) = end {
             let bye = ServerFrame::Bye {
@@ -240,9 +252,9 @@ impl Socket {
                 reason: end.reason.to_owned(),
                 retry_after_ms: end.retry_after_ms.unwrap_or(0),
             };
-            chunks.push_back(wire::frame(self.encoding, &bye));
+            chunks.push_back(wire::frame(self.peer.encoding, &bye));
         }
-        let Some(message) = wire::join(self.encoding, chunks) else {
+        let Some(message) = wire::join(self.peer.encoding, chunks) else {
             return true;
         };
         self.shared.metrics.messages.inc();
@@ -250,7 +262,7 @@ impl Socket {
             .metrics
             .written_bytes
             .inc_by(message.len() as u64);
-        let mut send = pin!(send(web, self.encoding, message));
+        let mut send = pin!(send(web, self.peer.encoding, message));
         // Mostly the kernel takes it at once, and no timer is needed.
         if let Some(sent) = send.as_mut().now_or_never() {
             return sent.is_ok();
@@ -265,8 +277,19 @@ impl Socket {
     }
 
     /// `false` when the connection is over.
-    fn read(&mut self, read: Option<Result<Message, Error>>) -> bool {
+    fn read<T>(&mut self, read: Option<Result<Message, Error>>, io: &mut Metered<T>) -> bool {
         self.heard = Instant::now();
+        let now_ms = self.shared.now_ms();
+        if let Some(sitting) = &self.sitting {
+            sitting.heard(now_ms);
+        }
+        match &read {
+            Some(Ok(Message::Ping(said) | Message::Pong(said))) => {
+                io.finished(CONTROL_HEAD + said.len());
+            }
+            Some(Ok(_)) => io.all_finished(),
+            _ => {}
+        }
         let message = match read {
             Some(Ok(message)) => message,
             Some(Err(Error::Capacity(CapacityError::MessageTooLong { .. }))) => {
@@ -281,13 +304,18 @@ impl Socket {
                 self.end(Code::Malformed, "not a WebSocket message");
                 return true;
             }
+            Some(Err(Error::Io(_))) if io.exceeded() => {
+                self.end(Code::Rate, "too many unfinished messages at once");
+                return true;
+            }
             // The peer has gone.
             None | Some(Err(_)) => return false,
         };
         if self.queue.ended().is_some() {
             return true; // nothing counts any more; the end is on its way
         }
-        let bytes = match (self.encoding, message) {
+        let encoding = self.peer.encoding;
+        let bytes = match (encoding, message) {
             (Encoding::Binary, Message::Binary(bytes)) => bytes,
             (Encoding::Json, Message::Text(text)) => text.into(),
             // The library answers pings, and a close when the stream is read to its end.
@@ -301,9 +329,13 @@ impl Socket {
                 return true;
             }
         };
-        if self.rate.take(bytes.len(), self.shared.now_ms()).is_err() {
+        if let Err(wait_ms) = self.peer.account.message(bytes.len(), now_ms) {
             self.shared.metrics.rejected(Code::Rate);
-            self.end(Code::Rate, "too much at once");
+            self.queue.end(End {
+                reason: "more frames or bytes a second than a user may send",
+                retry_after_ms: Some(wait_ms),
+                ..End::because(Code::Rate)
+            });
             return true;
         }
         let frames = if self.joined.is_none() && bytes.len() > HELLO_BYTES {
@@ -313,18 +345,19 @@ impl Socket {
                 message,
             })
         } else {
-            match self.encoding {
+            match encoding {
                 Encoding::Binary => binary::decode_client(&bytes),
                 Encoding::Json => json::decode_client(&bytes, &self.shared.limits.of_operations()),
             }
         };
         match frames {
             Ok(frames) => {
-                self.rate.charge(frames.len().saturating_sub(1));
+                let more = frames.len().saturating_sub(1);
+                self.peer.account.more_frames(more);
                 frames.into_iter().for_each(|frame| self.take(frame));
             }
             Err(error) => {
-                tracing::debug!(doc = %self.doc, %error, "a frame that cannot be taken");
+                tracing::debug!(doc = %self.peer.doc, %error, "a frame that cannot be taken");
                 self.shared.metrics.rejected(error.code);
                 self.end(error.code, refusal(error.code));
             }
@@ -343,10 +376,11 @@ impl Socket {
                 } => {
                     metrics.received(Received::Hello);
                     self.join(Joining {
-                        user: self.principal.user.clone(),
+                        user: self.peer.principal.user.clone(),
+                        account: self.peer.account.clone(),
                         client,
                         hello: Hello { resume, unsent },
-                        encoding: self.encoding,
+                        encoding: self.peer.encoding,
                         queue: self.queue.clone(),
                     });
                 }
@@ -364,18 +398,26 @@ impl Socket {
             ClientFrame::Ping => {
                 metrics.received(Received::Ping);
                 self.queue
-                    .push(wire::frame(self.encoding, &ServerFrame::Pong));
+                    .push(wire::frame(self.peer.encoding, &ServerFrame::Pong));
             }
             ClientFrame::Auth { token } => {
                 metrics.received(Received::Auth);
-                match self.tokens.take(0, self.shared.now_ms()) {
+                match self.tokens.take(1, self.shared.now_ms()) {
                     Ok(()) => self.renew(&token),
                     Err(_) => self.end(Code::Rate, "too many tokens at once"),
                 }
             }
             ClientFrame::Hello { resume, unsent, .. } => {
                 metrics.received(Received::Hello);
-                if !hub.rejoin(&self.shared, *member, Hello { resume, unsent }) {
+                let opens = self.peer.account.one(One::Open, self.shared.now_ms());
+                if let Err(wait_ms) = opens {
+                    metrics.rejected(Code::Rate);
+                    self.queue.end(End {
+                        reason: "the document is opened too often",
+                        retry_after_ms: Some(wait_ms),
+                        ..End::because(Code::Rate)
+                    });
+                } else if !hub.rejoin(&self.shared, *member, Hello { resume, unsent }) {
                     metrics.rejected(Code::UnknownFrame);
                     self.end(Code::UnknownFrame, "hello was said already");
                 }
@@ -387,8 +429,18 @@ impl Socket {
     }
 
     fn join(&mut self, joining: Joining) {
-        match self.shared.hubs.join(&self.shared, self.doc, joining) {
-            Ok(joined) => self.joined = Some(joined),
+        let Peer { account, doc, .. } = &self.peer;
+        let now_ms = self.shared.now_ms();
+        let joined = account
+            .sit(*doc, joining.client, &self.queue, now_ms)
+            .and_then(|sitting| {
+                let joined = self.shared.hubs.join(&self.shared, *doc, joining)?;
+                Ok((joined, sitting))
+            });
+        match joined {
+            Ok((joined, sitting)) => {
+                (self.joined, self.sitting) = (Some(joined), Some(sitting));
+            }
             Err(code) => {
                 self.shared.metrics.rejected(code);
                 self.end(code, "");
@@ -400,9 +452,9 @@ impl Socket {
     fn renew(&mut self, token: &str) {
         let renewed = self.shared.auth.token(token);
         match renewed {
-            Ok(principal) if principal.user == self.principal.user => {
+            Ok(principal) if principal.user == self.peer.principal.user => {
                 let left_ms = self.shared.auth.remaining_ms(&principal);
-                self.principal = principal;
+                self.peer.principal = principal;
                 self.expires = Instant::now() + Duration::from_millis(left_ms);
             }
             Ok(_) => self.end(Code::TokenInvalid, "the token is another user's"),
@@ -416,14 +468,11 @@ impl Socket {
         if self.joined.is_none() {
             next = next.min(self.hello_by);
         }
-        next
+        self.finish_by.map_or(next, |by| next.min(by))
     }
 
     /// Something is due; which, the clock says.
-    async fn time<T>(&mut self, web: &mut WebSocketStream<T>) -> bool
-    where
-        T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-    {
+    async fn time<T: Stream>(&mut self, web: &mut WebSocketStream<Metered<T>>) -> bool {
         let now = Instant::now();
         if now >= self.heard + GONE_AFTER {
             return false;
@@ -435,24 +484,47 @@ impl Socket {
         } else if self.joined.is_none() && now >= self.hello_by {
             self.end(Code::HelloTimeout, "");
             self.hello_by = now + GONE_AFTER;
+        } else if self.finish_by.is_some_and(|by| now >= by) {
+            self.end(Code::Unfinished, "the rest of a message did not come");
+            self.finish_by = None;
         } else if now >= self.heard.max(self.pinged) + PING_AFTER {
             self.pinged = now;
+            if let Some(sitting) = &self.sitting {
+                sitting.pinged(self.shared.now_ms());
+            }
             return taken(web.send(Message::Ping(Bytes::new()))).await.is_ok();
         }
         true
     }
 }
 
+/// The next message, or the beginning of one, which then has its time. Safe to cancel.
+async fn arrives<T: Stream>(
+    web: &mut WebSocketStream<Metered<T>>,
+    finish_by: &mut Option<Instant>,
+    frame_time: Duration,
+) -> Step {
+    poll_fn(|context| {
+        if let Poll::Ready(read) = web.poll_next_unpin(context) {
+            return Poll::Ready(Step::Read(read));
+        }
+        let by = web.get_ref().since().map(|since| since + frame_time);
+        if std::mem::replace(finish_by, by) == by {
+            return Poll::Pending;
+        }
+        // It is polled again at once, so nothing is missed.
+        Poll::Ready(Step::Began)
+    })
+    .await
+}
+
 /// Writes a message, a large one in fragments: the library keeps a buffer of the largest
 /// frame it ever wrote, for as long as the socket lives.
-async fn send<T>(
+async fn send<T: Stream>(
     web: &mut WebSocketStream<T>,
     encoding: Encoding,
     mut message: Bytes,
-) -> Result<(), Error>
-where
-    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-{
+) -> Result<(), Error> {
     let mut kind = match encoding {
         Encoding::Binary => Data::Binary,
         Encoding::Json => Data::Text,
@@ -482,10 +554,7 @@ fn refusal(code: Code) -> &'static str {
 }
 
 /// Says goodbye, and gives the peer a moment to answer.
-async fn close<T>(web: &mut WebSocketStream<T>, end: End)
-where
-    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-{
+async fn close<T: Stream>(web: &mut WebSocketStream<T>, end: End) {
     let code = CloseCode::from(end.code.close_code());
     let frame = CloseFrame {
         code,

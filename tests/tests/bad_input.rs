@@ -23,7 +23,11 @@ use tokio::{
 };
 
 /// So short that the test can wait for it; honest clients say hello at once.
-const ENV: &[(&str, &str)] = &[("CODRAFT_LIMITS__HELLO_MS", "1500")];
+const ENV: &[(&str, &str)] = &[
+    ("CODRAFT_LIMITS__HELLO_MS", "1500"),
+    // One user tries all of it.
+    ("CODRAFT_LIMITS__OPENS_PER_SECOND", "1000"),
+];
 /// Operations without any abuse, to compare with.
 const QUIET: usize = 200;
 /// A person's fastest fingers, many times over.
@@ -98,7 +102,9 @@ async fn each_gets_its_code_and_harms_nobody() -> Result<()> {
     let doc = rest.create("abused", "😀 ").await?;
     let other = rest.create("another one", "").await?;
     rest.grant(&doc, "vera", "viewer").await?;
-    rest.grant(&doc, "eddy", "editor").await?;
+    for editor in ["eddy", "floyd", "polly"] {
+        rest.grant(&doc, editor, "editor").await?;
+    }
     let mut typist = Typist::open(&rest, &doc).await?;
     let scene = Arc::new(Scene::new(
         &processes,

@@ -16,11 +16,9 @@ use codraft_e2e::{
     traces,
 };
 
-const FAST: &[(&str, &str)] = &[("CODRAFT_LIMITS__OPS_PER_SECOND", "1000000")];
-
 #[tokio::test]
 async fn a_node_dies_while_two_type() -> Result<()> {
-    let processes = Processes::start("failover", &[], FAST)?;
+    let processes = Processes::start("failover", &[], &[])?;
     let rest = Rest::new(&processes.ready.http, &processes.ready.token);
     let gaps = Gaps::default();
     let over = Arc::new(AtomicBool::new(false));
@@ -51,7 +49,7 @@ async fn a_node_dies_while_two_type() -> Result<()> {
 
 #[tokio::test]
 async fn all_nodes_die_at_once() -> Result<()> {
-    let processes = Processes::start("all-die", &[], FAST)?;
+    let processes = Processes::start("all-die", &[], &[])?;
     let rest = Rest::new(&processes.ready.http, &processes.ready.token);
     let gaps = Gaps::default();
     let typing = {

@@ -15,7 +15,7 @@ const SOME: usize = 400;
 
 #[tokio::test]
 async fn recordings_end_at_their_text() -> Result<()> {
-    let processes = Processes::start("traces", &[], FAST)?;
+    let processes = Processes::start("traces", &[], &[])?;
     let rest = Rest::new(&processes.ready.http, &processes.ready.token);
     // In a debug build a part of each is enough; CODRAFT_WHOLE=1 plays them to the end.
     let whole = std::env::var_os("CODRAFT_WHOLE").is_some();
@@ -41,6 +41,3 @@ async fn recordings_end_at_their_text() -> Result<()> {
     }
     Ok(())
 }
-
-/// Recordings are faster than people.
-const FAST: &[(&str, &str)] = &[("CODRAFT_LIMITS__OPS_PER_SECOND", "1000000")];

@@ -91,7 +91,9 @@ pub(super) fn client_of(value: &Value) -> Result<ClientFrame, FrameError> {
                     name: "resume",
                 })?),
             },
-            unsent: value["unsent"].as_bool().unwrap_or(false),
+            unsent: value["unsent"]
+                .as_bool()
+                .ok_or_else(|| FrameError::malformed("unsent is true or false"))?,
         },
         // The operation itself is read by `decode_client`, which has the limits.
         "op" => ClientFrame::Op {

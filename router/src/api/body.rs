@@ -25,9 +25,9 @@ impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Body<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Failure> {
-        if request.extensions().get::<Admitted>().is_none() {
+        let Some(Admitted(account)) = request.extensions().get().cloned() else {
             return Err(Code::TokenInvalid.into());
-        }
+        };
         if !is_json(request.headers()) {
             let detail = "the content-type of a body is application/json";
             return Err(Failure::new(Code::Malformed, detail));
@@ -47,6 +47,8 @@ impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Body<T> {
                 return Err(Failure::new(Code::Unfinished, detail));
             }
         };
+        let taken = account.bytes(bytes.len(), shared.now_ms());
+        taken.map_err(|wait_ms| Failure::rate(wait_ms, "more bytes than a user may send"))?;
         Ok(Self(parse(&bytes)?))
     }
 }

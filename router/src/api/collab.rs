@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 use super::doc_id;
 use crate::{
     Shared,
+    accounts::One,
     auth::Principal,
     problem::{Failure, ProblemBody},
 };
@@ -51,6 +52,10 @@ pub async fn ticket(
     id: Path<String>,
 ) -> Result<(StatusCode, Json<Ticket>), Failure> {
     let doc = doc_id(&id)?;
+    let now_ms = shared.now_ms();
+    let account = shared.accounts.of(&asks.user, now_ms)?;
+    let taken = account.one(One::Ticket, now_ms);
+    taken.map_err(|wait_ms| Failure::rate(wait_ms, "more tickets than a user may have"))?;
     // Read at the shard, in order with every grant and revoke.
     let reply = shared
         .upstream

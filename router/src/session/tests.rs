@@ -1,7 +1,7 @@
 use super::*;
 
 fn session() -> Session {
-    Session::new(ClientId([1; 16]), "ana".into(), Rate::new(1000, 1 << 20, 0))
+    Session::new(ClientId([1; 16]), "ana".into())
 }
 fn bytes(text: &'static str) -> Bytes {
     Bytes::from_static(text.as_bytes())
@@ -13,21 +13,21 @@ fn not_leader() -> Answer {
         retry_after_ms: 0,
     }
 }
-fn refuse(code: Code) -> OpAction {
-    OpAction::Refuse {
-        code,
-        retry_after_ms: None,
-    }
-}
 
 #[test]
 fn one_in_flight_and_its_repeat() {
     let mut s = session();
     assert_eq!(s.op(1, 0, bytes("a"), 0), OpAction::Submit);
     assert_eq!(s.op(1, 0, bytes("a"), 0), OpAction::Repeat);
-    assert_eq!(s.op(1, 0, bytes("b"), 0), refuse(Code::SeqConflict));
-    assert_eq!(s.op(1, 1, bytes("a"), 0), refuse(Code::SeqConflict));
-    assert_eq!(s.op(2, 0, bytes("a"), 0), refuse(Code::Busy));
+    assert_eq!(
+        s.op(1, 0, bytes("b"), 0),
+        OpAction::Refuse(Code::SeqConflict)
+    );
+    assert_eq!(
+        s.op(1, 1, bytes("a"), 0),
+        OpAction::Refuse(Code::SeqConflict)
+    );
+    assert_eq!(s.op(2, 0, bytes("a"), 0), OpAction::Refuse(Code::Busy));
     let own = s.applied(1, 7);
     assert_eq!(own.map(|o| o.seq), Some(1));
     assert_eq!(
@@ -122,28 +122,4 @@ fn opening_tells_what_was_acknowledged() {
     assert!(s.inflight().is_some());
     s.opened(Role::Editor, Some((3, 6)));
     assert!(s.inflight().is_none());
-}
-
-#[test]
-fn too_fast_is_told_how_long_to_wait() {
-    let mut s = Session::new(ClientId([1; 16]), "ana".into(), Rate::new(2, 100, 0));
-    for seq in 1..=2 {
-        assert_eq!(s.op(seq, 0, bytes("a"), 0), OpAction::Submit);
-        s.applied(seq, seq);
-    }
-    let wait = OpAction::Refuse {
-        code: Code::Rate,
-        retry_after_ms: Some(500),
-    };
-    assert_eq!(s.op(3, 0, bytes("a"), 0), wait);
-    assert_eq!(s.op(3, 0, bytes("a"), 500), OpAction::Submit);
-    s.applied(3, 3);
-    let large = Bytes::from_static(&[0; 100]);
-    assert_eq!(
-        s.op(4, 0, large.clone(), 1500),
-        OpAction::Submit,
-        "a full bucket takes it"
-    );
-    s.applied(4, 4);
-    assert!(matches!(s.op(5, 0, large, 2500), OpAction::Submit));
 }

@@ -27,8 +27,7 @@ async fn main() -> Result<()> {
         Some("stop") => libc::SIGSTOP,
         _ => libc::SIGKILL,
     };
-    let fast = [("CODRAFT_LIMITS__OPS_PER_SECOND", "1000000")];
-    let processes = Processes::start("kill", &[], &fast)?;
+    let processes = Processes::start("kill", &[], &[])?;
     let rest = Rest::new(&processes.ready.http, &processes.ready.token);
     let gaps = Gaps::default();
     let mut all = Vec::new();

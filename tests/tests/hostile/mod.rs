@@ -31,6 +31,9 @@ pub struct Scene {
     pub owner: String,
     /// Their tokens.
     pub editor: String,
+    /// Editors who flood: what they may do is used up afterwards.
+    pub flooder: String,
+    pub pinger: String,
     pub viewer: String,
     pub stranger: String,
     /// The secret of the cluster, which no attacker has: to make tokens that are wrong in one
@@ -54,6 +57,8 @@ impl Scene {
             other: other.to_owned(),
             owner: rest.token.clone(),
             editor: processes.token("eddy")?,
+            flooder: processes.token("floyd")?,
+            pinger: processes.token("polly")?,
             viewer: processes.token("vera")?,
             stranger: processes.token("sam")?,
             secret: secret(processes.data())?,

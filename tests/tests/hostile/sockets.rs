@@ -35,6 +35,8 @@ use super::{Case, How, Scene};
 #[derive(Clone, Copy)]
 enum User {
     Editor,
+    Flooder,
+    Pinger,
     Viewer,
     Stranger,
 }
@@ -80,6 +82,8 @@ impl Attack {
     pub async fn run(&self, scene: &Scene, code: Code) -> Result<()> {
         let token = match self.user {
             User::Editor => &scene.editor,
+            User::Flooder => &scene.flooder,
+            User::Pinger => &scene.pinger,
             User::Viewer => &scene.viewer,
             User::Stranger => &scene.stranger,
         };

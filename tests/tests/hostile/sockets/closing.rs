@@ -319,9 +319,10 @@ pub fn cases(scene: &Scene) -> Vec<Case> {
     let tokens = move |_: &Here| text(format!("[{}]", vec![&*token; 64].join(",")));
     let name = "tokens without end";
     cases.push(case(name, Code::Rate, Json, editor, Ends::Closed, tokens));
-    let pings = |_: &Here| (0..100).flat_map(|_| bytes([37, 0].repeat(64))).collect();
+    let pinger = (User::Pinger, Some(FRESH));
+    let pings = |_: &Here| (0..400).flat_map(|_| bytes([37, 0].repeat(64))).collect();
     let name = "pings without end";
-    cases.push(case(name, Code::Rate, Binary, editor, Ends::Closed, pings));
+    cases.push(case(name, Code::Rate, Binary, pinger, Ends::Closed, pings));
     let honest = (User::Editor, Some(scene.honest));
     let who_types = "the client id of one who types";
     cases.push(case(

@@ -169,7 +169,7 @@ pub fn cases() -> Vec<Case> {
         "a flood",
         Code::Rate,
         Binary,
-        editor,
+        (User::Flooder, Some(FRESH)),
         Ends::Again,
         |here| {
             let mut batch = Vec::new();
@@ -179,7 +179,7 @@ pub fn cases() -> Vec<Case> {
                 batch.extend(varint(frame.len() as u64));
                 batch.extend_from_slice(&frame);
             }
-            (0..40).flat_map(|_| bytes(batch.clone())).collect()
+            (0..60).flat_map(|_| bytes(batch.clone())).collect()
         },
     ));
     cases
