@@ -13,6 +13,12 @@ import { Held, type Range } from "./held.js";
  * takes CodeMirror some tens of milliseconds. A change before that would undo it.
  */
 const READ_MS = 60;
+/**
+ * On Android a composition goes on while the caret rests in a word, and CodeMirror, which edits
+ * through an EditContext there, confuses positions when anything changes under it. So all is
+ * held while somebody types, and after so long a rest the composition is ended.
+ */
+const REST_MS = 2_000;
 
 /** On a transaction that another's operation made: it is not sent back. */
 const fromOutside = Annotation.define<boolean>();
@@ -37,7 +43,12 @@ export class Editor {
   private readonly view: EditorView;
   private readonly editable = new Compartment();
   private readonly held = new Held();
-  private ending: ReturnType<typeof setTimeout> | undefined;
+  /** Our own: CodeMirror takes some deletions on Android for the end of a composition. */
+  private isComposing = false;
+  private reading: ReturnType<typeof setTimeout> | undefined;
+  private rest: ReturnType<typeof setTimeout> | undefined;
+  private isResting = false;
+  private editContext: EventTarget | null = null;
 
   /** `edited` hears what the user did to the document as `apply` left it. */
   constructor(parent: HTMLElement, edited: (delta: Delta) => void) {
@@ -71,18 +82,14 @@ export class Editor {
               if (!transaction.docChanged || transaction.annotation(fromOutside)) continue;
               const made = wholePairs(transaction.startState.doc, transaction.changes);
               const delta = this.held.typed(deltaOf(made));
+              this.awaitRest();
               if (delta.ops.length > 0) edited(delta);
             }
           }),
         ],
       }),
     });
-    const { contentDOM } = this.view;
-    // Chrome on Android tells it to the context that CodeMirror edits through there.
-    const { editContext } = contentDOM as { editContext?: EventTarget };
-    for (const target of [contentDOM, editContext]) {
-      target?.addEventListener("compositionend", () => this.compositionEnded());
-    }
+    this.listen(this.view.contentDOM);
   }
 
   focus(): void {
@@ -92,6 +99,12 @@ export class Editor {
   setEditable(editable: boolean): void {
     if (this.view.state.readOnly === !editable) return;
     this.view.dispatch({ effects: this.editable.reconfigure(readOnly(!editable)) });
+    this.compositionEnded();
+    // Only what can be edited has one, always the same.
+    const { editContext } = this.view.contentDOM as { editContext?: EventTarget | null };
+    if (!editContext || this.editContext) return;
+    this.editContext = editContext;
+    this.listen(editContext);
   }
 
   /**
@@ -105,6 +118,7 @@ export class Editor {
 
   private show(): void {
     const changes = replacementsOf(this.held.release(this.composed()));
+    if (!this.held.isEmpty && this.rest === undefined) this.awaitRest();
     if (changes.length === 0) return;
     // No selection: with one, CodeMirror would take the composition for over.
     this.view.dispatch({
@@ -119,18 +133,41 @@ export class Editor {
 
   /** The lines that an input method composes in. */
   private composed(): Range | null {
-    if (!this.view.compositionStarted && this.ending === undefined) return null;
+    if (!this.isComposing && this.reading === undefined) return null;
     const { doc, selection } = this.view.state;
+    if (this.editContext) return this.isResting ? null : { from: 0, to: doc.length };
     const { from, to } = selection.main;
     return { from: doc.lineAt(from).from, to: doc.lineAt(to).to };
   }
 
+  private listen(target: EventTarget): void {
+    target.addEventListener("compositionstart", () => (this.isComposing = true));
+    target.addEventListener("compositionend", () => this.compositionEnded());
+  }
+
   private compositionEnded(): void {
-    clearTimeout(this.ending);
-    this.ending = setTimeout(() => {
-      this.ending = undefined;
+    this.isComposing = false;
+    clearTimeout(this.reading);
+    this.reading = setTimeout(() => {
+      this.reading = undefined;
       this.show();
     }, READ_MS);
+  }
+
+  private awaitRest(): void {
+    clearTimeout(this.rest);
+    this.rest = undefined;
+    this.isResting = false;
+    if (!this.editContext || this.held.isEmpty) return;
+    this.rest = setTimeout(() => {
+      this.rest = undefined;
+      this.isResting = true;
+      if (this.isComposing && this.view.hasFocus) {
+        this.view.contentDOM.blur();
+        this.view.contentDOM.focus({ preventScroll: true });
+      }
+      this.show();
+    }, REST_MS);
   }
 }
 

@@ -26,7 +26,12 @@ async function server(t: TestContext): Promise<Server> {
   return started;
 }
 
-function tab(t: TestContext, on: Server, token: () => string | null = () => "token"): Tab {
+function tab(
+  t: TestContext,
+  on: Server,
+  token: () => string | null = () => "token",
+  now = () => performance.now(),
+): Tab {
   const statuses: Status[] = [];
   const conflicts: ConflictCopy[] = [];
   let screen = new Delta();
@@ -37,6 +42,7 @@ function tab(t: TestContext, on: Server, token: () => string | null = () => "tok
     token,
     // Quick, and still different each time.
     random: () => Math.random() * 0.05,
+    now,
     webSocket: (url, protocols) => new WebSocket(url, protocols) as unknown as SocketLike,
     events: {
       change: (delta) => (screen = screen.compose(delta)),
@@ -543,4 +549,20 @@ test("a token of another user: what was sent is not sent again as theirs", async
   await saved(a);
   assert.equal(on.order.text, "once");
   assert.equal(a.unconfirmed(), null);
+});
+
+test("a server that says nothing any more is asked, and then let go", async (t) => {
+  const on = await server(t);
+  let late = 0;
+  t.mock.timers.enable({ apis: ["setInterval"] });
+  const a = tab(t, on, () => "token", () => performance.now() + late);
+  await saved(a);
+  for (const quiet of [16_000, 11_000]) {
+    assert.equal(on.hellos.length, 1);
+    late += quiet;
+    t.mock.timers.tick(5_000);
+  }
+  await until("a new hello", () => on.hellos.length === 2);
+  assert.equal(on.pings, 1);
+  await saved(a);
 });

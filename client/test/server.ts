@@ -20,6 +20,8 @@ export class Server {
   readonly received: { client: string; seq: number; bytes: string }[] = [];
   readonly hellos: { client: string; resume?: { rev: number; hash: string }; unsent: boolean }[] = [];
   tickets = 0;
+  /** Signs of life that were asked for; none is given. */
+  pings = 0;
   /**
    * What to do with an operation: `apply` it and say so, apply it and `hide` it from its author,
    * break the socket before or after, or answer something else.
@@ -110,7 +112,7 @@ export class Server {
       if ((head & 0x3f) === 32) this.hello(seat, JSON.parse(input.text(input.left)));
       else if ((head & 0x3f) === 33) {
         this.operation(seat, input.varint(), input.varint(), input.rest(), data.toString("hex"));
-      }
+      } else if ((head & 0x3f) === 37) this.pings += 1;
     });
   }
 

@@ -30,9 +30,14 @@ const COMPOSITIONS = [
   { name: "Chinese, cut off meanwhile", steps: ["n", "ni", "ni h"], chosen: "你好", isCutOff: true },
 ];
 
+// What makes CodeMirror edit through an EditContext.
+const ANDROID =
+  "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Mobile Safari/537.36";
+
 class Pair {
-  static async open(browser, url) {
-    const a = await openWindow(browser, url);
+  /** `options` are those of the one who composes. */
+  static async open(browser, url, options) {
+    const a = await openWindow(browser, url, undefined, options);
     const b = await openWindow(browser, a.page.url());
     for (const { editor } of [a, b]) await editor.click();
     return new Pair(a, b, await a.page.context().newCDPSession(a.page));
@@ -54,10 +59,21 @@ class Pair {
     await Promise.all([hasStatus(this.a.page, "saved"), hasStatus(this.b.page, "saved")]);
   }
 
+  /** Both have the same, and all of it is saved; returns it. */
+  async agree() {
+    await Promise.all([hasStatus(this.a.page, "saved"), hasStatus(this.b.page, "saved")]);
+    let texts;
+    await until("both have the same", async () => {
+      texts = await Promise.all([textOf(this.a.page), textOf(this.b.page)]);
+      return texts[0] === texts[1];
+    });
+    return texts[0];
+  }
+
   /** The first line is this, a second one is empty, and the caret at the end of the first. */
   async begin(text) {
     await this.a.editor.press("Control+A");
-    await type(this.a, `${text}\n`, {});
+    await this.a.page.keyboard.insertText(`${text}\n`);
     await this.have(`${text}\n`);
     await this.a.editor.press("Control+Home");
     await this.a.editor.press("End");
@@ -77,9 +93,9 @@ class Pair {
   async insert(text, at) {
     await this.b.editor.press("Control+Home");
     for (let i = 0; i < at; i += 1) await this.b.editor.press("ArrowRight");
-    await type(this.b, text, {});
+    await this.b.page.keyboard.insertText(text);
     await this.b.editor.press("Control+End");
-    await type(this.b, "!", {});
+    await this.b.page.keyboard.insertText("!");
     await hasStatus(this.b.page, "saved");
   }
 
@@ -128,6 +144,35 @@ async function compositions(pair) {
   console.log(`ok: ${COMPOSITIONS.length} compositions, another in the same line`);
 }
 
+/** On Android nothing is shown while somebody types, and all of it when they rest. */
+async function android(browser, codraft) {
+  const pair = await Pair.open(browser, codraft.ready.url, { userAgent: ANDROID });
+  const hasContext = await pair.a.editor.evaluate((editor) => Boolean(editor.editContext));
+  assert.ok(hasContext, "it edits through an EditContext");
+  for (const { steps, chosen } of COMPOSITIONS.slice(0, 3)) {
+    await pair.begin(START);
+    await pair.compose(steps[0]);
+    await pair.have(`${START}${steps[0]}\n`);
+    let isInserted = false;
+    const inserted = pair.insert(ANOTHERS, START.length).finally(() => (isInserted = true));
+    while (!isInserted) for (const step of steps) await pair.compose(step);
+    await inserted;
+    await pair.commit(chosen);
+    // Which of the two was first depends on when it came.
+    const both = await pair.agree();
+    assert.equal(both.replace(chosen, ""), `${START}${ANOTHERS}\n!`);
+  }
+  await pair.begin(START);
+  await pair.compose("word");
+  await pair.have(`${START}word\n`);
+  await pair.insert(ANOTHERS, 0);
+  await pair.have(`${ANOTHERS}${START}word\n!`);
+  await type(pair.a, "s", {});
+  await pair.have(`${ANOTHERS}${START}words\n!`);
+  await pair.isUnharmed();
+  console.log("ok: compositions through an EditContext, another in the same line");
+}
+
 /** Syllable after syllable, each composed behind the one before, while another types on. */
 async function syllables(pair) {
   await pair.begin("");
@@ -143,12 +188,7 @@ async function syllables(pair) {
     await pair.commit(chosen);
   }
   await typing;
-  const texts = async () => Promise.all([textOf(pair.a.page), textOf(pair.b.page)]);
-  await until("equal contents", async () => {
-    const [a, b] = await texts();
-    return a === b && a.length === "한글이다abcdefghij\n".length;
-  });
-  const [text] = await texts();
+  const text = await pair.agree();
   assert.equal(text.replace(/[a-z\n]/g, ""), "한글이다");
   assert.equal(text.replace(/[^a-z]/g, ""), "abcdefghij");
   await pair.isUnharmed();
@@ -200,12 +240,17 @@ async function formatted(browser, codraft) {
 
 /** The token ends, and the answer to what was typed last was lost, though all of it is saved. */
 async function tokenEnds(browser, codraft) {
+  const [sent, PING] = [[], 0xa5];
   let answers = true;
   let socket;
   const window = await openWindow(browser, codraft.ready.url, (page) =>
     page.routeWebSocket(/\/v1\/collab\//, (client) => {
       const server = client.connectToServer();
       socket = client;
+      client.onMessage((message) => {
+        sent.push(message[0]);
+        server.send(message);
+      });
       server.onMessage((message) => answers && client.send(message));
     }),
   );
@@ -213,6 +258,9 @@ async function tokenEnds(browser, codraft) {
   await window.editor.click();
   await type(window, "known. ", {});
   await hasStatus(window.page, "saved");
+  // The page was thawed: is the socket still alive?
+  await window.page.evaluate(() => document.dispatchEvent(new Event("resume")));
+  await until("a ping", () => sent.includes(PING));
   answers = false;
   await type(window, "keys", {});
   await until("the first of it is saved", async () => (await textOf(other.page)).startsWith("known. k"));
@@ -252,6 +300,7 @@ try {
   await candidates(pair);
   await compositions(pair);
   await syllables(pair);
+  await android(browser, codraft);
   await formatted(browser, codraft);
   await tokenEnds(browser, codraft);
 } catch (error) {

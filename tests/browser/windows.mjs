@@ -24,9 +24,9 @@ export function launch() {
   });
 }
 
-/** `prepare` is called with the page before it loads the document. */
-export async function openWindow(browser, url, prepare = async () => {}) {
-  const context = await browser.newContext({ viewport: SIZE, colorScheme: scheme() });
+/** `prepare` is called with the page before it loads the document; `options` are the context's. */
+export async function openWindow(browser, url, prepare = async () => {}, options = {}) {
+  const context = await browser.newContext({ viewport: SIZE, colorScheme: scheme(), ...options });
   const page = await context.newPage();
   await prepare(page);
   page.setDefaultTimeout(PATIENCE_MS);
