@@ -68,7 +68,8 @@ pub fn serve(
             let connection = kept.child();
             kept.spawn("link keeper", async move {
                 let address = remote.address.clone();
-                let end = carry(&connection, (io, remote), hello, accept, options).await;
+                let (meeting, link) = Meeting::new(hello, remote, accept, options);
+                let end = carry(&connection, io, meeting, link).await;
                 connection.shutdown().await;
                 if let Err(error) = end {
                     tracing::info!(address, %error, "no link");
@@ -82,19 +83,11 @@ pub fn serve(
 /// One connection, from its first byte to its last.
 async fn carry(
     tasks: &Tasks,
-    (io, remote): (Box<dyn Io>, Remote),
-    hello: Hello,
-    accept: Arc<dyn Accept>,
-    options: LinkOptions,
+    io: Box<dyn Io>,
+    meeting: Arc<Meeting>,
+    link: oneshot::Receiver<Link>,
 ) -> Result<(), LinkError> {
-    let (made, link) = oneshot::channel();
-    let meeting = Arc::new(Meeting {
-        hello,
-        remote,
-        accept,
-        options: options.clone(),
-        state: Mutex::new(State::Nobody(made)),
-    });
+    let options = meeting.options.clone();
     let service = link_server::LinkServer::new(Lanes { meeting })
         .max_decoding_message_size(BATCH_BYTES_MAX)
         .max_encoding_message_size(BATCH_BYTES_MAX);
@@ -186,6 +179,24 @@ struct Waiting {
 }
 
 impl Meeting {
+    /// And where its link comes out.
+    fn new(
+        hello: Hello,
+        remote: Remote,
+        accept: Arc<dyn Accept>,
+        options: LinkOptions,
+    ) -> (Arc<Self>, oneshot::Receiver<Link>) {
+        let (made, link) = oneshot::channel();
+        let meeting = Self {
+            hello,
+            remote,
+            accept,
+            options,
+            state: Mutex::new(State::Nobody(made)),
+        };
+        (Arc::new(meeting), link)
+    }
+
     /// A lane arrives; resolves when the link is there.
     async fn meet(&self, lane: Lane, mut stream: Streaming<Batch>) -> Result<Outbox, LinkError> {
         let (peer, early) = first(&mut stream).await?;
