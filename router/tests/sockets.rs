@@ -60,6 +60,29 @@ async fn two_type_in_two_encodings_and_each_sees_all() {
     scene.end().await;
 }
 
+/// Sequence and base, as their authors sent them.
+#[tokio::test]
+async fn a_json_op_says_its_vector_clock() {
+    let scene = Scene::new().await;
+    let doc = scene.document(1, &BOTH);
+    let at = scene.router.address().to_owned();
+    let (mut ana, _) = Client::open(&at, doc, "ana", 1, Encoding::Binary).await;
+    let (mut bo, _) = Client::open(&at, doc, "bo", 2, Encoding::Json).await;
+    for _ in 0..2 {
+        ana.op("a").await;
+        ana.edit().await;
+    }
+    bo.op("late").await;
+    let mut clocks = Vec::new();
+    while clocks.len() < 3 {
+        if let ServerFrame::Op(op) = bo.next().await {
+            clocks.push((op.rev, op.seq, op.base));
+        }
+    }
+    assert_eq!(clocks, [(1, 1, 0), (2, 2, 1), (3, 1, 0)]);
+    scene.end().await;
+}
+
 #[tokio::test]
 async fn sockets_outlive_the_leader_and_what_it_swallowed_is_sent_again() {
     let scene = Scene::new().await;

@@ -167,6 +167,7 @@ impl World {
                         client: m.client,
                         user: m.user,
                         seq: m.seq,
+                        base: m.base,
                         kind: event::EDIT,
                         body: m.ops,
                         ..Default::default()
