@@ -102,13 +102,15 @@ impl Node {
 
     /// What it counts, as OpenMetrics text.
     pub fn metrics(&self) -> String {
+        let stopped = self.groups.iter().filter(|h| h.group.stopped().is_some());
+        self.metrics.stopped(stopped.count());
         let log = self.wal.stats();
         self.metrics.log(log.syncs, log.records, log.bytes);
         self.metrics.text()
     }
 
     /// Resolves, with the reason, when the node cannot go on (its disk failed, one of its
-    /// tasks panicked); the process must then exit. Never while all is well.
+    /// groups stopped, one of its tasks panicked); the process must then exit. Never while all is well.
     pub fn failed(&self) -> impl Future<Output = &'static str> + Send + 'static {
         self.tasks.failed()
     }

@@ -36,6 +36,8 @@ pub(crate) struct Metrics {
     /// Groups that this node leads.
     pub leading: Gauge,
     pub links: Gauge,
+    /// Groups that stopped on their own; the process ends soon after.
+    stopped: Gauge,
     /// Operations whose base was too old.
     pub rebased: Counter,
     log_syncs: Counter,
@@ -56,6 +58,7 @@ impl Metrics {
             leader_changes: Counter::default(),
             leading: Gauge::default(),
             links: Gauge::default(),
+            stopped: Gauge::default(),
             rebased: Counter::default(),
             log_syncs: Counter::default(),
             log_records: Counter::default(),
@@ -88,6 +91,11 @@ impl Metrics {
         );
         registry.register("leading", "Groups led by this node", m.leading.clone());
         registry.register("router_links", "Links of routers", m.links.clone());
+        registry.register(
+            "stopped_groups",
+            "Groups that stopped on their own",
+            m.stopped.clone(),
+        );
         registry.register(
             "log_syncs",
             "Syncs of the log to its disk",
@@ -125,6 +133,11 @@ impl Metrics {
         if let Some(code) = Code::from_number(number) {
             self.refused(code);
         }
+    }
+
+    /// How many groups of this node stopped on their own.
+    pub fn stopped(&self, groups: usize) {
+        self.stopped.set(groups as i64);
     }
 
     /// What the log counts itself.

@@ -74,8 +74,28 @@ impl Tasks {
         child
     }
 
-    /// Runs a future until it ends or the set does. After `shutdown` it never starts.
+    /// Runs a future until it ends or the set does. After `shutdown` it never starts. A panic in
+    /// it fails the set: see [`Tasks::failed`].
     pub fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_as(Kind::Essential, name, future);
+    }
+
+    /// [`Tasks::spawn`] for a task on behalf of one client: a panic in it ends that task alone.
+    /// What it leaves behind must be given back by guards, and be valid at every step.
+    pub fn spawn_contained(
+        &self,
+        name: &'static str,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.spawn_as(Kind::Contained, name, future);
+    }
+
+    fn spawn_as(
+        &self,
+        kind: Kind,
+        name: &'static str,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) {
         let id = {
             let mut state = lock(&self.inner.state);
             if state.closed {
@@ -94,6 +114,7 @@ impl Tasks {
         let watched = Watched {
             future: Box::pin(future),
             name,
+            kind,
             registration,
         };
         // Not under the lock: a runtime that shuts down drops the future inside `spawn`.
@@ -191,9 +212,19 @@ impl Drop for Registration {
     }
 }
 
+/// What a panic of a task means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The process cannot go on.
+    Essential,
+    /// Only this task ends.
+    Contained,
+}
+
 struct Watched {
     future: Pin<Box<dyn Future<Output = ()> + Send>>,
     name: &'static str,
+    kind: Kind,
     registration: Registration,
 }
 
@@ -206,7 +237,9 @@ impl Future for Watched {
             Ok(poll) => poll,
             Err(_) => {
                 tracing::error!(task = self.name, "a task panicked");
-                self.registration.tasks.fail(self.name);
+                if self.kind == Kind::Essential {
+                    self.registration.tasks.fail(self.name);
+                }
                 Poll::Ready(())
             }
         }
@@ -244,6 +277,24 @@ mod tests {
     async fn a_panic_is_seen_by_the_parent() {
         let tasks = Tasks::new();
         tasks.child().spawn("faulty", async { panic!("planted") });
+        assert_eq!(tasks.failed().await, "faulty");
+    }
+
+    #[tokio::test]
+    async fn a_contained_panic_ends_its_task_alone() {
+        let tasks = Tasks::new();
+        let held = Arc::new(());
+        let guard = held.clone();
+        tasks.spawn_contained("one of many", async move {
+            let _guard = guard;
+            panic!("planted");
+        });
+        let none = |n: &usize| *n == 0;
+        let _ = tasks.inner.running.subscribe().wait_for(none).await;
+        assert_eq!(Arc::strong_count(&held), 1, "its guards are dropped");
+        assert!(tasks.inner.failed.borrow().is_none());
+        // The set goes on, and a panic of what all need is still seen.
+        tasks.spawn("faulty", async { panic!("planted") });
         assert_eq!(tasks.failed().await, "faulty");
     }
 

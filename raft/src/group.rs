@@ -136,8 +136,9 @@ impl Group {
             && self.inner.queue.closed().is_none()
     }
 
-    /// Why the group stopped, when what it holds can no longer be proven.
-    pub fn unproven(&self) -> Option<String> {
+    /// Why the group stopped on its own, if it did. It answers nothing more, and its process
+    /// should end: see [`Tasks::failed`].
+    pub fn stopped(&self) -> Option<String> {
         lock(&self.inner.core).unproven.clone()
     }
 

@@ -4,7 +4,10 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use codraft_proto::{ids::GroupId, reject::Code};
 use codraft_raft::{
@@ -227,6 +230,21 @@ async fn group_wrong_suspicion_is_harmless() {
 }
 
 /// An edit by one who may not.
+#[tokio::test]
+async fn group_that_stopped_is_a_reason_for_its_process_to_end() {
+    let cluster = Cluster::start(2, true).await;
+    commit(&cluster, 1, create(1)).await;
+    let leader = cluster.leader(G).await;
+    let follower = cluster.nodes.iter().find(|n| n.id != leader.id).unwrap();
+    follower.heard.faulty.store(true, Ordering::Relaxed);
+    commit(&cluster, 1, edit(1, 7, 1, 1)).await;
+    let failed = tokio::time::timeout(Duration::from_secs(10), follower.tasks.failed());
+    assert_eq!(failed.await.unwrap(), "a group stopped");
+    let stopped = |group| follower.groups.group(group).unwrap().stopped();
+    assert_eq!(stopped(G).as_deref(), Some("a fault while applying"));
+    assert_eq!(stopped(GroupId(1)), None, "the others go on until then");
+}
+
 fn trespass(client: u64, base: u64) -> Command {
     let Command::Edit(edit) = edit(1, client, 1, base) else {
         unreachable!("an edit")

@@ -51,7 +51,7 @@ pub fn serve(shared: &Arc<Shared>, mut listener: Box<dyn Listener>, app: axum::R
                         continue;
                     };
                     let app = app.clone();
-                    tasks.spawn("http connection", async move {
+                    tasks.spawn_contained("http connection", async move {
                         connection(io, app).await;
                         drop(place);
                     });
@@ -114,7 +114,7 @@ pub async fn upgrade(
     let encoding = peer.encoding;
     let upgraded = hyper::upgrade::on(&mut request);
     let tasks = shared.tasks.clone();
-    tasks.spawn("socket", async move {
+    tasks.spawn_contained("socket", async move {
         match upgraded.await {
             Ok(upgraded) => socket::run(shared, upgraded, peer).await,
             Err(error) => tracing::debug!(%error, "upgrade"),

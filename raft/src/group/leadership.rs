@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use codraft_proto::ids::NodeId;
+use codraft_proto::{ids::NodeId, tasks::Tasks};
 use openraft::async_runtime::watch::WatchReceiver as _;
 
 use super::{Inner, Leadership, ProposeError};
@@ -17,6 +17,16 @@ impl Inner {
             term: metrics.vote.leader_id.term,
             node: metrics.current_leader.map(NodeId),
         }
+    }
+
+    /// The group cannot go on, and nobody asked it to stop. The other nodes see a healthy node,
+    /// so the process has to end for somebody to notice.
+    fn fail(&self, tasks: &Tasks) {
+        let mut core = lock(&self.core);
+        let why = core.unproven.get_or_insert_with(|| "its raft ended".into());
+        tracing::error!(group = %self.id, why, "a group stopped: this process must end");
+        drop(core);
+        tasks.fail("a group stopped");
     }
 
     /// Why the group answers no more.
@@ -91,13 +101,16 @@ impl Inner {
     }
 }
 
-/// Tells of each change of leadership, for as long as the group runs.
-pub(super) async fn watch(group: Arc<Inner>) {
+/// Tells of each change of leadership, for as long as the group runs, and of its end.
+pub(super) async fn watch(group: Arc<Inner>, tasks: Tasks) {
     let mut metrics = group.raft.server_metrics();
     loop {
         group.tell(group.seen());
         if metrics.changed().await.is_err() {
             // The group's raft ended: by shutdown, or because it cannot go on.
+            if group.queue.closed().is_none() {
+                group.fail(&tasks);
+            }
             let why = group.stopped();
             let last = *lock(&group.leadership);
             group.tell(Leadership { node: None, ..last });

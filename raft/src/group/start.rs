@@ -79,7 +79,10 @@ impl Groups {
                     node: None,
                 })),
             });
-            tasks.spawn("leadership", leadership::watch(inner.clone()));
+            tasks.spawn(
+                "leadership",
+                leadership::watch(inner.clone(), tasks.clone()),
+            );
             tasks.spawn(
                 "group proposer",
                 proposer::run(inner.clone(), outside.clock.clone()),

@@ -65,6 +65,8 @@ pub type JournalEntry = (GroupId, (u64, u64), Vec<(DocId, u64)>);
 pub struct Heard {
     pub applied: AtomicU64,
     pub batches: AtomicU64,
+    /// Whether what is applied next meets a fault.
+    pub faulty: AtomicBool,
     pub leads: Mutex<Vec<Leadership>>,
     /// By entry: group, term and index, and its events.
     pub journal: Mutex<Vec<JournalEntry>>,
@@ -79,6 +81,7 @@ impl AppliedSink for Ears {
             .applied
             .fetch_add(applied.len() as u64, Ordering::Relaxed);
         self.0.batches.fetch_add(1, Ordering::Relaxed);
+        assert!(!self.0.faulty.load(Ordering::Relaxed), "planted");
     }
     fn leadership_changed(&mut self, lead: Leadership) {
         self.0.leads.lock().unwrap().push(lead);
