@@ -11,7 +11,7 @@ use codraft_proto::{
 
 use crate::{
     inbound::RouterInbound, leadership, members::Members, peers::Dialling, raft::Raft,
-    service::Service, wire::message,
+    service::Service,
 };
 
 pub(crate) struct Door {
@@ -68,12 +68,7 @@ impl Inbound for Questions {
         for m in messages {
             match m.body {
                 Some(Body::RaftCall(call)) => self.raft.call(self.node, lane, call, &self.outbox),
-                Some(Body::Pulse(pulse)) => {
-                    // Without room for an answer silence is the truth.
-                    let _ = self
-                        .outbox
-                        .send(Lane::Control, message(Body::PulseBack(pulse)));
-                }
+                Some(Body::Pulse(pulse)) => self.raft.pulse(self.node, pulse, &self.outbox),
                 Some(Body::Suspect(suspect)) => {
                     self.raft.suspect(self.node, suspect, &self.outbox);
                 }

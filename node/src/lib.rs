@@ -104,6 +104,9 @@ impl Node {
     pub fn metrics(&self) -> String {
         let stopped = self.groups.iter().filter(|h| h.group.stopped().is_some());
         self.metrics.stopped(stopped.count());
+        self.metrics.disk_full(self.wal.is_full());
+        self.metrics
+            .clock_ahead(self.raft.groups.clocks().ahead_ms());
         let log = self.wal.stats();
         self.metrics.log(log.syncs, log.records, log.bytes);
         self.metrics.text()

@@ -38,6 +38,10 @@ pub(crate) struct Metrics {
     pub links: Gauge,
     /// Groups that stopped on their own; the process ends soon after.
     stopped: Gauge,
+    /// 1 while the log's disk has no room for its next file.
+    disk_full: Gauge,
+    /// How far this node's clock is ahead of the median of the nodes' clocks.
+    clock_ahead_ms: Gauge,
     /// Operations whose base was too old.
     pub rebased: Counter,
     log_syncs: Counter,
@@ -59,6 +63,8 @@ impl Metrics {
             leading: Gauge::default(),
             links: Gauge::default(),
             stopped: Gauge::default(),
+            disk_full: Gauge::default(),
+            clock_ahead_ms: Gauge::default(),
             rebased: Counter::default(),
             log_syncs: Counter::default(),
             log_records: Counter::default(),
@@ -95,6 +101,16 @@ impl Metrics {
             "stopped_groups",
             "Groups that stopped on their own",
             m.stopped.clone(),
+        );
+        registry.register(
+            "disk_full",
+            "Whether the log's disk has no room for its next file",
+            m.disk_full.clone(),
+        );
+        registry.register(
+            "clock_ahead_ms",
+            "How far this node's clock is ahead of the median",
+            m.clock_ahead_ms.clone(),
         );
         registry.register(
             "log_syncs",
@@ -138,6 +154,14 @@ impl Metrics {
     /// How many groups of this node stopped on their own.
     pub fn stopped(&self, groups: usize) {
         self.stopped.set(groups as i64);
+    }
+
+    pub fn clock_ahead(&self, ms: Option<i64>) {
+        self.clock_ahead_ms.set(ms.unwrap_or(0));
+    }
+
+    pub fn disk_full(&self, full: bool) {
+        self.disk_full.set(full.into());
     }
 
     /// What the log counts itself.

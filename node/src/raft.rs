@@ -35,6 +35,10 @@ impl Raft {
         self.suspicion.redial_refused(node);
     }
 
+    pub fn pulse(&self, from: NodeId, pulse: v1::Pulse, reply: &Outbox) {
+        self.suspicion.handle_pulse(from, pulse, reply);
+    }
+
     pub fn pulse_back(&self, node: NodeId) {
         self.suspicion.pulse_received(node);
     }

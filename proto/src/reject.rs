@@ -115,6 +115,8 @@ codes! {
     HelloTimeout = 76, "hello_timeout", 408, 4576;
     /// The rest of a body or of a message did not come within the time.
     Unfinished = 77, "unfinished", 408, 4577;
+    /// The leader's disk is full: what is there can be read, and nothing is written.
+    DiskFull = 80, "disk_full", 507, 4580;
 }
 
 impl Code {

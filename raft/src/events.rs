@@ -102,6 +102,8 @@ pub enum ProposeError {
     NotLeader(Option<Leadership>),
     #[error("too much waits for a majority")]
     Busy,
+    #[error("the disk of the group's leader is full")]
+    DiskFull,
     #[error("the group is shutting down")]
     Shutdown,
     /// The command is larger than an entry may be.
@@ -129,7 +131,7 @@ impl From<ProposeError> for ReadError {
     fn from(error: ProposeError) -> Self {
         match error {
             ProposeError::NotLeader(lead) => ReadError::NotLeader(lead),
-            ProposeError::Busy | ProposeError::TooLarge => ReadError::Busy,
+            ProposeError::Busy | ProposeError::TooLarge | ProposeError::DiskFull => ReadError::Busy,
             ProposeError::Shutdown => ReadError::Shutdown,
             ProposeError::Unproven => ReadError::Unproven,
         }

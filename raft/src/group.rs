@@ -36,11 +36,13 @@ pub use crate::{
 
 use crate::{
     applied::{Core, Machine, lock},
+    clocks::Clocks,
     command::Command,
     machine::{MachineLimits, Shard},
     network::PendingCalls,
     queue::Queue,
     types::{TypeConfig, Vote},
+    wal::GroupWal,
 };
 use reads::Reads;
 
@@ -83,6 +85,7 @@ struct Inner {
     raft: Raft,
     core: Arc<Mutex<Core>>,
     queue: Arc<Queue>,
+    log: GroupWal,
     reads: Reads,
     /// Who leads, as `GroupEvents` was told last.
     leadership: Arc<Mutex<Leadership>>,
@@ -99,6 +102,9 @@ impl Group {
         let lead = self.leadership();
         if lead.node != Some(self.inner.node) {
             return Err(ProposeError::NotLeader(lead.node.map(|_| lead)));
+        }
+        if self.inner.log.is_full() {
+            return Err(ProposeError::DiskFull);
         }
         self.inner.queue.push(command, origin)
     }
@@ -189,6 +195,7 @@ pub struct Groups {
     node: NodeId,
     groups: BTreeMap<GroupId, Group>,
     calls: Arc<PendingCalls>,
+    clocks: Arc<Clocks>,
     tasks: Tasks,
 }
 
@@ -203,6 +210,11 @@ impl Groups {
 
     pub fn iter(&self) -> impl Iterator<Item = &Group> {
         self.groups.values()
+    }
+
+    /// What the nodes' clocks show.
+    pub fn clocks(&self) -> &Arc<Clocks> {
+        &self.clocks
     }
 
     /// What another node asks of a group here; answered on `reply`, in the lane it came.

@@ -1,6 +1,7 @@
 //! Replicated groups of documents.
 
 mod applied;
+mod clocks;
 pub mod command;
 pub mod disk;
 mod events;

@@ -64,3 +64,5 @@ pub const RETRY_MAX: Duration = Duration::from_millis(20);
 pub const READ_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the replicas that were not meant to lead first leave a new group alone.
 pub const INITIALIZE_AFTER: Duration = Duration::from_secs(3);
+/// How long a leader whose disk is full leads on where nobody took over, before it tries again.
+pub const FULL_DISK_PAUSE: Duration = Duration::from_secs(60);

@@ -34,6 +34,8 @@ use detector::{Action, Detector, Tail, View};
 
 /// How often a node asks each other for a sign of life.
 const PULSE: Duration = Duration::from_millis(100);
+/// How long a node whose clock is off waits before it hands over once more.
+const HAND_OVER_PAUSE: Duration = Duration::from_secs(5);
 
 /// Watches the other nodes and takes over from those that are dead. Cheap to clone.
 #[derive(Clone)]
@@ -89,6 +91,14 @@ impl Suspicion {
             .step(|detector, now, view| detector.refused(now, node, view));
     }
 
+    /// Another node asks for a sign of life; answered on `reply`.
+    pub fn handle_pulse(&self, from: NodeId, pulse: Pulse, reply: &Outbox) {
+        self.inner.groups.clocks().heard(from, pulse.wall_ms);
+        let body = Some(Body::PulseBack(pulse));
+        // Without room for an answer silence is the truth.
+        let _ = reply.send(Lane::Control, Message { body });
+    }
+
     /// The node answered a pulse.
     pub fn pulse_received(&self, node: NodeId) {
         self.inner
@@ -135,6 +145,24 @@ impl Suspicion {
 }
 
 impl Inner {
+    /// A node whose clock is off leaves leading to one that has the time.
+    fn leave_leading_if_off(&self, left: &mut Option<Instant>) {
+        let waits = left.is_some_and(|at| at.elapsed() < HAND_OVER_PAUSE);
+        if waits || !self.groups.clocks().is_off() {
+            return;
+        }
+        *left = Some(Instant::now());
+        let ahead_ms = self.groups.clocks().ahead_ms();
+        tracing::warn!(
+            ahead_ms,
+            "this node's clock is not that of the others: stamping with theirs, and handing over"
+        );
+        let groups = self.groups.clone();
+        self.tasks.spawn("clock is off", async move {
+            groups.transfer_leadership().await;
+        });
+    }
+
     fn step(&self, step: impl FnOnce(&mut Detector, u64, &dyn Fn() -> Vec<View>) -> Vec<Action>) {
         let now = self.started.elapsed().as_millis() as u64;
         let view = || self.groups.iter().map(view_of).collect();
@@ -200,17 +228,20 @@ async fn pulses(inner: Arc<Inner>) {
     let mut ticks = tokio::time::interval(PULSE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut number = 0;
+    let mut left = None;
     loop {
         ticks.tick().await;
         number += 1;
+        let wall_ms = inner.groups.clocks().own_ms();
         for node in &inner.others {
             if let Some(outbox) = inner.peers.outbox(*node) {
-                let body = Some(Body::Pulse(Pulse { number }));
+                let body = Some(Body::Pulse(Pulse { number, wall_ms }));
                 // A full queue is silence, which is what it is.
                 let _ = outbox.send(Lane::Control, Message { body });
             }
         }
         inner.step(|detector, now, view| detector.tick(now, view));
+        inner.leave_leading_if_off(&mut left);
     }
 }
 

@@ -113,6 +113,8 @@ struct Shared {
     /// There is less to write than there was.
     room: Notify,
     failed: watch::Sender<Option<String>>,
+    /// The next segment waits for room on the disk.
+    full: watch::Sender<bool>,
     options: WalOptions,
     segments: Segments,
     damage: Option<Damage>,
@@ -168,6 +170,7 @@ impl Wal {
             wake: Notify::new(),
             room: Notify::new(),
             failed: watch::Sender::new(None),
+            full: watch::Sender::new(false),
             options,
             segments,
             damage,
@@ -195,7 +198,20 @@ impl Wal {
         self.shared.damage
     }
 
-    /// Resolves with the reason when the log can no longer be written, a full disk among them.
+    /// Whether the disk has no room for the next segment. What is left of the present one, half
+    /// of it or less, is a reserve: for votes and what others propose, not for new proposals.
+    pub fn is_full(&self) -> bool {
+        *self.shared.full.borrow()
+    }
+
+    /// Resolves once [`Wal::is_full`] says so.
+    pub async fn full(&self, full: bool) {
+        let mut watch = self.shared.full.subscribe();
+        // The sender lives as long as this log.
+        let _ = watch.wait_for(|is| *is == full).await;
+    }
+
+    /// Resolves with the reason when the log can no longer be written.
     /// The process must end then: what the disk holds is not known any more.
     pub async fn failed(&self) -> String {
         let mut watch = self.shared.failed.subscribe();

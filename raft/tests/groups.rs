@@ -245,6 +245,34 @@ async fn group_that_stopped_is_a_reason_for_its_process_to_end() {
     assert_eq!(stopped(GroupId(1)), None, "the others go on until then");
 }
 
+#[tokio::test]
+async fn group_leader_with_a_wrong_clock_stamps_with_the_median_and_hands_over() {
+    let cluster = Cluster::start(1, true).await;
+    commit(&cluster, 1, create(1)).await;
+    let leader = cluster.leader(G).await;
+    until(|| leader.groups.clocks().ahead_ms().is_some()).await;
+    leader.clock.jump(86_400_000);
+    assert_eq!(
+        commit(&cluster, 1, edit(1, 7, 1, 1)).await,
+        Outcome::Applied { rev: 2 }
+    );
+    let group = leader.groups.group(G).unwrap();
+    let elsewhere = || group.leadership().node.filter(|node| *node != leader.id);
+    until(|| elsewhere().is_some()).await;
+    let updated_ms = group.with(|shard| shard.document(&doc(1)).present().map(|d| d.updated_ms()));
+    assert!(updated_ms < Some(80_000_000), "{updated_ms:?}");
+}
+
+async fn until(done: impl Fn() -> bool) {
+    let whole = async {
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let whole = tokio::time::timeout(Duration::from_secs(10), whole);
+    whole.await.expect("it does not come to pass");
+}
+
 fn trespass(client: u64, base: u64) -> Command {
     let Command::Edit(edit) = edit(1, client, 1, base) else {
         unreachable!("an edit")

@@ -465,6 +465,7 @@ pub fn explains(cluster: &Cluster, faults: &[Fault], host: &str, line: &str) -> 
     // A disk that failed: the process says so and ends, and its groups stop.
     let by_disk = [
         "the log cannot be written",
+        "the log's disk is full",
         "this process must end",
         "cannot record a node's disk",
         "group stopped",

@@ -32,7 +32,7 @@ pub const MARKS: &[(&str, &str)] = &[
     ("torn_tail_cut", "the torn end of a log was cut"),
     ("damage_quarantined", "a damaged log was set aside"),
     ("sync_failed", "a disk failed and its process ended"),
-    ("disk_full", "a disk was full and its process ended"),
+    ("disk_full", "a disk was full"),
     (
         "wiped_disk_refused",
         "an empty disk under an old id was refused",
@@ -92,11 +92,11 @@ impl Watch {
                     nodes.remove(node);
                 });
             }
-            DriverSeen::ErrorLine { line, .. } if line.contains("this process must end") => {
-                mark(match line.contains("is full") {
-                    true => "disk_full",
-                    false => "sync_failed",
-                });
+            DriverSeen::ErrorLine { line, .. } if line.contains("disk is full") => {
+                mark("disk_full");
+            }
+            DriverSeen::ErrorLine { line, .. } if line.contains("the log cannot be written") => {
+                mark("sync_failed");
             }
             DriverSeen::ErrorLine { line, .. } if line.contains("and comes with") => {
                 mark("wiped_disk_refused");

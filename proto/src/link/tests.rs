@@ -44,7 +44,10 @@ fn hello(role: PeerRole, id: u64) -> Hello {
 
 fn pulse(number: u64) -> Message {
     Message {
-        body: Some(Body::Pulse(Pulse { number })),
+        body: Some(Body::Pulse(Pulse {
+            number,
+            ..Pulse::default()
+        })),
     }
 }
 

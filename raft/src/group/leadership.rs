@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use codraft_proto::{ids::NodeId, tasks::Tasks};
 use openraft::async_runtime::watch::WatchReceiver as _;
 
-use super::{Inner, Leadership, ProposeError};
-use crate::{applied::lock, tap};
+use super::{Group, Inner, Leadership, ProposeError};
+use crate::{applied::lock, limits::FULL_DISK_PAUSE, tap, wal::Wal};
 
 impl Inner {
     fn seen(&self) -> Leadership {
@@ -117,5 +117,17 @@ pub(super) async fn watch(group: Arc<Inner>, tasks: Tasks) {
             group.close(why);
             return;
         }
+    }
+}
+
+/// A full disk takes no proposals, so another node should lead where one has room.
+pub(super) async fn leave_while_full(wal: Wal, groups: Vec<Group>) {
+    loop {
+        wal.full(true).await;
+        for group in &groups {
+            group.transfer_leadership().await;
+        }
+        // Where all disks are full somebody has to lead nevertheless, or nothing can be read.
+        let _ = tokio::time::timeout(FULL_DISK_PAUSE, wal.full(false)).await;
     }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use codraft_proto::outside::Clock;
 use openraft::{
     alias::WriteResponderOf,
     errors::{ClientWriteError, ForwardReason},
@@ -12,6 +11,7 @@ use tokio::time::Instant;
 use super::{Inner, Leadership, ProposeError};
 use crate::{
     applied::{Core, Waiting, lock},
+    clocks::Clocks,
     command::Batch,
     limits::FRESH_LEADER,
     queue::Next,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The proposer: one a group, for as long as the group runs.
-pub(super) async fn run(group: Arc<Inner>, clock: Arc<dyn Clock>) {
+pub(super) async fn run(group: Arc<Inner>, clocks: Arc<Clocks>) {
     let mut number = 0_u64;
     loop {
         let Some(next) = group.queue.next() else {
@@ -30,7 +30,7 @@ pub(super) async fn run(group: Arc<Inner>, clock: Arc<dyn Clock>) {
             Next::Fresh(commands, origins) => {
                 number += 1;
                 let batch = Batch {
-                    ts_ms: clock.now_ms(),
+                    ts_ms: clocks.stamp_ms(),
                     commands,
                 }
                 .encode();

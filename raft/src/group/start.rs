@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     applied::{Core, Machine},
+    clocks::Clocks,
     limits::INITIALIZE_AFTER,
     network::{Network, PendingCalls},
     store::LogStore,
@@ -43,6 +44,7 @@ impl Groups {
         let times = Arc::new(times(&config)?);
         let tasks = tasks.child();
         let calls = Arc::new(PendingCalls::default());
+        let clocks = Arc::new(Clocks::new(outside.clock.clone()));
         let mut groups = BTreeMap::new();
         for (id, replicas) in &config.groups {
             if !replicas.contains(&config.node) {
@@ -59,7 +61,8 @@ impl Groups {
             let core = Core::new(*id, limits, sinks(*id), queue.clone());
             let core = Arc::new(Mutex::new(core));
             let network = Network::new(*id, config.node, peers.clone(), calls.clone());
-            let (store, machine) = (LogStore::new(log, config.node), Machine::new(core.clone()));
+            let store = LogStore::new(log.clone(), config.node);
+            let machine = Machine::new(core.clone());
             let raft = Raft::new(config.node.0, times.clone(), network, store, machine)
                 .await
                 .map_err(|error| StartError::Open {
@@ -72,6 +75,7 @@ impl Groups {
                 raft,
                 core,
                 queue,
+                log,
                 reads: Reads::new(config.limits.reads),
                 leadership: Arc::new(Mutex::new(Leadership {
                     group: *id,
@@ -85,16 +89,19 @@ impl Groups {
             );
             tasks.spawn(
                 "group proposer",
-                proposer::run(inner.clone(), outside.clock.clone()),
+                proposer::run(inner.clone(), clocks.clone()),
             );
             tasks.spawn("group reads", reads::run(inner.clone()));
             tasks.spawn("group first", initialize(inner.clone(), replicas.clone()));
             groups.insert(*id, Group { inner });
         }
+        let all = groups.values().cloned().collect();
+        tasks.spawn("full disk", leadership::leave_while_full(wal, all));
         Ok(Groups {
             node: config.node,
             groups,
             calls,
+            clocks,
             tasks,
         })
     }

@@ -32,6 +32,11 @@ impl GroupWal {
         self.shared.damage.is_some()
     }
 
+    /// See [`super::Wal::is_full`].
+    pub fn is_full(&self) -> bool {
+        *self.shared.full.borrow()
+    }
+
     /// Appends records at `first_index` and on, over what stood there. They can be read at
     /// once; `done` is called when they are durable. Refused, and `done` told so, where they
     /// would leave a hole, when the queue is full (see `room`) and when the log failed.

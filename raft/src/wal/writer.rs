@@ -21,6 +21,8 @@ const IDLE: Duration = Duration::from_secs(1);
 /// What one batch takes of the queue, in bytes; a larger request goes alone.
 const BATCH_BYTES: u64 = 4 << 20;
 const MARK_BYTES: u64 = record::size(16) as u64;
+/// How long a full disk is left alone before the next segment is tried again.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// Room kept free in a segment for its last record.
 const ROLL_BYTES: u64 = record::size(0) as u64;
 
@@ -68,6 +70,7 @@ async fn write(shared: &Arc<Shared>, tasks: Tasks, first: u64, end: Position) ->
     };
     let mut batch = Batch::default();
     let mut idle = false;
+    writer.make_ahead(shared);
     loop {
         batch.take(shared, &writer, idle);
         if batch.is_empty() && !(idle && writer.unmarked) {
@@ -337,10 +340,7 @@ impl Writer {
         if let Some(made) = self.making.take() {
             let _ = made.await;
         }
-        let next = shared
-            .segments
-            .ensure(number, shared.options.segment_bytes)
-            .await?;
+        let next = make(shared, number).await?;
         self.buffer.clear();
         record::encode(
             &mut self.buffer,
@@ -369,7 +369,7 @@ impl Writer {
         self.making = Some(made);
         let (shared, number) = (shared.clone(), self.end.segment + 1);
         self.tasks.spawn("wal segment", async move {
-            if let Err(error) = shared.segments.ensure(number, bytes).await {
+            if let Err(error) = make(&shared, number).await {
                 // It is tried again when there is no room left, and only then it matters.
                 tracing::warn!(%error, number, "the next segment of the log could not be made");
             }
@@ -387,4 +387,34 @@ impl Writer {
             self.first += 1;
         }
     }
+}
+
+/// Makes a segment. While the disk is full it waits: no promise depends on what does not exist
+/// yet, so the process need not end, and what the log holds can be read meanwhile.
+async fn make(shared: &Shared, number: u64) -> io::Result<Arc<dyn File>> {
+    loop {
+        let made = shared
+            .segments
+            .ensure(number, shared.options.segment_bytes)
+            .await;
+        match made {
+            Err(error) if is_full(&error) => {
+                if !shared.full.send_replace(true) {
+                    tracing::error!(%error, number, "the log's disk is full: the next segment waits for room");
+                }
+                tokio::time::sleep(FULL_PAUSE).await;
+            }
+            made => {
+                if shared.full.send_replace(false) {
+                    tracing::info!(number, "the log's disk has room again");
+                }
+                return made;
+            }
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }

@@ -49,10 +49,16 @@ impl Entropy for NoEntropy {
     }
 }
 
-pub fn outside() -> Outside {
+impl CountingClock {
+    pub fn jump(&self, ms: u64) {
+        self.0.fetch_add(ms, Ordering::Relaxed);
+    }
+}
+
+pub fn outside(clock: Arc<CountingClock>) -> Outside {
     Outside {
         transport: Arc::new(Tcp),
-        clock: Arc::new(CountingClock(AtomicU64::new(1_000))),
+        clock,
         seed: 1,
         entropy: Arc::new(NoEntropy),
     }
@@ -134,6 +140,7 @@ pub struct Node {
     pub dead: AtomicBool,
     pub incarnation: u64,
     pub wal: Wal,
+    pub clock: Arc<CountingClock>,
 }
 
 pub struct Cluster {
@@ -294,6 +301,7 @@ impl Node {
         let heard = Arc::new(Heard::default());
         let groups = (0..groups).map(|g| (GroupId(g), NODES.to_vec())).collect();
         let config = RaftConfig::new(id, groups);
+        let clock = Arc::new(CountingClock(AtomicU64::new(1_000)));
         let sinks =
             |_| Sinks::new(Box::new(Ears(heard.clone()))).with(Box::new(Journal(heard.clone())));
         let started = Groups::start(
@@ -301,7 +309,7 @@ impl Node {
             wal.clone(),
             links.clone(),
             &tasks,
-            &outside(),
+            &outside(clock.clone()),
             sinks,
         )
         .await;
@@ -315,6 +323,7 @@ impl Node {
             dead: AtomicBool::new(false),
             incarnation,
             wal,
+            clock,
         }
     }
 
@@ -360,12 +369,9 @@ fn serve(node: &Node, from: NodeId, lane: Lane, message: Message, back: &Outbox)
     match message.body {
         Some(Body::RaftCall(call)) => node.groups.handle(from, lane, call, back),
         Some(Body::Pulse(pulse)) => {
-            let _ = back.send(
-                Lane::Control,
-                Message {
-                    body: Some(Body::PulseBack(pulse)),
-                },
-            );
+            if let Some(suspicion) = node.suspicion.get() {
+                suspicion.handle_pulse(from, pulse, back);
+            }
         }
         Some(Body::Suspect(suspect)) => {
             if let Some(suspicion) = node.suspicion.get() {
