@@ -75,6 +75,10 @@ impl Delta {
         &self.components
     }
 
+    pub(crate) fn into_components(self) -> Vec<Component> {
+        self.components
+    }
+
     pub fn is_empty(&self) -> bool {
         self.components.is_empty()
     }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use codraft_ot::{ClientDocument, Content, Delta, Kind, Limits};
+use codraft_ot::{ClientDocument, Content, Delta, Kind, Late, Limits};
 use common::*;
 use proptest::prelude::*;
 
@@ -91,6 +91,35 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
+    /// One operation past many, in pieces of any size, is each `transform` in turn.
+    #[test]
+    fn a_late_operation_goes_past_each_earlier_one(
+        start in kind().prop_flat_map(|kind| {
+            prop::collection::vec(document(kind), 1..4).prop_map(move |parts| (kind, parts))
+        }),
+        late in prop::collection::vec(steps(), 1..5),
+        earlier in prop::collection::vec((0..60u32, steps()), 1..20),
+        piece_max in 1..5usize,
+    ) {
+        let (kind, parts) = start;
+        let mut all = Delta::new();
+        for component in parts.iter().flat_map(|part| part.components()) {
+            all.push(component.clone());
+        }
+        let s = content(kind, &all);
+        let late = fit(&s, &late.concat());
+        let mut server = s.clone();
+        let (mut one_by_one, mut moved) = (late.clone(), Late::in_pieces_of(piece_max, late));
+        for (skip, steps) in earlier {
+            let steps: Vec<Step> = std::iter::once(Step::Retain(skip)).chain(steps).collect();
+            let delta = fit(&server, &steps);
+            server = applied(&server, &delta);
+            one_by_one = delta.transform(&one_by_one, true);
+            moved.pass(&delta);
+        }
+        prop_assert_eq!(moved.finish(), one_by_one);
+    }
+
     /// A server that orders, and clients that compose what waits: all end alike.
     #[test]
     fn clients_converge(start in document(Kind::Text), turns in prop::collection::vec((0..3usize, any::<bool>(), steps()), 1..40)) {
@@ -156,7 +185,11 @@ fn every_pair_of_small_operations_converges() {
                 document
             );
             for b in &operations {
-                let one = applied(&after_a, &a.transform(b, true));
+                let moved = a.transform(b, true);
+                let mut late = Late::in_pieces_of(1, b.clone());
+                late.pass(a);
+                assert_eq!(late.finish(), moved);
+                let one = applied(&after_a, &moved);
                 let other = applied(&applied(&s, b), &b.transform(a, false));
                 assert_eq!(
                     one.text(),

@@ -235,7 +235,7 @@ impl Document {
             return Ok(delta);
         }
         self.window
-            .transform(edit.base, delta, limits.transform_components)
+            .transform(edit.base, delta, limits.transform_effort)
             .map_err(|TooFar| rebase)
     }
 

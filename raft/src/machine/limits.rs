@@ -11,9 +11,8 @@ pub struct MachineLimits {
     pub window_events: usize,
     /// Bytes of the window's events (`Event::window_bytes`); above it cut to half.
     pub window_bytes: usize,
-    /// Components of both sides, summed over the steps, that one operation may be
-    /// transformed through.
-    pub transform_components: usize,
+    /// What it may cost to transform one operation (`codraft_ot::Late::effort`).
+    pub transform_effort: u64,
     /// Clients of a document whose record lives by a refusal alone.
     pub refusal_records: usize,
     /// Users with a role in a document.
@@ -27,7 +26,7 @@ impl Default for MachineLimits {
             ot: Limits::default(),
             window_events: 4_096,
             window_bytes: 2 << 20,
-            transform_components: 65_536,
+            transform_effort: 4 << 20,
             refusal_records: 1_024,
             grants: 1_024,
             title_bytes: 1_024,

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use codraft_mutant::mutant;
-use codraft_ot::{Chain, Delta, Limits};
+use codraft_ot::{Chain, Delta, Late, Limits};
 use codraft_proto::{event, ids::DocId};
 
 use super::{Event, MachineLimits, stored::StateError};
@@ -141,27 +141,23 @@ impl Window {
 
     /// Moves an operation made at revision `base` past every later one, one by one: the
     /// later in the log, the later in the document.
-    pub fn transform(&self, base: u64, mut delta: Delta, effort: usize) -> Result<Delta, TooFar> {
+    pub fn transform(&self, base: u64, delta: Delta, effort: u64) -> Result<Delta, TooFar> {
         let place = self.place_after(base).ok_or(TooFar)?;
-        let mut spent = 0;
+        let later = self.entries(place).filter_map(|e| e.delta.as_ref());
         if self.len - place > 1 && mutant!("compose_before_transform") {
-            let later = self.entries(place).filter_map(|e| e.delta.as_ref());
             let all = later.fold(Delta::new(), |all, next| all.compose(next).unwrap_or(all));
             return Ok(all.transform(&delta, true));
         }
-        for entry in self.entries(place) {
-            let Some(earlier) = &entry.delta else {
-                continue;
-            };
+        let mut late = Late::new(delta);
+        for earlier in later {
+            late.pass(earlier);
             // The sum over the way to the head only grows with it: bytes that were too far
             // once stay so, which makes `rebase` an answer that holds.
-            spent += earlier.components().len() + delta.components().len();
-            if spent > effort {
+            if late.effort() > effort {
                 return Err(TooFar);
             }
-            delta = earlier.transform(&delta, !mutant!("transform_side_flipped"));
         }
-        Ok(delta)
+        Ok(late.finish())
     }
 
     /// The events after `rev`; none below the floor or ahead of the head.

@@ -250,7 +250,7 @@ impl Replica {
         let limits = MachineLimits {
             window_events: 12,
             refusal_records: 1,
-            transform_components: 60,
+            transform_effort: 60,
             ..MachineLimits::default()
         };
         Self {

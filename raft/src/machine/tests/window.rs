@@ -93,7 +93,7 @@ fn machine_a_base_at_the_floor_is_transformed_and_one_below_is_not() {
 #[test]
 fn machine_too_much_to_transform_is_a_rebase_that_holds() {
     let limits = MachineLimits {
-        transform_components: 12,
+        transform_effort: 12,
         ..MachineLimits::default()
     };
     let mut world = World::with(limits);

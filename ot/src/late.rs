@@ -1,0 +1,223 @@
+//! A late operation on its way past many earlier ones.
+//!
+//! `Delta::transform` past each would walk the whole operation for each. Here it lies in pieces
+//! that know their length: an earlier operation steps over those that it only retains and goes
+//! through the others alone. Text is moved and never copied, and is joined once at the end.
+
+use codraft_mutant::mutant;
+
+use crate::{Component, Delta, attributes, cursor::Cursor};
+
+/// The most components of a piece when it is made; one that grows to twice as many is cut.
+const PIECE_MAX: usize = 16;
+
+/// An operation that is moved past one earlier operation after another: each step gives what
+/// `earlier.transform(&late, true)` gives.
+#[derive(Debug)]
+pub struct Late {
+    pieces: Vec<Piece>,
+    piece_max: usize,
+    /// Kept to spare an allocation a step.
+    spare: Vec<Component>,
+    effort: u64,
+}
+
+#[derive(Debug)]
+struct Piece {
+    /// Units of the document that it walks over.
+    base_units: u64,
+    /// In canonical order, but neighbouring inserts stay apart: joined at every step, a long
+    /// text would be copied again and again.
+    components: Vec<Component>,
+}
+
+impl Piece {
+    fn new(components: Vec<Component>) -> Piece {
+        let mut piece = Piece {
+            base_units: 0,
+            components,
+        };
+        piece.measure();
+        piece
+    }
+
+    fn measure(&mut self) {
+        let walked = self.components.iter().filter(|c| !c.is_insert());
+        self.base_units = walked.map(|c| u64::from(c.units())).sum();
+    }
+}
+
+impl Late {
+    pub fn new(delta: Delta) -> Late {
+        Late::in_pieces_of(PIECE_MAX, delta)
+    }
+
+    /// With small pieces, so that tests meet their edges.
+    #[doc(hidden)]
+    pub fn in_pieces_of(piece_max: usize, delta: Delta) -> Late {
+        let mut late = Late {
+            pieces: vec![Piece::new(delta.into_components())],
+            piece_max,
+            spare: Vec::new(),
+            effort: 0,
+        };
+        late.cut();
+        late
+    }
+
+    /// What it cost so far: components gone through, of both sides, and pieces stepped over.
+    pub fn effort(&self) -> u64 {
+        self.effort
+    }
+
+    /// Moves it past `earlier`, made against the same document.
+    pub fn pass(&mut self, earlier: &Delta) {
+        let priority = !mutant!("transform_side_flipped");
+        self.effort += earlier.components().len() as u64;
+        let mut earlier = Cursor::new(earlier.components());
+        // A delete at the end of a piece: an insert behind it would have to go before it.
+        let mut carry = 0;
+        let mut uneven = false;
+        let count = self.pieces.len();
+        for (piece, place) in self.pieces.iter_mut().zip(1..) {
+            if carry == 0 {
+                if !earlier.has_next() {
+                    break;
+                }
+                self.effort += 1;
+                // Longer, not as long: what comes right behind the piece may concern its end.
+                if let Some(Component::Retain {
+                    attributes: None, ..
+                }) = earlier.peek()
+                    && u64::from(earlier.left()) > piece.base_units
+                {
+                    earlier.skip(piece.base_units as u32);
+                    continue;
+                }
+            }
+            let is_last = place == count;
+            let mut old = std::mem::replace(&mut piece.components, std::mem::take(&mut self.spare));
+            self.effort += old.len() as u64;
+            if carry > 0 {
+                piece.components.push(Component::Delete { units: carry });
+            }
+            pass_piece(&mut old, &mut piece.components, &mut earlier, priority);
+            carry = 0;
+            if !is_last {
+                while priority && earlier.at_insert() {
+                    retain(&mut piece.components, &mut earlier);
+                }
+                if let Some(Component::Delete { units }) = piece.components.last() {
+                    carry = *units;
+                    piece.components.pop();
+                }
+            }
+            piece.measure();
+            self.spare = old;
+            let length = piece.components.len();
+            uneven |= length == 0 || length > 2 * self.piece_max;
+        }
+        if uneven {
+            self.cut();
+        }
+    }
+
+    /// Brings the pieces to their size; empty ones go.
+    fn cut(&mut self) {
+        let mut cut = Vec::with_capacity(self.pieces.len() + 1);
+        for piece in self.pieces.drain(..) {
+            if piece.components.len() <= 2 * self.piece_max {
+                if !piece.components.is_empty() {
+                    cut.push(piece);
+                }
+                continue;
+            }
+            let mut rest = piece.components.into_iter().peekable();
+            while rest.peek().is_some() {
+                cut.push(Piece::new(rest.by_ref().take(self.piece_max).collect()));
+            }
+        }
+        self.pieces = cut;
+    }
+
+    /// The operation as it is now.
+    pub fn finish(self) -> Delta {
+        let mut delta = Delta::with_capacity(self.pieces.iter().map(|p| p.components.len()).sum());
+        for component in self.pieces.into_iter().flat_map(|piece| piece.components) {
+            delta.push(component);
+        }
+        delta.chop()
+    }
+}
+
+fn pass_piece(
+    old: &mut Vec<Component>,
+    out: &mut Vec<Component>,
+    earlier: &mut Cursor<'_>,
+    priority: bool,
+) {
+    for component in old.drain(..) {
+        if component.is_insert() {
+            while priority && earlier.at_insert() {
+                retain(out, earlier);
+            }
+            put(out, component);
+            continue;
+        }
+        let mut left = component.units();
+        while left > 0 {
+            if earlier.at_insert() {
+                retain(out, earlier);
+                continue;
+            }
+            let units = left.min(earlier.left());
+            let mine = earlier.peek();
+            if !matches!(mine, Some(Component::Delete { .. })) {
+                put(out, past(mine, &component, units, priority));
+            }
+            earlier.skip(units);
+            left -= units;
+        }
+    }
+}
+
+/// The first `units` of a retain or delete past a retain.
+fn past(
+    earlier: Option<&Component>,
+    component: &Component,
+    units: u32,
+    priority: bool,
+) -> Component {
+    if let Component::Delete { .. } = component {
+        return Component::Delete { units };
+    }
+    let mine = earlier.map_or(&None, Component::attributes);
+    let attributes = attributes::transform(mine, component.attributes(), priority);
+    Component::Retain { units, attributes }
+}
+
+/// What the earlier operation inserted is there now, to be stepped over.
+fn retain(out: &mut Vec<Component>, earlier: &mut Cursor<'_>) {
+    let units = earlier.left();
+    let attributes = None;
+    put(out, Component::Retain { units, attributes });
+    earlier.skip(units);
+}
+
+/// As `Delta::push`, but for neighbouring inserts.
+fn put(out: &mut Vec<Component>, new: Component) {
+    match (out.last_mut(), &new) {
+        (Some(Component::Delete { units }), Component::Delete { units: more }) => {
+            *units = units.saturating_add(*more);
+        }
+        (
+            Some(Component::Retain { units, attributes }),
+            Component::Retain {
+                units: more,
+                attributes: other,
+            },
+        ) if attributes == other => *units = units.saturating_add(*more),
+        (Some(Component::Delete { .. }), _) if new.is_insert() => out.insert(out.len() - 1, new),
+        _ => out.push(new),
+    }
+}
