@@ -419,7 +419,7 @@ fn events_after(document: &Document, after: &v1::Resume) -> Option<Vec<v1::Event
 
 fn state_of(document: &Document) -> Bytes {
     let mut out = Vec::new();
-    document.content().to_delta().encode(&mut out);
+    document.content().encode(&mut out);
     out.into()
 }
 

@@ -6,7 +6,7 @@ use std::{
     io::{self, BufRead, Write},
 };
 
-use codraft_ot::{Attributes, Component, Content, Delta, Kind, Limits, Value};
+use codraft_ot::{Attributes, Component, Content, Delta, Fields, Kind, Limits, Value, ValueRef};
 use serde_json::{Map, Value as Json, json};
 
 type Failure = Box<dyn std::error::Error>;
@@ -35,7 +35,7 @@ fn answer(case: &Json) -> Result<Json, Failure> {
     for one in [&a, &b, &c] {
         let mut chopped = Delta::new();
         one.components().iter().for_each(|component| {
-            chopped.push(component.clone());
+            chopped.push(canonical(component));
         });
         if Delta::decode(&one.to_bytes(), &limits)? != chopped.chop() {
             return Err("the binary form does not come back".into());
@@ -59,6 +59,22 @@ fn answer(case: &Json) -> Result<Json, Failure> {
         "stays": a.transform_position(position, true),
         "moves": a.transform_position(position, false),
     }))
+}
+
+/// As it is sent: what is inserted takes no attribute away.
+fn canonical(component: &Component) -> Component {
+    let mut one = Delta::new();
+    let Some(attributes) = component.attributes() else {
+        return component.clone();
+    };
+    let mut set = attributes.iter().to_map();
+    set.retain(|_, value| *value != Value::Null);
+    match component {
+        Component::Insert { text, .. } => one.insert_with(text, set),
+        Component::Embed { value, .. } => one.embed(value.value().to_owned(), set),
+        _ => return component.clone(),
+    };
+    one.components()[0].clone()
 }
 
 /// Builds an operation from components in any order, as quill-delta's `push` does.
@@ -109,30 +125,27 @@ fn component_json(component: &Component) -> Json {
         Component::Retain { units, .. } => json!({"retain": units}),
         Component::Delete { units } => json!({"delete": units}),
         Component::Insert { text, .. } => json!({"insert": text}),
-        Component::Embed { value, .. } => json!({"insert": value_json(value)}),
+        Component::Embed { value, .. } => json!({"insert": value_json(value.value())}),
     };
     if let Some(attributes) = component.attributes() {
-        json["attributes"] = fields_json(attributes);
+        json["attributes"] = fields_json(attributes.iter());
     }
     json
 }
 
-fn fields_json(fields: &BTreeMap<Box<str>, Value>) -> Json {
-    Json::Object(
-        fields
-            .iter()
-            .map(|(name, v)| (name.to_string(), value_json(v)))
-            .collect(),
-    )
+fn fields_json(fields: Fields<'_>) -> Json {
+    fields
+        .map(|(name, value)| (name.to_owned(), value_json(value)))
+        .collect()
 }
 
-fn value_json(value: &Value) -> Json {
+fn value_json(value: ValueRef<'_>) -> Json {
     match value {
-        Value::Null => Json::Null,
-        Value::Bool(b) => json!(b),
-        Value::Number(n) => json!(n),
-        Value::String(text) => json!(text),
-        Value::Array(items) => items.iter().map(value_json).collect(),
-        Value::Object(fields) => fields_json(fields),
+        ValueRef::Null => Json::Null,
+        ValueRef::Bool(b) => json!(b),
+        ValueRef::Number(n) => json!(n),
+        ValueRef::String(text) => json!(text),
+        ValueRef::Array(items) => items.map(value_json).collect(),
+        ValueRef::Object(fields) => fields_json(fields),
     }
 }

@@ -37,9 +37,10 @@ fn main() {
                 }
                 black_box(late);
             });
+            let encoded: Vec<Vec<u8>> = typed.iter().map(Delta::to_bytes).collect();
             let moved = median(|| {
                 let mut late = Late::new(late.clone());
-                for earlier in &typed {
+                for earlier in &encoded {
                     late.pass(earlier);
                 }
                 black_box(late.finish());

@@ -4,72 +4,55 @@
 //! bytes: type 0 retains `n` units, 1 deletes `n` units, 2 inserts the `n` bytes of UTF-8 that
 //! follow, 3 is one of (`n` says which): 0 retain with attributes (`units`, attributes),
 //! 1 insert with attributes (`bytes`, UTF-8, attributes), 2 embed (value, attributes).
-//! Attributes are a varint count, then `bytes`, UTF-8 name and value each, names rising.
+//! Attributes are a varint count, then `bytes`, UTF-8 name and value each, names rising; those
+//! of an insert or embed have no null.
 //! A value is a byte: 0 null, 1 false, 2 true, 3 number (8 bytes, IEEE 754, little-endian),
 //! 4 string (`bytes`, UTF-8), 5 array (count, values), 6 object (as attributes).
 
-use std::{collections::BTreeMap, sync::Arc};
-
 use crate::{
-    Attributes, Attrs, Component, Delta, Limits, OpError, Value,
+    AttributeMap, Attrs, Component, Delta, Embed, Limits, OpError,
+    attributes::{self, Builder},
     op::{UNITS_SUM_MAX, units_of},
+    packed::{
+        ARRAY, FALSE, NO_ATTRIBUTES, NULL, NUMBER, OBJECT, STRING, TRUE, put_number, put_string,
+        put_varint, take, take_varint,
+    },
 };
 
-const RETAIN: u64 = 0;
-const DELETE: u64 = 1;
-const INSERT: u64 = 2;
+pub(crate) const RETAIN: u64 = 0;
+pub(crate) const DELETE: u64 = 1;
+pub(crate) const INSERT: u64 = 2;
 const OTHER: u64 = 3;
-const RETAIN_WITH: u64 = 0;
-const INSERT_WITH: u64 = 1;
-const EMBED: u64 = 2;
+pub(crate) const RETAIN_WITH: u64 = 0;
+pub(crate) const INSERT_WITH: u64 = 1;
+pub(crate) const EMBED: u64 = 2;
 
 impl Delta {
     /// Appends the binary form.
     pub fn encode(&self, out: &mut Vec<u8>) {
         for component in self.components() {
             match component {
-                Component::Retain {
-                    units,
-                    attributes: None,
-                } => {
-                    varint(out, u64::from(*units) << 2 | RETAIN);
-                }
-                Component::Delete { units } => varint(out, u64::from(*units) << 2 | DELETE),
-                Component::Insert {
-                    text,
-                    attributes: None,
-                    ..
-                } => {
-                    varint(out, (text.len() as u64) << 2 | INSERT);
-                    out.extend_from_slice(text.as_bytes());
-                }
-                Component::Retain {
-                    units,
-                    attributes: Some(set),
-                } => {
-                    varint(out, RETAIN_WITH << 2 | OTHER);
-                    varint(out, u64::from(*units));
-                    map(out, set);
-                }
-                Component::Insert {
-                    text,
-                    attributes: Some(set),
-                    ..
-                } => {
-                    varint(out, INSERT_WITH << 2 | OTHER);
-                    string(out, text);
-                    map(out, set);
-                }
-                Component::Embed {
-                    value: object,
-                    attributes,
-                } => {
-                    varint(out, EMBED << 2 | OTHER);
-                    value(out, object);
-                    match attributes {
-                        Some(set) => map(out, set),
-                        None => out.push(0),
+                Component::Retain { units, attributes } => match attributes {
+                    None => put_varint(out, u64::from(*units) << 2 | RETAIN),
+                    Some(set) => {
+                        put_varint(out, RETAIN_WITH << 2 | OTHER);
+                        put_varint(out, u64::from(*units));
+                        out.extend_from_slice(set.bytes());
                     }
+                },
+                Component::Delete { units } => put_varint(out, u64::from(*units) << 2 | DELETE),
+                Component::Insert {
+                    text, attributes, ..
+                } => {
+                    put_insert(
+                        out,
+                        text.len(),
+                        [text.as_bytes()],
+                        attributes::bytes_of(attributes),
+                    );
+                }
+                Component::Embed { value, attributes } => {
+                    put_embed(out, value.bytes(), attributes::bytes_of(attributes));
                 }
             }
         }
@@ -87,7 +70,11 @@ impl Delta {
     /// Whatever of `limits` it breaks, zero counts, lengths that overflow, or `Malformed`. Never
     /// allocates by a length that the bytes only declare.
     pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Delta, OpError> {
-        let mut input = Input { bytes, limits };
+        let mut input = Input {
+            bytes,
+            limits,
+            recent: Recent::default(),
+        };
         let mut delta = Delta::with_capacity(3.min(bytes.len()));
         let (mut count, mut total) = (0, 0u64);
         while !input.bytes.is_empty() {
@@ -109,21 +96,60 @@ impl Delta {
     }
 }
 
-/// Encoded bytes of attributes and of an embed's value.
-pub(crate) fn size(attributes: Option<&Attributes>, embed: Option<&Value>) -> usize {
-    let mut out = Vec::new();
-    if let Some(object) = embed {
-        value(&mut out, object);
+/// Appends an insert of `length` bytes of text, in parts, with encoded attributes.
+pub(crate) fn put_insert<'a>(
+    out: &mut Vec<u8>,
+    length: usize,
+    text: impl IntoIterator<Item = &'a [u8]>,
+    attributes: &[u8],
+) {
+    let plain = attributes == NO_ATTRIBUTES;
+    if plain {
+        put_varint(out, (length as u64) << 2 | INSERT);
+    } else {
+        put_varint(out, INSERT_WITH << 2 | OTHER);
+        put_varint(out, length as u64);
     }
-    if let Some(set) = attributes {
-        map(&mut out, set);
+    text.into_iter()
+        .for_each(|part| out.extend_from_slice(part));
+    if !plain {
+        out.extend_from_slice(attributes);
     }
-    out.len()
+}
+
+/// Appends an embed with encoded value and attributes.
+pub(crate) fn put_embed(out: &mut Vec<u8>, value: &[u8], attributes: &[u8]) {
+    put_varint(out, EMBED << 2 | OTHER);
+    out.extend_from_slice(value);
+    out.extend_from_slice(attributes);
+}
+
+/// The attributes that were read last: a real document has few maps, and shares them.
+#[derive(Default)]
+pub(crate) struct Recent {
+    maps: [Attrs; 4],
+    oldest: usize,
+}
+
+impl Recent {
+    pub(crate) fn share(&mut self, bytes: &[u8]) -> Attrs {
+        let mut known = self.maps.iter().flatten();
+        if let Some(map) = known.find(|map| map.bytes() == bytes) {
+            return Some(map.clone());
+        }
+        let new = AttributeMap::from_canonical(bytes);
+        if new.is_some() {
+            self.maps[self.oldest] = new.clone();
+            self.oldest = (self.oldest + 1) % self.maps.len();
+        }
+        new
+    }
 }
 
 struct Input<'a> {
     bytes: &'a [u8],
     limits: &'a Limits,
+    recent: Recent,
 }
 
 /// The largest count of one component, so that sums of many fit.
@@ -146,29 +172,30 @@ impl<'a> Input<'a> {
                     let units = units(n)?;
                     Ok(Component::Retain {
                         units,
-                        attributes: self.attributes()?,
+                        attributes: self.attributes(true)?,
                     })
                 }
                 INSERT_WITH => {
                     let n = self.varint()?;
                     let text = self.take(n)?;
-                    let attributes = self.attributes()?;
+                    let attributes = self.attributes(false)?;
                     insert(text, attributes)
                 }
                 EMBED => {
                     let before = self.bytes.len();
-                    let value = self.value(0)?;
+                    let mut value = Vec::new();
+                    self.value(0, &mut value)?;
                     if before - self.bytes.len() > self.limits.embed_bytes {
                         return Err(OpError::EmbedTooLarge {
                             most_bytes: self.limits.embed_bytes,
                         });
                     }
-                    if !matches!(value, Value::Object(_)) {
+                    if value.first() != Some(&OBJECT) {
                         return Err(OpError::Malformed);
                     }
                     Ok(Component::Embed {
-                        value: Arc::new(value),
-                        attributes: self.attributes()?,
+                        value: Embed::from_canonical(&value),
+                        attributes: self.attributes(false)?,
                     })
                 }
                 _ => Err(OpError::Malformed),
@@ -181,40 +208,52 @@ impl<'a> Input<'a> {
         insert(text, attributes)
     }
 
-    fn attributes(&mut self) -> Result<Attrs, OpError> {
+    /// `keep_null`: of a retain, where it takes an attribute away. What is inserted has nothing
+    /// to take away, and its canonical form does not say so.
+    fn attributes(&mut self, keep_null: bool) -> Result<Attrs, OpError> {
         let count = self.varint()?;
         if count > self.limits.attributes as u64 {
             return Err(OpError::TooManyAttributes {
                 most: self.limits.attributes,
             });
         }
-        let mut set = Attributes::new();
+        let mut set = Builder::default();
+        let mut last = None;
+        let mut field = Vec::new();
         for _ in 0..count {
             let before = self.bytes.len();
-            self.entry(&mut set, 1)?;
+            field.clear();
+            let name = self.name(last)?;
+            put_string(&mut field, name);
+            let value_at = field.len();
+            self.value(1, &mut field)?;
             if before - self.bytes.len() > self.limits.attribute_bytes {
                 return Err(OpError::AttributeTooLarge {
                     most_bytes: self.limits.attribute_bytes,
                 });
             }
+            if attributes::is_reserved(name) {
+                return Err(OpError::ReservedAttribute);
+            }
+            if keep_null || field[value_at..] != [NULL] {
+                set.push_bytes(&field);
+            }
+            last = Some(name);
         }
-        Ok(crate::attributes::pack(set))
+        Ok(self.recent.share(&set.into_bytes()))
     }
 
-    fn entry(&mut self, into: &mut BTreeMap<Box<str>, Value>, depth: usize) -> Result<(), OpError> {
+    /// Names rise.
+    fn name(&mut self, last: Option<&str>) -> Result<&'a str, OpError> {
         let name = self.string()?;
-        if into
-            .last_key_value()
-            .is_some_and(|(last, _)| **last >= *name)
-        {
+        if last.is_some_and(|last| last >= name) {
             return Err(OpError::Malformed);
         }
-        let value = self.value(depth)?;
-        into.insert(name.into(), value);
-        Ok(())
+        Ok(name)
     }
 
-    fn value(&mut self, depth: usize) -> Result<Value, OpError> {
+    /// Reads a value and appends its canonical form to `out`.
+    fn value(&mut self, depth: usize, out: &mut Vec<u8>) -> Result<(), OpError> {
         if depth > self.limits.depth {
             return Err(OpError::TooDeep {
                 most: self.limits.depth,
@@ -222,37 +261,40 @@ impl<'a> Input<'a> {
         }
         let (kind, rest) = self.bytes.split_first().ok_or(OpError::Malformed)?;
         self.bytes = rest;
-        Ok(match kind {
-            0 => Value::Null,
-            1 => Value::Bool(false),
-            2 => Value::Bool(true),
-            3 => {
-                let raw = self.take(8)?;
-                let number = f64::from_le_bytes(raw.try_into().map_err(|_| OpError::Malformed)?);
-                if !number.is_finite() {
-                    return Err(OpError::Malformed);
-                }
-                Value::Number(number)
+        if *kind == NUMBER {
+            let raw = self.take(8)?;
+            let number = f64::from_le_bytes(raw.try_into().map_err(|_| OpError::Malformed)?);
+            if !number.is_finite() {
+                return Err(OpError::Malformed);
             }
-            4 => Value::String(self.string()?.into()),
-            5 => {
+            put_number(out, number);
+            return Ok(());
+        }
+        out.push(*kind);
+        match *kind {
+            NULL | FALSE | TRUE => {}
+            STRING => put_string(out, self.string()?),
+            ARRAY => {
                 let count = self.varint()?;
-                let mut items = Vec::new();
+                put_varint(out, count);
                 for _ in 0..count {
-                    items.push(self.value(depth + 1)?);
+                    self.value(depth + 1, out)?;
                 }
-                Value::Array(items)
             }
-            6 => {
+            OBJECT => {
                 let count = self.varint()?;
-                let mut fields = BTreeMap::new();
+                put_varint(out, count);
+                let mut last = None;
                 for _ in 0..count {
-                    self.entry(&mut fields, depth + 1)?;
+                    let name = self.name(last)?;
+                    put_string(out, name);
+                    self.value(depth + 1, out)?;
+                    last = Some(name);
                 }
-                Value::Object(fields)
             }
             _ => return Err(OpError::Malformed),
-        })
+        }
+        Ok(())
     }
 
     fn string(&mut self) -> Result<&'a str, OpError> {
@@ -261,29 +303,11 @@ impl<'a> Input<'a> {
     }
 
     fn take(&mut self, n: u64) -> Result<&'a [u8], OpError> {
-        let n = usize::try_from(n).map_err(|_| OpError::Malformed)?;
-        if n > self.bytes.len() {
-            return Err(OpError::Malformed);
-        }
-        let (taken, rest) = self.bytes.split_at(n);
-        self.bytes = rest;
-        Ok(taken)
+        take(&mut self.bytes, n).ok_or(OpError::Malformed)
     }
 
     fn varint(&mut self) -> Result<u64, OpError> {
-        let mut value = 0u64;
-        for (i, byte) in self.bytes.iter().take(9).enumerate() {
-            value |= u64::from(byte & 0x7f) << (7 * i);
-            if byte & 0x80 == 0 {
-                // The fewest bytes: no other form of one number.
-                if *byte == 0 && i > 0 {
-                    return Err(OpError::Malformed);
-                }
-                self.bytes = &self.bytes[i + 1..];
-                return Ok(value);
-            }
-        }
-        Err(OpError::Malformed)
+        take_varint(&mut self.bytes).ok_or(OpError::Malformed)
     }
 }
 
@@ -305,52 +329,4 @@ fn insert(text: &[u8], attributes: Attrs) -> Result<Component, OpError> {
         units: units_of(text),
         attributes,
     })
-}
-
-fn varint(out: &mut Vec<u8>, mut n: u64) {
-    while n >= 0x80 {
-        out.push(n as u8 | 0x80);
-        n >>= 7;
-    }
-    out.push(n as u8);
-}
-
-fn string(out: &mut Vec<u8>, text: &str) {
-    varint(out, text.len() as u64);
-    out.extend_from_slice(text.as_bytes());
-}
-
-fn map(out: &mut Vec<u8>, fields: &BTreeMap<Box<str>, Value>) {
-    varint(out, fields.len() as u64);
-    for (name, field) in fields {
-        string(out, name);
-        value(out, field);
-    }
-}
-
-fn value(out: &mut Vec<u8>, value_: &Value) {
-    match value_ {
-        Value::Null => out.push(0),
-        Value::Bool(false) => out.push(1),
-        Value::Bool(true) => out.push(2),
-        Value::Number(n) => {
-            out.push(3);
-            // One zero, as JSON has it.
-            let n = if *n == 0.0 { 0.0 } else { *n };
-            out.extend_from_slice(&n.to_le_bytes());
-        }
-        Value::String(text) => {
-            out.push(4);
-            string(out, text);
-        }
-        Value::Array(items) => {
-            out.push(5);
-            varint(out, items.len() as u64);
-            items.iter().for_each(|item| value(out, item));
-        }
-        Value::Object(fields) => {
-            out.push(6);
-            map(out, fields);
-        }
-    }
 }

@@ -1,10 +1,16 @@
 //! A document: a rope of text in UTF-16 units, with runs of attributes where it is rich.
 
 use codraft_mutant::mutant;
-use crop::Rope;
+use crop::{Rope, iter::Chunks};
 use sha2::{Digest, Sha256};
 
-use crate::{Component, Delta, Limits, OpError, runs::Runs};
+use crate::{
+    Component, Delta, Embed, Limits, OpError,
+    codec::{self, Recent},
+    cursor::byte_of,
+    op::units_of,
+    runs::{Runs, Style},
+};
 
 /// What sort of document it is; fixed when it is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,6 +34,12 @@ impl Kind {
 
 /// Stands in the rope for an embed, one unit long.
 const EMBED: &str = "\u{FFFC}";
+
+/// A leaf of the rope: its buffer of 2 KiB and its node, with a share of the nodes above.
+const ROPE_LEAF_BYTES: usize = 2_048 + 16 + 192;
+/// How much text a leaf holds: all of its buffer in a new document, a half and more in one that was
+/// edited here and there, a quarter at least.
+const ROPE_LEAF_TEXT_BYTES: usize = 1_660;
 
 /// The content of a document. Clones share their text.
 #[derive(Clone)]
@@ -190,29 +202,66 @@ impl Content {
     /// The document as the inserts that make it, in canonical form.
     pub fn to_delta(&self) -> Delta {
         let mut delta = Delta::new();
-        if self.kind == Kind::Text {
-            delta.insert(&self.text());
-            return delta;
-        }
-        let mut at = 0;
-        let mut byte = 0;
-        for run in self.runs.iter() {
-            at += run.units;
-            let end = self.byte_of(at);
-            delta.push(match &run.embed {
-                Some(value) => Component::Embed {
-                    value: value.clone(),
-                    attributes: run.attributes.clone(),
+        let mut recent = Recent::default();
+        self.each_piece(|style, text| {
+            let attributes = recent.share(&style.attributes);
+            delta.push(match style.is_embed() {
+                true => Component::Embed {
+                    value: Embed::from_canonical(style.embed),
+                    attributes,
                 },
-                None => Component::Insert {
-                    text: self.rope.byte_slice(byte..end).to_string(),
-                    units: run.units,
-                    attributes: run.attributes.clone(),
-                },
+                false => {
+                    let text = text.concat();
+                    let units = units_of(&text);
+                    Component::Insert {
+                        text,
+                        units,
+                        attributes,
+                    }
+                }
             });
-            byte = end;
-        }
+        });
         delta
+    }
+
+    /// Appends the binary form of `to_delta`, without making it.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        self.each_piece(|style, text| match style.is_embed() {
+            true => codec::put_embed(out, style.embed, &style.attributes),
+            false => {
+                let length = text.iter().map(|part| part.len()).sum();
+                let parts = text.iter().map(|part| part.as_bytes());
+                codec::put_insert(out, length, parts, &style.attributes);
+            }
+        });
+    }
+
+    /// Stretches of one style, and their text in the parts in which it lies.
+    fn each_piece<'a>(&'a self, mut with: impl FnMut(&Style<'a>, &[&'a str])) {
+        let mut text = Text {
+            chunks: self.rope.chunks(),
+            rest: "",
+        };
+        let mut parts = Vec::new();
+        if self.kind == Kind::Text {
+            parts.extend(text.chunks);
+            if !parts.is_empty() {
+                with(&Style::default(), &parts);
+            }
+            return;
+        }
+        for piece in self.runs.iter() {
+            parts.clear();
+            text.take(piece.units, &mut parts);
+            with(&piece.style, &parts);
+        }
+    }
+
+    /// What it takes in memory where no clone shares it, in bytes: exact for attributes and
+    /// embeds, and for the text as full as a rope's leaves usually are. Costs nothing to ask.
+    pub fn heap_bytes(&self) -> u64 {
+        let leaves = self.rope.byte_len().div_ceil(ROPE_LEAF_TEXT_BYTES).max(1);
+        (leaves * ROPE_LEAF_BYTES) as u64 + self.runs.heap_bytes()
     }
 
     /// From the inserts that make a document.
@@ -268,7 +317,34 @@ impl Content {
 
     /// SHA-256 of the canonical document: the binary form of `to_delta`.
     pub fn digest(&self) -> [u8; 32] {
-        Sha256::digest(self.to_delta().to_bytes()).into()
+        let mut bytes = Vec::new();
+        self.encode(&mut bytes);
+        Sha256::digest(bytes).into()
+    }
+}
+
+/// The text of a rope, taken from the front.
+struct Text<'a> {
+    chunks: Chunks<'a>,
+    rest: &'a str,
+}
+
+impl<'a> Text<'a> {
+    fn take(&mut self, mut units: u32, parts: &mut Vec<&'a str>) {
+        while units > 0 {
+            if let Some(end) = byte_of(self.rest, units) {
+                let (taken, rest) = self.rest.split_at(end);
+                parts.push(taken);
+                self.rest = rest;
+                return;
+            }
+            units = units.saturating_sub(units_of(self.rest));
+            parts.push(self.rest);
+            match self.chunks.next() {
+                Some(chunk) => self.rest = chunk,
+                None => return,
+            }
+        }
     }
 }
 

@@ -101,7 +101,7 @@ impl<'a> Cursor<'a> {
 pub(crate) struct SplitPair;
 
 /// Where the first `units` UTF-16 units of a text end; `None` where that splits a pair.
-fn byte_of(text: &str, units: u32) -> Option<usize> {
+pub(crate) fn byte_of(text: &str, units: u32) -> Option<usize> {
     let all = units as usize;
     if text.as_bytes().get(..all).is_some_and(<[u8]>::is_ascii) {
         return Some(all);

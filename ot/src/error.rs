@@ -28,6 +28,8 @@ pub enum OpError {
     AttributeTooLarge {
         most_bytes: usize,
     },
+    /// A name that every object of JavaScript has.
+    ReservedAttribute,
     TooDeep {
         most: usize,
     },
@@ -70,6 +72,12 @@ impl fmt::Display for OpError {
             Self::TooManyAttributes { most } => write!(f, "more than {most} attributes"),
             Self::AttributeTooLarge { most_bytes } => {
                 write!(f, "an attribute is larger than {most_bytes} bytes")
+            }
+            Self::ReservedAttribute => {
+                write!(
+                    f,
+                    "an attribute has a name that means something in JavaScript"
+                )
             }
             Self::TooDeep { most } => write!(f, "values nest deeper than {most}"),
             Self::EmbedTooLarge { most_bytes } => {

@@ -6,7 +6,11 @@
 
 use codraft_mutant::mutant;
 
-use crate::{Component, Delta, attributes, cursor::Cursor};
+use crate::{
+    Component, Delta, attributes,
+    packed::NO_ATTRIBUTES,
+    steps::{Step, Steps},
+};
 
 /// The most components of a piece when it is made; one that grows to twice as many is cut.
 const PIECE_MAX: usize = 16;
@@ -70,25 +74,23 @@ impl Late {
         self.effort
     }
 
-    /// Moves it past `earlier`, made against the same document.
-    pub fn pass(&mut self, earlier: &Delta) {
+    /// Moves it past `earlier`, made against the same document, in the binary form that
+    /// `Delta::encode` wrote.
+    pub fn pass(&mut self, earlier: &[u8]) {
         let priority = !mutant!("transform_side_flipped");
-        self.effort += earlier.components().len() as u64;
-        let mut earlier = Cursor::new(earlier.components());
+        let mut earlier = Steps::new(earlier);
         // A delete at the end of a piece: an insert behind it would have to go before it.
         let mut carry = 0;
         let mut uneven = false;
         let count = self.pieces.len();
         for (piece, place) in self.pieces.iter_mut().zip(1..) {
             if carry == 0 {
-                if !earlier.has_next() {
+                if earlier.step().is_none() {
                     break;
                 }
                 self.effort += 1;
                 // Longer, not as long: what comes right behind the piece may concern its end.
-                if let Some(Component::Retain {
-                    attributes: None, ..
-                }) = earlier.peek()
+                if earlier.step() == Some(Step::Retain(NO_ATTRIBUTES))
                     && u64::from(earlier.left()) > piece.base_units
                 {
                     earlier.skip(piece.base_units as u32);
@@ -117,6 +119,7 @@ impl Late {
             let length = piece.components.len();
             uneven |= length == 0 || length > 2 * self.piece_max;
         }
+        self.effort += earlier.count;
         if uneven {
             self.cut();
         }
@@ -153,7 +156,7 @@ impl Late {
 fn pass_piece(
     old: &mut Vec<Component>,
     out: &mut Vec<Component>,
-    earlier: &mut Cursor<'_>,
+    earlier: &mut Steps<'_>,
     priority: bool,
 ) {
     for component in old.drain(..) {
@@ -166,14 +169,23 @@ fn pass_piece(
         }
         let mut left = component.units();
         while left > 0 {
-            if earlier.at_insert() {
-                retain(out, earlier);
-                continue;
-            }
             let units = left.min(earlier.left());
-            let mine = earlier.peek();
-            if !matches!(mine, Some(Component::Delete { .. })) {
-                put(out, past(mine, &component, units, priority));
+            match (earlier.step(), &component) {
+                (Some(Step::Insert), _) => {
+                    retain(out, earlier);
+                    continue;
+                }
+                (Some(Step::Delete), _) => {}
+                (_, Component::Delete { .. }) => put(out, Component::Delete { units }),
+                (step, _) => {
+                    let mine = match step {
+                        Some(Step::Retain(mine)) => mine,
+                        _ => NO_ATTRIBUTES,
+                    };
+                    let attributes = component.attributes();
+                    let attributes = attributes::transform(mine, attributes, priority);
+                    put(out, Component::Retain { units, attributes });
+                }
             }
             earlier.skip(units);
             left -= units;
@@ -181,23 +193,8 @@ fn pass_piece(
     }
 }
 
-/// The first `units` of a retain or delete past a retain.
-fn past(
-    earlier: Option<&Component>,
-    component: &Component,
-    units: u32,
-    priority: bool,
-) -> Component {
-    if let Component::Delete { .. } = component {
-        return Component::Delete { units };
-    }
-    let mine = earlier.map_or(&None, Component::attributes);
-    let attributes = attributes::transform(mine, component.attributes(), priority);
-    Component::Retain { units, attributes }
-}
-
 /// What the earlier operation inserted is there now, to be stepped over.
-fn retain(out: &mut Vec<Component>, earlier: &mut Cursor<'_>) {
+fn retain(out: &mut Vec<Component>, earlier: &mut Steps<'_>) {
     let units = earlier.left();
     let attributes = None;
     put(out, Component::Retain { units, attributes });

@@ -15,11 +15,13 @@ mod invert;
 mod late;
 mod limits;
 mod op;
+mod packed;
 mod runs;
+mod steps;
 mod transform;
 pub mod value;
 
-pub use attributes::{Attributes, Attrs};
+pub use attributes::{AttributeMap, Attributes, Attrs};
 pub use chain::Chain;
 pub use client::ClientDocument;
 pub use content::{Content, Kind};
@@ -27,7 +29,7 @@ pub use error::OpError;
 pub use late::Late;
 pub use limits::Limits;
 pub use op::{Component, Delta};
-pub use value::Value;
+pub use value::{Embed, Fields, Items, Value, ValueRef};
 
 /// The name of this algebra, as documents carry it.
 pub const ALGEBRA: &str = "delta-1";

@@ -1,8 +1,6 @@
 //! The operation: a list of components in quill-delta's canonical order.
 
-use std::sync::Arc;
-
-use crate::{Attributes, Attrs, Value};
+use crate::{Attributes, Attrs, Embed, Value};
 
 /// One step through the document. Counts are UTF-16 code units and at least 1.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,7 +16,7 @@ pub enum Component {
     },
     /// An object in the text: one unit long.
     Embed {
-        value: Arc<Value>,
+        value: Embed,
         attributes: Attrs,
     },
     Delete {
@@ -93,7 +91,7 @@ impl Delta {
     pub fn retain_with(&mut self, units: u32, attributes: Attributes) -> &mut Self {
         self.push(Component::Retain {
             units,
-            attributes: crate::attributes::pack(attributes),
+            attributes: crate::attributes::pack(&attributes),
         })
     }
 
@@ -102,7 +100,7 @@ impl Delta {
     }
 
     pub fn insert_with(&mut self, text: &str, attributes: Attributes) -> &mut Self {
-        let attributes = crate::attributes::pack(attributes);
+        let attributes = crate::attributes::pack(&attributes);
         self.push(Component::Insert {
             text: text.into(),
             units: units_of(text),
@@ -111,9 +109,9 @@ impl Delta {
     }
 
     pub fn embed(&mut self, value: Value, attributes: Attributes) -> &mut Self {
-        let attributes = crate::attributes::pack(attributes);
+        let attributes = crate::attributes::pack(&attributes);
         self.push(Component::Embed {
-            value: Arc::new(value),
+            value: Embed::new(&value),
             attributes,
         })
     }
@@ -219,11 +217,16 @@ fn merge(last: &mut Component, new: &Component) -> bool {
 
 /// The length of a text in UTF-16 code units.
 pub(crate) fn units_of(text: &str) -> u32 {
+    units_of_bytes(text.as_bytes())
+}
+
+/// As `units_of`, of bytes that are known to be UTF-8.
+pub(crate) fn units_of_bytes(text: &[u8]) -> u32 {
     if text.len() == 1 {
         return 1;
     }
     // One unit for the first byte of each character, one more for those of four bytes.
-    text.bytes()
-        .map(|b| u32::from((b as i8) >= -0x40) + u32::from(b >= 0xf0))
+    text.iter()
+        .map(|&b| u32::from((b as i8) >= -0x40) + u32::from(b >= 0xf0))
         .sum()
 }

@@ -1,56 +1,92 @@
-//! Which attributes stand where in a rich document: runs, held in chunks that clones share.
+//! Which attributes stand where in a rich document: runs, in a tree whose nodes know their sums
+//! and which clones share.
 //!
-//! An operation rebuilds only the chunks that it touches; the others are passed over, a pointer
-//! each. Neighbours of one kind may stand in two runs where chunks meet: whoever writes the
-//! document out joins them.
+//! An operation goes down where it does something and passes over all else. A leaf keeps its
+//! styles packed, those that repeat once, so that a run takes few bytes however many there are.
+//! Neighbours of one style are one run, also across leaves: the runs, and what they count for,
+//! follow from the document alone and not from how it came about.
+
+mod leaf;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
-use crate::{Attrs, Component, Delta, Limits, OpError, Value, attributes, codec};
+use crate::{Component, Delta, Limits, OpError, cursor::Cursor};
+use leaf::Leaf;
+pub(crate) use leaf::{Piece, Style};
 
-/// A stretch with the same attributes, or one embed.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Run {
-    /// UTF-16 code units, at least 1.
-    pub(crate) units: u32,
-    pub(crate) attributes: Attrs,
-    pub(crate) embed: Option<Arc<Value>>,
-    /// What it counts for in `Limits::rich_bytes`.
-    bytes: u32,
+/// The most children of an inner node.
+const CHILDREN_MAX: usize = 32;
+
+#[derive(Debug)]
+enum Node {
+    Leaf(Leaf),
+    Inner(Box<[Child]>),
 }
 
-/// A run's share of its component's head, and what it takes in memory beside its attributes.
-const RUN_BYTES: usize = 4;
+#[derive(Debug, Clone)]
+struct Child {
+    sum: Sum,
+    node: Arc<Node>,
+}
 
-impl Run {
-    fn new(units: u32, attributes: Attrs, embed: Option<Arc<Value>>) -> Run {
-        let rich = codec::size(attributes.as_deref(), embed.as_deref());
-        Run {
-            units,
-            attributes,
-            embed,
-            bytes: u32::try_from(RUN_BYTES + rich).unwrap_or(u32::MAX),
-        }
+/// Of the runs below a node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Sum {
+    /// UTF-16 code units.
+    units: u32,
+    /// What they count for in `Limits::rich_bytes`.
+    rich_bytes: u64,
+    /// What the nodes take in memory.
+    heap_bytes: u64,
+}
+
+/// What an allocation takes, as common allocators round it.
+pub(crate) fn allocated(bytes: usize) -> usize {
+    match bytes {
+        0 => 0,
+        _ => ((bytes + 8).next_multiple_of(16)).max(32),
     }
 }
 
-/// The most runs of a chunk; one that grows above is cut into halves.
-const CHUNK_MAX: usize = 64;
+/// An `Arc` of a node: two counts before it.
+const NODE_BYTES: usize = 16 + size_of::<Node>();
 
-#[derive(Debug)]
-struct Chunk {
-    units: u32,
-    /// Of its runs.
-    bytes: u64,
-    runs: Vec<Run>,
-}
+impl Child {
+    fn leaf(leaf: Leaf) -> Child {
+        Child {
+            sum: leaf.sum(),
+            node: Arc::new(Node::Leaf(leaf)),
+        }
+    }
 
-impl Chunk {
-    fn new(runs: Vec<Run>) -> Chunk {
-        Chunk {
-            units: runs.iter().map(|run| run.units).sum(),
-            bytes: runs.iter().map(|run| u64::from(run.bytes)).sum(),
-            runs,
+    fn inner(children: Box<[Child]>) -> Child {
+        let heap = allocated(NODE_BYTES) + allocated(size_of_val(&*children));
+        let mut sum = Sum {
+            heap_bytes: heap as u64,
+            ..Sum::default()
+        };
+        for child in &children {
+            sum.units += child.sum.units;
+            sum.rich_bytes += child.sum.rich_bytes;
+            sum.heap_bytes += child.sum.heap_bytes;
+        }
+        Child {
+            sum,
+            node: Arc::new(Node::Inner(children)),
+        }
+    }
+
+    /// Both as one node, where both are small and of one height.
+    fn join(&self, next: &Child) -> Option<Child> {
+        match (&*self.node, &*next.node) {
+            (Node::Leaf(one), Node::Leaf(other)) => one.join(other).map(Child::leaf),
+            (Node::Inner(one), Node::Inner(other)) => {
+                let few = one.len() + other.len() <= CHILDREN_MAX / 2;
+                few.then(|| Child::inner(one.iter().chain(other).cloned().collect()))
+            }
+            _ => None,
         }
     }
 }
@@ -58,24 +94,35 @@ impl Chunk {
 /// The runs of a document, in order, without a gap.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Runs {
-    chunks: Vec<Arc<Chunk>>,
+    root: Option<Child>,
 }
 
 impl Runs {
     /// Of what a rich document starts with.
     pub(crate) fn of_line_break() -> Runs {
-        let runs = vec![Run::new(1, None, None)];
+        let piece = Piece {
+            units: 1,
+            style: Style::default(),
+        };
         Runs {
-            chunks: vec![Arc::new(Chunk::new(runs))],
+            root: Some(Child::leaf(Leaf::new(&[piece]))),
         }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Run> {
-        self.chunks.iter().flat_map(|chunk| &chunk.runs)
+    pub(crate) fn iter(&self) -> Iter<'_> {
+        Iter {
+            stack: vec![self.root.as_slice().iter()],
+            leaf: None,
+        }
     }
 
-    fn bytes(&self) -> u64 {
-        self.chunks.iter().map(|chunk| chunk.bytes).sum()
+    fn sum(&self) -> Sum {
+        self.root.as_ref().map_or(Sum::default(), |root| root.sum)
+    }
+
+    /// What it takes in memory.
+    pub(crate) fn heap_bytes(&self) -> u64 {
+        self.sum().heap_bytes
     }
 
     /// The runs after an operation whose lengths fit.
@@ -84,64 +131,35 @@ impl Runs {
     /// `TooManyAttributes` where text would end with more than an operation may give it;
     /// `DocumentTooRich`.
     pub(crate) fn after(&self, delta: &Delta, limits: &Limits) -> Result<Runs, OpError> {
-        let mut old = Walk {
-            chunks: &self.chunks,
-            run: 0,
-            taken: 0,
+        let before = self.sum();
+        let mut pass = Pass {
+            delta: Cursor::new(delta.components()),
+            limits,
+            left: before.units,
+            open: Vec::new(),
         };
-        let mut new = Builder {
-            chunks: Vec::with_capacity(self.chunks.len() + 2),
-            open: vec![],
-        };
-        for component in delta.components() {
-            match component {
-                // A removal of what is not there is nothing.
-                Component::Insert {
-                    units, attributes, ..
-                } => {
-                    let attributes = attributes::compose(&None, attributes, false);
-                    new.push(Run::new(*units, attributes, None));
-                }
-                Component::Embed { value, attributes } => {
-                    let attributes = attributes::compose(&None, attributes, false);
-                    new.push(Run::new(1, attributes, Some(value.clone())));
-                }
-                Component::Retain {
-                    units,
-                    attributes: None,
-                } => new.keep(&mut old, *units),
-                Component::Retain { units, attributes } => {
-                    let mut left = *units;
-                    while let Some(run) = old.next(left) {
-                        left -= run.units;
-                        let set = attributes::compose(&run.attributes, attributes, false);
-                        if set.as_ref().is_some_and(|a| a.len() > limits.attributes) {
-                            return Err(OpError::TooManyAttributes {
-                                most: limits.attributes,
-                            });
-                        }
-                        new.push(Run::new(run.units, set, run.embed));
-                    }
-                }
-                Component::Delete { units } => {
-                    let mut left = *units;
-                    while left > 0 {
-                        left -= match old.whole_chunk(left) {
-                            Some(chunk) => chunk.units,
-                            None => match old.next(left) {
-                                Some(run) => run.units,
-                                None => break,
-                            },
-                        };
-                    }
-                }
+        let mut nodes = Vec::new();
+        match &self.root {
+            Some(root) => pass.walk(root, &mut nodes)?,
+            None => {
+                pass.insert();
+                leaf::write(&mut pass.open, |leaf| push(&mut nodes, Child::leaf(leaf)));
             }
         }
-        new.keep(&mut old, u32::MAX);
-        new.close();
-        let after = Runs { chunks: new.chunks };
-        let bytes = after.bytes();
-        if bytes > limits.rich_bytes as u64 && bytes > self.bytes() {
+        while nodes.len() > 1 {
+            let children = std::mem::take(&mut nodes);
+            group(children, &mut nodes);
+        }
+        let mut root = nodes.pop();
+        while let Some(Child { node, .. }) = &root
+            && let Node::Inner(children) = &**node
+            && let [only] = &**children
+        {
+            root = Some(only.clone());
+        }
+        let after = Runs { root };
+        let bytes = after.sum().rich_bytes;
+        if bytes > limits.rich_bytes as u64 && bytes > before.rich_bytes {
             return Err(OpError::DocumentTooRich {
                 most_bytes: limits.rich_bytes,
             });
@@ -150,183 +168,176 @@ impl Runs {
     }
 }
 
-/// Where an operation is in the old runs.
-struct Walk<'a> {
-    /// From the current chunk on.
-    chunks: &'a [Arc<Chunk>],
-    /// The current run of the current chunk, and how much of it is taken.
-    run: usize,
-    taken: u32,
+/// Adds a node at the end; small neighbours become one.
+fn push(nodes: &mut Vec<Child>, new: Child) {
+    if let Some(last) = nodes.last_mut()
+        && let Some(joined) = last.join(&new)
+    {
+        *last = joined;
+        return;
+    }
+    nodes.push(new);
 }
 
-impl<'a> Walk<'a> {
-    /// Takes the chunk, if the walk is at its start and it is no longer than `units`.
-    fn whole_chunk(&mut self, units: u32) -> Option<&'a Arc<Chunk>> {
-        let (chunk, rest) = self.chunks.split_first()?;
-        if self.run > 0 || self.taken > 0 || chunk.units > units {
-            return None;
-        }
-        self.chunks = rest;
-        Some(chunk)
+/// Makes inner nodes of children: halves of what grew too large, so that the next finds room.
+fn group(children: Vec<Child>, into: &mut Vec<Child>) {
+    if children.is_empty() {
+        return;
     }
-
-    /// Takes the current run, at most `units` of it.
-    fn next(&mut self, units: u32) -> Option<Run> {
-        let chunk = self.chunks.first()?;
-        let run = chunk.runs.get(self.run)?;
-        let take = units.min(run.units - self.taken);
-        if take == 0 {
-            return None;
-        }
-        self.taken += take;
-        if self.taken == run.units {
-            self.taken = 0;
-            self.run += 1;
-            if self.run == chunk.runs.len() {
-                self.run = 0;
-                self.chunks = &self.chunks[1..];
-            }
-        }
-        Some(Run {
-            units: take,
-            ..run.clone()
-        })
+    let parts = children.len().div_ceil(CHILDREN_MAX);
+    let size = children.len().div_ceil(parts);
+    let mut children = children.into_iter();
+    for _ in 0..parts {
+        push(into, Child::inner(children.by_ref().take(size).collect()));
     }
 }
 
-struct Builder {
-    chunks: Vec<Arc<Chunk>>,
-    /// Runs of chunks that the operation touches, until a whole one follows.
-    open: Vec<Run>,
+/// An operation on its way through the tree.
+struct Pass<'a> {
+    delta: Cursor<'a>,
+    limits: &'a Limits,
+    /// Units of the old document that are not passed yet.
+    left: u32,
+    /// Runs to be written. Between two leaves it is the last run of the first, which may go on
+    /// in the second.
+    open: Vec<Piece<'a>>,
 }
 
-impl Builder {
-    fn push(&mut self, run: Run) {
-        match self.open.last_mut() {
-            Some(last)
-                if last.embed.is_none()
-                    && run.embed.is_none()
-                    && last.attributes == run.attributes =>
-            {
-                last.units += run.units;
-            }
-            _ => self.open.push(run),
+impl<'a> Pass<'a> {
+    /// The nodes that take the place of `child`.
+    fn walk(&mut self, child: &'a Child, out: &mut Vec<Child>) -> Result<(), OpError> {
+        let units = child.sum.units;
+        let kept = self.keeps(units);
+        if kept && self.open.is_empty() {
+            self.delta.skip(units);
+            self.left -= units;
+            push(out, child.clone());
+            return Ok(());
         }
-    }
-
-    fn keep(&mut self, old: &mut Walk<'_>, units: u32) {
-        let mut left = units;
-        while left > 0 {
-            // Few open runs join the chunk that follows, or each insert would leave a small one.
-            if (self.open.is_empty() || self.open.len() >= CHUNK_MAX / 4)
-                && let Some(chunk) = old.whole_chunk(left)
-            {
-                left -= chunk.units;
-                self.close();
-                self.chunks.push(chunk.clone());
-                continue;
-            }
-            match old.next(left) {
-                Some(run) => {
-                    left -= run.units;
-                    self.push(run);
-                }
-                None => break,
-            }
-        }
-    }
-
-    /// Makes chunks of the open runs: halves of a large one, so that the next insert at the
-    /// same place finds room; a small one joins the small one before it.
-    fn close(&mut self) {
-        if self.open.is_empty() {
-            return;
-        }
-        if self.open.len() < CHUNK_MAX / 4
-            && self
-                .chunks
-                .last()
-                .is_some_and(|last| last.runs.len() < CHUNK_MAX / 4)
-            && let Some(last) = self.chunks.pop()
+        if let Some(Component::Delete { .. }) = self.delta.peek()
+            && self.delta.left() >= units
+            && self.left > units
         {
-            let tail = std::mem::take(&mut self.open);
-            self.open.extend(last.runs.iter().cloned());
-            tail.into_iter().for_each(|run| self.push(run));
+            self.delta.skip(units);
+            self.left -= units;
+            return Ok(());
         }
-        let parts = self.open.len().div_ceil(CHUNK_MAX);
-        let size = self.open.len().div_ceil(parts);
-        let mut runs = std::mem::take(&mut self.open).into_iter();
-        for _ in 0..parts {
-            let runs: Vec<Run> = runs.by_ref().take(size).collect();
-            self.chunks.push(Arc::new(Chunk::new(runs)));
+        match &*child.node {
+            Node::Inner(children) => {
+                let mut nodes = Vec::with_capacity(children.len() + 2);
+                for child in children {
+                    self.walk(child, &mut nodes)?;
+                }
+                group(nodes, out);
+            }
+            Node::Leaf(leaf) => {
+                for piece in leaf.pieces() {
+                    self.take(piece)?;
+                }
+                let mut carry = None;
+                if self.left == 0 {
+                    self.insert();
+                } else if !kept || self.open.len() == 1 {
+                    carry = self.open.pop();
+                }
+                leaf::write(&mut self.open, |leaf| push(out, Child::leaf(leaf)));
+                self.open.extend(carry);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the operation does nothing to the next `units`, nor right behind them.
+    fn keeps(&self, units: u32) -> bool {
+        match self.delta.peek() {
+            None => true,
+            Some(Component::Retain {
+                attributes: None, ..
+            }) => self.delta.left() > units,
+            _ => false,
+        }
+    }
+
+    /// Takes what is inserted here.
+    fn insert(&mut self) {
+        while let Some(component) = self.delta.peek() {
+            let style = match component {
+                Component::Insert { attributes, .. } => Style::new(&[], attributes),
+                Component::Embed { value, attributes } => Style::new(value.bytes(), attributes),
+                _ => return,
+            };
+            let units = component.units();
+            self.push(Piece { units, style });
+            self.delta.skip(units);
+        }
+    }
+
+    /// Passes an old run.
+    fn take(&mut self, piece: Piece<'a>) -> Result<(), OpError> {
+        self.left -= piece.units;
+        let mut rest = piece.units;
+        while rest > 0 {
+            self.insert();
+            let units = rest.min(self.delta.left());
+            let kept = Piece {
+                units,
+                style: piece.style.clone(),
+            };
+            match self.delta.peek() {
+                Some(Component::Delete { .. }) => {}
+                Some(Component::Retain {
+                    attributes: Some(set),
+                    ..
+                }) => {
+                    let style = piece.style.with(set);
+                    if style.attribute_count() > self.limits.attributes as u64 {
+                        return Err(OpError::TooManyAttributes {
+                            most: self.limits.attributes,
+                        });
+                    }
+                    self.push(Piece { units, style });
+                }
+                _ => self.push(kept),
+            }
+            self.delta.skip(units);
+            rest -= units;
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, piece: Piece<'a>) {
+        match self.open.last_mut() {
+            Some(last) if !last.style.is_embed() && last.style == piece.style => {
+                last.units += piece.units;
+            }
+            _ => self.open.push(piece),
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The runs in order.
+pub(crate) struct Iter<'a> {
+    stack: Vec<std::slice::Iter<'a, Child>>,
+    leaf: Option<leaf::Pieces<'a>>,
+}
 
-    fn check(runs: &Runs) {
-        for chunk in &runs.chunks {
-            assert!(!chunk.runs.is_empty() && chunk.runs.len() <= CHUNK_MAX);
-            assert_eq!(
-                chunk.units,
-                chunk.runs.iter().map(|run| run.units).sum::<u32>()
-            );
-            let bytes = chunk.runs.iter().map(|run| u64::from(run.bytes));
-            assert_eq!(chunk.bytes, bytes.sum::<u64>());
+impl<'a> Iterator for Iter<'a> {
+    type Item = Piece<'a>;
+
+    fn next(&mut self) -> Option<Piece<'a>> {
+        loop {
+            if let Some(piece) = self.leaf.as_mut().and_then(Iterator::next) {
+                return Some(piece);
+            }
+            match self.stack.last_mut()?.next() {
+                None => {
+                    self.stack.pop();
+                }
+                Some(child) => match &*child.node {
+                    Node::Leaf(leaf) => self.leaf = Some(leaf.pieces()),
+                    Node::Inner(children) => self.stack.push(children.iter()),
+                },
+            }
         }
-    }
-
-    fn bold(n: u32) -> Attrs {
-        attributes::pack(
-            [("bold".into(), Value::Number(f64::from(n)))]
-                .into_iter()
-                .collect(),
-        )
-    }
-
-    #[test]
-    fn chunks_stay_between_full_and_empty() {
-        let mut runs = Runs::of_line_break();
-        let mut random = 1u32;
-        let mut units = 1;
-        for n in 0..6_000 {
-            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            // In one place, then anywhere.
-            let at = if n < 3_000 { 0 } else { (random >> 8) % units };
-            let mut delta = Delta::new();
-            delta.retain(at);
-            delta.push(Component::Insert {
-                text: "x".into(),
-                units: 1,
-                attributes: bold(n),
-            });
-            runs = runs.after(&delta, &Limits::default()).unwrap();
-            units += 1;
-        }
-        check(&runs);
-        let count = runs.iter().count();
-        assert!(count >= 6_000);
-        assert!(
-            runs.chunks.len() <= count / (CHUNK_MAX / 8),
-            "{} chunks",
-            runs.chunks.len()
-        );
-
-        // A change at one place leaves the other chunks shared.
-        let mut delta = Delta::new();
-        delta.retain(units / 2).delete(1);
-        let after = runs.after(&delta, &Limits::default()).unwrap();
-        check(&after);
-        let shared = |chunk: &&Arc<Chunk>| after.chunks.iter().any(|c| Arc::ptr_eq(c, chunk));
-        assert!(runs.chunks.iter().filter(shared).count() + 3 >= runs.chunks.len());
-
-        let mut delta = Delta::new();
-        delta.delete(units - 1);
-        let after = runs.after(&delta, &Limits::default()).unwrap();
-        check(&after);
-        assert_eq!(after.iter().count(), 1);
     }
 }

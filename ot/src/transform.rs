@@ -35,6 +35,7 @@ impl Delta {
                 }
                 (mine, Some(theirs)) => {
                     let mine = mine.map_or(&None, Component::attributes);
+                    let mine = attributes::bytes_of(mine);
                     let attributes = attributes::transform(mine, theirs.attributes(), priority);
                     out.push(Component::Retain { units, attributes });
                 }

@@ -115,7 +115,7 @@ proptest! {
             let delta = fit(&server, &steps);
             server = applied(&server, &delta);
             one_by_one = delta.transform(&one_by_one, true);
-            moved.pass(&delta);
+            moved.pass(&delta.to_bytes());
         }
         prop_assert_eq!(moved.finish(), one_by_one);
     }
@@ -187,7 +187,7 @@ fn every_pair_of_small_operations_converges() {
             for b in &operations {
                 let moved = a.transform(b, true);
                 let mut late = Late::in_pieces_of(1, b.clone());
-                late.pass(a);
+                late.pass(&a.to_bytes());
                 assert_eq!(late.finish(), moved);
                 let one = applied(&after_a, &moved);
                 let other = applied(&applied(&s, b), &b.transform(a, false));

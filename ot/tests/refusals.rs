@@ -180,6 +180,69 @@ fn more_than_the_limits() {
     );
 }
 
+/// quill-delta takes them for names that are set, and its clients would hold other documents.
+#[test]
+fn names_that_mean_something_in_javascript() {
+    for name in [
+        "constructor",
+        "valueOf",
+        "toString",
+        "__proto__",
+        "hasOwnProperty",
+    ] {
+        let set = || Attributes::from([(name.into(), Value::Bool(true))]);
+        let (mut insert, mut retain, mut embed) = (Delta::new(), Delta::new(), Delta::new());
+        insert.insert_with("x", set());
+        retain.retain_with(1, set());
+        embed.embed(Value::Object([].into()), set());
+        for delta in [insert, retain, embed] {
+            assert_eq!(decode(&delta.to_bytes()), Err(OpError::ReservedAttribute));
+        }
+        // Below a name of one's own they are values like others.
+        let mut nested = Delta::new();
+        nested.embed(
+            Value::Object(set()),
+            Attributes::from([("a".into(), Value::Object(set()))]),
+        );
+        assert_eq!(decode(&nested.to_bytes()).as_ref(), Ok(&nested));
+    }
+}
+
+/// What is inserted has no attribute to take away: one form, whichever was sent.
+#[test]
+fn a_null_of_an_insert_is_not_kept() {
+    let with = |names: &[(&str, Value)]| -> Attributes {
+        names
+            .iter()
+            .map(|(name, value)| ((*name).into(), value.clone()))
+            .collect()
+    };
+    let nulls = with(&[
+        ("a", Value::Null),
+        ("b", Value::Bool(true)),
+        ("c", Value::Null),
+    ]);
+    let picture = || Value::Object(with(&[("image", Value::Null)]));
+    let (mut sent, mut kept) = (Delta::new(), Delta::new());
+    sent.insert_with("x", nulls.clone())
+        .embed(picture(), with(&[("a", Value::Null)]))
+        .retain_with(1, nulls.clone());
+    kept.insert_with("x", with(&[("b", Value::Bool(true))]))
+        .embed(picture(), Attributes::new())
+        .retain_with(1, nulls);
+    assert_eq!(decode(&sent.to_bytes()).as_ref(), Ok(&kept));
+    // One zero.
+    let (mut minus, mut zero) = (Delta::new(), Delta::new());
+    minus.retain_with(1, with(&[("n", Value::Number(-0.0))]));
+    zero.retain_with(1, with(&[("n", Value::Number(0.0))]));
+    let mut bytes = minus.to_bytes();
+    assert_eq!(bytes, zero.to_bytes());
+    if let Some(sign) = bytes.last_mut() {
+        *sign = 0x80;
+    }
+    assert_eq!(decode(&bytes).as_ref(), Ok(&zero));
+}
+
 /// Nothing nests deeper than the limit, however many levels the bytes declare.
 #[test]
 fn depth_does_not_eat_the_stack() {

@@ -136,7 +136,8 @@ impl From<&OpError> for Code {
             OpError::TooManyComponents { .. } => Code::TooManyComponents,
             OpError::TooManyAttributes { .. }
             | OpError::AttributeTooLarge { .. }
-            | OpError::TooDeep { .. } => Code::Attributes,
+            | OpError::TooDeep { .. }
+            | OpError::ReservedAttribute => Code::Attributes,
             OpError::EmbedTooLarge { .. } => Code::Embed,
             OpError::DocumentTooLong { .. } | OpError::DocumentTooRich { .. } => Code::DocumentFull,
             OpError::NotPlain | OpError::LastLine => Code::KindMismatch,

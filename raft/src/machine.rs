@@ -10,6 +10,7 @@ mod documents;
 mod event;
 mod grants;
 mod limits;
+mod mutants;
 mod stored;
 mod window;
 

@@ -1,6 +1,6 @@
 //! From the product's operations to the record's.
 
-use codraft_ot::{Attributes, Component, Content, Delta};
+use codraft_ot::{AttributeMap, Component, Content, Delta};
 use codraft_proto::frame::json;
 
 use crate::record::{self, Edit, Hash};
@@ -12,7 +12,7 @@ pub fn edits(delta: &Delta) -> Vec<Edit> {
 fn edit(component: &Component) -> Edit {
     let attributes = component
         .attributes()
-        .as_deref()
+        .as_ref()
         .map(attributes)
         .unwrap_or_default();
     match component {
@@ -23,10 +23,10 @@ fn edit(component: &Component) -> Edit {
     }
 }
 
-fn attributes(map: &Attributes) -> record::Attributes {
+fn attributes(map: &AttributeMap) -> record::Attributes {
     // By way of the JSON form, which spells values.
     let mut delta = Delta::new();
-    delta.retain_with(1, map.clone());
+    delta.retain_with(1, map.iter().to_map());
     let value = json::delta_value(&delta);
     let spelled = value[0]["attributes"]
         .as_object()

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use codraft_mutant::mutant;
-use codraft_ot::{Attributes, Component, Delta, Limits, OpError, Value as Field};
+use codraft_ot::{Attributes, Component, Delta, Limits, OpError, Value as Field, ValueRef};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -607,30 +607,30 @@ fn component_value(component: &Component) -> Value {
         Component::Retain { units, .. } => json!({"retain": units}),
         Component::Delete { units } => json!({"delete": units}),
         Component::Insert { text, .. } => json!({"insert": &**text}),
-        Component::Embed { value, .. } => json!({"insert": field_value(value)}),
+        Component::Embed { value, .. } => json!({"insert": field_value(value.value())}),
     };
     if let Some(attributes) = component.attributes() {
-        value["attributes"] = attributes
-            .iter()
-            .map(|(k, v)| (k.to_string(), field_value(v)))
-            .collect();
+        value["attributes"] = fields_value(attributes.iter());
     }
     value
 }
 
-fn field_value(field: &Field) -> Value {
+fn fields_value(fields: codraft_ot::Fields<'_>) -> Value {
+    fields
+        .map(|(name, field)| (name.to_owned(), field_value(field)))
+        .collect()
+}
+
+fn field_value(field: ValueRef<'_>) -> Value {
     match field {
-        Field::Null => Value::Null,
-        Field::Bool(b) => json!(b),
+        ValueRef::Null => Value::Null,
+        ValueRef::Bool(b) => json!(b),
         // Whole numbers without a fraction, as JavaScript prints them.
-        Field::Number(n) if n.fract() == 0.0 && n.abs() < 9e15 => json!(*n as i64),
-        Field::Number(n) => json!(n),
-        Field::String(text) => json!(&**text),
-        Field::Array(items) => items.iter().map(field_value).collect(),
-        Field::Object(map) => map
-            .iter()
-            .map(|(k, v)| (k.to_string(), field_value(v)))
-            .collect(),
+        ValueRef::Number(n) if n.fract() == 0.0 && n.abs() < 9e15 => json!(n as i64),
+        ValueRef::Number(n) => json!(n),
+        ValueRef::String(text) => json!(text),
+        ValueRef::Array(items) => items.map(field_value).collect(),
+        ValueRef::Object(fields) => fields_value(fields),
     }
 }
 

@@ -64,7 +64,6 @@ struct Draft {
     base: u64,
     kind: u8,
     body: Bytes,
-    delta: Option<Delta>,
     units_before: u32,
 }
 
@@ -89,7 +88,7 @@ impl Document {
             .as_ref()
             .is_some_and(|initial| !initial.is_empty())
         {
-            content.to_delta().encode(scratch);
+            content.encode(scratch);
         }
         let body = create_body(create.kind, create.algebra, &create.title, scratch);
         let mut document = Self {
@@ -117,7 +116,6 @@ impl Document {
             base: 0,
             kind: event::CREATE as u8,
             body,
-            delta: None,
             units_before: 0,
         };
         let event = document.record(draft, ts_ms, limits, scratch);
@@ -159,7 +157,6 @@ impl Document {
                     kind: event::EDIT as u8,
                     // A copy: a slice of the entry would keep all of the entry in memory.
                     body: Bytes::copy_from_slice(scratch),
-                    delta: Some(delta),
                     units_before,
                 };
                 let event = self.record(draft, ts_ms, limits, scratch);
@@ -320,7 +317,6 @@ impl Document {
                     base: self.rev,
                     kind: event::GRANT as u8,
                     body: event::grant_body(&grant.user, grant.role),
-                    delta: None,
                     units_before: self.content.units(),
                 };
                 let event = self.record(draft, ts_ms, limits, scratch);
@@ -357,7 +353,6 @@ impl Document {
                 base: self.rev,
                 kind: event::EXPIRE as u8,
                 body: Bytes::new(),
-                delta: None,
                 units_before: self.content.units(),
             };
             self.record(draft, ts_ms, limits, scratch)
@@ -400,10 +395,7 @@ impl Document {
         event.hash = self.hash.next(scratch);
         self.hash = event.hash;
         let event = Arc::new(event);
-        if self
-            .window
-            .push(event.clone(), draft.delta, draft.units_before, limits)
-        {
+        if self.window.push(event.clone(), draft.units_before, limits) {
             let floor = match mutant!("record_evicted_above_the_floor") {
                 true => self.rev,
                 false => self.window.floor(),

@@ -6,14 +6,12 @@ use codraft_mutant::mutant;
 use codraft_ot::{Chain, Delta, Late, Limits};
 use codraft_proto::{event, ids::DocId};
 
-use super::{Event, MachineLimits, stored::StateError};
+use super::{Event, MachineLimits, mutants::composed, stored::StateError};
 use crate::command::{Input, put_blob, put_varint};
 
 #[derive(Debug, Clone)]
 struct Entry {
     event: Arc<Event>,
-    /// Of an edit, the operation as applied; other events change no text.
-    delta: Option<Delta>,
     /// UTF-16 units of the document before the event.
     units_before: u32,
 }
@@ -54,17 +52,10 @@ impl Window {
     /// Appends the event after the head, then cuts the window to half if it is full.
     /// Returns whether the floor moved. Only what was applied decides, so every replica
     /// cuts at the same event.
-    pub fn push(
-        &mut self,
-        event: Arc<Event>,
-        delta: Option<Delta>,
-        units_before: u32,
-        limits: &MachineLimits,
-    ) -> bool {
+    pub fn push(&mut self, event: Arc<Event>, units_before: u32, limits: &MachineLimits) -> bool {
         assert_eq!(event.rev, self.head() + 1, "revisions have no gap");
         self.append(Entry {
             event,
-            delta,
             units_before,
         });
         if self.len <= limits.window_events && self.bytes <= limits.window_bytes {
@@ -143,14 +134,15 @@ impl Window {
     /// later in the log, the later in the document.
     pub fn transform(&self, base: u64, delta: Delta, effort: u64) -> Result<Delta, TooFar> {
         let place = self.place_after(base).ok_or(TooFar)?;
-        let later = self.entries(place).filter_map(|e| e.delta.as_ref());
+        // Only edits change the text.
+        let later = self.entries(place).map(|entry| &entry.event);
+        let later = later.filter(|event| event.kind == event::EDIT as u8);
         if self.len - place > 1 && mutant!("compose_before_transform") {
-            let all = later.fold(Delta::new(), |all, next| all.compose(next).unwrap_or(all));
-            return Ok(all.transform(&delta, true));
+            return Ok(composed(later.map(|event| &event.body[..])).transform(&delta, true));
         }
         let mut late = Late::new(delta);
         for earlier in later {
-            late.pass(earlier);
+            late.pass(&earlier.body);
             // The sum over the way to the head only grows with it: bytes that were too far
             // once stay so, which makes `rebase` an answer that holds.
             if late.effort() > effort {
@@ -216,13 +208,11 @@ impl Window {
                 return Err(StateError::Invalid("event"));
             }
             updated_ms = event.ts_ms;
-            let delta = match u32::from(event.kind) == event::EDIT {
-                true => Some(read_delta(&event.body, limits)?),
-                false => None,
-            };
+            if event.kind == event::EDIT as u8 {
+                check_operation(&event.body, limits)?;
+            }
             window.append(Entry {
                 event: Arc::new(event),
-                delta,
                 units_before,
             });
         }
@@ -240,11 +230,11 @@ impl Window {
     }
 }
 
-/// An operation as it was applied, in its one spelling.
-fn read_delta(body: &[u8], limits: &Limits) -> Result<Delta, StateError> {
+/// That it is an operation in its one spelling.
+fn check_operation(body: &[u8], limits: &Limits) -> Result<(), StateError> {
     let delta = Delta::decode(body, limits).map_err(StateError::Content)?;
     match delta.to_bytes() == body {
-        true => Ok(delta),
+        true => Ok(()),
         false => Err(StateError::Invalid("operation")),
     }
 }
@@ -275,7 +265,7 @@ mod tests {
         let limits = MachineLimits::default();
         let mut window = Window::default();
         for rev in 1..=1_000 {
-            window.push(event(rev), None, rev as u32, &limits);
+            window.push(event(rev), rev as u32, &limits);
             if rev % 37 == 0 {
                 window.trim_to(rev.saturating_sub(u64::from(rev % 2 == 0) * 190));
             }
@@ -299,7 +289,7 @@ mod tests {
             );
         }
         let before = window.clone();
-        window.push(event(1_001), None, 0, &limits);
+        window.push(event(1_001), 0, &limits);
         let pairs = before.chunks.iter().zip(&window.chunks);
         let shared = pairs.filter(|(a, b)| Arc::ptr_eq(a, b)).count();
         assert_eq!(shared + 1, before.chunks.len());

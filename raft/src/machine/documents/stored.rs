@@ -26,7 +26,7 @@ impl Document {
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(FORMAT);
         section(out, TAG_HEAD, |out| self.encode_head(out));
-        section(out, TAG_CONTENT, |out| self.content.to_delta().encode(out));
+        section(out, TAG_CONTENT, |out| self.content.encode(out));
         section(out, TAG_WINDOW, |out| self.window.encode(out));
         section(out, TAG_CLIENTS, |out| self.clients.encode(out));
         section(out, TAG_GRANTS, |out| self.grants.encode(out));
@@ -124,7 +124,9 @@ fn read_content(
 ) -> Result<Content, StateError> {
     let delta = Delta::decode(section, &limits.ot.of_document()).map_err(StateError::Content)?;
     let content = Content::from_delta(kind, &delta, &limits.ot).map_err(StateError::Content)?;
-    match content.to_delta().to_bytes() == section[..] {
+    let mut again = Vec::with_capacity(section.len());
+    content.encode(&mut again);
+    match again == section[..] {
         true => Ok(content),
         false => Err(StateError::Invalid("content: not its one spelling")),
     }
