@@ -287,6 +287,47 @@ async function tokenEnds(browser, codraft) {
   console.log("ok: at a token's end nothing is called lost, and with another one it goes on");
 }
 
+/** What the server will not take is told to be lost: that alone, and it can be copied. */
+async function refused(browser, codraft) {
+  const OP = 0xa1;
+  let isRefused = false;
+  const window = await openWindow(browser, codraft.ready.url, (page) =>
+    page.routeWebSocket(/\/v1\/collab\//, (client) => {
+      const server = client.connectToServer();
+      client.onMessage((message) => {
+        if (isRefused && message[0] === OP) client.send(refusal(message));
+        else server.send(message);
+      });
+    }),
+  );
+  await window.editor.click();
+  await type(window, "Saved. ", {});
+  await hasStatus(window.page, "saved");
+  isRefused = true;
+  await window.page.keyboard.insertText("More than fits");
+  const conflict = window.page.getByTestId("conflict");
+  await conflict.getByText("the document is as large as it may be").waitFor();
+  isRefused = false;
+  assert.equal(await conflict.locator("pre").innerText(), "More than fits");
+  await until("the server's document", async () => (await textOf(window.page)) === "Saved. ");
+  await hasStatus(window.page, "saved");
+  await picture(window, "conflict");
+  await conflict.getByRole("button", { name: "Dismiss" }).click();
+  await type(window, "Less.", {});
+  await hasStatus(window.page, "saved");
+  assert.equal(await textOf(window.page), "Saved. Less.");
+  await isUnharmed(window);
+  console.log("ok: what the server refuses for good is handed back");
+}
+
+/** A final answer to this operation, whose first fields are its sequence number and base. */
+function refusal(op) {
+  assert.ok(op[1] < 0x80 && op[2] < 0x80, "small numbers are a byte");
+  const fields = { seq: op[1], base: op[2], final: true, code: "document_full", message: "" };
+  const json = JSON.stringify({ type: "reject", ...fields });
+  return Buffer.concat([Buffer.from([0x87]), Buffer.from(json)]);
+}
+
 async function picture({ page }, name) {
   if (!process.env.PICTURES) return;
   await page.screenshot({ path: `${process.env.PICTURES}/${name}.png` });
@@ -303,6 +344,7 @@ try {
   await android(browser, codraft);
   await formatted(browser, codraft);
   await tokenEnds(browser, codraft);
+  await refused(browser, codraft);
 } catch (error) {
   console.error(error);
   console.error(codraft.log.slice(-40).join("\n"));
