@@ -35,6 +35,11 @@ pub const ALL: &[Mutant] = &[
         expect: &["convergence", "intention", "fold"],
     },
     Mutant {
+        name: "clients_keyed_without_user",
+        what: "A client is known by its id alone: who says another's id in their own name has the other's count.",
+        expect: &["exactly_once", "truth", "read_your_writes", "heals"],
+    },
+    Mutant {
         name: "json_forgets_removed_attributes",
         what: "In JSON an attribute that is taken away (null) is read as one that is not mentioned.",
         expect: &["convergence", "feed"],

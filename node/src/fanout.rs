@@ -121,6 +121,7 @@ impl GroupEvents for Fanout {
         match link.take(origin.tag) {
             Some(Pending::Edit {
                 doc,
+                user,
                 client,
                 seq,
                 base,
@@ -137,6 +138,7 @@ impl GroupEvents for Fanout {
                     link.push(Body::Answer(v1::Answer {
                         doc,
                         client,
+                        user: user.to_string(),
                         seq,
                         base,
                         verdict,

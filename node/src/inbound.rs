@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use codraft_mutant::mutant;
 use codraft_proto::{
-    ids::{ClientId, DocId},
+    ids::{ClientId, DocId, UserId},
     link::{Inbound, Lane, LinkError},
     reject::Code,
     v1::{self, Message, answer::Verdict, call, message::Body},
@@ -75,10 +75,12 @@ impl RouterInbound {
         } = submit;
         let doc = doc_of(&doc)?;
         let client = ClientId::from_slice(&client).ok_or(Malformed("client"))?;
+        let user = UserId::from(user);
         let problem = match self.service.groups.of_doc(&doc) {
             None => wire::wrong_group(),
             Some(hosted) => match self.link.expect(Pending::Edit {
                 doc,
+                user: user.clone(),
                 client,
                 seq,
                 base,
@@ -88,7 +90,7 @@ impl RouterInbound {
                     let edit = Edit {
                         doc,
                         client,
-                        user: user.into(),
+                        user: user.clone(),
                         seq,
                         base,
                         ops,
@@ -122,6 +124,7 @@ impl RouterInbound {
         self.link.push(Body::Answer(v1::Answer {
             doc,
             client,
+            user: user.to_string(),
             seq,
             base,
             verdict,

@@ -375,7 +375,7 @@ fn opened(document: &Document, role: Role, open: &v1::Open, states: &mut States)
             .clone(),
     };
     let acked = ClientId::from_slice(&open.client)
-        .and_then(|c| document.acked(&c))
+        .and_then(|c| document.acked(&open.user.as_str().into(), c))
         .filter(|_| !mutant!("welcome_without_acknowledged"));
     v1::Opened {
         tag: open.tag,

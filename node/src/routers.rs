@@ -9,7 +9,7 @@ use std::{
 };
 
 use codraft_proto::{
-    ids::{ClientId, DocId},
+    ids::{ClientId, DocId, UserId},
     link::{Lane, Outbox, SendError},
     v1::message::Body,
 };
@@ -32,6 +32,7 @@ const FULL_BYTES: usize = 8 << 20;
 pub(crate) enum Pending {
     Edit {
         doc: DocId,
+        user: UserId,
         client: ClientId,
         seq: u64,
         base: u64,
@@ -170,6 +171,7 @@ mod tests {
     fn edit(seq: u64) -> Pending {
         Pending::Edit {
             doc: DocId::default(),
+            user: "ana".into(),
             client: ClientId::default(),
             seq,
             base: 0,

@@ -85,6 +85,8 @@ pub struct Who {
 pub struct Welcome {
     pub client: ClientId,
     pub user: UserId,
+    /// The client's own slot, by which it knows its operations.
+    pub you: u32,
     pub role: Role,
     /// "text" or "rich".
     pub kind: String,

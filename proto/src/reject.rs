@@ -60,7 +60,7 @@ codes! {
     SeqConflict = 11, "seq_conflict", 409, 4411;
     /// A sequence number that skips one.
     SeqGap = 12, "seq_gap", 409, 4412;
-    /// A client id that belongs to another user.
+    /// Retired: a client is known by its user and its id, so no id is another user's.
     ForeignClient = 13, "foreign_client", 403, 4413;
     /// The role does not allow it.
     Forbidden = 14, "forbidden", 403, 4414;

@@ -10,7 +10,7 @@ use codraft_proto::{
 
 use crate::{
     feed::{FeedEvent, Followed, Opened, Position, Start},
-    session::Answer,
+    session::{Answer, Attempt},
 };
 
 fn code_of(problem: &v1::Problem) -> Code {
@@ -80,6 +80,16 @@ pub fn followed(followed: v1::Followed) -> Result<Followed, Code> {
 /// Why a node stopped feeding.
 pub fn cut(cut: &v1::Cut) -> Code {
     cut.problem.as_ref().map_or(Code::Internal, code_of)
+}
+
+/// What an answer is about; `None` without a client.
+pub fn attempt(answer: &v1::Answer) -> Option<Attempt> {
+    Some(Attempt {
+        user: answer.user.clone(),
+        client: ClientId::from_slice(&answer.client)?,
+        seq: answer.seq,
+        base: answer.base,
+    })
 }
 
 pub fn answer(verdict: Verdict) -> Answer {

@@ -9,7 +9,7 @@ mod open;
 mod slots;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex},
 };
 
@@ -30,7 +30,7 @@ use crate::{
     ids::{LinkId, ReaderId},
     lock,
     queue::{End, Queue},
-    session::{Answer, AnswerAction, OpAction, Session},
+    session::{Answer, AnswerAction, Attempt, OpAction, Session},
     upstream::Route,
     wire,
 };
@@ -52,8 +52,8 @@ struct State {
     /// What the feed decided and is not performed yet; empty whenever the lock is free.
     actions: Actions,
     members: BTreeMap<ReaderId, Member>,
-    clients: BTreeMap<ClientId, ReaderId>,
-    users: BTreeMap<UserId, BTreeSet<ReaderId>>,
+    /// Who they are: a client id is a name among its user's, and nothing to anybody else.
+    users: BTreeMap<UserId, BTreeMap<ClientId, ReaderId>>,
     next: u64,
     slots: Slots,
     /// The way by the feed's link, kept so that it is not looked up for each message.
@@ -68,6 +68,8 @@ struct State {
 struct Member {
     session: Session,
     account: Arc<Account>,
+    /// Its own, for as long as it is here.
+    slot: u32,
     encoding: Encoding,
     queue: Arc<Queue>,
     /// Whether the feed's frames are for it: it was welcomed, and not told to open again.
@@ -91,7 +93,6 @@ impl Hub {
             feed: Feed::new(generation << 32),
             actions: Actions::new(),
             members: BTreeMap::new(),
-            clients: BTreeMap::new(),
             users: BTreeMap::new(),
             next: 0,
             slots: Slots::default(),
@@ -238,36 +239,34 @@ impl Hub {
     // ---- Sockets ---------------------------------------------------------------------------
 
     /// A socket joins; its number among the members.
-    pub fn join(&self, shared: &Shared, joining: Joining) -> Result<ReaderId, Code> {
+    pub fn join(&self, shared: &Shared, joining: Joining) -> ReaderId {
         let mut state = lock(&self.state);
         let state = &mut *state;
         let user = &joining.user;
-        if let Some(other) = state.clients.get(&joining.client).copied()
+        if let Some(other) = state.reader_of(user, joining.client)
             && !mutant!("two_sockets_with_one_client")
         {
-            let Some(member) = state.members.get(&other) else {
-                return Err(Code::Internal);
-            };
-            if member.session.user != *user {
-                return Err(Code::ForeignClient);
+            if let Some(member) = state.members.get(&other) {
+                member.queue.end(End::because(Code::Replaced));
             }
-            member.queue.end(End::because(Code::Replaced));
             self.remove(shared, state, other);
         }
         state.next += 1;
         let reader = ReaderId(state.next);
-        state.clients.insert(joining.client, reader);
-        state.users.entry(user.clone()).or_default().insert(reader);
+        let of_user = state.users.entry(user.clone()).or_default();
+        of_user.insert(joining.client, reader);
+        let slot = state.slots.enter(joining.client, user);
         let member = Member {
             session: Session::new(joining.client, user.clone()),
             account: joining.account,
+            slot,
             encoding: joining.encoding,
             queue: joining.queue,
             listens: false,
         };
         state.members.insert(reader, member);
         self.open(shared, state, reader, joining.hello);
-        Ok(reader)
+        reader
     }
 
     fn open(&self, shared: &Shared, state: &mut State, reader: ReaderId, hello: Hello) {
@@ -294,12 +293,9 @@ impl Hub {
         let Some(member) = state.members.remove(&reader) else {
             return;
         };
-        // A newer socket may have taken the client over.
-        if state.clients.get(&member.session.client) == Some(&reader) {
-            state.clients.remove(&member.session.client);
-        }
+        state.slots.leave(member.slot);
         if let Some(of_user) = state.users.get_mut(&member.session.user) {
-            of_user.remove(&reader);
+            of_user.retain(|_, other| *other != reader);
             if of_user.is_empty() {
                 state.users.remove(&member.session.user);
             }
@@ -407,7 +403,7 @@ impl Hub {
     }
 
     /// A node answered an attempt.
-    pub fn answered(&self, shared: &Shared, client: ClientId, seq: u64, base: u64, answer: Answer) {
+    pub fn answered(&self, shared: &Shared, attempt: &Attempt, answer: Answer) {
         let code = match &answer {
             Answer::Refused { code, .. } | Answer::Retry { code, .. } => Some(*code),
             Answer::Already { .. } | Answer::Rebase { .. } => None,
@@ -415,10 +411,11 @@ impl Hub {
         let mut state = lock(&self.state);
         let state = &mut *state;
         let delivered = state.feed.position().map_or(0, |p| p.rev);
-        let reader = state.clients.get(&client);
-        let Some(member) = reader.and_then(|id| state.members.get_mut(id)) else {
+        let reader = state.reader_of(&attempt.user, attempt.client);
+        let Some(member) = reader.and_then(|id| state.members.get_mut(&id)) else {
             return;
         };
+        let (seq, base) = (attempt.seq, attempt.base);
         match member.session.answered(seq, base, answer, delivered) {
             AnswerAction::Nothing => {}
             AnswerAction::Again(_) => self.handle_locked(shared, state, Event::OperationRetried),
@@ -432,7 +429,7 @@ impl Hub {
 
     /// A user's role changed by an event of the feed.
     fn granted(state: &mut State, user: &str, role: Option<Role>) {
-        for reader in state.users.get(user).into_iter().flatten() {
+        for reader in state.users.get(user).into_iter().flat_map(BTreeMap::values) {
             let Some(member) = state.members.get_mut(reader) else {
                 continue;
             };
@@ -509,6 +506,10 @@ impl Hub {
 }
 
 impl State {
+    fn reader_of(&self, user: &str, client: ClientId) -> Option<ReaderId> {
+        self.users.get(user)?.get(&client).copied()
+    }
+
     fn route_by(&mut self, shared: &Shared, link: LinkId) -> Option<&Route> {
         if self.route.as_ref().is_none_or(|route| route.link != link) {
             self.route = shared.upstream.route(link);

@@ -5,10 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use codraft_proto::{
-    ids::{DocId, GroupId},
-    reject::Code,
-};
+use codraft_proto::ids::{DocId, GroupId};
 
 use crate::{
     Shared,
@@ -29,12 +26,7 @@ impl Hubs {
     }
 
     /// A socket joins its document, which is followed from then on.
-    pub fn join(
-        &self,
-        shared: &Shared,
-        doc: DocId,
-        joining: Joining,
-    ) -> Result<(Arc<Hub>, ReaderId), Code> {
+    pub fn join(&self, shared: &Shared, doc: DocId, joining: Joining) -> (Arc<Hub>, ReaderId) {
         // Under the map's lock, so that the hub is not forgotten in between.
         let mut of = lock(&self.of);
         let hub = of.entry(doc).or_insert_with(|| {
@@ -42,7 +34,7 @@ impl Hubs {
             let group = shared.upstream.group_of(doc);
             Arc::new(Hub::new(doc, group, shared.next_generation()))
         });
-        Ok((hub.clone(), hub.join(shared, joining)?))
+        (hub.clone(), hub.join(shared, joining))
     }
 
     fn all(&self) -> Vec<Arc<Hub>> {

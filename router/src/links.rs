@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use codraft_proto::{
-    ids::{ClientId, DocId, GroupId, NodeId},
+    ids::{DocId, GroupId, NodeId},
     link::{Dialled, Inbound, Lane, LinkError, LinkOptions, Outbox, dial},
     outside::Outside,
     v1::{Hello, Leadership, Message, PeerRole, message::Body},
@@ -131,9 +131,10 @@ impl FromNode {
                 handle(&m.doc, Event::Events { link, events, hash });
             }
             Body::Answer(m) => {
-                let client = ClientId::from_slice(&m.client);
-                if let (Some(hub), Some(client), Some(verdict)) = (hub(&m.doc), client, m.verdict) {
-                    hub.answered(shared, client, m.seq, m.base, convert::answer(verdict));
+                if let (Some(hub), Some(attempt), Some(verdict)) =
+                    (hub(&m.doc), convert::attempt(&m), m.verdict)
+                {
+                    hub.answered(shared, &attempt, convert::answer(verdict));
                 }
             }
             Body::Opened(m) => {

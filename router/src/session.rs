@@ -49,6 +49,15 @@ pub enum OpAction {
     Refuse(Code),
 }
 
+/// An attempt to have an operation applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    pub user: String,
+    pub client: ClientId,
+    pub seq: u64,
+    pub base: u64,
+}
+
 /// An answer of the shard that is not the event itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {

@@ -433,10 +433,7 @@ impl Socket {
         let now_ms = self.shared.now_ms();
         let joined = account
             .sit(*doc, joining.client, &self.queue, now_ms)
-            .and_then(|sitting| {
-                let joined = self.shared.hubs.join(&self.shared, *doc, joining)?;
-                Ok((joined, sitting))
-            });
+            .map(|sitting| (self.shared.hubs.join(&self.shared, *doc, joining), sitting));
         match joined {
             Ok((joined, sitting)) => {
                 (self.joined, self.sitting) = (Some(joined), Some(sitting));

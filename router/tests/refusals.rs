@@ -237,9 +237,6 @@ async fn who_may_not_come_in() {
         "looks the same"
     );
     let (_ana, _) = Client::open(&at, doc, "ana", 1, Encoding::Binary).await;
-    let mut thief = Client::silent(&at, doc, "bo", 1, Encoding::Binary).await;
-    thief.send(&hello(1)).await;
-    assert_eq!(thief.closed().await, Code::ForeignClient.close_code());
     let (_second, _) = Client::open(&at, doc, "ana", 2, Encoding::Binary).await;
     let mut third = Client::silent(&at, doc, "ana", 3, Encoding::Binary).await;
     third.send(&hello(3)).await;

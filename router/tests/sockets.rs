@@ -29,7 +29,8 @@ async fn two_type_in_two_encodings_and_each_sees_all() {
         (welcome.role, welcome.rev, welcome.acked),
         (Role::Owner, 0, None)
     );
-    assert_eq!(welcome.who[0].client, ana.id, "its own slot");
+    let own = welcome.who.iter().find(|who| who.slot == welcome.you);
+    assert_eq!(own.map(|who| who.client), Some(ana.id), "its own slot");
     let (mut bo, _) = Client::open(&at, doc, "bo", 2, Encoding::Json).await;
     for (n, text) in ["a", "b", "c", "d"].into_iter().enumerate() {
         let author = if n % 2 == 0 { &mut ana } else { &mut bo };
@@ -80,6 +81,37 @@ async fn a_json_op_says_its_vector_clock() {
         }
     }
     assert_eq!(clocks, [(1, 1, 0), (2, 2, 1), (3, 1, 0)]);
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn who_takes_the_client_id_of_another_is_somebody_else() {
+    let scene = Scene::new().await;
+    let doc = scene.document(1, &BOTH);
+    let at = scene.router.address().to_owned();
+    let (mut ana, hers) = Client::open(&at, doc, "ana", 1, Encoding::Binary).await;
+    let (mut bo, his) = Client::open(&at, doc, "bo", 1, Encoding::Json).await;
+    assert_ne!(hers.you, his.you);
+    for (rev, is_ana) in [(1, true), (2, false), (3, true), (4, false)] {
+        let author = if is_ana { &mut ana } else { &mut bo };
+        author.op("x").await;
+        for client in [&mut ana, &mut bo] {
+            let event = loop {
+                if let ServerFrame::Op(op) = client.next().await {
+                    break op;
+                }
+            };
+            let slot = if is_ana { hers.you } else { his.you };
+            assert_eq!((event.rev, event.slot), (rev, slot));
+        }
+    }
+    // What is refused is told to who sent it.
+    scene.with_world(|w| w.refuse = Some(Code::Forbidden));
+    bo.op("y").await;
+    assert!(matches!(bo.next().await, ServerFrame::Reject { .. }));
+    scene.with_world(|w| w.refuse = None);
+    ana.op("z").await;
+    assert_eq!(ana.edit().await.0, 5, "and to nobody else");
     scene.end().await;
 }
 

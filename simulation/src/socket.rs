@@ -115,6 +115,7 @@ impl Speaker {
             clock: binary::Clock::default(),
             who: BTreeMap::new(),
             client,
+            you: None,
             waiting: VecDeque::new(),
         })
     }
@@ -128,6 +129,8 @@ pub struct Socket {
     /// Slot to client, as the router announced it.
     who: BTreeMap<u32, ClientId>,
     client: ClientId,
+    /// Its own slot, once it was welcomed.
+    you: Option<u32>,
     waiting: VecDeque<ServerFrame>,
 }
 
@@ -170,6 +173,7 @@ impl Socket {
                         self.who.insert(who.slot, who.client);
                     }
                     ServerFrame::Welcome(welcome) => {
+                        self.you = Some(welcome.you);
                         let who = welcome.who.iter().map(|w| (w.slot, w.client));
                         self.who.extend(who);
                     }
@@ -199,7 +203,7 @@ impl Socket {
     }
 
     pub fn is_mine(&self, slot: u32) -> bool {
-        self.author(slot) == Some(self.client)
+        self.you == Some(slot)
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Socket {
     /// Slot to client, as the router announced it.
     pub who: BTreeMap<u32, ClientId>,
     pub client: ClientId,
+    /// Its own slot, once it was welcomed.
+    you: Option<u32>,
     waiting: std::collections::VecDeque<ServerFrame>,
 }
 
@@ -73,6 +75,7 @@ impl Socket {
             clock: binary::Clock::default(),
             who: BTreeMap::new(),
             client,
+            you: None,
             waiting: std::collections::VecDeque::new(),
         })
     }
@@ -100,6 +103,7 @@ impl Socket {
                         self.who.insert(who.slot, who.client);
                     }
                     ServerFrame::Welcome(welcome) => {
+                        self.you = Some(welcome.you);
                         self.who
                             .extend(welcome.who.iter().map(|w| (w.slot, w.client)));
                     }
@@ -124,7 +128,7 @@ impl Socket {
 
     /// Whether an event's slot is this client.
     pub fn is_mine(&self, slot: u32) -> bool {
-        self.who.get(&slot) == Some(&self.client)
+        self.you == Some(slot)
     }
 }
 

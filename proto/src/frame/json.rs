@@ -288,7 +288,7 @@ impl Welcome {
 
 fn welcome_value(welcome: &Welcome, with_doc: bool) -> Value {
     let mut value = json!({"type": "welcome", "client": welcome.client.to_string(),
-        "user": &*welcome.user, "role": welcome.role.as_str(), "kind": welcome.kind,
+        "user": &*welcome.user, "you": welcome.you, "role": welcome.role.as_str(), "kind": welcome.kind,
         "algebra": welcome.algebra, "title": welcome.title, "rev": welcome.rev,
         "hash": hex(&welcome.hash), "ts": welcome.ts_ms, "resumed": welcome.resumed(),
         "who": welcome.who.iter().map(who_value).collect::<Vec<_>>(),
@@ -323,6 +323,7 @@ fn welcome_of(frame: &Fields<'_>) -> Result<Welcome, FrameError> {
     Ok(Welcome {
         client: frame.client("client")?,
         user: frame.text("user")?.into(),
+        you: frame.small("you")?,
         role: frame.role("role")?,
         kind: frame.text("kind")?.to_owned(),
         algebra: frame.text("algebra")?.to_owned(),
@@ -443,7 +444,11 @@ impl<'a> Fields<'a> {
     }
 
     fn slot(&self) -> Result<u32, FrameError> {
-        u32::try_from(self.number("slot")?).map_err(|_| self.wrong("slot", "smaller"))
+        self.small("slot")
+    }
+
+    fn small(&self, field: &str) -> Result<u32, FrameError> {
+        u32::try_from(self.number(field)?).map_err(|_| self.wrong(field, "smaller"))
     }
 
     fn text(&self, field: &str) -> Result<&'a str, FrameError> {

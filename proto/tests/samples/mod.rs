@@ -75,6 +75,7 @@ fn welcome(doc: Option<Bytes>, acked: Option<(u64, u64)>) -> ServerFrame {
     ServerFrame::Welcome(Box::new(Welcome {
         client: client(1),
         user: "alice".into(),
+        you: 0,
         role: Role::Editor,
         kind: "rich".into(),
         algebra: "delta-1".into(),

@@ -1,4 +1,6 @@
-//! What became of each client's last operation, so that every operation is applied once.
+//! What became of each client's last operation, so that every operation is applied once. A client
+//! is known by its user and its id: the id is a name that others may learn, so the same id of
+//! another user is another client.
 //!
 //! A record goes exactly when its `at_rev` is below the window's floor; what only a refusal
 //! keeps, when it is below the oldest base that is taken, which may be later. Why that loses
@@ -48,8 +50,6 @@ struct Took {
 
 #[derive(Debug, Clone)]
 struct Record {
-    /// Whose client it is, for as long as the record lives.
-    user: UserId,
     /// The last operation that was decided, and how.
     seq: u64,
     payload: PayloadHash,
@@ -70,10 +70,21 @@ impl Record {
     }
 }
 
+/// Which client it is, and whose.
+type Key = (ClientId, UserId);
+
+fn key(edit: &Edit) -> Key {
+    let user = match mutant!("clients_keyed_without_user") {
+        true => UserId::from(""),
+        false => edit.user.clone(),
+    };
+    (edit.client, user)
+}
+
 /// The records of one document.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Clients {
-    records: BTreeMap<ClientId, Record>,
+    records: BTreeMap<Key, Record>,
     /// How many of them live by a refusal; bounded, since no event pays for them.
     by_refusal: usize,
 }
@@ -90,7 +101,6 @@ pub(super) enum Standing {
     /// The last sequence with other bytes.
     OtherBytes,
     Gap,
-    ForeignClient,
 }
 
 /// The records that live by a refusal are at their limit: nothing may be answered finally.
@@ -99,12 +109,9 @@ pub(super) struct Full;
 
 impl Clients {
     pub fn standing(&self, edit: &Edit, payload: PayloadHash) -> Standing {
-        let Some(record) = self.records.get(&edit.client) else {
+        let Some(record) = self.records.get(&key(edit)) else {
             return Standing::Next;
         };
-        if record.user != edit.user {
-            return Standing::ForeignClient;
-        }
         if edit.seq < record.seq {
             if mutant!("older_sequence_applied") {
                 return Standing::Next;
@@ -128,7 +135,7 @@ impl Clients {
     /// `edit` is answered finally from a record that stays as it is. `gap` bars its
     /// sequence for good.
     pub fn settle(&mut self, edit: &Edit, gap: bool, head: u64, most: usize) -> Result<(), Full> {
-        let Some(record) = self.records.get_mut(&edit.client) else {
+        let Some(record) = self.records.get_mut(&key(edit)) else {
             return Ok(());
         };
         if edit.base > record.at_rev {
@@ -160,7 +167,7 @@ impl Clients {
     ) -> Result<(), Full> {
         let lived = self
             .records
-            .get(&edit.client)
+            .get(&key(edit))
             .is_some_and(Record::lives_by_refusal);
         if !lived && self.by_refusal >= most && !mutant!("refusal_records_without_bound") {
             return Err(Full);
@@ -171,18 +178,15 @@ impl Clients {
         Ok(())
     }
 
-    /// Records that `edit` took revision `rev`, which is now the head. Returns the record's
-    /// user, to be shared by the event.
-    pub fn applied(&mut self, edit: &Edit, payload: PayloadHash, rev: u64) -> UserId {
+    /// Records that `edit` took revision `rev`, which is now the head.
+    pub fn applied(&mut self, edit: &Edit, payload: PayloadHash, rev: u64) {
         let lived = self
             .records
-            .get(&edit.client)
+            .get(&key(edit))
             .is_some_and(Record::lives_by_refusal);
         let record = self.decide(edit, payload, Recorded::Applied(rev), rev);
         record.took = Some(Took { seq: edit.seq, rev });
-        let user = record.user.clone();
         self.recount(lived, false);
-        user
     }
 
     fn decide(
@@ -192,8 +196,7 @@ impl Clients {
         outcome: Recorded,
         head: u64,
     ) -> &mut Record {
-        let record = self.records.entry(edit.client).or_insert_with(|| Record {
-            user: edit.user.clone(),
+        let record = self.records.entry(key(edit)).or_insert_with(|| Record {
             seq: edit.seq,
             payload,
             outcome,
@@ -251,12 +254,10 @@ impl Clients {
         touched.get(touched.len().checked_sub(1)? / 2).copied()
     }
 
-    /// The last operation of this client that was applied: its sequence and revision.
-    pub fn acked(&self, client: &ClientId) -> Option<(u64, u64)> {
-        self.records
-            .get(client)?
-            .took
-            .map(|took| (took.seq, took.rev))
+    /// The last operation of this user's client that was applied: its sequence and revision.
+    pub fn acked(&self, user: &UserId, client: ClientId) -> Option<(u64, u64)> {
+        let record = self.records.get(&(client, user.clone()))?;
+        record.took.map(|took| (took.seq, took.rev))
     }
 
     pub fn len(&self) -> usize {
@@ -266,9 +267,9 @@ impl Clients {
     /// Appends the stored form: see `stored.rs`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         put_varint(out, self.records.len() as u64);
-        for (client, record) in &self.records {
+        for ((client, user), record) in &self.records {
             out.extend_from_slice(&client.0);
-            put_blob(out, record.user.as_bytes());
+            put_blob(out, user.as_bytes());
             put_varint(out, record.seq);
             out.extend_from_slice(&record.payload.0);
             let (kind, number) = match record.outcome {
@@ -295,9 +296,10 @@ impl Clients {
         let mut records = BTreeMap::new();
         for _ in 0..input.varint("clients")? {
             let client = ClientId(input.array("client")?);
+            let key: Key = (client, input.text("user")?.into());
             if records
                 .last_key_value()
-                .is_some_and(|(last, _)| *last >= client)
+                .is_some_and(|(last, _)| *last >= key)
             {
                 return Err(StateError::Invalid("order of clients"));
             }
@@ -306,7 +308,7 @@ impl Clients {
             if !(floor..=head).contains(&record.at_rev) || took > record.at_rev {
                 return Err(StateError::Invalid("record of a client"));
             }
-            records.insert(client, record);
+            records.insert(key, record);
         }
         let mut clients = Self {
             records,
@@ -323,7 +325,6 @@ const REFUSED: u8 = 2;
 
 impl Record {
     fn decode(input: &mut Input<'_>) -> Result<Self, StateError> {
-        let user = input.text("user")?.into();
         let seq = input.varint("seq")?;
         let payload = PayloadHash(input.array("payload")?);
         let kind = input.byte("outcome")?;
@@ -346,7 +347,6 @@ impl Record {
             false => None,
         };
         Ok(Self {
-            user,
             seq,
             payload,
             outcome: outcome.ok_or(StateError::Invalid("outcome"))?,

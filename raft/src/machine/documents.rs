@@ -149,9 +149,10 @@ impl Document {
                 }
                 scratch.clear();
                 delta.encode(scratch);
+                self.clients.applied(edit, payload, self.rev + 1);
                 let draft = Draft {
                     client: Some(edit.client),
-                    user: self.clients.applied(edit, payload, self.rev + 1),
+                    user: edit.user.clone(),
                     seq: edit.seq,
                     base: edit.base,
                     kind: event::EDIT as u8,
@@ -190,10 +191,6 @@ impl Document {
         }
         let rebase = Outcome::Rebase { floor, head };
         match standing {
-            Standing::ForeignClient => {
-                let message = "the client id belongs to another user";
-                return Err(self.settle(edit, Code::ForeignClient, message, limits));
-            }
             Standing::Older(rev) => {
                 let most = limits.refusal_records;
                 return Err(match self.clients.settle(edit, false, head, most) {
@@ -219,7 +216,8 @@ impl Document {
         // No user of such a name can ever have a role, so this needs no record.
         check_user(&edit.user).map_err(Outcome::Refused)?;
         let may_edit = self.grants.role(&edit.user).is_some_and(Role::can_edit)
-            || (mutant!("role_checked_at_join_only") && self.clients.acked(&edit.client).is_some());
+            || (mutant!("role_checked_at_join_only")
+                && self.clients.acked(&edit.user, edit.client).is_some());
         if !may_edit {
             let refusal = Refusal::new(Code::Forbidden, "the role does not allow edits");
             return Err(self.refuse(edit, payload, refusal, limits));
@@ -469,9 +467,9 @@ impl Document {
     pub fn hash_at(&self, rev: u64) -> Option<Chain> {
         self.window.hash_at(rev)
     }
-    /// Sequence and revision of the last operation of this client that was applied.
-    pub fn acked(&self, client: &ClientId) -> Option<(u64, u64)> {
-        self.clients.acked(client)
+    /// Sequence and revision of the last operation of this user's client that was applied.
+    pub fn acked(&self, user: &UserId, client: ClientId) -> Option<(u64, u64)> {
+        self.clients.acked(user, client)
     }
     /// Clients with a record.
     pub fn client_records(&self) -> usize {

@@ -94,7 +94,10 @@ impl World {
 
     /// Ada types one letter per event, each by client `client`, until the head is `rev`.
     fn type_until(&mut self, client: u8, rev: u64) {
-        let mut seq = self.doc().acked(&id(client)).map_or(0, |(seq, _)| seq);
+        let mut seq = self
+            .doc()
+            .acked(&ADA.into(), id(client))
+            .map_or(0, |(seq, _)| seq);
         while self.head() < rev {
             seq += 1;
             let head = self.head();

@@ -6,17 +6,15 @@ use codraft_proto::{
     event,
     frame::{Encoding, OpEvent, OtherEvent, ServerFrame, Who, binary::Clock},
     ids::ClientId,
-    reject::Code,
 };
 
 use super::{
     Hub, State,
-    slots::{Full, Slot, Slots},
+    slots::{Slot, Slots},
 };
 use crate::{
     Shared,
     feed::{Event, FeedEvent, Position},
-    queue::End,
     wire,
 };
 
@@ -39,10 +37,7 @@ impl Hub {
         let mut applied = false;
         for event in events {
             applied |= self.acknowledge(shared, state, &event);
-            let Ok(slot) = announced(&mut state.slots, &event, &mut frames) else {
-                self.start_anew(state);
-                return None;
-            };
+            let slot = announced(&mut state.slots, &event, &mut frames);
             let after = Clock {
                 rev: event.rev,
                 ts_ms: clock.ts_ms.max(event.ts_ms),
@@ -57,6 +52,7 @@ impl Hub {
                 Self::granted(state, user, role);
             }
         }
+        state.slots.trim();
         shared.metrics.events.inc_by(head.rev - before.rev);
         if !state.mark_due {
             state.marked = state.marked.max(before.rev);
@@ -85,8 +81,8 @@ impl Hub {
     /// The author's own event on the feed is the acknowledgement. Returns true if it was of the
     /// operation in flight.
     fn acknowledge(&self, shared: &Shared, state: &mut State, event: &FeedEvent) -> bool {
-        let author = event.client.and_then(|c| state.clients.get(&c));
-        let Some(member) = author.and_then(|id| state.members.get_mut(id)) else {
+        let author = event.client.and_then(|c| state.reader_of(&event.user, c));
+        let Some(member) = author.and_then(|id| state.members.get_mut(&id)) else {
             return false;
         };
         let Some(own) = member.session.applied(event.seq, event.rev) else {
@@ -113,32 +109,15 @@ impl Hub {
             member.queue.push(message.clone());
         }
     }
-
-    /// The table of authors is full: every socket starts over.
-    pub(super) fn start_anew(&self, state: &mut State) {
-        state.slots = Slots::default();
-        let retry_after_ms = Some(1_000);
-        Self::end_all(
-            state,
-            End {
-                retry_after_ms,
-                ..End::because(Code::Busy)
-            },
-        );
-    }
 }
 
 /// The slot of an event's author, after a `who` when all are to hear of it now.
-fn announced(
-    slots: &mut Slots,
-    event: &FeedEvent,
-    frames: &mut Vec<ServerFrame>,
-) -> Result<u32, Full> {
-    let slot = slots.of(event.client, &event.user)?;
+fn announced(slots: &mut Slots, event: &FeedEvent, frames: &mut Vec<ServerFrame>) -> u32 {
+    let slot = slots.of(event.client, &event.user);
     if let Some(who) = slots.announce(slot) {
         frames.push(ServerFrame::Who(who_frame(slot, who)));
     }
-    Ok(slot)
+    slot
 }
 
 pub(super) fn who_frame(slot: u32, who: &Slot) -> Who {

@@ -7,7 +7,6 @@ use codraft_proto::frame::{At, ServerFrame, Welcome, binary::Clock};
 use super::{
     Hub, State,
     deliver::{frame_of, who_frame},
-    slots::{Full, Slot},
 };
 use crate::{
     Shared,
@@ -38,35 +37,26 @@ impl Hub {
             Start::Resume => None,
             Start::State(state) => Some(state),
         };
-        // Its own slot first: a client knows its operations by it.
-        let mut full = state.slots.of(Some(client), &user).is_err();
+        let you = member.slot;
         let ts_ms = opened.events.first().map_or(head_ts_ms, |e| e.ts_ms);
         let mut missed = Vec::with_capacity(opened.events.len());
         let mut missed_slots = BTreeSet::new();
         for event in opened.events {
-            match state.slots.of(event.client, &event.user) {
-                Ok(slot) => {
-                    missed_slots.insert(slot);
-                    missed.push(frame_of(event, slot));
-                }
-                Err(Full) => full = true,
-            }
+            let slot = state.slots.of(event.client, &event.user);
+            missed_slots.insert(slot);
+            missed.push(frame_of(event, slot));
         }
-        if full {
-            return self.start_anew(state);
-        }
-        let clients = &state.clients;
-        let is_here = |slot: &Slot| slot.client.is_some_and(|c| clients.contains_key(&c));
-        let known = |n: u32, slot: &Slot| missed_slots.contains(&n) || is_here(slot);
-        let who = state.slots.introduce(known);
+        let who = state.slots.introduce(you, &missed_slots);
         let who = who
             .into_iter()
             .map(|(n, slot)| who_frame(n, slot))
             .collect();
+        state.slots.trim();
         let is_resumed = doc.is_none();
         let welcome = Welcome {
             client,
             user,
+            you,
             role: opened.role,
             kind: kind_name(opened.kind).to_owned(),
             algebra: opened.algebra,

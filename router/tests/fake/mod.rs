@@ -70,7 +70,7 @@ struct Doc {
     owner: String,
     events: Vec<v1::Event>,
     roles: BTreeMap<String, u32>,
-    clients: BTreeMap<Bytes, (u64, u64)>,
+    clients: BTreeMap<(Bytes, String), (u64, u64)>,
     followers: BTreeSet<u64>,
     floor: u64,
 }
@@ -155,14 +155,15 @@ impl World {
             let known = self
                 .docs
                 .get(&m.doc)
-                .and_then(|d| d.clients.get(&m.client))
+                .and_then(|d| d.clients.get(&(m.client.clone(), m.user.clone())))
                 .copied();
             match known {
                 Some((seq, rev)) if seq == m.seq => Verdict::Already(rev),
                 _ => {
                     let rev = self.docs[&m.doc].rev() + 1;
                     let doc = self.docs.get_mut(&m.doc).unwrap();
-                    doc.clients.insert(m.client.clone(), (m.seq, rev));
+                    let author = (m.client.clone(), m.user.clone());
+                    doc.clients.insert(author, (m.seq, rev));
                     let event = v1::Event {
                         client: m.client,
                         user: m.user,
@@ -180,6 +181,7 @@ impl World {
         let answer = v1::Answer {
             doc: m.doc,
             client: m.client,
+            user: m.user,
             seq: m.seq,
             base: m.base,
             verdict: Some(verdict),
@@ -212,10 +214,13 @@ impl World {
                 opened.rev = rev;
                 opened.hash = Bytes::copy_from_slice(&hash_at(rev));
                 opened.ts_ms = 1_000_000 + rev * 10;
-                opened.acked = doc.clients.get(&m.client).map(|(seq, rev)| v1::Acked {
-                    seq: *seq,
-                    rev: *rev,
-                });
+                opened.acked = doc
+                    .clients
+                    .get(&(m.client, m.user))
+                    .map(|(seq, rev)| v1::Acked {
+                        seq: *seq,
+                        rev: *rev,
+                    });
                 match m.resume.filter(|r| r.rev >= doc.floor && r.rev <= rev) {
                     Some(resume) => {
                         opened.resumed = true;

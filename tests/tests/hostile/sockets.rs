@@ -368,7 +368,7 @@ fn last(kind: u8, body: &[u8]) -> Vec<u8> {
 
 pub fn cases(scene: &Scene) -> Vec<Case> {
     let mut cases = closing::cases(scene);
-    cases.extend(refused::cases());
+    cases.extend(refused::cases(scene));
     cases
 }
 

@@ -14,27 +14,33 @@ fn machine_any_sequence_starts_a_record() {
         Outcome::Applied { rev: 3 }
     );
     assert_eq!(world.text(), "ab");
-    assert_eq!(world.doc().acked(&id(1)), Some((42, 3)));
-    assert_eq!(world.doc().acked(&id(2)), None);
+    assert_eq!(world.doc().acked(&ADA.into(), id(1)), Some((42, 3)));
+    assert_eq!(world.doc().acked(&ADA.into(), id(2)), None);
 }
 
 #[test]
-fn machine_another_users_client_is_refused_before_all_else() {
+fn machine_the_same_client_id_of_another_user_is_another_client() {
     let mut world = World::shared();
     world.edit(ADA, 1, 1, 2, &insert(0, "a"));
-    for seq in [0, 1, 2, 9] {
-        let outcome = world.edit(BOB, 1, seq, 3, &insert(0, "b"));
-        assert_eq!(refused(&outcome), Some(Code::ForeignClient), "seq {seq}");
-    }
-    // Ada's record is as it was.
+    // Bob has learnt Ada's id. His operations count by themselves, whatever hers are.
+    assert_eq!(
+        world.edit(BOB, 1, 1, 2, &insert(0, "b")),
+        Outcome::Applied { rev: 4 }
+    );
+    let skips = world.edit(BOB, 1, 9, 4, &insert(0, "b"));
+    assert_eq!(refused(&skips), Some(Code::SeqGap));
+    assert_eq!(world.doc().acked(&ADA.into(), id(1)), Some((1, 3)));
+    assert_eq!(world.doc().acked(&BOB.into(), id(1)), Some((1, 4)));
+    // And hers are as they were.
     assert_eq!(
         world.edit(ADA, 1, 1, 2, &insert(0, "a")),
         Outcome::Already { seq: 1, rev: 3 }
     );
     assert_eq!(
-        world.edit(ADA, 1, 2, 3, &insert(1, "c")),
-        Outcome::Applied { rev: 4 }
+        world.edit(ADA, 1, 2, 4, &insert(0, "c")),
+        Outcome::Applied { rev: 5 }
     );
+    assert_eq!(world.doc().client_records(), 2);
 }
 
 #[test]
@@ -83,7 +89,7 @@ fn machine_a_late_copy_of_rebased_bytes_is_told_to_rebase() {
     let old = edit(ADA, 1, 1, 2, &insert(0, "a"));
     let rebase = Outcome::Rebase { floor, head: 10 };
     assert_eq!(world.apply(old.clone()).outcome, rebase);
-    assert_eq!(world.doc().acked(&id(1)), None, "not recorded");
+    assert_eq!(world.doc().acked(&ADA.into(), id(1)), None, "not recorded");
     assert_eq!(
         world.edit(ADA, 1, 1, 10, &insert(0, "a")),
         Outcome::Applied { rev: 11 }
@@ -324,7 +330,7 @@ fn machine_refusals_go_when_older_bases_expire() {
     assert_eq!(done.event.map(|event| event.rev), Some(5));
     assert_eq!(world.doc().client_records(), 1, "the writer's");
     assert_eq!(
-        world.doc().acked(&id(1)),
+        world.doc().acked(&ADA.into(), id(1)),
         Some((3, 4)),
         "a welcome tells it"
     );
@@ -402,7 +408,6 @@ fn machine_a_repeat_after_eviction_is_never_applied() {
 #[test]
 fn machine_a_final_answer_outlives_the_record_it_was_given_from() {
     for (user, seq, code) in [
-        (EVE, 1, Some(Code::ForeignClient)),
         (ADA, 5, Some(Code::SeqConflict)),
         (ADA, 7, Some(Code::SeqGap)),
         (ADA, 4, None),

@@ -323,15 +323,5 @@ pub fn cases(scene: &Scene) -> Vec<Case> {
     let pings = |_: &Here| (0..400).flat_map(|_| bytes([37, 0].repeat(64))).collect();
     let name = "pings without end";
     cases.push(case(name, Code::Rate, Binary, pinger, Ends::Closed, pings));
-    let honest = (User::Editor, Some(scene.honest));
-    let who_types = "the client id of one who types";
-    cases.push(case(
-        who_types,
-        Code::ForeignClient,
-        Binary,
-        honest,
-        Ends::Closed,
-        |_| vec![],
-    ));
     cases
 }

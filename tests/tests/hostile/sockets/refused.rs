@@ -10,10 +10,10 @@ use codraft_proto::{
 };
 
 use super::{
-    Case, Ends, FRESH, Here, OWNERS, Sent, User, append, bytes, case, message, op, varint,
+    Case, Ends, FRESH, Here, OWNERS, Scene, Sent, User, append, bytes, case, message, op, varint,
 };
 
-pub fn cases() -> Vec<Case> {
+pub fn cases(scene: &Scene) -> Vec<Case> {
     let editor = (User::Editor, Some(FRESH));
     let viewer = (User::Viewer, Some(FRESH));
     let mut cases = Vec::new();
@@ -143,11 +143,31 @@ pub fn cases() -> Vec<Case> {
             vec![op(1, here.base, delta.to_bytes())]
         },
     );
+    // Neither of the two notices: it is a name, and another's under another user.
+    add(
+        "the client id of one who types",
+        Code::SeqGap,
+        (User::Editor, Some(scene.honest)),
+        |here| {
+            vec![
+                op(1, here.base, append(here, "abuse ")),
+                Sent::Acked,
+                op(9, here.base, vec![]),
+            ]
+        },
+    );
     add(
         "a client id of one who left",
-        Code::ForeignClient,
+        Code::SeqGap,
         (User::Editor, Some(OWNERS)),
-        |here| vec![op(2, here.base, append(here, "mine"))],
+        |here| {
+            let first = append(here, "abuse ");
+            vec![
+                op(1, here.base, first.clone()),
+                Sent::Acked,
+                op(3, here.base, first),
+            ]
+        },
     );
     for encoding in [Binary, Json] {
         cases.push(case(
