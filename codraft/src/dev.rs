@@ -5,13 +5,14 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
     net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -32,6 +33,8 @@ const STOP_WAIT: Duration = Duration::from_secs(5);
 const STEADY: Duration = Duration::from_secs(10);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Nodes of a new cluster.
+const NODES: u64 = 3;
 const READY_WAIT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, clap::Args)]
@@ -39,10 +42,10 @@ pub struct DevArgs {
     /// Where everything is kept; made when it is not there.
     #[arg(long, default_value = ".codraft")]
     pub data: PathBuf,
-    /// How many nodes.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=9))]
-    pub nodes: u64,
-    /// How many Raft groups, at the first start.
+    /// How many nodes; 3 when not given. It stays that many.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=9))]
+    pub nodes: Option<u64>,
+    /// How many Raft groups. It stays that many.
     #[arg(long)]
     pub groups: Option<u32>,
     /// The router's port; a free one when not given.
@@ -97,15 +100,17 @@ enum Event {
 }
 
 pub async fn run(args: DevArgs) -> Result<()> {
-    files::create_dir_all(&args.data)?;
-    let data = files::absolute(&args.data)?;
+    let (data, _claim) = init::claim(&args.data)?;
     let layout = Layout::new(&data);
-    let plan = plan(&layout, &args)?;
+    let plan = plan(&layout, &data, &args)?;
+    let nodes = claim_nodes(&layout, &plan)?;
     init::write(&layout, &plan)?;
+    drop(nodes);
     let token = token::development(&layout)?;
 
     let program = std::env::current_exe().context("who am I")?;
-    let mut services: Vec<Service> = (1..=args.nodes)
+    let ids = plan.nodes.iter().map(|(id, _)| *id);
+    let mut services: Vec<Service> = ids
         .map(|id| {
             let mut argv = vec!["node".to_owned()];
             if args.joined && id == 1 {
@@ -131,7 +136,7 @@ pub async fn run(args: DevArgs) -> Result<()> {
     if !args.json {
         println!(
             "codraft: starting {} nodes and a router in {}",
-            args.nodes,
+            plan.nodes.len(),
             data.display()
         );
     }
@@ -194,13 +199,61 @@ fn service(name: String, id: u64, mut args: Vec<String>, config: &Path) -> Servi
     }
 }
 
+/// Holds the folders of all nodes until the configuration is written: none may run by hand.
+fn claim_nodes(layout: &Layout, plan: &Plan) -> Result<Vec<File>> {
+    let mut claims = Vec::new();
+    for (id, _) in &plan.nodes {
+        let folder = layout.node_data(*id);
+        if !folder.is_dir() {
+            continue;
+        }
+        claims.push(files::claim(&folder)?.with_context(|| {
+            let folder = folder.display();
+            format!("node {id} runs on {folder} already, in another process: end that one first")
+        })?);
+    }
+    Ok(claims)
+}
+
+/// What a new cluster's folder may hold: what the start of one leaves that died.
+const LEFTOVERS: [&str; 4] = ["keys.toml", "keys.new", "cluster.new", "lost+found"];
+
+/// The cluster that the folder holds; none in a new folder.
+fn held(layout: &Layout, data: &Path) -> Result<Option<Plan>> {
+    if layout.cluster().exists() {
+        return Plan::load(layout).map(Some);
+    }
+    let mut names = files::names(data)?.into_iter();
+    if let Some(found) = names.find(|name| !LEFTOVERS.contains(&&**name)) {
+        bail!(
+            "{} holds {found:?} and no cluster: choose an empty folder, or one that does not \
+             exist, with --data",
+            data.display()
+        );
+    }
+    Ok(None)
+}
+
+/// What must stay as it was when the cluster was made.
+fn fixed<T: Copy + Into<u64>>(what: &str, held: Option<T>, asked: Option<T>, new: T) -> Result<T> {
+    match (held, asked) {
+        (Some(held), Some(asked)) if held.into() != asked.into() => bail!(
+            "the cluster in this folder has {} {what}, and --{what} says {}: the number was fixed \
+             when it was made; leave --{what} out, or choose another folder with --data",
+            held.into(),
+            asked.into()
+        ),
+        (held, asked) => Ok(held.or(asked).unwrap_or(new)),
+    }
+}
+
 /// Keeps last time's addresses where they are still free, so that links and open pages of
 /// an earlier run find their way; else takes free ones.
-fn plan(layout: &Layout, args: &DevArgs) -> Result<Plan> {
-    let old = Plan::load(layout).ok();
+fn plan(layout: &Layout, data: &Path, args: &DevArgs) -> Result<Plan> {
+    let old = held(layout, data)?;
     let mut taken = Vec::new();
-    let mut address = |wish: Option<String>| -> Result<String> {
-        let held = match wish.as_deref().map(TcpListener::bind) {
+    let mut address = |wish: Option<&str>| -> Result<String> {
+        let held = match wish.map(TcpListener::bind) {
             Some(Ok(held)) => held,
             _ => TcpListener::bind("127.0.0.1:0").context("no free port on 127.0.0.1")?,
         };
@@ -209,22 +262,34 @@ fn plan(layout: &Layout, args: &DevArgs) -> Result<Plan> {
         Ok(found)
     };
     let router = match args.port {
-        0 => address(old.as_ref().map(|p| p.router.clone()))?,
-        port => format!("127.0.0.1:{port}"),
+        0 => address(old.as_ref().map(|p| &*p.router))?,
+        port => {
+            let wish = format!("127.0.0.1:{port}");
+            let found = address(Some(&wish))?;
+            if found != wish {
+                bail!(
+                    "{wish} is in use or not allowed: choose another --port, or none for a free one"
+                );
+            }
+            found
+        }
+    };
+    let count = old.as_ref().map(|old| old.nodes.len() as u64);
+    let count = fixed("nodes", count, args.nodes, NODES)?;
+    let groups = old.as_ref().map(|old| old.groups);
+    let groups = fixed("groups", groups, args.groups, init::GROUPS)?;
+    let wishes: Vec<(u64, Option<&str>)> = match &old {
+        Some(old) => old
+            .nodes
+            .iter()
+            .map(|(id, at)| (*id, Some(&**at)))
+            .collect(),
+        None => (1..=count).map(|id| (id, None)).collect(),
     };
     let mut nodes = Vec::new();
-    for id in 1..=args.nodes {
-        let wish = old
-            .as_ref()
-            .and_then(|p| p.nodes.iter().find(|n| n.0 == id))
-            .map(|n| n.1.clone());
+    for (id, wish) in wishes {
         nodes.push((id, address(wish)?));
     }
-    let groups = match (&old, args.groups) {
-        (Some(old), _) => old.groups,
-        (None, Some(groups)) => groups,
-        (None, None) => init::GROUPS,
-    };
     Ok(Plan {
         cluster: old.and_then(|old| old.cluster),
         groups,

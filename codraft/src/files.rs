@@ -4,7 +4,7 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
@@ -18,6 +18,32 @@ pub fn create_dir_all(path: &Path) -> Result<()> {
 pub fn absolute(path: &Path) -> Result<PathBuf> {
     path.canonicalize()
         .with_context(|| format!("finding {}", path.display()))
+}
+
+/// Takes a folder for this process alone, for as long as the file that it returns is open; none
+/// while another process has it. Changes nothing in it: the lock is on the folder itself, and the
+/// kernel gives it up with the process.
+pub fn claim(path: &Path) -> Result<Option<fs::File>> {
+    let lock = || -> io::Result<fs::File> {
+        let folder = fs::File::open(path)?;
+        folder.try_lock()?;
+        Ok(folder)
+    };
+    match lock() {
+        Ok(folder) => Ok(Some(folder)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("locking {}", path.display())),
+    }
+}
+
+/// What lies in a folder.
+pub fn names(path: &Path) -> Result<Vec<String>> {
+    let list = || -> io::Result<Vec<String>> {
+        let name =
+            |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+        fs::read_dir(path)?.map(name).collect()
+    };
+    list().with_context(|| format!("listing {}", path.display()))
 }
 
 pub fn read(path: &Path) -> Result<String> {
@@ -40,7 +66,7 @@ pub fn replace_secret(path: &Path, bytes: &[u8]) -> Result<()> {
 
 fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let beside = path.with_extension("new");
-    let put = || -> std::io::Result<()> {
+    let put = || -> io::Result<()> {
         let mut options = fs::OpenOptions::new();
         let mut file = options
             .write(true)

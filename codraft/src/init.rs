@@ -2,10 +2,11 @@
 
 use std::{
     fmt::Write,
+    fs::File,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use codraft_proto::topology::FileTopology;
 
 use crate::{files, token};
@@ -52,6 +53,10 @@ impl Layout {
     pub fn keys(&self) -> PathBuf {
         self.root.join("keys.toml")
     }
+    /// The folder of a node's log and identity.
+    pub fn node_data(&self, id: u64) -> PathBuf {
+        self.root.join(format!("node-{id}"))
+    }
     pub fn state(&self) -> PathBuf {
         self.root.join("state.json")
     }
@@ -77,11 +82,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// As the files in the folder have it.
+    /// As the files in the folder have it; without a router's address where there is none yet.
     pub fn load(layout: &Layout) -> Result<Plan> {
         let topology = FileTopology::parse(&files::read(&layout.cluster())?)?;
-        let config = crate::config::Config::load(&layout.router_config())?;
-        let router = config.router.context("the router's file has no [router]")?;
+        let config = crate::config::Config::load(&layout.router_config());
+        let router = config.ok().and_then(|config| config.router);
         Ok(Plan {
             cluster: Some(topology.cluster.clone()),
             groups: topology.groups,
@@ -90,23 +95,35 @@ impl Plan {
                 .iter()
                 .map(|n| (n.id, n.address.clone()))
                 .collect(),
-            router: router.listen,
+            router: router.map(|router| router.listen).unwrap_or_default(),
             joined: false,
             dev: false,
         })
     }
 }
 
-pub fn run(args: &InitArgs) -> Result<()> {
-    files::create_dir_all(&args.data)?;
-    let data = files::absolute(&args.data)?;
-    let layout = Layout::new(&data);
-    if layout.cluster().exists() {
+/// Takes the folder of a cluster, made if it is not there, for this process alone.
+pub fn claim(data: &Path) -> Result<(PathBuf, File)> {
+    files::create_dir_all(data)?;
+    let data = files::absolute(data)?;
+    let Some(claim) = files::claim(&data)? else {
+        let plan = Plan::load(&Layout::new(&data)).ok();
+        let router = plan
+            .map(|plan| plan.router)
+            .filter(|router| !router.is_empty());
+        let page = router.map_or_else(String::new, |at| format!(", its page is http://{at}"));
         bail!(
-            "{} is there already; a cluster is made once",
-            layout.cluster().display()
+            "a cluster runs in {} already{page}: use that one, end it with Ctrl-C where it runs, \
+             or choose another folder with --data",
+            data.display()
         );
-    }
+    };
+    Ok((data, claim))
+}
+
+pub fn run(args: &InitArgs) -> Result<()> {
+    let (data, _claim) = claim(&args.data)?;
+    let layout = Layout::new(&data);
     let nodes: Vec<_> = (1..).zip(args.nodes.iter().cloned()).collect();
     let plan = Plan {
         cluster: None,
@@ -116,6 +133,14 @@ pub fn run(args: &InitArgs) -> Result<()> {
         joined: false,
         dev: false,
     };
+    let configs = plan.nodes.iter().map(|(id, _)| layout.node_config(*id));
+    let ours = [layout.cluster(), layout.router_config()];
+    if let Some(there) = ours.into_iter().chain(configs).find(|path| path.exists()) {
+        bail!(
+            "{} is there already; a cluster is made once: choose another folder with --data",
+            there.display()
+        );
+    }
     write(&layout, &plan)?;
     println!(
         "A cluster of {} nodes is described in {}. Start it with:",
@@ -141,13 +166,17 @@ pub fn run(args: &InitArgs) -> Result<()> {
 
 /// Writes the cluster's file, its keys (once) and one configuration a process.
 pub fn write(layout: &Layout, plan: &Plan) -> Result<()> {
-    token::make_keys(layout)?;
     let cluster = match &plan.cluster {
         Some(name) => name.clone(),
         None => token::random_hex(8)?,
     };
-    files::replace(&layout.cluster(), cluster_file(&cluster, plan).as_bytes())?;
-    FileTopology::parse(&files::read(&layout.cluster())?)?;
+    let text = cluster_file(&cluster, plan);
+    FileTopology::parse(&text)?;
+    if let Some((id, address)) = plan.nodes.iter().find(|(_, at)| *at == plan.router) {
+        bail!("{address} is the address of node {id} and of the router: each needs its own");
+    }
+    token::make_keys(layout)?;
+    files::replace(&layout.cluster(), text.as_bytes())?;
     for (id, _) in &plan.nodes {
         let router = (plan.joined && *id == 1).then_some(plan);
         let text = config_file(&format!("node {id}"), Some(*id), router);

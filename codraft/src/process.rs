@@ -62,12 +62,14 @@ pub async fn node(args: NodeArgs) -> Result<()> {
         .node
         .clone()
         .context("the configuration has no [node]")?;
+    if args.router && config.router.is_none() {
+        bail!("--router wants a [router] in {}", args.config.display());
+    }
     let node = Arc::new(start_node(&config, &section, &topology).await?);
     let scraped = scrape::serve(section.metrics_listen.as_deref(), Arc::downgrade(&node)).await?;
-    let router = match (args.router, &config.router) {
-        (true, Some(section)) => Some(start_router(&config, section, &topology).await?),
-        (true, None) => bail!("--router wants a [router] in the configuration"),
-        (false, _) => None,
+    let router = match config.router.as_ref().filter(|_| args.router) {
+        Some(section) => Some(start_router(&config, section, &topology).await?),
+        None => None,
     };
     let router_failed = async {
         match &router {

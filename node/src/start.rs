@@ -14,7 +14,7 @@ use codraft_proto::{
 };
 use codraft_raft::{
     group::{self, RaftConfig, Sinks},
-    identity::{Identity, KnownPeers},
+    identity::{self, Identity, IdentityError, KnownPeers},
     suspect::Suspicion,
     wal::{Wal, WalOptions},
 };
@@ -42,7 +42,7 @@ pub enum StartError {
     NotMember(NodeId),
     #[error("{0} is not loopback, and links are not encrypted: refused")]
     NotLoopback(String),
-    #[error("cannot listen on {address}: {error}")]
+    #[error("cannot listen on {address}: {error}{}", in_use(error))]
     Listen {
         address: String,
         error: std::io::Error,
@@ -53,6 +53,15 @@ pub enum StartError {
     Wal(String),
     #[error("groups: {0}")]
     Groups(String),
+}
+
+fn in_use(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            ": does this node run already? End that process, or change the address in cluster.toml"
+        }
+        _ => "",
+    }
 }
 
 pub(crate) async fn start(config: NodeConfig, outside: Outside) -> Result<Node, StartError> {
@@ -82,7 +91,25 @@ async fn run(
 ) -> Result<Node, StartError> {
     let Outside { common, disk } = outside;
     let topology = config.topology.clone();
-    let identity = |error: &dyn std::fmt::Display| StartError::Identity(error.to_string());
+    // Nothing is touched that another process may have: neither its address nor its folder.
+    let listen = |error| StartError::Listen {
+        address: config.listen.clone(),
+        error,
+    };
+    let listener = common
+        .transport
+        .listen(&config.listen)
+        .await
+        .map_err(listen)?;
+    let address = listener.local_address().map_err(listen)?;
+    let refused = |error: IdentityError| StartError::Identity(error.to_string());
+    let claim = identity::claim(&*disk, &config.data)
+        .await
+        .map_err(refused)?;
+    tasks.spawn("folder", async move {
+        let _claim = claim;
+        std::future::pending::<()>().await;
+    });
     let mut who = Identity::load_or_create(
         &*disk,
         &config.data,
@@ -91,21 +118,24 @@ async fn run(
         &*common.entropy,
     )
     .await
-    .map_err(|e| identity(&e))?;
+    .map_err(refused)?;
     let known = KnownPeers::load(disk.clone(), &config.data)
         .await
-        .map_err(|e| identity(&e))?;
+        .map_err(refused)?;
     // A node whose log is gone has forgotten what it promised.
     let options = WalOptions {
         must_exist: who.has_log,
         ..config.wal.clone()
     };
-    let (wal, report) = Wal::open(tasks, disk.clone(), config.data.join("wal"), options)
-        .await
-        .map_err(|error| StartError::Wal(error.to_string()))?;
-    who.log_made(&*disk, &config.data)
-        .await
-        .map_err(|e| identity(&e))?;
+    let (wal, report) = Wal::open(
+        tasks,
+        disk.clone(),
+        config.data.join(identity::WAL),
+        options,
+    )
+    .await
+    .map_err(|error| StartError::Wal(error.to_string()))?;
+    who.log_made(&*disk, &config.data).await.map_err(refused)?;
     tracing::info!(node = %who.node, incarnation = who.incarnation, ?report, "the log is open");
     // Without its disk a node can promise nothing.
     let (failing, watched) = (tasks.clone(), wal.clone());
@@ -209,16 +239,6 @@ async fn run(
         disk: who.disk.to_bytes(),
         ..Hello::default()
     };
-    let listen = |error| StartError::Listen {
-        address: config.listen.clone(),
-        error,
-    };
-    let listener = common
-        .transport
-        .listen(&config.listen)
-        .await
-        .map_err(listen)?;
-    let address = listener.local_address().map_err(listen)?;
     let links = tasks.child();
     let door = Door {
         service,

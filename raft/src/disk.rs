@@ -12,12 +12,18 @@ use codraft_proto::transport::BoxFuture;
 
 pub use os::OsDisk;
 
+/// A folder that is this process's alone while this lives.
+pub type Claim = Box<dyn Send + Sync>;
+
 /// Every implementor passes `conformance::all`. A future that is dropped was done or not, and
 /// never comes later than what is asked for after it.
 pub trait Disk: Send + Sync + 'static {
+    /// Takes a folder for its one user and changes nothing in it. The claim ends with the process,
+    /// however that ends. `WouldBlock` while somebody else has it.
+    fn claim<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Claim>>;
     /// The folder and those above it, durably.
     fn create_dir_all<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>>;
-    /// The names in a folder, sorted.
+    /// The names in a folder, of files and of folders, sorted.
     fn list<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Vec<String>>>;
     /// Opens for reading and writing; `create`: makes it when it is not there.
     fn open<'a>(&'a self, path: &'a Path, create: bool)

@@ -17,7 +17,7 @@ use codraft_proto::{
 };
 use tokio::sync::Mutex;
 
-use crate::disk::Disk;
+use crate::disk::{Claim, Disk};
 
 #[cfg(test)]
 mod tests;
@@ -35,8 +35,26 @@ pub struct Identity {
 
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {error}{}", path.display(), advice(error))]
     Io { path: PathBuf, error: io::Error },
+    #[error(
+        "the folder {} is in use by another process: end that one first, or give this node a \
+         folder of its own",
+        path.display()
+    )]
+    InUse { path: PathBuf },
+    #[error(
+        "the folder {} is no node's and not empty, it holds {found:?}: give the node an empty \
+         folder, or one that does not exist",
+        path.display()
+    )]
+    NotOurs { path: PathBuf, found: String },
+    #[error(
+        "the folder {} holds a log but does not say whose: this disk must not be used; put its \
+         identity back, or add a new node with a new id",
+        path.display()
+    )]
+    Nameless { path: PathBuf },
     #[error("a cluster's name is 1 to {CLUSTER_BYTES_MAX} bytes without control characters")]
     BadCluster,
     #[error("{} does not read back as it was written; this disk must not be used", path.display())]
@@ -58,10 +76,47 @@ pub const CLUSTER_BYTES_MAX: usize = 256;
 
 const FILE: &str = "identity";
 const PEERS: &str = "peers";
+/// The folder of the log, in the node's.
+pub const WAL: &str = "wal";
 const HEADER: &str = "codraft-identity 1";
 const PEERS_HEADER: &str = "codraft-peers 1";
+/// What may lie in a folder before it is a node's: what a first start left that died, and what a
+/// file system of its own begins with.
+const NOBODYS: [&str; 2] = ["identity.new", "lost+found"];
 const LOG: &str = "log";
 const NO_LOG: &str = "no log yet";
+
+/// Takes a folder, made if it is not there, for this process alone.
+///
+/// # Errors
+/// When another process has it, or it cannot be had.
+pub async fn claim(disk: &dyn Disk, dir: &Path) -> Result<Claim, IdentityError> {
+    let claimed = match disk.claim(dir).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let made = disk.create_dir_all(dir).await;
+            match made {
+                Ok(()) => disk.claim(dir).await,
+                Err(error) => Err(error),
+            }
+        }
+        other => other,
+    };
+    let path = dir.to_owned();
+    claimed.map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => IdentityError::InUse { path },
+        _ => IdentityError::Io { path, error },
+    })
+}
+
+/// What to do about the errors that a new disk or a new user brings.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => ": give the folder and all in it to this process's user",
+        io::ErrorKind::ReadOnlyFilesystem => ": mount it for writing",
+        io::ErrorKind::StorageFull => ": make room on its disk",
+        _ => "",
+    }
+}
 
 impl Identity {
     /// Reads who this disk is, or makes it somebody, and counts the start.
@@ -106,6 +161,8 @@ impl Identity {
                 }
             }
             None => {
+                let names = disk.list(dir).await.map_err(failed)?;
+                refuse_strangers(dir, names)?;
                 let mut disk = DiskId::default();
                 entropy.fill(&mut disk.0);
                 let cluster = cluster.to_owned();
@@ -170,6 +227,17 @@ impl Identity {
                 _ => return None,
             },
         })
+    }
+}
+
+/// A folder without an identity becomes a node's only when there is nothing in it.
+fn refuse_strangers(dir: &Path, names: Vec<String>) -> Result<(), IdentityError> {
+    let path = dir.to_owned();
+    let mut strange = names.into_iter().filter(|name| !NOBODYS.contains(&&**name));
+    match strange.next() {
+        None => Ok(()),
+        Some(found) if found == PEERS || found == WAL => Err(IdentityError::Nameless { path }),
+        Some(found) => Err(IdentityError::NotOurs { path, found }),
     }
 }
 

@@ -143,6 +143,13 @@ impl Processes {
         drop(self);
     }
 
+    /// Ends the supervisor without a word, as a crash does; its children end with it.
+    pub fn kill(mut self) -> Result<()> {
+        self.supervisor.kill()?;
+        self.supervisor.wait()?;
+        Ok(())
+    }
+
     pub fn data(&self) -> &Path {
         &self.data
     }
@@ -182,7 +189,9 @@ impl Processes {
 
 impl Drop for Processes {
     fn drop(&mut self) {
-        kill(self.supervisor.id(), libc::SIGTERM);
+        if let Ok(None) = self.supervisor.try_wait() {
+            kill(self.supervisor.id(), libc::SIGTERM);
+        }
         let _ = self.supervisor.wait();
     }
 }
@@ -220,6 +229,22 @@ pub fn codraft(args: &[&str], data: &Path) -> Result<String> {
     let errors = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "codraft {args:?}: {errors}");
     Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Runs a command of `codraft` that must not succeed; what it said on standard error.
+pub fn refused(args: &[&str], data: &Path) -> Result<String> {
+    let mut command = Command::new(program()?);
+    command.args(args).arg(data).stdin(Stdio::null());
+    end_with_thread(&mut command);
+    let output = command.output()?;
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    anyhow::ensure!(
+        output.status.code() == Some(1),
+        "codraft {args:?} {}: {:?}, {errors}",
+        data.display(),
+        output.status
+    );
+    Ok(errors)
 }
 
 /// The `codraft` built beside this test.

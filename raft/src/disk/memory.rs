@@ -2,7 +2,7 @@
 //! and how, is decided by the seeds it is given alone.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,7 +11,7 @@ use std::{
 use codraft_proto::transport::BoxFuture;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use super::{Disk, File};
+use super::{Claim, Disk, File};
 
 /// What a torn write is torn into, in bytes.
 pub const SECTOR: usize = 512;
@@ -28,6 +28,7 @@ struct Inner {
     files: BTreeMap<PathBuf, Arc<Mutex<Data>>>,
     /// By path, as they are found after a loss of power: entries are durable only by `sync_dir`.
     durable: BTreeMap<PathBuf, Arc<Mutex<Data>>>,
+    claimed: BTreeSet<PathBuf>,
     fail_sync: bool,
     fail_sync_dir: bool,
     capacity: Option<u64>,
@@ -192,7 +193,24 @@ fn ready<T: Send + 'static>(result: io::Result<T>) -> BoxFuture<'static, io::Res
     })
 }
 
+struct MemoryClaim(MemoryDisk, PathBuf);
+
+impl Drop for MemoryClaim {
+    fn drop(&mut self) {
+        lock(&self.0.inner).claimed.remove(&self.1);
+    }
+}
+
 impl Disk for MemoryDisk {
+    fn claim<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Claim>> {
+        if !lock(&self.inner).claimed.insert(dir.to_owned()) {
+            return ready(Err(io::ErrorKind::WouldBlock.into()));
+        }
+        ready(Ok(
+            Box::new(MemoryClaim(self.clone(), dir.to_owned())) as Claim
+        ))
+    }
+
     /// Folders need not be made here.
     fn create_dir_all<'a>(&'a self, _: &'a Path) -> BoxFuture<'a, io::Result<()>> {
         ready(Ok(()))
@@ -200,9 +218,14 @@ impl Disk for MemoryDisk {
 
     fn list<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Vec<String>>> {
         let inner = lock(&self.inner);
-        let here = inner.files.keys().filter(|path| path.parent() == Some(dir));
-        let names = here.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
-        ready(Ok(names.collect()))
+        let below = inner
+            .files
+            .keys()
+            .filter_map(|path| path.strip_prefix(dir).ok());
+        let first =
+            below.filter_map(|path| Some(path.iter().next()?.to_string_lossy().into_owned()));
+        let names: BTreeSet<_> = first.collect();
+        ready(Ok(names.into_iter().collect()))
     }
 
     fn open<'a>(

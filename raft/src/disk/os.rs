@@ -11,7 +11,7 @@ use std::{
 use codraft_proto::transport::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Disk, File};
+use super::{Claim, Disk, File};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -57,6 +57,17 @@ impl OsDisk {
 }
 
 impl Disk for OsDisk {
+    /// An advisory lock (`flock`) on the folder itself: there is no file that could be left behind,
+    /// and the kernel gives it up only when the last write of a killed process is over.
+    fn claim<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Claim>> {
+        let (jobs, dir) = (self.jobs.clone(), dir.to_owned());
+        self.run(move || {
+            let folder = fs::File::open(dir)?;
+            folder.try_lock()?;
+            Ok(Box::new(OsClaim(Some(folder), jobs)) as Claim)
+        })
+    }
+
     fn create_dir_all<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
         let path = path.to_owned();
         self.run(move || create_dir_all(&path))
@@ -106,6 +117,16 @@ impl Disk for OsDisk {
     fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>> {
         let dir = dir.to_owned();
         self.run(move || fs::File::open(dir)?.sync_all())
+    }
+}
+
+struct OsClaim(Option<fs::File>, mpsc::Sender<Job>);
+
+impl Drop for OsClaim {
+    /// Behind whatever the thread was told before.
+    fn drop(&mut self) {
+        let folder = self.0.take();
+        let _ = self.1.try_send(Box::new(move || drop(folder)));
     }
 }
 

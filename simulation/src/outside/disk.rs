@@ -11,7 +11,7 @@ use std::{
 
 use codraft_proto::transport::BoxFuture;
 use codraft_raft::disk::{
-    Disk, File,
+    Claim, Disk, File,
     memory::{MemoryDisk, SECTOR},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -235,6 +235,10 @@ impl Manner {
 }
 
 impl Disk for SlowDisk {
+    fn claim<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Claim>> {
+        self.memory.claim(dir)
+    }
+
     fn create_dir_all<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
         self.memory.create_dir_all(path)
     }
