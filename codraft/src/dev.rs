@@ -13,6 +13,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use codraft_node::OsDisk;
+use codraft_proto::ids::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -33,6 +35,8 @@ const STOP_WAIT: Duration = Duration::from_secs(5);
 const STEADY: Duration = Duration::from_secs(10);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// What a killed supervisor had started ends with it, but a moment later.
+const GOING_WAIT: Duration = Duration::from_secs(3);
 /// Nodes of a new cluster.
 const NODES: u64 = 3;
 const READY_WAIT: Duration = Duration::from_secs(60);
@@ -103,7 +107,7 @@ pub async fn run(args: DevArgs) -> Result<()> {
     let (data, _claim) = init::claim(&args.data)?;
     let layout = Layout::new(&data);
     let plan = plan(&layout, &data, &args)?;
-    let nodes = claim_nodes(&layout, &plan)?;
+    let nodes = claim_nodes(&layout, &plan).await?;
     init::write(&layout, &plan)?;
     drop(nodes);
     let token = token::development(&layout)?;
@@ -199,20 +203,37 @@ fn service(name: String, id: u64, mut args: Vec<String>, config: &Path) -> Servi
     }
 }
 
-/// Holds the folders of all nodes until the configuration is written: none may run by hand.
-fn claim_nodes(layout: &Layout, plan: &Plan) -> Result<Vec<File>> {
+/// Holds the folders of all nodes until the configuration is written: none may run by hand, and
+/// each must be of this cluster as it is configured.
+async fn claim_nodes(layout: &Layout, plan: &Plan) -> Result<Vec<File>> {
     let mut claims = Vec::new();
+    let disk = OsDisk::start().context("starting the disk's thread")?;
     for (id, _) in &plan.nodes {
         let folder = layout.node_data(*id);
         if !folder.is_dir() {
             continue;
         }
-        claims.push(files::claim(&folder)?.with_context(|| {
-            let folder = folder.display();
-            format!("node {id} runs on {folder} already, in another process: end that one first")
-        })?);
+        claims.push(claim_node(*id, &folder).await?);
+        let topology = plan.topology(plan.cluster.as_deref().unwrap_or_default())?;
+        codraft_node::check_folder(&disk, &folder, NodeId(*id), &topology)
+            .await
+            .with_context(|| format!("node {id}"))?;
     }
     Ok(claims)
+}
+
+async fn claim_node(id: u64, folder: &Path) -> Result<File> {
+    let until = Instant::now() + GOING_WAIT;
+    loop {
+        if let Some(claim) = files::claim(folder)? {
+            return Ok(claim);
+        }
+        if Instant::now() > until {
+            let folder = folder.display();
+            bail!("node {id} runs on {folder} already, in another process: end that one first");
+        }
+        sleep(PAUSE_MIN).await;
+    }
 }
 
 /// What a new cluster's folder may hold: what the start of one leaves that died.

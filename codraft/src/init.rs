@@ -121,6 +121,13 @@ pub fn claim(data: &Path) -> Result<(PathBuf, File)> {
     Ok((data, claim))
 }
 
+impl Plan {
+    /// As its nodes are to be told.
+    pub fn topology(&self, cluster: &str) -> Result<FileTopology> {
+        Ok(FileTopology::parse(&cluster_file(cluster, self))?)
+    }
+}
+
 pub fn run(args: &InitArgs) -> Result<()> {
     let (data, _claim) = claim(&args.data)?;
     let layout = Layout::new(&data);
@@ -171,7 +178,7 @@ pub fn write(layout: &Layout, plan: &Plan) -> Result<()> {
         None => token::random_hex(8)?,
     };
     let text = cluster_file(&cluster, plan);
-    FileTopology::parse(&text)?;
+    plan.topology(&cluster)?;
     if let Some((id, address)) = plan.nodes.iter().find(|(_, at)| *at == plan.router) {
         bail!("{address} is the address of node {id} and of the router: each needs its own");
     }

@@ -1,6 +1,9 @@
 //! Who may come in, and who listens to them.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use codraft_proto::{
     ids::NodeId,
@@ -8,10 +11,11 @@ use codraft_proto::{
     transport::Remote,
     v1::{Hello, Message, PeerRole, message::Body},
 };
+use codraft_raft::wal::Start;
 
 use crate::{
-    inbound::RouterInbound, leadership, members::Members, peers::Dialling, raft::Raft,
-    service::Service,
+    inbound::RouterInbound, leadership, members::Members, metrics::lock, peers::Dialling,
+    raft::Raft, service::Service,
 };
 
 pub(crate) struct Door {
@@ -19,6 +23,8 @@ pub(crate) struct Door {
     pub members: Arc<Members>,
     pub raft: Arc<Raft>,
     pub dialling: Arc<Dialling>,
+    /// The links that other nodes dialled.
+    pub nodes: Mutex<BTreeMap<NodeId, Outbox>>,
 }
 
 impl Accept for Door {
@@ -44,9 +50,15 @@ impl Accept for Door {
             PeerRole::Node => {
                 self.members.check(peer)?;
                 let node = NodeId(peer.id);
+                // The last one to say who it is.
+                if let Some(older) = lock(&self.nodes).insert(node, outbox.clone()) {
+                    older.close();
+                }
                 self.dialling.seen(node);
                 Ok(Arc::new(Questions {
                     node,
+                    start: peer.starts.last().map(Start::from),
+                    members: self.members.clone(),
                     raft: self.raft.clone(),
                     outbox,
                 }))
@@ -59,6 +71,8 @@ impl Accept for Door {
 /// What another node asks on the link that it dialled.
 struct Questions {
     node: NodeId,
+    start: Option<Start>,
+    members: Arc<Members>,
     raft: Arc<Raft>,
     outbox: Outbox,
 }
@@ -68,7 +82,11 @@ impl Inbound for Questions {
         for m in messages {
             match m.body {
                 Some(Body::RaftCall(call)) => self.raft.call(self.node, lane, call, &self.outbox),
-                Some(Body::Pulse(pulse)) => self.raft.pulse(self.node, pulse, &self.outbox),
+                Some(Body::Pulse(pulse)) => {
+                    self.members
+                        .told(self.node, self.start.as_ref(), pulse.synced);
+                    self.raft.pulse(self.node, pulse, &self.outbox);
+                }
                 Some(Body::Suspect(suspect)) => {
                     self.raft.suspect(self.node, suspect, &self.outbox);
                 }

@@ -29,7 +29,7 @@ use codraft_raft::{machine::Document, wal::Wal};
 
 pub use codraft_raft::{disk::OsDisk, group::Leadership};
 pub use config::{NodeConfig, Outside};
-pub use start::StartError;
+pub use start::{StartError, check_folder};
 
 use crate::{hosted::HostedGroups, metrics::Metrics, peers::Dialling, raft::Raft};
 

@@ -2,39 +2,48 @@
 //! seen under its id.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{Arc, Mutex},
 };
 
 use codraft_mutant::mutant;
 use codraft_proto::{
     ids::{DiskId, NodeId},
-    link::LinkError,
+    link::{LinkError, Refusals},
     tasks::Tasks,
-    v1::Hello,
+    v1::{Hello, LogPosition},
 };
-use codraft_raft::identity::KnownPeers;
+use codraft_raft::{
+    identity::KnownPeers,
+    wal::{Position, Standing, Start, Wal},
+};
 
 use crate::metrics::lock;
 
 pub(crate) struct Members {
     nodes: BTreeSet<NodeId>,
     known: Arc<KnownPeers>,
+    wal: Wal,
     /// Whose disk is being written down.
     learning: Arc<Mutex<BTreeSet<NodeId>>>,
-    /// The last wrong disk that a node came with.
-    refused: Mutex<BTreeMap<NodeId, DiskId>>,
+    refusals: Refusals,
     tasks: Tasks,
 }
 
 impl Members {
-    pub fn new(nodes: impl IntoIterator<Item = NodeId>, known: KnownPeers, tasks: &Tasks) -> Self {
+    pub fn new(
+        nodes: impl IntoIterator<Item = NodeId>,
+        known: KnownPeers,
+        wal: &Wal,
+        tasks: &Tasks,
+    ) -> Self {
         let nodes = nodes.into_iter().collect();
         Self {
             nodes,
             known: Arc::new(known),
+            wal: wal.clone(),
             learning: Arc::default(),
-            refused: Mutex::default(),
+            refusals: Refusals::default(),
             tasks: tasks.clone(),
         }
     }
@@ -52,11 +61,11 @@ impl Members {
             return wrong(format!("node {node} names no disk"));
         };
         match self.known.known(node) {
-            Some(known) if known == disk || mutant!("wiped_node_votes") => Ok(()),
+            Some(known) if known == disk => self.went_on(node, peer),
+            Some(_) if mutant!("wiped_node_votes") => Ok(()),
             Some(known) => {
                 let why = format!("node {node} had disk {known} and comes with {disk}");
-                // It comes again and again; once is enough to read.
-                if lock(&self.refused).insert(node, disk) != Some(disk) {
+                if self.refusals.is_new(&why) {
                     tracing::error!(
                         "{why}: its log is not the one that others counted on; refused"
                     );
@@ -69,6 +78,44 @@ impl Members {
                     "node {node}'s disk is being put on record"
                 )))
             }
+        }
+    }
+
+    /// The log must be the one that was known, or have gone on from there: see `wal::starts`.
+    fn went_on(&self, node: NodeId, peer: &Hello) -> Result<(), LinkError> {
+        let starts: Vec<Start> = peer.starts.iter().map(Start::from).collect();
+        let Some(start) = starts.last().filter(|start| start.name == peer.incarnation) else {
+            return Err(LinkError::WrongPeer(format!("node {node} names no start")));
+        };
+        if let Some(known) = self.wal.remembered(node)
+            && !known.is_held_by(&starts)
+        {
+            let (Position { segment, offset }, opened) = (known.synced, start.opened);
+            let why = format!(
+                "node {node} runs on an older copy of its folder: it was known in start {} with \
+                 its log up to byte {offset} of segment {segment}, and comes in start {} that \
+                 opened it at byte {} of segment {}; put back the folder that it had last, or \
+                 keep it out and add a new node with a new id",
+                known.number, start.number, opened.offset, opened.segment,
+            );
+            if self.refusals.is_new(&why) {
+                tracing::error!("{why}; refused");
+            }
+            return Err(LinkError::WrongPeer(why));
+        }
+        self.wal.remember(node, start.standing());
+        Ok(())
+    }
+
+    /// A node that is linked said up to where its log is synced.
+    pub fn told(&self, node: NodeId, start: Option<&Start>, synced: Option<LogPosition>) {
+        if let (Some(start), Some(synced)) = (start, synced) {
+            let synced = synced.into();
+            let standing = Standing {
+                synced,
+                ..start.standing()
+            };
+            self.wal.remember(node, standing);
         }
     }
 

@@ -8,12 +8,12 @@ use std::{
 
 use codraft_proto::{
     ids::NodeId,
-    link::{self, Dialled, Inbound, Lane, LinkError, LinkHandle, LinkOptions, Outbox},
+    link::{self, Dialled, Inbound, Lane, LinkError, LinkHandle, LinkOptions, Outbox, Refusals},
     outside::Outside,
     tasks::Tasks,
     v1::{Hello, Message, PeerRole, message::Body},
 };
-use codraft_raft::group::Peers;
+use codraft_raft::{group::Peers, wal::Start};
 
 use crate::{members::Members, metrics::lock, raft::Raft};
 
@@ -60,7 +60,7 @@ impl Dialling {
                 outbox,
                 members: members.clone(),
                 raft: raft.clone(),
-                refused: Arc::default(),
+                refusals: Arc::default(),
             };
             let handle = dialler.dial(address.clone(), Arc::new(road));
             // Dialled once; a second handle would be a fault of `start`.
@@ -118,8 +118,7 @@ struct Road {
     outbox: Arc<Mutex<Option<Outbox>>>,
     members: Arc<Members>,
     raft: Arc<Raft>,
-    /// Why there was no link the last time, where it was a refusal.
-    refused: Arc<Mutex<String>>,
+    refusals: Arc<Refusals>,
 }
 
 impl Dialled for Road {
@@ -129,23 +128,22 @@ impl Dialled for Road {
         }
         self.members.check(peer)?;
         tracing::info!(peer = %self.node, incarnation = peer.incarnation, "link up");
+        self.refusals.clear();
         *lock(&self.outbox) = Some(outbox);
         self.raft.link_up(self.node, peer.incarnation);
+        let start = peer.starts.last().map(Start::from);
         Ok(Arc::new(Answers {
             road: self.clone(),
             incarnation: peer.incarnation,
+            start,
         }))
     }
 
     fn down(&self, error: &LinkError) {
         match error {
             LinkError::Refused { .. } => self.raft.redial_refused(self.node),
-            LinkError::WrongPeer(why) => {
-                let mut before = lock(&self.refused);
-                if *before != *why {
-                    before.clone_from(why);
-                    tracing::error!(peer = %self.node, %error, "no link");
-                }
+            LinkError::WrongPeer(why) if self.refusals.is_new(why) => {
+                tracing::error!(peer = %self.node, %error, "no link");
             }
             _ => tracing::debug!(peer = %self.node, %error, "no link"),
         }
@@ -156,14 +154,24 @@ impl Dialled for Road {
 struct Answers {
     road: Road,
     incarnation: u64,
+    start: Option<Start>,
 }
 
 impl Inbound for Answers {
     fn batch(&self, _lane: Lane, messages: Vec<Message>) {
-        let Road { node, raft, .. } = &self.road;
+        let Road {
+            node,
+            raft,
+            members,
+            ..
+        } = &self.road;
         for message in messages {
             match message.body {
-                Some(Body::RaftReply(reply)) => raft.reply(reply),
+                Some(Body::RaftReply(reply)) => {
+                    // Before anybody builds on what it acknowledges.
+                    members.told(*node, self.start.as_ref(), reply.synced);
+                    raft.reply(reply);
+                }
                 Some(Body::PulseBack(_)) => raft.pulse_back(*node),
                 Some(Body::SuspectReply(reply)) => raft.suspect_reply(*node, reply),
                 _ => tracing::warn!(peer = %node, "unexpected message on a dialled link"),

@@ -2,21 +2,23 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::{Arc, Mutex},
 };
 
 use codraft_proto::{
-    ids::{GroupId, NodeId},
+    ids::{DiskId, GroupId, NodeId},
     link,
     tasks::Tasks,
-    topology::is_loopback,
+    topology::{Topology, is_loopback},
     v1::{Hello, PeerRole},
 };
 use codraft_raft::{
+    disk::Disk,
     group::{self, RaftConfig, Sinks},
-    identity::{self, Identity, IdentityError, KnownPeers},
+    identity::{self, Expected, Identity, IdentityError, KnownPeers},
     suspect::Suspicion,
-    wal::{Wal, WalOptions},
+    wal::{Start, Wal, WalOptions},
 };
 
 use crate::{
@@ -83,6 +85,91 @@ pub(crate) async fn start(config: NodeConfig, outside: Outside) -> Result<Node, 
     }
 }
 
+/// Whether a node would be refused its folder. Changes nothing.
+///
+/// # Errors
+/// Why it would be.
+pub async fn check_folder(
+    disk: &dyn Disk,
+    data: &Path,
+    id: NodeId,
+    topology: &dyn Topology,
+) -> Result<(), StartError> {
+    let expected = Expected::new(topology, id);
+    let found = Identity::load(disk, data, &expected).await;
+    let refused = |error: IdentityError| StartError::Identity(error.to_string());
+    found.map(|_| ()).map_err(refused)
+}
+
+/// What a node has on its disk.
+struct Held {
+    disk_id: DiskId,
+    known: KnownPeers,
+    wal: Wal,
+    /// The latest ones, this one at the end.
+    starts: Vec<Start>,
+    /// Of this start.
+    name: u64,
+}
+
+/// Takes the folder, and opens what is in it. Where the folder is refused nothing in it changed.
+async fn open(
+    config: &NodeConfig,
+    outside: &codraft_proto::outside::Outside,
+    disk: Arc<dyn Disk>,
+    tasks: &Tasks,
+) -> Result<Held, StartError> {
+    let refused = |error: IdentityError| StartError::Identity(error.to_string());
+    let unwritable = |error: &dyn std::fmt::Display| StartError::Wal(error.to_string());
+    let claim = identity::claim(&*disk, &config.data)
+        .await
+        .map_err(refused)?;
+    tasks.spawn("folder", async move {
+        let _claim = claim;
+        std::future::pending::<()>().await;
+    });
+    let expected = Expected::new(&*config.topology, config.id);
+    let mut who = Identity::load_or_create(&*disk, &config.data, &expected, &*outside.entropy)
+        .await
+        .map_err(refused)?;
+    let known = KnownPeers::load(disk.clone(), &config.data)
+        .await
+        .map_err(refused)?;
+    // A node whose log is gone has forgotten what it promised.
+    let options = WalOptions {
+        must_exist: who.has_log,
+        ..config.wal.clone()
+    };
+    let dir = config.data.join(identity::WAL);
+    let (wal, report) = Wal::open(tasks, disk.clone(), dir, options)
+        .await
+        .map_err(|error| unwritable(&error))?;
+    if let Some(damage) = wal.damage() {
+        return Err(unwritable(&damage));
+    }
+    let mut name = [0; 8];
+    outside.entropy.fill(&mut name);
+    let name = u64::from_le_bytes(name);
+    let starts = wal.begin(name).await.map_err(|error| unwritable(&error))?;
+    who.log_made(&*disk, &config.data).await.map_err(refused)?;
+    let number = starts.last().map(|start| start.number);
+    tracing::info!(node = %who.node, start = ?number, ?report, "the log is open");
+    // Without its disk a node can promise nothing.
+    let (failing, watched) = (tasks.clone(), wal.clone());
+    tasks.spawn("log watch", async move {
+        let reason = watched.failed().await;
+        tracing::error!(reason, "the log cannot be written");
+        failing.fail("the log's disk failed");
+    });
+    Ok(Held {
+        disk_id: who.disk,
+        known,
+        wal,
+        starts,
+        name,
+    })
+}
+
 async fn run(
     config: NodeConfig,
     outside: Outside,
@@ -102,48 +189,13 @@ async fn run(
         .await
         .map_err(listen)?;
     let address = listener.local_address().map_err(listen)?;
-    let refused = |error: IdentityError| StartError::Identity(error.to_string());
-    let claim = identity::claim(&*disk, &config.data)
-        .await
-        .map_err(refused)?;
-    tasks.spawn("folder", async move {
-        let _claim = claim;
-        std::future::pending::<()>().await;
-    });
-    let mut who = Identity::load_or_create(
-        &*disk,
-        &config.data,
-        topology.cluster(),
-        config.id,
-        &*common.entropy,
-    )
-    .await
-    .map_err(refused)?;
-    let known = KnownPeers::load(disk.clone(), &config.data)
-        .await
-        .map_err(refused)?;
-    // A node whose log is gone has forgotten what it promised.
-    let options = WalOptions {
-        must_exist: who.has_log,
-        ..config.wal.clone()
-    };
-    let (wal, report) = Wal::open(
-        tasks,
-        disk.clone(),
-        config.data.join(identity::WAL),
-        options,
-    )
-    .await
-    .map_err(|error| StartError::Wal(error.to_string()))?;
-    who.log_made(&*disk, &config.data).await.map_err(refused)?;
-    tracing::info!(node = %who.node, incarnation = who.incarnation, ?report, "the log is open");
-    // Without its disk a node can promise nothing.
-    let (failing, watched) = (tasks.clone(), wal.clone());
-    tasks.spawn("log watch", async move {
-        let reason = watched.failed().await;
-        tracing::error!(reason, "the log cannot be written");
-        failing.fail("the log's disk failed");
-    });
+    let Held {
+        disk_id,
+        known,
+        wal,
+        starts,
+        name,
+    } = open(&config, &common, disk, tasks).await?;
 
     let metrics = Metrics::new();
     let routers = Arc::new(Routers::default());
@@ -223,6 +275,7 @@ async fn run(
     let members = Arc::new(Members::new(
         peers.iter().map(|(node, _)| *node),
         known,
+        &wal,
         tasks,
     ));
     let service = Arc::new(Service {
@@ -232,12 +285,9 @@ async fn run(
         tasks: tasks.clone(),
     });
     let hello = Hello {
-        cluster: topology.cluster().to_owned(),
-        role: PeerRole::Node as i32,
-        id: config.id.0,
-        incarnation: who.incarnation,
-        disk: who.disk.to_bytes(),
-        ..Hello::default()
+        disk: disk_id.to_bytes(),
+        starts: starts.iter().map(Into::into).collect(),
+        ..Hello::new(&*topology, PeerRole::Node, config.id.0, name)
     };
     let links = tasks.child();
     let door = Door {
@@ -245,6 +295,7 @@ async fn run(
         members: members.clone(),
         raft: raft.clone(),
         dialling: dialling.clone(),
+        nodes: Mutex::default(),
     };
     link::serve(
         &links,

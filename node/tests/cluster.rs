@@ -172,13 +172,7 @@ impl Inbound for Road {
 impl Router {
     fn start(topology: Arc<FileTopology>) -> Self {
         let (tasks, heard) = (Tasks::new(), Arc::new(Heard::default()));
-        let hello = Hello {
-            cluster: topology.cluster().into(),
-            role: PeerRole::Router as i32,
-            id: 77,
-            incarnation: 1,
-            ..Hello::default()
-        };
+        let hello = Hello::new(&*topology, PeerRole::Router, 77, 1);
         for (node, address) in topology.nodes() {
             let road = Arc::new(Road(node, heard.clone()));
             let options = LinkOptions::default();

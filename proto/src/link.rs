@@ -14,6 +14,7 @@ mod serve;
 use std::{sync::Arc, time::Duration};
 
 pub use dial::{LinkHandle, dial};
+pub use handshake::Refusals;
 pub use outbox::Outbox;
 pub use serve::serve;
 
@@ -26,7 +27,7 @@ use crate::{
 mod tests;
 
 /// The versions of this protocol that this build speaks.
-pub const VERSIONS: std::ops::RangeInclusive<u32> = 1..=1;
+pub const VERSIONS: std::ops::RangeInclusive<u32> = 2..=2;
 
 /// The largest batch that is taken in, in bytes. A batch is cut at
 /// [`LinkOptions::batch_bytes`], but one message may be larger than that.

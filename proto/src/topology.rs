@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::{
     ids::{DocId, GroupId, NodeId},
-    placement,
+    placement, v1,
 };
 
 pub trait Topology: Send + Sync + 'static {
@@ -29,6 +29,102 @@ pub trait Topology: Send + Sync + 'static {
             .into_iter()
             .find(|(id, _)| *id == node)
             .map(|(_, address)| address)
+    }
+}
+
+/// What of a topology is fixed when the cluster is made: another number of slots or groups, or
+/// other nodes, would look for documents where they are not. Addresses are no part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    pub slots: u32,
+    /// Rising.
+    pub nodes: Vec<NodeId>,
+    /// The voters of each group, rising.
+    pub voters: Vec<Vec<NodeId>>,
+}
+
+impl Placement {
+    pub fn of(topology: &dyn Topology) -> Self {
+        let rising = |mut nodes: Vec<NodeId>| {
+            nodes.sort_unstable();
+            nodes
+        };
+        let voters = (0..topology.groups()).map(|group| rising(topology.replicas(GroupId(group))));
+        let nodes = topology.nodes().into_iter().map(|(node, _)| node);
+        Self {
+            slots: placement::SLOTS.into(),
+            nodes: rising(nodes.collect()),
+            voters: voters.collect(),
+        }
+    }
+
+    /// The first thing that is not the same, as this has it and as the other has it.
+    pub fn difference(&self, other: &Placement) -> Option<(String, String)> {
+        let both = |what: fn(&Placement) -> String| Some((what(self), what(other)));
+        if self.slots != other.slots {
+            return both(|it| format!("{} slots", it.slots));
+        }
+        if self.voters.len() != other.voters.len() {
+            return both(|it| format!("groups = {}", it.voters.len()));
+        }
+        if self.nodes != other.nodes {
+            return both(|it| format!("nodes {}", list(&it.nodes)));
+        }
+        let mut groups = self.voters.iter().zip(&other.voters).enumerate();
+        let (group, (mine, theirs)) = groups.find(|(_, (mine, theirs))| mine != theirs)?;
+        let on = |nodes: &[NodeId]| format!("group {group} on nodes {}", list(nodes));
+        Some((on(mine), on(theirs)))
+    }
+}
+
+fn list(nodes: &[NodeId]) -> String {
+    let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+    nodes.join(", ")
+}
+
+fn numbers(nodes: &[NodeId]) -> Vec<u64> {
+    nodes.iter().map(|node| node.0).collect()
+}
+
+fn node_ids(numbers: &[u64]) -> Vec<NodeId> {
+    numbers.iter().copied().map(NodeId).collect()
+}
+
+impl From<&Placement> for v1::Placement {
+    fn from(placement: &Placement) -> Self {
+        let voters = |nodes: &Vec<NodeId>| v1::Voters {
+            nodes: numbers(nodes),
+        };
+        Self {
+            slots: placement.slots,
+            nodes: numbers(&placement.nodes),
+            groups: placement.voters.iter().map(voters).collect(),
+        }
+    }
+}
+
+impl From<&v1::Placement> for Placement {
+    fn from(placement: &v1::Placement) -> Self {
+        let voters = |group: &v1::Voters| node_ids(&group.nodes);
+        Self {
+            slots: placement.slots,
+            nodes: node_ids(&placement.nodes),
+            voters: placement.groups.iter().map(voters).collect(),
+        }
+    }
+}
+
+impl v1::Hello {
+    /// What a process says of itself at first, whoever it is.
+    pub fn new(topology: &dyn Topology, role: v1::PeerRole, id: u64, incarnation: u64) -> Self {
+        Self {
+            cluster: topology.cluster().to_owned(),
+            role: role.into(),
+            id,
+            incarnation,
+            placement: Some((&Placement::of(topology)).into()),
+            ..Self::default()
+        }
     }
 }
 

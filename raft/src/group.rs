@@ -42,7 +42,7 @@ use crate::{
     network::PendingCalls,
     queue::Queue,
     types::{TypeConfig, Vote},
-    wal::GroupWal,
+    wal::{GroupWal, Wal},
 };
 use reads::Reads;
 
@@ -196,10 +196,16 @@ pub struct Groups {
     groups: BTreeMap<GroupId, Group>,
     calls: Arc<PendingCalls>,
     clocks: Arc<Clocks>,
+    wal: Wal,
     tasks: Tasks,
 }
 
 impl Groups {
+    /// The log of all of them.
+    pub fn wal(&self) -> &Wal {
+        &self.wal
+    }
+
     pub fn node(&self) -> NodeId {
         self.node
     }
@@ -220,9 +226,9 @@ impl Groups {
     /// What another node asks of a group here; answered on `reply`, in the lane it came.
     pub fn handle(&self, from: NodeId, lane: Lane, call: v1::RaftCall, reply: &Outbox) {
         let group = self.group(GroupId(call.group)).cloned();
-        let reply = reply.clone();
+        let (wal, reply) = (self.wal.clone(), reply.clone());
         self.tasks.spawn("raft call", async move {
-            serve::answer(group, from, lane, call, &reply).await;
+            serve::answer(group, &wal, from, lane, call, &reply).await;
         });
     }
 

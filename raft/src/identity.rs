@@ -2,7 +2,9 @@
 //!
 //! A node's disk has a random uuid from its first start. Its peers remember the first uuid they
 //! saw for a node id and refuse another one: a wiped disk under an old id has forgotten what it
-//! voted for and what it acknowledged.
+//! voted for and what it acknowledged. Beside the uuid stands what is fixed when a cluster is
+//! made, so that a changed configuration is refused and hides no document. All of it is written
+//! at the first start and only read from then on: a start needs no room on the disk for it.
 
 use std::{
     collections::BTreeMap,
@@ -14,6 +16,7 @@ use std::{
 use codraft_proto::{
     ids::{DiskId, NodeId},
     outside::Entropy,
+    topology::{Placement, Topology},
 };
 use tokio::sync::Mutex;
 
@@ -26,11 +29,27 @@ mod tests;
 pub struct Identity {
     pub cluster: String,
     pub node: NodeId,
+    pub placement: Placement,
     pub disk: DiskId,
-    /// One more at every start.
-    pub incarnation: u64,
     /// Whether a log was made beside it. From then on a folder without one is a wiped disk.
     pub has_log: bool,
+}
+
+/// Whose a folder should be, as the process was configured.
+pub struct Expected {
+    pub cluster: String,
+    pub node: NodeId,
+    pub placement: Placement,
+}
+
+impl Expected {
+    pub fn new(topology: &dyn Topology, node: NodeId) -> Self {
+        Self {
+            cluster: topology.cluster().to_owned(),
+            node,
+            placement: Placement::of(topology),
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +76,22 @@ pub enum IdentityError {
     Nameless { path: PathBuf },
     #[error("a cluster's name is 1 to {CLUSTER_BYTES_MAX} bytes without control characters")]
     BadCluster,
+    #[error(
+        "{} is of format {found}, and this version of codraft reads and writes format {FORMAT}: \
+         start the version that wrote it, or begin with an empty folder",
+        path.display()
+    )]
+    Format { path: PathBuf, found: String },
+    #[error(
+        "the folder {} was made for a cluster with {found}, and cluster.toml now has {wanted}: \
+         this cannot be changed; put cluster.toml back as it was when the cluster was made",
+        path.display()
+    )]
+    Placed {
+        path: PathBuf,
+        found: String,
+        wanted: String,
+    },
     #[error("{} does not read back as it was written; this disk must not be used", path.display())]
     Damaged { path: PathBuf },
     #[error(
@@ -78,7 +113,8 @@ const FILE: &str = "identity";
 const PEERS: &str = "peers";
 /// The folder of the log, in the node's.
 pub const WAL: &str = "wal";
-const HEADER: &str = "codraft-identity 1";
+const HEADER: &str = "codraft-identity ";
+const FORMAT: &str = "2";
 const PEERS_HEADER: &str = "codraft-peers 1";
 /// What may lie in a folder before it is a node's: what a first start left that died, and what a
 /// file system of its own begins with.
@@ -119,18 +155,18 @@ fn advice(error: &io::Error) -> &'static str {
 }
 
 impl Identity {
-    /// Reads who this disk is, or makes it somebody, and counts the start.
+    /// Who this disk is; none for a folder that is nobody's yet. Changes nothing.
     ///
     /// # Errors
-    /// When the folder is another node's or another cluster's, or does not read back.
-    pub async fn load_or_create(
+    /// When the folder is another node's or another cluster's, was made for another placement, or
+    /// does not read back.
+    pub async fn load(
         disk: &dyn Disk,
         dir: &Path,
-        cluster: &str,
-        node: NodeId,
-        entropy: &dyn Entropy,
-    ) -> Result<Identity, IdentityError> {
+        expected: &Expected,
+    ) -> Result<Option<Identity>, IdentityError> {
         // It is a line of the file.
+        let cluster = &expected.cluster;
         if cluster.is_empty()
             || cluster.len() > CLUSTER_BYTES_MAX
             || cluster.contains(char::is_control)
@@ -142,42 +178,60 @@ impl Identity {
             path: path.clone(),
             error,
         };
-        disk.create_dir_all(dir).await.map_err(failed)?;
-        let identity = match read_text(disk, &path).await.map_err(failed)? {
-            Some(text) => {
-                let damaged = || IdentityError::Damaged { path: path.clone() };
-                let held = Identity::parse(&text).ok_or_else(damaged)?;
-                if held.cluster != cluster || held.node != node {
-                    return Err(IdentityError::Foreign {
-                        found: held.node,
-                        found_cluster: held.cluster,
-                        wanted: node,
-                        wanted_cluster: cluster.to_owned(),
-                    });
-                }
-                Identity {
-                    incarnation: held.incarnation + 1,
-                    ..held
-                }
-            }
-            None => {
-                let names = disk.list(dir).await.map_err(failed)?;
-                refuse_strangers(dir, names)?;
-                let mut disk = DiskId::default();
-                entropy.fill(&mut disk.0);
-                let cluster = cluster.to_owned();
-                Identity {
-                    cluster,
-                    node,
-                    disk,
-                    incarnation: 1,
-                    has_log: false,
-                }
-            }
+        let Some(text) = read_text(disk, &path).await.map_err(failed)? else {
+            let names = match disk.list(dir).await {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                other => other.map_err(failed)?,
+            };
+            refuse_strangers(dir, names)?;
+            return Ok(None);
         };
-        replace(disk, dir, FILE, &identity.text())
-            .await
-            .map_err(failed)?;
+        let held = Identity::parse(&text, &path)?;
+        if held.cluster != expected.cluster || held.node != expected.node {
+            return Err(IdentityError::Foreign {
+                found: held.node,
+                found_cluster: held.cluster,
+                wanted: expected.node,
+                wanted_cluster: expected.cluster.clone(),
+            });
+        }
+        match held.placement.difference(&expected.placement) {
+            None => Ok(Some(held)),
+            Some((found, wanted)) => Err(IdentityError::Placed {
+                path: dir.to_owned(),
+                found,
+                wanted,
+            }),
+        }
+    }
+
+    /// Who this disk is; makes it somebody at its first start.
+    ///
+    /// # Errors
+    /// As `load`; and when it cannot be written.
+    pub async fn load_or_create(
+        disk: &dyn Disk,
+        dir: &Path,
+        expected: &Expected,
+        entropy: &dyn Entropy,
+    ) -> Result<Identity, IdentityError> {
+        if let Some(held) = Identity::load(disk, dir, expected).await? {
+            return Ok(held);
+        }
+        let mut id = DiskId::default();
+        entropy.fill(&mut id.0);
+        let identity = Identity {
+            cluster: expected.cluster.clone(),
+            node: expected.node,
+            placement: expected.placement.clone(),
+            disk: id,
+            has_log: false,
+        };
+        let written = replace(disk, dir, FILE, &identity.text()).await;
+        written.map_err(|error| IdentityError::Io {
+            path: dir.join(FILE),
+            error,
+        })?;
         Ok(identity)
     }
 
@@ -197,35 +251,79 @@ impl Identity {
         replace(disk, dir, FILE, &self.text()).await.map_err(failed)
     }
 
+    /// A line each: format, cluster, node, disk, log, slots, groups, all nodes, and the voters of
+    /// each group.
     fn text(&self) -> String {
         let Identity {
             cluster,
             node,
+            placement:
+                Placement {
+                    slots,
+                    nodes,
+                    voters,
+                },
             disk,
-            incarnation,
             has_log,
         } = self;
         let log = if *has_log { LOG } else { NO_LOG };
-        seal(&format!(
-            "{HEADER}\n{cluster}\n{node}\n{disk}\n{incarnation}\n{log}\n"
-        ))
+        let groups = voters.len();
+        let mut text =
+            format!("{HEADER}{FORMAT}\n{cluster}\n{node}\n{disk}\n{log}\n{slots}\n{groups}\n");
+        for nodes in std::iter::once(nodes).chain(voters) {
+            let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+            text.push_str(&nodes.join(" "));
+            text.push('\n');
+        }
+        seal(&text)
     }
 
-    fn parse(text: &str) -> Option<Identity> {
-        let mut lines = unseal(text)?.lines();
-        if lines.next()? != HEADER {
-            return None;
+    fn parse(text: &str, path: &Path) -> Result<Identity, IdentityError> {
+        let damaged = || IdentityError::Damaged {
+            path: path.to_owned(),
+        };
+        let (header, rest) = unseal(text)
+            .and_then(|text| text.split_once('\n'))
+            .ok_or_else(damaged)?;
+        let format = header.strip_prefix(HEADER).ok_or_else(damaged)?;
+        if format != FORMAT {
+            return Err(IdentityError::Format {
+                path: path.to_owned(),
+                found: format.to_owned(),
+            });
         }
-        Some(Identity {
-            cluster: lines.next()?.to_owned(),
-            node: NodeId(lines.next()?.parse().ok()?),
-            disk: lines.next()?.parse().ok()?,
-            incarnation: lines.next()?.parse().ok()?,
-            has_log: match lines.next()? {
-                LOG => true,
-                NO_LOG => false,
-                _ => return None,
+        Identity::fields(rest).ok_or_else(damaged)
+    }
+
+    fn fields(text: &str) -> Option<Identity> {
+        let mut lines = text.lines();
+        let cluster = lines.next()?.to_owned();
+        let node = NodeId(lines.next()?.parse().ok()?);
+        let disk = lines.next()?.parse().ok()?;
+        let has_log = match lines.next()? {
+            LOG => true,
+            NO_LOG => false,
+            _ => return None,
+        };
+        let slots = lines.next()?.parse().ok()?;
+        let groups: usize = lines.next()?.parse().ok()?;
+        let ids = |line: &str| -> Option<Vec<NodeId>> {
+            line.split(' ')
+                .map(|node| Some(NodeId(node.parse().ok()?)))
+                .collect()
+        };
+        let nodes = ids(lines.next()?)?;
+        let voters: Vec<Vec<NodeId>> = lines.map(ids).collect::<Option<_>>()?;
+        (voters.len() == groups).then_some(Identity {
+            cluster,
+            node,
+            placement: Placement {
+                slots,
+                nodes,
+                voters,
             },
+            disk,
+            has_log,
         })
     }
 }

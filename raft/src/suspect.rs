@@ -233,9 +233,15 @@ async fn pulses(inner: Arc<Inner>) {
         ticks.tick().await;
         number += 1;
         let wall_ms = inner.groups.clocks().own_ms();
+        let synced = Some(inner.groups.wal().synced().into());
         for node in &inner.others {
             if let Some(outbox) = inner.peers.outbox(*node) {
-                let body = Some(Body::Pulse(Pulse { number, wall_ms }));
+                let pulse = Pulse {
+                    number,
+                    wall_ms,
+                    synced,
+                };
+                let body = Some(Body::Pulse(pulse));
                 // A full queue is silence, which is what it is.
                 let _ = outbox.send(Lane::Control, Message { body });
             }

@@ -16,6 +16,7 @@ mod queue;
 mod record;
 mod recover;
 mod segment;
+mod starts;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -28,13 +29,18 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use codraft_proto::{ids::GroupId, tasks::Tasks};
-use tokio::sync::{Notify, watch};
+use codraft_proto::{
+    ids::{GroupId, NodeId},
+    tasks::Tasks,
+};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::{disk::Disk, tap};
 pub use group::GroupWal;
-use queue::{Queue, Refusal};
+use queue::{Queue, Refusal, Request, Write};
+pub use record::Position;
 use segment::Segments;
+pub use starts::{STARTS_MAX, Standing, Start};
 use state::GroupState;
 
 #[derive(Debug, Clone)]
@@ -123,6 +129,11 @@ struct Shared {
 #[derive(Default)]
 struct State {
     groups: BTreeMap<GroupId, GroupState>,
+    /// The latest starts, this process's at the end once it has begun.
+    starts: Vec<Start>,
+    peers: BTreeMap<NodeId, Standing>,
+    /// Up to here it is on the disk.
+    synced: Position,
     queue: Queue,
     stats: WalStats,
 }
@@ -164,6 +175,9 @@ impl Wal {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 groups: found.groups,
+                starts: found.starts,
+                peers: found.peers,
+                synced: found.end,
                 queue,
                 stats: WalStats::default(),
             }),
@@ -191,6 +205,65 @@ impl Wal {
             group,
             shared: self.shared.clone(),
         }
+    }
+
+    /// Puts this process into the log, before anything else: durable when it returns. The latest
+    /// starts, this one at the end.
+    ///
+    /// # Errors
+    /// When the log cannot be written, or is quarantined.
+    pub async fn begin(&self, name: u64) -> io::Result<Vec<Start>> {
+        let (told, saved) = oneshot::channel();
+        let done: Done = Box::new(move |result| {
+            let _ = told.send(result);
+        });
+        let starts = {
+            let mut state = self.shared.lock();
+            state.queue.admit(0, usize::MAX)?;
+            let start = Start {
+                number: state.starts.last().map_or(1, |last| last.number + 1),
+                name,
+                opened: state.synced,
+            };
+            starts::push(&mut state.starts, start);
+            let request = Request::new(GroupId(0), Write::Start(start), Some(done));
+            state.queue.push(request);
+            state.starts.clone()
+        };
+        self.shared.wake.notify_one();
+        saved
+            .await
+            .map_err(|_| io::Error::other("the log is closed"))??;
+        Ok(starts)
+    }
+
+    /// Up to where all that was written is on this disk.
+    pub fn synced(&self) -> Position {
+        self.shared.lock().synced
+    }
+
+    /// How far another node's log is known to have come.
+    pub fn remembered(&self, node: NodeId) -> Option<Standing> {
+        self.shared.lock().peers.get(&node).copied()
+    }
+
+    /// Keeps how far another node's log has come, where that is news. It is written beside the
+    /// next batch.
+    pub fn remember(&self, node: NodeId, standing: Standing) {
+        let mut state = self.shared.lock();
+        let known = state.peers.get(&node);
+        if state.queue.is_closed() || known.is_some_and(|known| !known.is_before(&standing)) {
+            return;
+        }
+        state.peers.insert(node, standing);
+        state.queue.peers.insert(node);
+    }
+
+    /// The groups that have anything in this log.
+    pub fn groups(&self) -> Vec<GroupId> {
+        let state = self.shared.lock();
+        let used = state.groups.iter().filter(|(_, held)| held.end() > 0);
+        used.map(|(group, _)| *group).collect()
     }
 
     /// Why every group of this log is quarantined, if so.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use codraft_proto::{
     ids::{DocId, GroupId, NodeId},
-    link::{Dialled, Inbound, Lane, LinkError, LinkOptions, Outbox, dial},
+    link::{Dialled, Inbound, Lane, LinkError, LinkOptions, Outbox, Refusals, dial},
     outside::Outside,
     v1::{Hello, Leadership, Message, PeerRole, message::Body},
 };
@@ -23,18 +23,12 @@ pub fn dial_all(shared: &Arc<Shared>, outside: &Outside, options: &LinkOptions) 
     let (id, incarnation) = id.split_at(8);
     let number = |bytes: &[u8]| bytes.iter().fold(0, |n, b| n << 8 | u64::from(*b));
     for (node, address) in shared.upstream.nodes() {
-        let hello = Hello {
-            cluster: shared.upstream.cluster().to_owned(),
-            role: PeerRole::Router.into(),
-            id: number(id),
-            incarnation: number(incarnation),
-            version_min: *codraft_proto::link::VERSIONS.start(),
-            version_max: *codraft_proto::link::VERSIONS.end(),
-            ..Hello::default()
-        };
+        let topology = shared.upstream.topology();
+        let hello = Hello::new(topology, PeerRole::Router, number(id), number(incarnation));
         let dialled = Arc::new(ToNode {
             shared: Arc::downgrade(shared),
             node,
+            refusals: Refusals::default(),
         });
         dial(
             &shared.tasks,
@@ -52,6 +46,7 @@ pub fn dial_all(shared: &Arc<Shared>, outside: &Outside, options: &LinkOptions) 
 struct ToNode {
     shared: Weak<Shared>,
     node: NodeId,
+    refusals: Refusals,
 }
 
 impl Dialled for ToNode {
@@ -63,6 +58,7 @@ impl Dialled for ToNode {
         if peer.role() != PeerRole::Node || peer.id != self.node.0 {
             return wrong("not the node that was dialled");
         }
+        self.refusals.clear();
         let route = shared.upstream.linked(self.node, outbox);
         shared.metrics.links.inc();
         tracing::info!(node = self.node.0, incarnation = peer.incarnation, "linked");
@@ -75,7 +71,12 @@ impl Dialled for ToNode {
     }
 
     fn down(&self, error: &LinkError) {
-        tracing::debug!(node = self.node.0, %error, "not linked");
+        match error {
+            LinkError::WrongPeer(why) if self.refusals.is_new(why) => {
+                tracing::error!(node = self.node.0, %error, "not linked");
+            }
+            _ => tracing::debug!(node = self.node.0, %error, "not linked"),
+        }
     }
 }
 

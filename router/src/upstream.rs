@@ -69,8 +69,8 @@ impl Upstream {
         self.topology.nodes()
     }
 
-    pub fn cluster(&self) -> &str {
-        self.topology.cluster()
+    pub fn topology(&self) -> &dyn Topology {
+        &*self.topology
     }
 
     pub fn group_of(&self, doc: DocId) -> GroupId {

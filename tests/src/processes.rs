@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+use tokio::time::Instant;
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Ready {
@@ -215,6 +216,18 @@ pub fn kill(pid: u32, signal: i32) {
         // SAFETY: plain numbers.
         unsafe { libc::kill(pid as i32, signal) };
     }
+}
+
+/// Waits for a condition; what it was is part of the error.
+pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(40);
+    while !is_so() {
+        if Instant::now() > end {
+            bail!("waited 40 s in vain: {what}");
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    Ok(())
 }
 
 /// A token signed with the keys of the cluster in `data`.

@@ -7,27 +7,15 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use codraft_e2e::{
-    processes::{Folder, Processes, kill},
+    processes::{Folder, Processes, kill, until},
     rest::Rest,
     socket::{Socket, fresh_client},
     typist::Typist,
 };
 use codraft_proto::frame::{At, ServerFrame};
-use tokio::time::{Instant, sleep, timeout};
-
-/// Waits for a condition; what it was is part of the error.
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
-    let end = Instant::now() + Duration::from_secs(40);
-    while !is_so() {
-        if Instant::now() > end {
-            bail!("waited 40 s in vain: {what}");
-        }
-        sleep(Duration::from_millis(25)).await;
-    }
-    Ok(())
-}
+use tokio::time::{sleep, timeout};
 
 fn rest(processes: &Processes) -> Rest {
     Rest::new(&processes.ready.http, &processes.ready.token)

@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use codraft_e2e::{
-    processes::{Folder, Processes, codraft, program, refused},
+    processes::{Folder, Processes, codraft, kill, program, refused, until},
     rest::Rest,
     typist::Typist,
 };
@@ -222,16 +222,24 @@ async fn a_strange_folder_is_left_alone() -> Result<()> {
     std::fs::remove_dir_all(&data)?;
 
     // The folder of another node, and of another cluster.
-    let identity = "codraft-identity 1\nelsewhere\n2\nabababababababababababababababab\n3\nlog\n";
-    let sealed = format!("{identity}{:08x}\n", crc32(identity.as_bytes()));
     std::fs::create_dir_all(&data)?;
-    std::fs::write(data.join("identity"), sealed)?;
+    let write = |format: u32, rest: &str| {
+        let disk = "abababababababababababababababab";
+        let lines = format!("codraft-identity {format}\nelsewhere\n2\n{disk}\n{rest}");
+        let sealed = format!("{lines}{:08x}\n", crc32(lines.as_bytes()));
+        std::fs::write(data.join("identity"), sealed)
+    };
+    write(2, "log\n4096\n1\n2\n2\n")?;
     untouched(
         folder.path(),
         &node,
         &config(1),
         &["node 2", "\"elsewhere\"", "node 1"],
     )?;
+    // And one that an older version made.
+    write(1, "3\nlog\n")?;
+    let formats = ["of format 1", "format 2", "the version that wrote it"];
+    untouched(folder.path(), &node, &config(1), &formats)?;
     std::fs::remove_dir_all(&data)?;
 
     // A router inside, of which nothing is said.
@@ -323,5 +331,184 @@ async fn an_address_that_somebody_has_is_said_so() -> Result<()> {
         folder.path(),
         &["router.toml", "--data"],
     )?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_fixed_for_a_cluster_stays() -> Result<()> {
+    let folder = Folder::fresh("fixed");
+    let processes = Processes::start_in(&folder, &[], &[])?;
+    let doc = rest(&processes).create("kept", "here").await?;
+
+    // A router that was told something else is refused by the nodes, and says so once.
+    let cluster = folder.path().join("cluster.toml");
+    let text = std::fs::read_to_string(&cluster)?;
+    std::fs::write(
+        folder.path().join("other.toml"),
+        text.replace("groups = 2", "groups = 3"),
+    )?;
+    let config = std::fs::read_to_string(folder.path().join("router.toml"))?;
+    let listen = config
+        .split("listen = \"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next());
+    let config = config
+        .replace(listen.context("no address")?, &free_address()?)
+        .replace("\"cluster.toml\"", "\"other.toml\"");
+    let other = folder.path().join("other-router.toml");
+    std::fs::write(&other, config)?;
+    let log = folder.path().join("router.log");
+    let mut router = Command::new(program()?)
+        .args(["router", "--config"])
+        .arg(&other)
+        .stdin(Stdio::null())
+        .stderr(std::fs::File::create(&log)?)
+        .spawn()?;
+    let words = "the router has groups = 3 in its cluster.toml";
+    let lines = |path: &Path, words: &str| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.lines().filter(|line| line.contains(words)).count()
+    };
+    let said = until("all nodes refuse it, and it says so", || {
+        lines(&log, words) >= 3 && lines(&folder.log_path(), words) >= 3
+    })
+    .await;
+    // It goes on trying, and each says it once.
+    let again = folder.log_path();
+    let mut typist = Typist::open(&rest(&processes), &doc).await?;
+    for _ in 0..100 {
+        typist.append("!").await?;
+    }
+    let counts = (lines(&log, words), lines(&again, words));
+    kill(router.id(), libc::SIGKILL);
+    router.wait()?;
+    said?;
+    assert_eq!(counts, (3, 3));
+    processes.stop();
+
+    // By hand and by `dev`: refused with both values, and nothing changes.
+    std::fs::write(&cluster, text.replace("groups = 2", "groups = 3"))?;
+    let both = ["groups = 2", "groups = 3", "put cluster.toml back"];
+    let dev = ["dev", "--json", "--data"];
+    untouched(folder.path(), &dev, folder.path(), &both)?;
+    let one = folder.path().join("node-1.toml");
+    untouched(folder.path(), &["node", "--config"], &one, &both)?;
+    let fourth = format!(
+        "{text}\n[[node]]\nid = 4\naddress = \"{}\"\n",
+        free_address()?
+    );
+    std::fs::write(&cluster, fourth)?;
+    untouched(
+        folder.path(),
+        &dev,
+        folder.path(),
+        &["nodes 1, 2, 3", "nodes 1, 2, 3, 4", "put cluster.toml back"],
+    )?;
+    std::fs::write(&cluster, &text)?;
+    for (option, value, words) in [
+        ("--nodes", "5", ["3 nodes", "--nodes says 5"]),
+        ("--groups", "4", ["2 groups", "--groups says 4"]),
+    ] {
+        let args = ["dev", "--json", option, value, "--data"];
+        untouched(folder.path(), &args, folder.path(), &words)?;
+    }
+
+    // Addresses may change.
+    let moved = text.replace(&address_of(&text, 2)?, &free_address()?);
+    std::fs::write(&cluster, moved)?;
+    let processes = Processes::start_in(&folder, &["--nodes", "3", "--groups", "2"], &[])?;
+    let text = Typist::open(&rest(&processes), &doc).await?.text();
+    assert_eq!(text, format!("here{}", "!".repeat(100)));
+    Ok(())
+}
+
+fn copy_all(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for (path, bytes) in all_in(from)? {
+        let to = to.join(path.strip_prefix(from)?);
+        if path.is_dir() {
+            std::fs::create_dir_all(to)?;
+        } else {
+            std::fs::create_dir_all(to.parent().context("no parent")?)?;
+            std::fs::write(to, bytes)?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_older_copy_of_a_folder_has_no_say() -> Result<()> {
+    let folder = Folder::fresh("older");
+    let processes = Processes::start_in(&folder, &[], &[])?;
+    let doc = rest(&processes).create("kept", "start ").await?;
+    Typist::open(&rest(&processes), &doc)
+        .await?
+        .append("one ")
+        .await?;
+    processes.stop();
+    let (own, copy) = (folder.path().join("node-3"), folder.path().join("copy"));
+    copy_all(&own, &copy)?;
+
+    let processes = Processes::start_in(&folder, &[], &[])?;
+    let mut typist = Typist::open(&rest(&processes), &doc).await?;
+    for _ in 0..30 {
+        typist.append("more ").await?;
+    }
+    std::fs::rename(&own, folder.path().join("lost"))?;
+    std::fs::rename(&copy, &own)?;
+    let pid = processes.signal(3, libc::SIGKILL)?;
+    processes.all_alive(&[pid]).await?;
+    let words = "node 3 runs on an older copy of its folder";
+    let says = |node: u64| {
+        let name = format!("node-{node}");
+        let log = folder.log();
+        let lines = log
+            .lines()
+            .filter(|l| l.starts_with(&name) && l.contains(words));
+        lines.count()
+    };
+    until("both peers and the node itself say so", || {
+        says(1) >= 1 && says(2) >= 1 && says(3) >= 1
+    })
+    .await?;
+    typist.append("beside ").await?;
+
+    // It is no voter: without another true node there is no majority.
+    processes.signal(2, libc::SIGSTOP)?;
+    let started = typist.send(0, "alone ").await?;
+    let alone =
+        tokio::time::timeout(std::time::Duration::from_secs(4), typist.saved(started)).await;
+    processes.signal(2, libc::SIGCONT)?;
+    ensure!(
+        alone.is_err(),
+        "one true node and an older one acknowledged: {alone:?}"
+    );
+    typist.saved(started).await?;
+
+    // Peers that start anew remember it.
+    let before = (says(1), says(2));
+    for node in [1, 2] {
+        let pid = processes.signal(node, libc::SIGKILL)?;
+        processes.all_alive(&[pid]).await?;
+    }
+    until("they say so again", || {
+        says(1) > before.0 && says(2) > before.1
+    })
+    .await?;
+    typist.append("after").await?;
+    let expected = format!("alone start one {}beside after", "more ".repeat(30));
+    assert_eq!(
+        Typist::open(&rest(&processes), &doc).await?.text(),
+        expected
+    );
+
+    // The folder that it had last is welcome.
+    std::fs::rename(&own, &copy)?;
+    std::fs::rename(folder.path().join("lost"), &own)?;
+    let pid = processes.signal(3, libc::SIGKILL)?;
+    processes.all_alive(&[pid]).await?;
+    processes.signal(2, libc::SIGSTOP)?;
+    typist.append(" again").await?;
+    processes.signal(2, libc::SIGCONT)?;
     Ok(())
 }

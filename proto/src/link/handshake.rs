@@ -1,9 +1,15 @@
 //! Who is at the other end: the first message of each lane, both ways.
 
+use std::{collections::BTreeSet, sync::Mutex};
+
 use tonic::Streaming;
 
 use super::{LinkError, VERSIONS};
-use crate::v1::{Batch, Hello, Message, PeerRole, message::Body};
+use crate::{
+    tasks::lock,
+    topology::Placement,
+    v1::{Batch, Hello, Message, PeerRole, message::Body},
+};
 
 /// Our hello for one link, from the template that the process gave.
 pub(super) fn introduce(template: &Hello, link: u64) -> Hello {
@@ -44,9 +50,55 @@ pub(super) fn check(ours: &Hello, peer: &Hello) -> Result<(), LinkError> {
             peer.version_min, peer.version_max
         ));
     }
-    match peer.role() {
-        PeerRole::Node | PeerRole::Router => Ok(()),
-        PeerRole::Unspecified => wrong("of no role".into()),
+    if peer.role() == PeerRole::Unspecified {
+        return wrong("of no role".into());
+    }
+    // Read at both ends, so it names both.
+    let told = |hello: &Hello| hello.placement.as_ref().map(Placement::from);
+    let (Some(mine), Some(theirs)) = (told(ours), told(peer)) else {
+        return match ours.placement == peer.placement {
+            true => Ok(()),
+            false => wrong(format!("{} says nothing of its groups", name(peer))),
+        };
+    };
+    match theirs.difference(&mine) {
+        None => Ok(()),
+        Some((theirs, mine)) => wrong(format!(
+            "{} has {theirs} in its cluster.toml, {} has {mine}: give both the file that the \
+             cluster was made with",
+            name(peer),
+            name(ours)
+        )),
+    }
+}
+
+fn name(hello: &Hello) -> String {
+    match hello.role() {
+        PeerRole::Node => format!("node {}", hello.id),
+        PeerRole::Router | PeerRole::Unspecified => "the router".into(),
+    }
+}
+
+/// Why links were refused. Who is refused comes again and again; once is enough to read.
+#[derive(Default)]
+pub struct Refusals(Mutex<BTreeSet<String>>);
+
+impl Refusals {
+    /// Reasons that are remembered.
+    const MOST: usize = 64;
+
+    /// Whether this was not said before.
+    pub fn is_new(&self, why: &str) -> bool {
+        let mut said = lock(&self.0);
+        if said.len() >= Self::MOST {
+            said.clear();
+        }
+        said.insert(why.to_owned())
+    }
+
+    /// All is well: should it happen again, it is said again.
+    pub fn clear(&self) {
+        lock(&self.0).clear();
     }
 }
 

@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     Accept, BATCH_BYTES_MAX, Inbound, Lane, LinkError, LinkOptions, Outbox,
-    handshake::{self, first, introduce},
+    handshake::{self, Refusals, first, introduce},
     lanes::{self, Incoming},
     outbox::LaneStream,
 };
@@ -47,6 +47,7 @@ pub fn serve(
     let kept = tasks.clone();
     tasks.spawn("link listener", async move {
         let places = Arc::new(Semaphore::new(options.connections));
+        let refusals = Arc::new(Refusals::default());
         loop {
             let (io, remote) = match listener.accept().await {
                 Ok(accepted) => accepted,
@@ -64,15 +65,19 @@ pub fn serve(
                 continue;
             };
             let (hello, accept, options) = (hello.clone(), accept.clone(), options.clone());
+            let refusals = refusals.clone();
             // The set of the connection itself; its keeper is not of it, to outlive it.
             let connection = kept.child();
             kept.spawn("link keeper", async move {
                 let address = remote.address.clone();
-                let (meeting, link) = Meeting::new(hello, remote, accept, options);
+                let (meeting, link) = Meeting::new(hello, remote, accept, refusals, options);
                 let end = carry(&connection, io, meeting, link).await;
                 connection.shutdown().await;
-                if let Err(error) = end {
-                    tracing::info!(address, %error, "no link");
+                match end {
+                    Ok(()) => {}
+                    // Why is said where it is judged.
+                    Err(LinkError::WrongPeer(_)) => tracing::debug!(address, "refused"),
+                    Err(error) => tracing::info!(address, %error, "no link"),
                 }
                 drop(place);
             });
@@ -158,6 +163,7 @@ struct Meeting {
     hello: Hello,
     remote: Remote,
     accept: Arc<dyn Accept>,
+    refusals: Arc<Refusals>,
     options: LinkOptions,
     state: Mutex<State>,
 }
@@ -184,6 +190,7 @@ impl Meeting {
         hello: Hello,
         remote: Remote,
         accept: Arc<dyn Accept>,
+        refusals: Arc<Refusals>,
         options: LinkOptions,
     ) -> (Arc<Self>, oneshot::Receiver<Link>) {
         let (made, link) = oneshot::channel();
@@ -191,6 +198,7 @@ impl Meeting {
             hello,
             remote,
             accept,
+            refusals,
             options,
             state: Mutex::new(State::Nobody(made)),
         };
@@ -200,7 +208,12 @@ impl Meeting {
     /// A lane arrives; resolves when the link is there.
     async fn meet(&self, lane: Lane, mut stream: Streaming<Batch>) -> Result<Outbox, LinkError> {
         let (peer, early) = first(&mut stream).await?;
-        handshake::check(&self.hello, &peer)?;
+        if let Err(error) = handshake::check(&self.hello, &peer) {
+            if self.refusals.is_new(&error.to_string()) {
+                tracing::error!(%error, "a link is refused");
+            }
+            return Err(error);
+        }
         let incoming = Incoming { stream, early };
         let wait = {
             let mut state = lock(&self.state);

@@ -24,6 +24,7 @@ pub struct Faults<'a> {
 pub async fn all(disk: &dyn Disk, dir: &Path, faults: &Faults<'_>) {
     disk.create_dir_all(dir).await.unwrap();
     disk.create_dir_all(dir).await.unwrap();
+    a_claimed_folder_is_nobody_elses(disk, dir).await;
     what_is_not_there_is_not_found(disk, dir).await;
     what_was_written_reads_back(disk, dir).await;
     a_large_write_is_whole(disk, dir).await;
@@ -54,6 +55,16 @@ async fn contents(file: &Arc<dyn File>) -> Vec<u8> {
     let bytes = file.read_at(0, length + 100).await.unwrap();
     assert_eq!(bytes.len(), length, "as many as the file has");
     bytes
+}
+
+async fn a_claimed_folder_is_nobody_elses(disk: &dyn Disk, dir: &Path) {
+    let claim = disk.claim(dir).await.unwrap();
+    let refused = disk.claim(dir).await.err().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::WouldBlock, "{refused}");
+    let names = disk.list(dir).await.unwrap();
+    assert!(names.is_empty(), "nothing is left in it: {names:?}");
+    drop(claim);
+    drop(disk.claim(dir).await.unwrap());
 }
 
 async fn what_is_not_there_is_not_found(disk: &dyn Disk, dir: &Path) {

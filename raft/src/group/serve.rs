@@ -7,11 +7,12 @@ use codraft_proto::{
 };
 
 use super::Group;
-use crate::network::wire;
+use crate::{network::wire, wal::Wal};
 
 /// Does what another node asks and answers it on the same lane.
 pub async fn answer(
     group: Option<Group>,
+    wal: &Wal,
     from: NodeId,
     lane: Lane,
     call: RaftCall,
@@ -33,6 +34,7 @@ pub async fn answer(
         id,
         group: number,
         body: Some(body),
+        synced: Some(wal.synced().into()),
     });
     // Without a link the caller has given up too.
     let _ = reply.send(lane, Message { body: Some(body) });

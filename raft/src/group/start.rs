@@ -1,7 +1,7 @@
 //! From logs on a disk to running groups.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
@@ -41,17 +41,13 @@ impl Groups {
         if let Some(damage) = wal.damage() {
             return Err(StartError::Quarantined(damage));
         }
+        same_groups(&config, &wal)?;
         let times = Arc::new(times(&config)?);
         let tasks = tasks.child();
         let calls = Arc::new(PendingCalls::default());
         let clocks = Arc::new(Clocks::new(outside.clock.clone()));
         let mut groups = BTreeMap::new();
         for (id, replicas) in &config.groups {
-            if !replicas.contains(&config.node) {
-                return Err(StartError::Config(format!(
-                    "node is no replica of group {id}"
-                )));
-            }
             let log = wal.group(*id);
             let mut limits = config.machine.clone();
             if mutant!("window_trimmed_differently") {
@@ -83,28 +79,76 @@ impl Groups {
                     node: None,
                 })),
             });
-            tasks.spawn(
-                "leadership",
-                leadership::watch(inner.clone(), tasks.clone()),
-            );
-            tasks.spawn(
-                "group proposer",
-                proposer::run(inner.clone(), clocks.clone()),
-            );
-            tasks.spawn("group reads", reads::run(inner.clone()));
-            tasks.spawn("group first", initialize(inner.clone(), replicas.clone()));
+            if let Err(error) = same_voters(&inner, replicas) {
+                let _ = inner.raft.shutdown().await;
+                return Err(error);
+            }
+            take_part(&inner, replicas, &clocks, &tasks);
             groups.insert(*id, Group { inner });
         }
         let all = groups.values().cloned().collect();
-        tasks.spawn("full disk", leadership::leave_while_full(wal, all));
+        let full = leadership::leave_while_full(wal.clone(), all);
+        tasks.spawn("full disk", full);
         Ok(Groups {
             node: config.node,
             groups,
             calls,
             clocks,
+            wal,
             tasks,
         })
     }
+}
+
+fn take_part(group: &Arc<Inner>, replicas: &[NodeId], clocks: &Arc<Clocks>, tasks: &Tasks) {
+    tasks.spawn(
+        "leadership",
+        leadership::watch(group.clone(), tasks.clone()),
+    );
+    tasks.spawn(
+        "group proposer",
+        proposer::run(group.clone(), clocks.clone()),
+    );
+    tasks.spawn("group reads", reads::run(group.clone()));
+    let first = initialize(group.clone(), replicas.to_vec());
+    tasks.spawn("group first", first);
+}
+
+/// What this process was told of its groups must be what the log holds, and sound.
+fn same_groups(config: &RaftConfig, wal: &Wal) -> Result<(), StartError> {
+    let told = |group: &GroupId| config.groups.iter().any(|(known, _)| known == group);
+    if let Some(group) = wal.groups().into_iter().find(|group| !told(group)) {
+        return Err(StartError::Config(format!(
+            "the log holds group {group}, which cluster.toml does not give to this node: put it \
+             back as it was when the cluster was made"
+        )));
+    }
+    let strange = |(_, replicas): &&(_, Vec<NodeId>)| !replicas.contains(&config.node);
+    match config.groups.iter().find(strange) {
+        Some((id, _)) => Err(StartError::Config(format!(
+            "node is no replica of group {id}"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// What the log says of a group's voters must be what this process was told.
+fn same_voters(group: &Arc<Inner>, replicas: &[NodeId]) -> Result<(), StartError> {
+    let told: BTreeSet<NodeId> = replicas.iter().copied().collect();
+    let group = Group {
+        inner: group.clone(),
+    };
+    for voters in group.voters() {
+        let voters: BTreeSet<NodeId> = voters.into_iter().collect();
+        if !voters.is_empty() && voters != told {
+            return Err(StartError::Config(format!(
+                "the log has group {} on nodes {voters:?}, cluster.toml on {told:?}: put it back as \
+                 it was when the cluster was made",
+                group.id()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn times(config: &RaftConfig) -> Result<Config, StartError> {

@@ -1,11 +1,11 @@
 //! What waits to be written, in the order in which it was asked for.
 
-use std::io;
+use std::{collections::BTreeSet, io};
 
 use bytes::Bytes;
-use codraft_proto::ids::GroupId;
+use codraft_proto::ids::{GroupId, NodeId};
 
-use super::{Damage, Done, record};
+use super::{Damage, Done, Start, record};
 
 /// Why nothing is written.
 #[derive(Debug, Clone)]
@@ -62,6 +62,7 @@ pub enum Write {
     Vote(Bytes),
     Truncate { keep: u64 },
     Purge { up_to: u64, last: Bytes },
+    Start(Start),
 }
 
 impl Request {
@@ -71,6 +72,7 @@ impl Request {
             Write::Vote(vote) => record::size(vote.len()),
             Write::Truncate { .. } => record::size(0),
             Write::Purge { last, .. } => record::size(last.len()),
+            Write::Start(start) => record::size(start.payload().len()),
         };
         Self {
             group,
@@ -93,6 +95,8 @@ pub struct Queue {
     bytes: usize,
     /// Groups whose committed position waits; it is written beside something else.
     pub committed: Vec<GroupId>,
+    /// Nodes of which more is known than is written; it is written beside something else.
+    pub peers: BTreeSet<NodeId>,
     refusal: Option<Refusal>,
 }
 

@@ -32,10 +32,14 @@ pub enum Kind {
     /// What earlier segments said is said again before this. `number`: the first segment that
     /// is still needed.
     Base = 8,
+    /// A process opened the log. `number`: of all starts of this log.
+    Start = 9,
+    /// How far another node's log is known to have come. `number`: which node's.
+    Peer = 10,
 }
 
 impl Kind {
-    const ALL: [Kind; 8] = [
+    const ALL: [Kind; 10] = [
         Kind::Mark,
         Kind::Append,
         Kind::Vote,
@@ -44,6 +48,8 @@ impl Kind {
         Kind::Purge,
         Kind::Roll,
         Kind::Base,
+        Kind::Start,
+        Kind::Peer,
     ];
 
     fn from_number(n: u32) -> Option<Kind> {
@@ -56,6 +62,23 @@ impl Kind {
 pub struct Position {
     pub segment: u64,
     pub offset: u64,
+}
+
+impl Position {
+    pub fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.segment.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.offset.to_le_bytes());
+        bytes
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (segment, offset) = bytes.split_first_chunk()?;
+        Some(Self {
+            segment: u64::from_le_bytes(*segment),
+            offset: u64::from_le_bytes(offset.try_into().ok()?),
+        })
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -90,13 +113,6 @@ pub fn encode(
     let crc = checksum(at, &out[start..]);
     out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
     out.resize(start + size(payload.len()), 0);
-}
-
-pub fn mark(at: Position) -> [u8; 16] {
-    let mut payload = [0; 16];
-    payload[..8].copy_from_slice(&at.segment.to_le_bytes());
-    payload[8..].copy_from_slice(&at.offset.to_le_bytes());
-    payload
 }
 
 /// What stands at an offset of a segment.
@@ -146,11 +162,7 @@ pub fn marked(record: &Record, at: Position) -> Option<Position> {
     if record.kind != Kind::Mark {
         return None;
     }
-    let (segment, offset) = record.payload.split_at_checked(8)?;
-    let synced = Position {
-        segment: u64::from_le_bytes(segment.try_into().ok()?),
-        offset: u64::from_le_bytes(offset.try_into().ok()?),
-    };
+    let synced = Position::from_bytes(&record.payload)?;
     (synced <= at).then_some(synced)
 }
 

@@ -4,18 +4,21 @@ use std::{collections::BTreeMap, io};
 
 use bytes::Bytes;
 use codraft_mutant::mutant;
-use codraft_proto::ids::GroupId;
+use codraft_proto::ids::{GroupId, NodeId};
 
 use super::{
-    Damage, GroupState, WalError, WalOptions, WalReport,
+    Damage, GroupState, Standing, Start, WalError, WalOptions, WalReport,
     record::{self, Found, Kind, Position, Record},
     segment::{HEADER, Header, RecordLocation, Segments, read_header},
+    starts,
     state::OutOfPlace,
 };
 use crate::tap;
 
 pub struct Recovered {
     pub groups: BTreeMap<GroupId, GroupState>,
+    pub starts: Vec<Start>,
+    pub peers: BTreeMap<NodeId, Standing>,
     pub first_segment: u64,
     /// Where the next record goes.
     pub end: Position,
@@ -36,6 +39,8 @@ pub async fn recover(segments: &Segments, options: &WalOptions) -> Result<Recove
     let mut scan = Scan {
         options,
         groups: BTreeMap::new(),
+        starts: Vec::new(),
+        peers: BTreeMap::new(),
         end: Position {
             segment: first_segment,
             offset: 0,
@@ -98,12 +103,16 @@ pub async fn recover(segments: &Segments, options: &WalOptions) -> Result<Recove
     scan.report.cut_bytes = secure(segments, &scan).await?;
     let Scan {
         groups,
+        starts,
+        peers,
         end,
         report,
         ..
     } = scan;
     Ok(Recovered {
         groups,
+        starts,
+        peers,
         first_segment,
         end,
         report,
@@ -113,6 +122,8 @@ pub async fn recover(segments: &Segments, options: &WalOptions) -> Result<Recove
 struct Scan<'a> {
     options: &'a WalOptions,
     groups: BTreeMap<GroupId, GroupState>,
+    starts: Vec<Start>,
+    peers: BTreeMap<NodeId, Standing>,
     /// Behind the last good record of an unbroken sequence.
     end: Position,
     /// The same for each segment before the last.
@@ -180,6 +191,22 @@ impl Scan<'_> {
                 return Ok(());
             }
             Kind::Roll => return Ok(()),
+            // Said again where earlier segments went.
+            Kind::Start => {
+                let said = |start: &Start| start.number >= record.number;
+                if let Some(start) = Start::from_payload(record.number, &record.payload)
+                    && !self.starts.last().is_some_and(said)
+                {
+                    starts::push(&mut self.starts, start);
+                }
+                return Ok(());
+            }
+            Kind::Peer => {
+                if let Some(standing) = Standing::from_payload(&record.payload) {
+                    self.peers.insert(NodeId(record.number), standing);
+                }
+                return Ok(());
+            }
             Kind::Append | Kind::Vote | Kind::Committed | Kind::Truncate | Kind::Purge => {}
         }
         if record.kind == Kind::Vote && mutant!("vote_forgotten_at_restart") {
@@ -208,7 +235,7 @@ impl Scan<'_> {
                 held.truncate(record.number);
             }
             Kind::Purge => held.purge(record.number, payload),
-            Kind::Mark | Kind::Base | Kind::Roll => {}
+            Kind::Mark | Kind::Base | Kind::Roll | Kind::Start | Kind::Peer => {}
         }
         Ok(())
     }
@@ -224,6 +251,8 @@ impl Scan<'_> {
         }
         Recovered {
             groups: self.groups,
+            starts: self.starts,
+            peers: self.peers,
             first_segment,
             end: self.end,
             report,

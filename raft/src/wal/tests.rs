@@ -5,6 +5,7 @@ mod damage;
 mod os;
 mod power;
 mod segments;
+mod starts;
 
 use std::path::{Path, PathBuf};
 

@@ -4,11 +4,14 @@ use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use codraft_mutant::mutant;
-use codraft_proto::{ids::GroupId, tasks::Tasks};
+use codraft_proto::{
+    ids::{GroupId, NodeId},
+    tasks::Tasks,
+};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    Shared, State,
+    Shared, Standing, Start, State,
     queue::{Refusal, Request, Write},
     record::{self, Kind, Position},
     segment::{HEADER, RecordLocation},
@@ -23,6 +26,8 @@ const BATCH_BYTES: u64 = 4 << 20;
 const MARK_BYTES: u64 = record::size(16) as u64;
 /// How long a full disk is left alone before the next segment is tried again.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
+/// The part of a segment that is kept for starts: the log of a full disk can still be opened.
+const STARTS_PART: u64 = 64;
 /// Room kept free in a segment for its last record.
 const ROLL_BYTES: u64 = record::size(0) as u64;
 
@@ -103,6 +108,7 @@ async fn write(shared: &Arc<Shared>, tasks: Tasks, first: u64, end: Position) ->
 struct Batch {
     requests: Vec<Request>,
     committed: Vec<(GroupId, Bytes)>,
+    peers: Vec<(NodeId, Standing)>,
     base: Option<Base>,
     /// In the file, with the mark.
     bytes: u64,
@@ -114,6 +120,8 @@ struct Base {
     segment: u64,
     /// With each group's vote.
     groups: Vec<(GroupId, Option<Bytes>, Option<Purged>)>,
+    starts: Vec<Start>,
+    peers: Vec<(NodeId, Standing)>,
 }
 
 impl Batch {
@@ -121,9 +129,16 @@ impl Batch {
         self.requests.is_empty() && self.committed.is_empty()
     }
 
+    /// Whether it is only the start of a process.
+    fn is_start(&self) -> bool {
+        let start = |request: &Request| matches!(request.write, Write::Start(_));
+        !self.requests.is_empty() && self.requests.iter().all(start)
+    }
+
     /// `idle`: take also what else only rides along.
     fn take(&mut self, shared: &Shared, writer: &Writer, idle: bool) {
         self.committed.clear();
+        self.peers.clear();
         let mut state = shared.lock();
         let most = BATCH_BYTES.min(shared.options.segment_bytes / 4);
         self.bytes = MARK_BYTES + state.queue.take(&mut self.requests, most as usize) as u64;
@@ -144,6 +159,14 @@ impl Batch {
                 self.bytes += record::size(committed.len()) as u64;
                 self.committed.push((group, committed.clone()));
             }
+        }
+        // Not by themselves: who hears of it has news to write down too, and so for ever.
+        if !self.is_empty() || (idle && writer.unmarked) {
+            let State { queue, peers, .. } = &mut *state;
+            let news = std::mem::take(&mut queue.peers).into_iter();
+            self.peers
+                .extend(news.filter_map(|node| Some((node, *peers.get(&node)?))));
+            self.bytes += peer_bytes(&self.peers);
         }
         if self
             .requests
@@ -174,6 +197,8 @@ impl Base {
             Base {
                 segment,
                 groups: said.collect(),
+                starts: state.starts.clone(),
+                peers: state.peers.iter().map(|(node, it)| (*node, *it)).collect(),
             }
         })
     }
@@ -184,8 +209,16 @@ impl Base {
             let last = purged.as_ref().map_or(0, |(_, last)| last.len());
             record::size(vote) + record::size(last)
         });
-        (said.sum::<usize>() + record::size(0)) as u64
+        let starts = self.starts.iter();
+        let starts = starts.map(|start| record::size(start.payload().len()));
+        let sizes = said.chain(starts).sum::<usize>() + record::size(0);
+        sizes as u64 + peer_bytes(&self.peers)
     }
+}
+
+fn peer_bytes(peers: &[(NodeId, Standing)]) -> u64 {
+    let sizes = peers.iter().map(|(_, it)| record::size(it.payload().len()));
+    sizes.sum::<usize>() as u64
 }
 
 struct Writer {
@@ -209,7 +242,11 @@ struct Writer {
 impl Writer {
     async fn write(&mut self, shared: &Shared, batch: &mut Batch) -> io::Result<()> {
         let room = shared.options.segment_bytes.saturating_sub(self.end.offset);
-        if batch.bytes + ROLL_BYTES > room && self.end.offset > HEADER {
+        let kept = match batch.is_start() {
+            true => 0,
+            false => shared.options.segment_bytes / STARTS_PART,
+        };
+        if batch.bytes + kept + ROLL_BYTES > room && self.end.offset > HEADER {
             self.roll(shared).await?;
         }
         let start = self.end;
@@ -217,7 +254,7 @@ impl Writer {
         if mutant!("sync_mark_written_early") {
             let offset = start.offset + self.buffer.len() as u64;
             let at = Position { offset, ..start };
-            let early = record::mark(at);
+            let early = at.to_bytes();
             record::encode(&mut self.buffer, at, Kind::Mark, GroupId(0), 0, &early);
         }
         let written = self.buffer.len() as u64;
@@ -225,6 +262,7 @@ impl Writer {
         self.unmarked = !batch.requests.is_empty();
 
         let mut state = shared.lock();
+        state.synced = self.synced;
         let State { groups, stats, .. } = &mut *state;
         stats.syncs += 1;
         stats.bytes += written;
@@ -274,7 +312,7 @@ impl Writer {
             record::encode(buffer, at, kind, group, number, payload);
             at
         };
-        put(Kind::Mark, GroupId(0), 0, &record::mark(*synced));
+        put(Kind::Mark, GroupId(0), 0, &synced.to_bytes());
         for Request { group, write, .. } in &batch.requests {
             match write {
                 Write::Append { first, records } => {
@@ -295,12 +333,24 @@ impl Writer {
                 Write::Purge { up_to, last } => {
                     put(Kind::Purge, *group, *up_to, last);
                 }
+                Write::Start(start) => {
+                    put(Kind::Start, *group, start.number, &start.payload());
+                }
             }
         }
         for (group, committed) in &batch.committed {
             put(Kind::Committed, *group, 0, committed);
         }
+        for (node, standing) in &batch.peers {
+            put(Kind::Peer, GroupId(0), node.0, &standing.payload());
+        }
         let Some(base) = &batch.base else { return };
+        for start in &base.starts {
+            put(Kind::Start, GroupId(0), start.number, &start.payload());
+        }
+        for (node, standing) in &base.peers {
+            put(Kind::Peer, GroupId(0), node.0, &standing.payload());
+        }
         for (group, vote, purged) in &base.groups {
             if let Some(vote) = vote {
                 put(Kind::Vote, *group, 0, vote);

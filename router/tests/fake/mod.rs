@@ -451,20 +451,25 @@ impl Scene {
         };
         let world = Arc::new(Mutex::new(world));
         let tasks = Tasks::new();
-        let (mut entries, mut nodes) = (Vec::new(), BTreeMap::new());
+        let (mut entries, mut listeners) = (Vec::new(), Vec::new());
         for id in 1..=2 {
             let listener = Tcp.listen("127.0.0.1:0").await.unwrap();
             entries.push(NodeEntry {
                 id,
                 address: listener.local_address().unwrap(),
             });
+            listeners.push(listener);
+        }
+        let topology = FileTopology {
+            cluster: CLUSTER.into(),
+            groups: 1,
+            nodes: entries,
+        };
+        let mut nodes = BTreeMap::new();
+        for (id, listener) in (1..).zip(listeners) {
             let hello = Hello {
-                cluster: CLUSTER.into(),
-                role: PeerRole::Node.into(),
-                id,
-                incarnation: 1,
                 disk: Bytes::from_static(&[1; 16]),
-                ..Hello::default()
+                ..Hello::new(&topology, PeerRole::Node, id, 1)
             };
             let node_tasks = tasks.child();
             let accept = Arc::new(Node {
@@ -484,11 +489,6 @@ impl Scene {
                 }
             }
         });
-        let topology = FileTopology {
-            cluster: CLUSTER.into(),
-            groups: 1,
-            nodes: entries,
-        };
         let keys = Keys {
             tokens: vec![TokenKey::secret(TOKEN_SECRET, ISSUER, AUDIENCE)],
             ticket_secret: b"a secret for tests of tickets".into(),
