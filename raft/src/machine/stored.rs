@@ -8,7 +8,7 @@
 //!              · created ms varint · updated ms varint · rev varint · hash 32 · expired varint
 //!   2 content  the inserts that make it: a Delta in ot's binary form
 //!   3 window   floor varint · hash at the floor 32 · count varint · (units before varint · event blob)*
-//!   4 clients  count varint · record*              clients rising
+//!   4 clients  count varint · record*              (client, user) rising
 //!   5 grants   count varint · (user text · role u8 · rev varint)*   users rising
 //! event    = as `Event::canonical` spells it; its revision and hash follow from its place
 //! record   = client 16 · user text · seq varint · payload 16

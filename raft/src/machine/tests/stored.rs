@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use codraft_ot::{Attributes, Value};
+use codraft_ot::{Attributes, Limits, Value};
 use proptest::prelude::*;
 
 use super::*;
@@ -179,6 +179,51 @@ proptest! {
         }
         is_refused_or_its_own_spelling(&bytes);
     }
+}
+
+/// How a document came to be must not decide what becomes of it: a replica that read it may not
+/// answer otherwise than the one that made it.
+#[test]
+fn machine_a_rich_document_at_its_limit_goes_on_as_the_one_that_was_stored() {
+    let limits = MachineLimits {
+        ot: Limits {
+            rich_bytes: 3_000,
+            ..Limits::default()
+        },
+        ..MachineLimits::default()
+    };
+    let mut worlds = [
+        World::with_kind(limits.clone(), Kind::Rich),
+        World::with_kind(limits, Kind::Rich),
+    ];
+    let (mut random, mut too_rich) = (7u64, 0);
+    for seq in 1..=1_500 {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let units = worlds[0].doc().content().units();
+        let at = (random >> 33) as u32 % units;
+        let number = (random >> 20) % 3;
+        let set = Attributes::from([("size".into(), Value::Number(number as f64))]);
+        let mut delta = Delta::new();
+        delta.retain(at);
+        match (random >> 50) % 4 {
+            0 if at + 1 < units => drop(delta.retain_with(1, set)),
+            1 if at + 1 < units => drop(delta.delete(1)),
+            _ => drop(delta.insert_with("x", set)),
+        }
+        let outcomes = worlds.each_mut().map(|world| {
+            let head = world.head();
+            world.edit(ADA, 1, seq, head, &delta)
+        });
+        assert_eq!(outcomes[0], outcomes[1], "operation {seq}");
+        too_rich += u32::from(refused(&outcomes[0]).is_some());
+        if seq % 7 == 0 {
+            reload(&mut worlds[1].shard);
+            assert_eq!(worlds[0].shard.digest(), worlds[1].shard.digest());
+        }
+    }
+    assert!(too_rich > 50, "{too_rich}");
 }
 
 #[test]
