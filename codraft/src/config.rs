@@ -50,6 +50,13 @@ pub struct RouterSection {
     pub dev_state: Option<PathBuf>,
 }
 
+/// The limits that the environment sets for every process that is started in it.
+pub fn check_environment() -> Result<()> {
+    let limits = Figment::new().merge(Env::prefixed("CODRAFT_LIMITS__"));
+    let limits: Limits = limits.extract().context("the limits of the environment")?;
+    Ok(limits.validate()?)
+}
+
 impl Config {
     /// What may be said of it before anything is opened or listened on.
     fn check(&self) -> Result<()> {

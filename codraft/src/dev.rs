@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use crate::{
-    files,
+    config, files,
     init::{self, Layout, Plan},
     token,
 };
@@ -104,6 +104,7 @@ enum Event {
 }
 
 pub async fn run(args: DevArgs) -> Result<()> {
+    config::check_environment()?;
     let (data, _claim) = init::claim(&args.data)?;
     let layout = Layout::new(&data);
     let plan = plan(&layout, &data, &args)?;

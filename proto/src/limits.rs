@@ -86,6 +86,40 @@ impl Limits {
     /// # Errors
     /// The first that contradicts another one, with both values.
     pub fn validate(&self) -> Result<(), LimitError> {
+        self.at_most()?;
+        self.at_least()
+    }
+
+    fn at_most(&self) -> Result<(), LimitError> {
+        let frame = u64::from(self.frame_bytes);
+        let node = u64::from(FRAME_BYTES_MAX);
+        for (name, value, most, of) in [
+            ("frame_bytes", frame, node, ", the most that a node takes"),
+            (
+                "body_bytes",
+                self.body_bytes.into(),
+                node,
+                ", the most that a node takes",
+            ),
+            ("frame_ms", self.frame_ms, MS_MAX, ", an hour"),
+            ("hello_ms", self.hello_ms, MS_MAX, ", an hour"),
+            ("body_ms", self.body_ms, MS_MAX, ", an hour"),
+        ] {
+            if value > most {
+                let (relation, bound) = ("above", most);
+                return Err(LimitError {
+                    name,
+                    value,
+                    relation,
+                    bound,
+                    of,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn at_least(&self) -> Result<(), LimitError> {
         let frame = u64::from(self.frame_bytes);
         let queue = u64::from(self.socket_queue_bytes);
         let per_document = u64::from(self.sockets_per_user_and_document);
@@ -135,30 +169,6 @@ impl Limits {
         ] {
             if value < least {
                 let (relation, bound) = ("below", least);
-                return Err(LimitError {
-                    name,
-                    value,
-                    relation,
-                    bound,
-                    of,
-                });
-            }
-        }
-        let node = u64::from(FRAME_BYTES_MAX);
-        for (name, value, most, of) in [
-            ("frame_bytes", frame, node, ", the most that a node takes"),
-            (
-                "body_bytes",
-                self.body_bytes.into(),
-                node,
-                ", the most that a node takes",
-            ),
-            ("frame_ms", self.frame_ms, MS_MAX, ", an hour"),
-            ("hello_ms", self.hello_ms, MS_MAX, ", an hour"),
-            ("body_ms", self.body_ms, MS_MAX, ", an hour"),
-        ] {
-            if value > most {
-                let (relation, bound) = ("above", most);
                 return Err(LimitError {
                     name,
                     value,

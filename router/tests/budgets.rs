@@ -75,6 +75,41 @@ async fn operations_of_all_sockets_of_a_user_are_one_budget() {
     scene.end().await;
 }
 
+/// It is transformed past all that came since, on every replica.
+#[tokio::test]
+async fn an_operation_that_is_late_costs_more() {
+    let (scene, doc, at) = scene_of(Limits {
+        ops_per_second: 5,
+        ..Limits::default()
+    })
+    .await;
+    for n in 0..64 {
+        scene.grant(doc, &format!("user {n}"), 1);
+    }
+    let (mut late, _) = Client::open(&at, doc, "ana", 1, Encoding::Binary).await;
+    let (mut here, _) = Client::open(&at, doc, "bo", 2, Encoding::Binary).await;
+    let head = late.rev;
+    late.rev = 0;
+    late.op("from long ago").await;
+    late.rev = head;
+    late.edit().await;
+    late.op("at once").await;
+    assert!(matches!(
+        late.next().await,
+        ServerFrame::Reject {
+            code: Code::Rate,
+            last: false,
+            ..
+        }
+    ));
+    here.edit().await;
+    for _ in 0..5 {
+        here.op("in time").await;
+        here.edit().await;
+    }
+    scene.end().await;
+}
+
 #[tokio::test]
 async fn requests_and_tickets_have_a_rate_and_say_when_to_come_again() {
     let (scene, doc, at) = scene_of(Limits {

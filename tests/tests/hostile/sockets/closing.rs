@@ -237,7 +237,7 @@ pub fn cases(scene: &Scene) -> Vec<Case> {
     });
     add("a second hello", Code::UnknownFrame, Json, editor, |_| {
         text(format!(
-            r#"{{"type":"hello","client":"{}"}}"#,
+            r#"{{"type":"hello","client":"{}","unsent":false}}"#,
             fresh_client()
         ))
     });
