@@ -172,7 +172,7 @@ impl Inbound for Answers {
                     members.told(*node, self.start.as_ref(), reply.synced);
                     raft.reply(reply);
                 }
-                Some(Body::PulseBack(_)) => raft.pulse_back(*node),
+                Some(Body::PulseBack(pulse)) => raft.pulse_back(*node, &pulse),
                 Some(Body::SuspectReply(reply)) => raft.suspect_reply(*node, reply),
                 _ => tracing::warn!(peer = %node, "unexpected message on a dialled link"),
             }

@@ -39,8 +39,8 @@ impl Raft {
         self.suspicion.handle_pulse(from, pulse, reply);
     }
 
-    pub fn pulse_back(&self, node: NodeId) {
-        self.suspicion.pulse_received(node);
+    pub fn pulse_back(&self, node: NodeId, pulse: &v1::Pulse) {
+        self.suspicion.pulse_received(node, pulse);
     }
 
     pub fn suspect(&self, from: NodeId, suspect: v1::Suspect, reply: &Outbox) {

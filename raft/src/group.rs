@@ -38,6 +38,7 @@ use crate::{
     applied::{Core, Machine, lock},
     clocks::Clocks,
     command::Command,
+    digests::{Digests, Verdict},
     machine::{MachineLimits, Shard},
     network::PendingCalls,
     queue::Queue,
@@ -86,6 +87,7 @@ struct Inner {
     core: Arc<Mutex<Core>>,
     queue: Arc<Queue>,
     log: GroupWal,
+    digests: Digests,
     reads: Reads,
     /// Who leads, as `GroupEvents` was told last.
     leadership: Arc<Mutex<Leadership>>,
@@ -185,6 +187,11 @@ impl Group {
         members.peek().is_none() || members.any(|(member, _)| *member == node.0)
     }
 
+    /// The hashes of what was applied here.
+    pub(crate) fn digests(&self) -> &Digests {
+        &self.inner.digests
+    }
+
     pub(crate) fn raft(&self) -> &Raft {
         &self.inner.raft
     }
@@ -235,6 +242,25 @@ impl Groups {
     /// What another node answered.
     pub fn handle_reply(&self, reply: v1::RaftReply) {
         self.calls.settle(reply);
+    }
+
+    /// Where another replica stands. One that differs from a majority must not go on.
+    pub(crate) fn compare(&self, from: NodeId, theirs: &v1::StateHash) {
+        let Some(group) = self.group(GroupId(theirs.group)) else {
+            return;
+        };
+        let verdict = group.digests().heard(from, theirs.index, &theirs.hash);
+        if verdict != Verdict::Same {
+            let (group, index) = (group.id(), theirs.index);
+            tracing::error!(%group, index, other = %from, "two replicas differ in what they applied");
+        }
+        if verdict == Verdict::OddOneOut {
+            let why = format!(
+                "its state is not that of the other replicas at {}",
+                theirs.index
+            );
+            group.inner.fail(why, &self.tasks);
+        }
     }
 
     /// The link to a node is gone: what was asked there will not be answered.

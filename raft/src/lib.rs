@@ -3,6 +3,7 @@
 mod applied;
 mod clocks;
 pub mod command;
+mod digests;
 pub mod disk;
 mod events;
 pub mod group;

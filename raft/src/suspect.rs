@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use codraft_proto::{
     ids::{GroupId, NodeId},
     link::{Lane, Outbox},
@@ -34,6 +35,8 @@ use detector::{Action, Detector, Tail, View};
 
 /// How often a node asks each other for a sign of life.
 const PULSE: Duration = Duration::from_millis(100);
+/// Every so many pulses, once a second, it says where its replicas stand.
+const HASHES_EVERY: u64 = 10;
 /// How long a node whose clock is off waits before it hands over once more.
 const HAND_OVER_PAUSE: Duration = Duration::from_secs(5);
 
@@ -92,15 +95,25 @@ impl Suspicion {
     }
 
     /// Another node asks for a sign of life; answered on `reply`.
-    pub fn handle_pulse(&self, from: NodeId, pulse: Pulse, reply: &Outbox) {
-        self.inner.groups.clocks().heard(from, pulse.wall_ms);
+    pub fn handle_pulse(&self, from: NodeId, mut pulse: Pulse, reply: &Outbox) {
+        let groups = &self.inner.groups;
+        groups.clocks().heard(from, pulse.wall_ms);
+        pulse.hashes.retain_mut(|asked| {
+            let group = groups.group(GroupId(asked.group));
+            let ours = group.and_then(|group| group.digests().at(asked.index));
+            asked.hash = ours.map_or_else(Bytes::new, |hash| Bytes::copy_from_slice(&hash));
+            ours.is_some()
+        });
         let body = Some(Body::PulseBack(pulse));
         // Without room for an answer silence is the truth.
         let _ = reply.send(Lane::Control, Message { body });
     }
 
     /// The node answered a pulse.
-    pub fn pulse_received(&self, node: NodeId) {
+    pub fn pulse_received(&self, node: NodeId, pulse: &Pulse) {
+        for hash in &pulse.hashes {
+            self.inner.groups.compare(node, hash);
+        }
         self.inner
             .step(|detector, now, _| detector.heard(now, node));
     }
@@ -145,6 +158,19 @@ impl Suspicion {
 }
 
 impl Inner {
+    /// Where this node's replicas stood a second ago.
+    fn hashes(&self) -> Vec<v1::StateHash> {
+        let hash = |group: &Group| {
+            let (index, hash) = group.digests().told()?;
+            Some(v1::StateHash {
+                group: group.id().0,
+                index,
+                hash: Bytes::copy_from_slice(&hash),
+            })
+        };
+        self.groups.iter().filter_map(hash).collect()
+    }
+
     /// A node whose clock is off leaves leading to one that has the time.
     fn leave_leading_if_off(&self, left: &mut Option<Instant>) {
         let waits = left.is_some_and(|at| at.elapsed() < HAND_OVER_PAUSE);
@@ -232,16 +258,19 @@ async fn pulses(inner: Arc<Inner>) {
     loop {
         ticks.tick().await;
         number += 1;
-        let wall_ms = inner.groups.clocks().own_ms();
-        let synced = Some(inner.groups.wal().synced().into());
+        let pulse = Pulse {
+            number,
+            wall_ms: inner.groups.clocks().own_ms(),
+            synced: Some(inner.groups.wal().synced().into()),
+            hashes: if number % HASHES_EVERY == 0 {
+                inner.hashes()
+            } else {
+                Vec::new()
+            },
+        };
         for node in &inner.others {
             if let Some(outbox) = inner.peers.outbox(*node) {
-                let pulse = Pulse {
-                    number,
-                    wall_ms,
-                    synced,
-                };
-                let body = Some(Body::Pulse(pulse));
+                let body = Some(Body::Pulse(pulse.clone()));
                 // A full queue is silence, which is what it is.
                 let _ = outbox.send(Lane::Control, Message { body });
             }

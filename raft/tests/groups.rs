@@ -15,7 +15,7 @@ use codraft_raft::{
     group::{Origin, ProposeError, ReadError},
     machine::Outcome,
 };
-use common::{Cluster, Node, create, doc, edit};
+use common::{Cluster, NODES, Node, create, doc, edit};
 
 const G: GroupId = GroupId(0);
 
@@ -261,6 +261,29 @@ async fn group_leader_with_a_wrong_clock_stamps_with_the_median_and_hands_over()
     until(|| elsewhere().is_some()).await;
     let updated_ms = group.with(|shard| shard.document(&doc(1)).present().map(|d| d.updated_ms()));
     assert!(updated_ms < Some(80_000_000), "{updated_ms:?}");
+}
+
+#[tokio::test]
+async fn group_replica_that_differs_from_the_others_stops() {
+    let cluster = Cluster::with_an_odd_one(NODES[2]).await;
+    commit(&cluster, 1, create(1)).await;
+    let odd = cluster.nodes.iter().find(|n| n.id == NODES[2]).unwrap();
+    for client in 1..20 {
+        commit(&cluster, 1, edit(1, client, 1, 1)).await;
+    }
+    let failed = tokio::time::timeout(Duration::from_secs(20), odd.tasks.failed());
+    assert_eq!(failed.await.unwrap(), "a group stopped");
+    let stopped = odd.groups.group(G).unwrap().stopped().unwrap();
+    assert!(
+        stopped.contains("not that of the other replicas"),
+        "{stopped}"
+    );
+    let others = cluster.nodes.iter().filter(|n| n.id != odd.id);
+    assert!(
+        others
+            .into_iter()
+            .all(|n| n.groups.group(G).unwrap().stopped().is_none())
+    );
 }
 
 async fn until(done: impl Fn() -> bool) {

@@ -21,9 +21,9 @@ impl Inner {
 
     /// The group cannot go on, and nobody asked it to stop. The other nodes see a healthy node,
     /// so the process has to end for somebody to notice.
-    fn fail(&self, tasks: &Tasks) {
+    pub(super) fn fail(&self, why: String, tasks: &Tasks) {
         let mut core = lock(&self.core);
-        let why = core.unproven.get_or_insert_with(|| "its raft ended".into());
+        let why = core.unproven.get_or_insert(why);
         tracing::error!(group = %self.id, why, "a group stopped: this process must end");
         drop(core);
         tasks.fail("a group stopped");
@@ -109,7 +109,7 @@ pub(super) async fn watch(group: Arc<Inner>, tasks: Tasks) {
         if metrics.changed().await.is_err() {
             // The group's raft ended: by shutdown, or because it cannot go on.
             if group.queue.closed().is_none() {
-                group.fail(&tasks);
+                group.fail("its raft ended".into(), &tasks);
             }
             let why = group.stopped();
             let last = *lock(&group.leadership);

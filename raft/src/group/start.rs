@@ -20,6 +20,7 @@ use super::{
 use crate::{
     applied::{Core, Machine},
     clocks::Clocks,
+    digests::Digests,
     limits::INITIALIZE_AFTER,
     network::{Network, PendingCalls},
     store::LogStore,
@@ -54,17 +55,16 @@ impl Groups {
                 limits.window_events += config.node.0 as usize;
             }
             let queue = Arc::new(Queue::new(config.limits.clone()));
-            let core = Core::new(*id, limits, sinks(*id), queue.clone());
+            let digests = Digests::new(replicas.len());
+            let told = sinks(*id).with(Box::new(digests.clone()));
+            let core = Core::new(*id, limits, told, queue.clone());
             let core = Arc::new(Mutex::new(core));
             let network = Network::new(*id, config.node, peers.clone(), calls.clone());
             let store = LogStore::new(log.clone(), config.node);
             let machine = Machine::new(core.clone());
             let raft = Raft::new(config.node.0, times.clone(), network, store, machine)
                 .await
-                .map_err(|error| StartError::Open {
-                    group: *id,
-                    reason: error.to_string(),
-                })?;
+                .map_err(|error| not_opened(*id, &error))?;
             let inner = Arc::new(Inner {
                 id: *id,
                 node: config.node,
@@ -72,6 +72,7 @@ impl Groups {
                 core,
                 queue,
                 log,
+                digests,
                 reads: Reads::new(config.limits.reads),
                 leadership: Arc::new(Mutex::new(Leadership {
                     group: *id,
@@ -98,6 +99,11 @@ impl Groups {
             tasks,
         })
     }
+}
+
+fn not_opened(group: GroupId, error: &dyn std::fmt::Display) -> StartError {
+    let reason = error.to_string();
+    StartError::Open { group, reason }
 }
 
 fn take_part(group: &Arc<Inner>, replicas: &[NodeId], clocks: &Arc<Clocks>, tasks: &Tasks) {

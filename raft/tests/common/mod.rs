@@ -155,7 +155,13 @@ pub const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
 impl Cluster {
     pub async fn start(groups: u32, suspicion: bool) -> Cluster {
         let disks: Vec<_> = NODES.iter().map(|_| Arc::new(MemoryDisk::new())).collect();
-        Self::on(disks, groups, suspicion, 1).await
+        Self::on(disks, groups, suspicion, 1, None).await
+    }
+
+    /// One of its nodes applies late operations otherwise than the others.
+    pub async fn with_an_odd_one(odd: NodeId) -> Cluster {
+        let disks = NODES.iter().map(|_| Arc::new(MemoryDisk::new())).collect();
+        Self::on(disks, 1, true, 1, Some(odd)).await
     }
 
     pub async fn on(
@@ -163,11 +169,12 @@ impl Cluster {
         groups: u32,
         suspicion: bool,
         incarnation: u64,
+        odd: Option<NodeId>,
     ) -> Cluster {
         let mut nodes = Vec::new();
         for (id, disk) in NODES.into_iter().zip(&disks) {
             nodes.push(Arc::new(
-                Node::start(id, disk.clone(), groups, incarnation).await,
+                Node::start(id, disk.clone(), groups, incarnation, odd == Some(id)).await,
             ));
         }
         for from in &nodes {
@@ -246,7 +253,14 @@ impl Cluster {
             node.groups.shutdown().await;
             node.tasks.shutdown().await;
         }
-        Self::on(self.disks, self.groups, suspicion, self.incarnations + 1).await
+        Self::on(
+            self.disks,
+            self.groups,
+            suspicion,
+            self.incarnations + 1,
+            None,
+        )
+        .await
     }
 
     pub async fn equal(&self, group: GroupId) -> [u8; 32] {
@@ -287,7 +301,13 @@ impl Node {
             .collect()
     }
 
-    async fn start(id: NodeId, disk: Arc<MemoryDisk>, groups: u32, incarnation: u64) -> Node {
+    async fn start(
+        id: NodeId,
+        disk: Arc<MemoryDisk>,
+        groups: u32,
+        incarnation: u64,
+        odd: bool,
+    ) -> Node {
         let tasks = Tasks::new();
         let options = WalOptions {
             segment_bytes: 8 << 20,
@@ -300,7 +320,10 @@ impl Node {
         let links = Arc::new(Links::default());
         let heard = Arc::new(Heard::default());
         let groups = (0..groups).map(|g| (GroupId(g), NODES.to_vec())).collect();
-        let config = RaftConfig::new(id, groups);
+        let mut config = RaftConfig::new(id, groups);
+        if odd {
+            config.machine.window_events = 4;
+        }
         let clock = Arc::new(CountingClock(AtomicU64::new(1_000)));
         let sinks =
             |_| Sinks::new(Box::new(Ears(heard.clone()))).with(Box::new(Journal(heard.clone())));
@@ -385,11 +408,11 @@ fn serve(node: &Node, from: NodeId, lane: Lane, message: Message, back: &Outbox)
 fn answered(node: &Node, from: NodeId, message: Message) {
     match message.body {
         Some(Body::RaftReply(reply)) => node.groups.handle_reply(reply),
-        Some(Body::PulseBack(_)) => {
+        Some(Body::PulseBack(pulse)) => {
             node.suspicion
                 .get()
                 .into_iter()
-                .for_each(|s| s.pulse_received(from));
+                .for_each(|s| s.pulse_received(from, &pulse));
         }
         Some(Body::SuspectReply(reply)) => {
             node.suspicion
