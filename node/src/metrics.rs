@@ -72,7 +72,13 @@ impl Metrics {
             refused: Family::default(),
             registry: Mutex::default(),
         };
-        let m = &metrics;
+        metrics.register(&mut registry);
+        *lock(&metrics.registry) = registry;
+        Arc::new(metrics)
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let m = self;
         registry.register(
             "submits",
             "Operations that arrived on links",
@@ -133,8 +139,6 @@ impl Metrics {
             "Answers other than an event, by code",
             m.refused.clone(),
         );
-        *lock(&metrics.registry) = registry;
-        Arc::new(metrics)
     }
 
     pub fn refused(&self, code: Code) {

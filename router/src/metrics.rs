@@ -96,33 +96,38 @@ impl Metrics {
             failover: Histogram::new(SECONDS),
             registry: Mutex::default(),
         };
-        let r = &mut registry;
-        r.register("sockets", "Open sockets", metrics.sockets.clone());
-        r.register("hubs", "Documents that are followed", metrics.hubs.clone());
-        r.register("links", "Nodes that are linked", metrics.links.clone());
+        metrics.register(&mut registry);
+        *lock(&metrics.registry) = registry;
+        Arc::new(metrics)
+    }
+
+    fn register(&self, r: &mut Registry) {
+        r.register("sockets", "Open sockets", self.sockets.clone());
+        r.register("hubs", "Documents that are followed", self.hubs.clone());
+        r.register("links", "Nodes that are linked", self.links.clone());
         r.register(
             "saving",
             "Documents without a leader in reach",
-            metrics.saving.clone(),
+            self.saving.clone(),
         );
         r.register(
             "events",
             "Events of documents that arrived",
-            metrics.events.clone(),
+            self.events.clone(),
         );
         r.register(
             "messages",
             "WebSocket messages written",
-            metrics.messages.clone(),
+            self.messages.clone(),
         );
-        let written = metrics.written_bytes.clone();
+        let written = self.written_bytes.clone();
         r.register_with_unit(
             "written",
             "Payload written to sockets",
             Unit::Bytes,
             written,
         );
-        let resubmitted = metrics.resubmitted.clone();
+        let resubmitted = self.resubmitted.clone();
         r.register(
             "resubmitted",
             "Operations sent to a node again",
@@ -131,20 +136,18 @@ impl Metrics {
         r.register(
             "resyncs",
             "Feeds that were followed anew",
-            metrics.resyncs.clone(),
+            self.resyncs.clone(),
         );
-        let saved = metrics.saved.clone();
+        let saved = self.saved.clone();
         r.register_with_unit(
             "saved",
             "From an operation to its event",
             Unit::Seconds,
             saved,
         );
-        let failover = metrics.failover.clone();
+        let failover = self.failover.clone();
         let help = "From the loss of a feed to its return";
         r.register_with_unit("failover", help, Unit::Seconds, failover);
-        *lock(&metrics.registry) = registry;
-        Arc::new(metrics)
     }
 
     pub fn received(&self, kind: Received) {

@@ -290,26 +290,9 @@ impl Socket {
             Some(Ok(_)) => io.all_finished(),
             _ => {}
         }
-        let message = match read {
-            Some(Ok(message)) => message,
-            Some(Err(Error::Capacity(CapacityError::MessageTooLong { .. }))) => {
-                self.end(Code::FrameTooLarge, "a message above the limit");
-                return true;
-            }
-            // Gone without a word, as tabs and networks go.
-            Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => {
-                return false;
-            }
-            Some(Err(Error::Protocol(_) | Error::Utf8(_) | Error::AttackAttempt)) => {
-                self.end(Code::Malformed, "not a WebSocket message");
-                return true;
-            }
-            Some(Err(Error::Io(_))) if io.exceeded() => {
-                self.end(Code::Rate, "too many unfinished messages at once");
-                return true;
-            }
-            // The peer has gone.
-            None | Some(Err(_)) => return false,
+        let message = match self.message(read, io) {
+            Ok(message) => message,
+            Err(goes_on) => return goes_on,
         };
         if self.queue.ended().is_some() {
             return true; // nothing counts any more; the end is on its way
@@ -338,19 +321,7 @@ impl Socket {
             });
             return true;
         }
-        let frames = if self.joined.is_none() && bytes.len() > HELLO_BYTES {
-            let message = "the first message is too large".to_owned();
-            Err(FrameError {
-                code: Code::FrameTooLarge,
-                message,
-            })
-        } else {
-            match encoding {
-                Encoding::Binary => binary::decode_client(&bytes),
-                Encoding::Json => json::decode_client(&bytes, &self.shared.limits.of_operations()),
-            }
-        };
-        match frames {
+        match self.decode(&bytes) {
             Ok(frames) => {
                 let more = frames.len().saturating_sub(1);
                 self.peer.account.more_frames(more);
@@ -363,6 +334,49 @@ impl Socket {
             }
         }
         true
+    }
+
+    /// The message that was read; or an error, with whether the connection goes on until its
+    /// end is told.
+    fn message<T>(
+        &self,
+        read: Option<Result<Message, Error>>,
+        io: &Metered<T>,
+    ) -> Result<Message, bool> {
+        match read {
+            Some(Ok(message)) => return Ok(message),
+            Some(Err(Error::Capacity(CapacityError::MessageTooLong { .. }))) => {
+                self.end(Code::FrameTooLarge, "a message above the limit");
+            }
+            // Gone without a word, as tabs and networks go.
+            Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => {
+                return Err(false);
+            }
+            Some(Err(Error::Protocol(_) | Error::Utf8(_) | Error::AttackAttempt)) => {
+                self.end(Code::Malformed, "not a WebSocket message");
+            }
+            Some(Err(Error::Io(_))) if io.exceeded() => {
+                self.end(Code::Rate, "too many unfinished messages at once");
+            }
+            // The peer has gone.
+            None | Some(Err(_)) => return Err(false),
+        }
+        Err(true)
+    }
+
+    fn decode(&self, bytes: &Bytes) -> Result<Vec<ClientFrame>, FrameError> {
+        if self.joined.is_none() && bytes.len() > HELLO_BYTES {
+            let message = "the first message is too large".to_owned();
+            Err(FrameError {
+                code: Code::FrameTooLarge,
+                message,
+            })
+        } else {
+            match self.peer.encoding {
+                Encoding::Binary => binary::decode_client(bytes),
+                Encoding::Json => json::decode_client(bytes, &self.shared.limits.of_operations()),
+            }
+        }
     }
 
     fn take(&mut self, frame: ClientFrame) {

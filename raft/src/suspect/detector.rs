@@ -1,7 +1,7 @@
 //! Who is dead, who agrees, who takes over. Pure: times are milliseconds of one clock that
 //! the caller hands in.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use codraft_mutant::mutant;
 use codraft_proto::ids::{GroupId, NodeId};
@@ -290,10 +290,8 @@ impl Detector {
             watched.suspected = None;
             return Vec::new();
         }
-        let led: Vec<View> = view()
-            .into_iter()
-            .filter(|v| v.tail.led_by(about))
-            .collect();
+        let mut led = view();
+        led.retain(|v| v.tail.led_by(about));
         if led.is_empty() {
             watched.suspected = None;
             watched.reborn = None;
@@ -310,15 +308,9 @@ impl Detector {
             suspected.asked = now;
             self.rounds += 1;
             let tails: Vec<Tail> = led.iter().map(|v| v.tail.clone()).collect();
-            let mut others: Vec<NodeId> = led
-                .iter()
-                .flat_map(|v| v.voters.iter().flatten().copied())
-                .collect();
-            others.sort_unstable();
-            others.dedup();
-            others.retain(|node| *node != me && *node != about);
             let incarnation = watched.incarnation.unwrap_or_default();
             let round = self.rounds;
+            let others = voters_but(&led, [me, about]);
             actions.extend(others.into_iter().map(|to| Action::Suspect {
                 to,
                 about,
@@ -346,10 +338,8 @@ impl Detector {
             if !voter || voters.is_empty() || !(quorum || mutant!("suspicion_without_quorum")) {
                 continue;
             }
-            let better = agree
-                .iter()
-                .filter(|other| **other > (tail.last, me))
-                .count() as u64;
+            let ahead = |other: &&(Option<LogId>, NodeId)| **other > (tail.last, me);
+            let better = agree.iter().filter(ahead).count() as u64;
             let tried = suspected.acted.get(&tail.group).copied();
             let again = tried.is_none_or(|(vote, at)| {
                 vote != tail.vote || now.saturating_sub(at) >= TURN_MS * agree.len() as u64
@@ -361,4 +351,10 @@ impl Detector {
         }
         actions
     }
+}
+
+/// All voters of these groups but two.
+fn voters_but(groups: &[View], but: [NodeId; 2]) -> BTreeSet<NodeId> {
+    let voters = groups.iter().flat_map(|v| v.voters.iter().flatten());
+    voters.filter(|node| !but.contains(node)).copied().collect()
 }

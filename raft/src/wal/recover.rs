@@ -54,49 +54,7 @@ pub async fn recover(segments: &Segments, options: &WalOptions) -> Result<Recove
             ..WalReport::default()
         },
     };
-    let mut expected = first_segment;
-    for number in &numbers {
-        if *number != expected {
-            return Ok(scan.damaged(
-                Position {
-                    segment: expected,
-                    offset: 0,
-                },
-                first_segment,
-            ));
-        }
-        expected += 1;
-        let bytes = segments.load(*number).await?;
-        match read_header(&bytes, *number) {
-            Header::Good => {}
-            Header::Other(format) => {
-                return Err(WalError::Format {
-                    segment: *number,
-                    format,
-                });
-            }
-            Header::Bad => {
-                let at = Position {
-                    segment: *number,
-                    offset: 0,
-                };
-                return Ok(scan.damaged(at, first_segment));
-            }
-        }
-        if let Err(at) = scan.segment(&bytes, *number) {
-            return Ok(scan.damaged(at, first_segment));
-        }
-    }
-    if scan.end.segment == expected {
-        // The last one says that the log goes on: that file was there.
-        let at = scan.end;
-        return Ok(scan.damaged(at, first_segment));
-    }
-    if first_segment > scan.needed {
-        let at = Position {
-            segment: scan.needed,
-            offset: 0,
-        };
+    if let Some(at) = scan.read(segments, &numbers).await? {
         return Ok(scan.damaged(at, first_segment));
     }
     segments.tidy().await?;
@@ -138,6 +96,40 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
+    /// Reads all segments in their order. Returns where the log is damaged, if it is.
+    async fn read(
+        &mut self,
+        segments: &Segments,
+        numbers: &[u64],
+    ) -> Result<Option<Position>, WalError> {
+        let start = |segment| Position { segment, offset: 0 };
+        let first = numbers.first().copied().unwrap_or(1);
+        let mut expected = first;
+        for number in numbers.iter().copied() {
+            if number != expected {
+                return Ok(Some(start(expected)));
+            }
+            expected += 1;
+            let bytes = segments.load(number).await?;
+            match read_header(&bytes, number) {
+                Header::Good => {}
+                Header::Other(format) => {
+                    let segment = number;
+                    return Err(WalError::Format { segment, format });
+                }
+                Header::Bad => return Ok(Some(start(number))),
+            }
+            if let Err(at) = self.segment(&bytes, number) {
+                return Ok(Some(at));
+            }
+        }
+        // The last one says that the log goes on: that file was there.
+        if self.end.segment == expected {
+            return Ok(Some(self.end));
+        }
+        Ok((first > self.needed).then(|| start(self.needed)))
+    }
+
     /// # Errors
     /// Where the segment proves damage.
     fn segment(&mut self, bytes: &Bytes, number: u64) -> Result<(), Position> {

@@ -12,16 +12,12 @@ use super::{root, sources};
 
 const FUNCTION_LINES_MAX: usize = 70;
 
-/// Functions that are longer still. May only shrink.
+/// Functions that are longer still, tests apart: theirs are tables. May only shrink.
 const LONG_FUNCTIONS: &[&str] = &[
     "codraft/src/dev.rs run",
     "node/src/start.rs run",
     "proto/src/frame/binary.rs server_body",
     "proto/src/frame/binary.rs server_of",
-    "raft/src/suspect/detector.rs judge",
-    "raft/src/wal/recover.rs recover",
-    "router/src/hub/open.rs welcome",
-    "router/src/metrics.rs new",
     "simulation/src/client/frames.rs take",
     "simulation/src/client/frames.rs welcome",
     "simulation/src/faults.rs begin",
@@ -32,7 +28,6 @@ const LONG_FUNCTIONS: &[&str] = &[
     "simulation/src/oracles/revisions.rs see",
     "simulation/src/plan/seed.rs fault",
     "simulation/src/taps.rs seen",
-    "simulation/src/tools/minimize/tests.rs large",
     "simulation/src/tools/soak.rs run",
     "tests/src/bin/codraft-kill.rs main",
     "tests/src/replay.rs write",
@@ -202,7 +197,7 @@ fn functions_stay_short() -> Result<()> {
     let sources = sources()?;
     let all = sources
         .iter()
-        .flat_map(|(path, text)| functions(path, text));
+        .flat_map(|(path, text)| functions(path, code(path, text)));
     let all: Vec<_> = all.collect();
     anyhow::ensure!(all.len() > 500, "only {} functions were found", all.len());
     let long = all.iter().filter(|(_, lines)| *lines > FUNCTION_LINES_MAX);
