@@ -14,7 +14,7 @@ use codraft_ot::{Delta, Kind};
 use codraft_proto::{
     ids::{ClientId, DocId, Role},
     reject::Code,
-    v1::{self, message::Body, reply},
+    v1::{self, OpenedFrom, message::Body, reply},
 };
 use codraft_raft::{
     group::Group,
@@ -101,6 +101,7 @@ impl ReadRequest {
                     role: Role::Editor as u32,
                     kind: Kind::Text as u32,
                     hash: Bytes::from_static(&[0; 32]),
+                    from: OpenedFrom::State.into(),
                     state: Delta::new().to_bytes().into(),
                     ..Default::default()
                 })
@@ -360,23 +361,38 @@ fn followed(document: &Document, after: Option<&v1::Resume>) -> v1::Followed {
 }
 
 fn opened(document: &Document, role: Role, open: &v1::Open, states: &mut States) -> v1::Opened {
-    let visible = |after: &&v1::Resume| after.rev >= visible_from(document, role, &open.user);
-    let events = open
-        .resume
-        .as_ref()
-        .filter(visible)
-        .filter(|_| !(open.unsent && mutant!("bare_snapshot_to_unsent_work")))
-        .and_then(|r| events_after(document, r));
-    let state = match &events {
-        Some(_) => Bytes::new(),
-        None => states
-            .entry(document.id())
-            .or_insert_with(|| state_of(document))
-            .clone(),
-    };
     let acked = ClientId::from_slice(&open.client)
         .and_then(|c| document.acked(&open.user.as_str().into(), c))
         .filter(|_| !mutant!("welcome_without_acknowledged"));
+    let visible_from = visible_from(document, role, &open.user);
+    let after = |at: &Option<v1::Resume>| {
+        let at = at.as_ref().filter(|at| at.rev >= visible_from)?;
+        events_after(document, at)
+    };
+    let may_resume = !(open.unsent && mutant!("bare_snapshot_to_unsent_work"));
+    let resumed = after(&open.resume).filter(|_| may_resume);
+    // A welcome with a document holds all of the client's own: none of it may come after.
+    let own = acked.map_or(0, |(_, rev)| rev);
+    let held = open.held.clone().filter(|held| held.rev >= own);
+    let held = || after(&held).map(|events| (OpenedFrom::Held, events));
+    let (start, events) = resumed
+        .map(|events| (OpenedFrom::Resume, events))
+        .or_else(held)
+        .unwrap_or((
+            if open.bring {
+                OpenedFrom::State
+            } else {
+                OpenedFrom::Nothing
+            },
+            Vec::new(),
+        ));
+    let state = match start {
+        OpenedFrom::State => states
+            .entry(document.id())
+            .or_insert_with(|| state_of(document))
+            .clone(),
+        _ => Bytes::new(),
+    };
     v1::Opened {
         tag: open.tag,
         doc: document.id().to_bytes(),
@@ -387,8 +403,8 @@ fn opened(document: &Document, role: Role, open: &v1::Open, states: &mut States)
         rev: document.rev(),
         hash: Bytes::copy_from_slice(&document.hash().0),
         acked: acked.map(|(seq, rev)| v1::Acked { seq, rev }),
-        resumed: events.is_some(),
-        events: events.unwrap_or_default(),
+        from: start.into(),
+        events,
         state,
         title: document.title().to_owned(),
         floor: document.floor(),

@@ -253,6 +253,8 @@ impl Router {
             user: user.into(),
             resume,
             unsent: false,
+            held: None,
+            bring: true,
         };
         self.send(node, Body::Open(open)).await;
         let opened = |body: &Body| match body {
@@ -376,10 +378,12 @@ async fn many_open_a_large_document_at_once() {
             doc: DOC.to_bytes(),
             client: Bytes::copy_from_slice(&[tag as u8; 16]),
             user: "alice".into(),
+            bring: true,
             ..v1::Open::default()
         };
         router.send(leader, Body::Open(open)).await;
     }
+    let mut held = None;
     for tag in 1..=OPENS {
         let opened = |body: &Body| match body {
             Body::Opened(opened) if opened.tag == tag => Some(opened.clone()),
@@ -391,6 +395,30 @@ async fn many_open_a_large_document_at_once() {
             (None, 3),
             "{tag}"
         );
+        let (rev, hash) = (opened.rev, opened.hash);
+        held = Some(v1::Resume { rev, hash });
+    }
+    // Where a router has it already it is not sent again, and not without being asked for.
+    let wrong = held.clone().map(|at| v1::Resume { rev: 0, ..at });
+    for (tag, held, start) in [
+        (90, held, v1::OpenedFrom::Held),
+        (91, wrong, v1::OpenedFrom::Nothing),
+        (92, None, v1::OpenedFrom::Nothing),
+    ] {
+        let open = v1::Open {
+            tag,
+            doc: DOC.to_bytes(),
+            user: "alice".into(),
+            held,
+            ..v1::Open::default()
+        };
+        router.send(leader, Body::Open(open)).await;
+        let opened = |body: &Body| match body {
+            Body::Opened(opened) if opened.tag == tag => Some(opened.clone()),
+            _ => None,
+        };
+        let opened = router.hear("opened", opened).await;
+        assert_eq!((opened.from(), opened.state.len()), (start, 0));
     }
 }
 
@@ -499,7 +527,7 @@ async fn a_document_lives_through_the_death_of_its_leader() {
     cluster.stop_node(next).await;
     let last = router.leader(&DOC, Some(next)).await;
     let opened = router.open(last, DOC, "bob", Some(resume)).await;
-    assert!(opened.resumed, "{opened:?}");
+    assert_eq!(opened.from(), v1::OpenedFrom::Resume, "{opened:?}");
     assert_eq!(opened.events.len(), 1);
     assert_eq!(opened.acked, None, "of another client");
     let opened = router.open(last, DOC, "bob", None).await;
@@ -535,22 +563,27 @@ async fn a_reader_sees_no_history_from_before_the_grant() {
     let since = v1::Resume { rev: 3, hash };
 
     let opened = router.open(leader, DOC, "vera", Some(before.clone())).await;
-    assert!(!opened.resumed && opened.events.is_empty());
+    assert!(opened.from() == v1::OpenedFrom::State && opened.events.is_empty());
     assert_eq!(
         text_of(&opened),
         "secret",
         "the state is hers, the history is not"
     );
-    assert!(router.open(leader, DOC, "vera", Some(since)).await.resumed);
+    let opened = router.open(leader, DOC, "vera", Some(since)).await;
+    assert_eq!(opened.from(), v1::OpenedFrom::Resume);
     let opened = router
         .open(leader, DOC, "alice", Some(before.clone()))
         .await;
-    assert_eq!((opened.resumed, opened.events.len()), (true, 2));
+    assert_eq!(
+        (opened.from(), opened.events.len()),
+        (v1::OpenedFrom::Resume, 2)
+    );
     let lie = v1::Resume {
         hash: Bytes::from_static(&[1; 32]),
         ..before
     };
-    assert!(!router.open(leader, DOC, "alice", Some(lie)).await.resumed);
+    let opened = router.open(leader, DOC, "alice", Some(lie)).await;
+    assert_eq!(opened.from(), v1::OpenedFrom::State);
 
     let describe = call::Body::Describe(v1::Describe {});
     let description = router.call(leader, 4, DOC, "vera", describe.clone()).await;

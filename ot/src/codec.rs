@@ -146,6 +146,42 @@ impl Recent {
     }
 }
 
+/// The components of an operation's binary form, read one by one. They are what was written: of
+/// neighbours nothing is merged, and sums are not judged.
+pub struct Components<'a>(Input<'a>);
+
+impl<'a> Components<'a> {
+    pub fn new(bytes: &'a [u8], limits: &'a Limits) -> Self {
+        let recent = Recent::default();
+        Self(Input {
+            bytes,
+            limits,
+            recent,
+        })
+    }
+
+    /// What is not read yet.
+    pub fn rest(&self) -> &'a [u8] {
+        self.0.bytes
+    }
+}
+
+impl Iterator for Components<'_> {
+    type Item = Result<Component, OpError>;
+
+    /// Nothing follows what cannot be read.
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.bytes.is_empty() {
+            return None;
+        }
+        let component = self.0.component();
+        if component.is_err() {
+            self.0.bytes = &[];
+        }
+        Some(component)
+    }
+}
+
 struct Input<'a> {
     bytes: &'a [u8],
     limits: &'a Limits,

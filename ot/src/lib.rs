@@ -24,6 +24,7 @@ pub mod value;
 pub use attributes::{AttributeMap, Attributes, Attrs};
 pub use chain::Chain;
 pub use client::ClientDocument;
+pub use codec::Components;
 pub use content::{Content, Kind};
 pub use error::OpError;
 pub use late::Late;

@@ -29,6 +29,8 @@ pub struct Limits {
     pub requests_per_second: u32,
     /// What may wait for a socket that reads slowly.
     pub socket_queue_bytes: u32,
+    /// A reader that takes less than this of the document it opened, or of what it missed, is let go.
+    pub catch_up_bytes_per_second: u32,
     pub sockets_per_user_and_document: u32,
     /// Over all documents.
     pub sockets_per_user: u32,
@@ -53,6 +55,7 @@ impl Default for Limits {
             tickets_per_second: 20,
             requests_per_second: 100,
             socket_queue_bytes: 1 << 20,
+            catch_up_bytes_per_second: 64 << 10,
             sockets_per_user_and_document: 64,
             sockets_per_user: 256,
             sockets: 100_000,
@@ -149,6 +152,12 @@ impl Limits {
                 queue,
                 2 * frame,
                 " = 2 * limits.frame_bytes",
+            ),
+            (
+                "catch_up_bytes_per_second",
+                self.catch_up_bytes_per_second.into(),
+                1,
+                "",
             ),
             ("sockets_per_user_and_document", per_document, 1, ""),
             (

@@ -64,7 +64,7 @@ fn vectors() -> Value {
     let server = server_messages().into_iter().map(|(name, frames)| {
         json!({"name": name, "direction": "server",
             "before": {"rev": BEFORE.rev, "ts": BEFORE.ts_ms},
-            "json": as_json(&json::encode_server(&frames)),
+            "json": as_json(&json::encode_server(&frames).unwrap()),
             "binary_hex": json::hex(&server_binary(&frames))})
     });
     client.chain(server).collect()
@@ -106,7 +106,7 @@ fn what_was_encoded_is_decoded() {
         let message = Bytes::from(server_binary(&frames));
         let decoded = binary::decode_server(&message, &mut BEFORE.clone());
         assert_eq!(decoded, Ok(without_seq(&frames)), "{name}");
-        let text = json::encode_server(&frames);
+        let text = json::encode_server(&frames).unwrap();
         assert_eq!(json::decode_server(text.as_bytes()), Ok(frames), "{name}");
     }
 }
@@ -207,4 +207,80 @@ fn a_batch_encoded_in_parts_is_read_as_one_feed() {
             }
         )
     );
+}
+
+/// A document, spelled in steps, is what it is when it is spelled at once.
+#[test]
+fn a_document_in_steps_is_the_same_text() {
+    let long = "a \"quoted\" \u{1F980} line\n".repeat(40_000);
+    let bold = codraft_ot::Attributes::from([("bold".into(), codraft_ot::Value::Bool(true))]);
+    let mut many = codraft_ot::Delta::new();
+    for n in 0..5_000 {
+        many.insert_with(
+            &n.to_string(),
+            if n % 2 == 0 {
+                bold.clone()
+            } else {
+                Default::default()
+            },
+        );
+    }
+    let mut texts = codraft_ot::Delta::new();
+    texts.insert("short").insert_with(&long, bold).insert(&long);
+    for delta in [codraft_ot::Delta::new(), texts, many] {
+        let mut spelling = json::Spelling::new(delta.to_bytes().into());
+        let mut steps = 1;
+        while !spelling.step().unwrap() {
+            steps += 1;
+        }
+        assert!(delta.is_empty() || steps > 3, "{steps}");
+        let text = spelling.into_bytes();
+        assert_eq!(
+            as_json(std::str::from_utf8(&text).unwrap()),
+            json::delta_value(&delta)
+        );
+    }
+    assert!(
+        json::Spelling::new(Bytes::from_static(&[0xff]))
+            .step()
+            .is_err()
+    );
+}
+
+#[test]
+fn an_operation_that_cannot_be_read_is_not_another_one() {
+    let ops = Bytes::from_static(&[0xff]);
+    let op = OpEvent {
+        rev: 1,
+        slot: 0,
+        seq: 1,
+        base: 0,
+        ts_ms: 1,
+        ops,
+    };
+    assert!(json::encode_server(&[ServerFrame::Pong, ServerFrame::Op(op)]).is_err());
+}
+
+/// A welcome whose document is shared is the same message as one that holds it.
+#[test]
+fn a_welcome_may_be_written_around_its_document() {
+    for (name, frames) in server_messages() {
+        let Some(welcome @ ServerFrame::Welcome(inner)) = frames.first() else {
+            continue;
+        };
+        let Some(doc) = inner.doc.clone().filter(|_| frames.len() == 1) else {
+            continue;
+        };
+        let binary = [&binary::welcome_start(welcome)[..], &doc].concat();
+        assert_eq!(binary, server_binary(&frames), "{name}");
+        let mut spelling = json::Spelling::new(doc);
+        while !spelling.step().unwrap() {}
+        let text = String::from_utf8(spelling.into_bytes().into()).unwrap();
+        let text = json::welcome_start(welcome).unwrap() + &text + json::WELCOME_END;
+        assert_eq!(
+            as_json(&text),
+            as_json(&json::encode_server(&frames).unwrap()),
+            "{name}"
+        );
+    }
 }

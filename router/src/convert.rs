@@ -42,6 +42,12 @@ pub fn opened(opened: v1::Opened) -> Result<Box<Opened>, Code> {
     if let Some(problem) = opened.problem {
         return Err(code_of(&problem));
     }
+    let start = match opened.from() {
+        v1::OpenedFrom::Resume => Start::Resume,
+        v1::OpenedFrom::Held => Start::Held,
+        v1::OpenedFrom::State => Start::State(opened.state),
+        v1::OpenedFrom::Nothing => Start::Nothing,
+    };
     let (hash, role) = (hash(&opened.hash), Role::from_number(opened.role));
     let (Some(hash), Some(role)) = (hash, role) else {
         return Err(Code::Internal);
@@ -57,10 +63,7 @@ pub fn opened(opened: v1::Opened) -> Result<Box<Opened>, Code> {
             ts_ms: opened.ts_ms,
         },
         acked: opened.acked.map(|acked| (acked.seq, acked.rev)),
-        start: match opened.resumed {
-            true => Start::Resume,
-            false => Start::State(opened.state),
-        },
+        start,
         events: events(opened.events),
     }))
 }

@@ -7,6 +7,7 @@
 //! wherever the leader is by then, so that readers notice nothing.
 
 mod io;
+mod readers;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use codraft_mutant::mutant;
 use codraft_proto::{
+    frame::At,
     link::{CREDIT_WINDOW, event_cost},
     reject::Code,
 };
@@ -26,6 +28,9 @@ pub const CREDIT_STEP: u64 = CREDIT_WINDOW / 4;
 /// The pause before what failed is tried again; doubled each time, short again after a success.
 pub const PAUSE_MIN_MS: u64 = 20;
 pub const PAUSE_MAX_MS: u64 = 500;
+/// A state is held for so long after it came, and while so few events came after it.
+pub const HOLD_MS: u64 = 2_000;
+pub const HOLD_EVENTS: u64 = 256;
 /// What a node has not answered for so long is asked again: every request may be repeated.
 pub const STUCK_MS: u64 = 5_000;
 
@@ -46,6 +51,17 @@ enum Phase {
 struct Reader {
     phase: ReaderPhase,
     hello: Hello,
+    /// The revision of a held state that was no use to it.
+    no_use: Option<u64>,
+}
+
+/// An open on its way.
+#[derive(Debug)]
+struct Opening {
+    reader: ReaderId,
+    since_ms: u64,
+    held: Option<At>,
+    bring: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,9 +84,13 @@ pub struct Feed {
     /// Those of them that wait to be opened, and how many are live.
     waiting: BTreeSet<ReaderId>,
     live: usize,
-    /// Which reader an `Opened` with this tag is for, and since when it is asked for. A reader may
-    /// have left: its answer still starts the feed.
-    opening: BTreeMap<OpenTag, (ReaderId, u64)>,
+    /// What an `Opened` with this tag answers. A reader may have left: its answer still starts the
+    /// feed.
+    opening: BTreeMap<OpenTag, Opening>,
+    /// The last open that is to bring the state.
+    bringing: OpenTag,
+    /// Where the state stands that the hub holds, and until when.
+    held: Option<(At, u64)>,
     next_tag: u64,
     /// Bytes that were delivered and not yet credited.
     uncredited: u64,
@@ -95,6 +115,8 @@ impl Feed {
             waiting: BTreeSet::new(),
             live: 0,
             opening: BTreeMap::new(),
+            bringing: OpenTag(0),
+            held: None,
             next_tag: first_tag,
             uncredited: 0,
             lost_ms: None,
@@ -120,7 +142,8 @@ impl Feed {
 
     /// Whether `Event::Timer` has something to do.
     pub fn is_due(&self, now_ms: u64) -> bool {
-        self.retry_at_ms.is_some_and(|at_ms| now_ms >= at_ms)
+        let is_past = |at_ms: u64| now_ms >= at_ms;
+        self.retry_at_ms.is_some_and(is_past) || self.held.is_some_and(|held| is_past(held.1))
     }
 
     /// The link that takes operations now.
@@ -157,6 +180,14 @@ impl Feed {
             Event::Cut { link, code } => turn.cut(link, code),
             Event::NotSent(message) => turn.not_sent(message),
             Event::OperationRetried => turn.retry_later(),
+            Event::Unreadable { readers } => {
+                // They start behind it.
+                turn.release(|_| true);
+                for reader in readers {
+                    turn.feed.set_phase(reader, ReaderPhase::Resync);
+                    turn.act(Action::Resync { reader });
+                }
+            }
             Event::OperationApplied => turn.feed.pause_ms = PAUSE_MIN_MS,
             Event::Timer { leader, other } => turn.timer(leader, other),
             Event::Unstick { operations } => turn.unstick(operations),
@@ -226,110 +257,6 @@ impl Turn<'_> {
         self.act(Action::Send { link, message });
     }
 
-    // ---- Readers ---------------------------------------------------------------------------
-
-    fn joined(&mut self, id: ReaderId, hello: Hello, leader: Option<LinkId>) {
-        self.feed.remove(id);
-        let phase = ReaderPhase::Waiting;
-        self.feed.readers.insert(id, Reader { phase, hello });
-        self.feed.waiting.insert(id);
-        self.connect_if_cut_off(leader);
-        self.open_waiting();
-    }
-
-    /// Asks for the documents of the readers that wait to be opened. Not while the feed is
-    /// found again: an answer must take its place in a feed that stands.
-    fn open_waiting(&mut self) {
-        let Some(link) = self.feed.link else { return };
-        if matches!(self.feed.phase, Phase::Following { .. }) {
-            return;
-        }
-        for reader in std::mem::take(&mut self.feed.waiting) {
-            let Some(hello) = self.feed.readers.get(&reader).map(|r| r.hello) else {
-                continue;
-            };
-            self.feed.next_tag += 1;
-            let tag = OpenTag(self.feed.next_tag);
-            self.feed.set_phase(reader, ReaderPhase::Opening(tag));
-            self.feed.opening.insert(tag, (reader, self.now_ms));
-            let message = Message::Open { tag, reader, hello };
-            self.send(link, message);
-        }
-    }
-
-    fn opened(&mut self, link: LinkId, tag: OpenTag, answer: Result<Box<Opened>, Code>) {
-        let Some((id, _)) = self.feed.opening.remove(&tag) else {
-            return;
-        };
-        if !self.feed.is_from(link) {
-            return;
-        }
-        let waits = self.feed.is_opening(id, tag);
-        let from = |opened: &Opened| match opened.start {
-            Start::Resume => self.feed.readers.get(&id)?.hello.resume,
-            Start::State(_) => Some(opened.head.at()),
-        };
-        let (opened, from) = match answer.map(|opened| (from(&opened), opened)) {
-            Ok((from, opened)) => (opened, from),
-            Err(code) if waits => return self.not_opened(id, code),
-            Err(_) => return,
-        };
-        match (self.feed.phase, self.feed.position) {
-            (Phase::Live, Some(position)) if position.rev == opened.head.rev => {}
-            (Phase::Cold, _) => {
-                self.feed.phase = Phase::Live;
-                self.feed.position = Some(opened.head);
-                self.found();
-            }
-            _ => {
-                // Not in its place: the feed is found again, then this one is asked again.
-                if waits {
-                    self.feed.set_phase(id, ReaderPhase::Waiting);
-                }
-                if self.feed.phase == Phase::Live {
-                    self.refollow();
-                }
-                return;
-            }
-        }
-        if !waits {
-            return;
-        }
-        let Some(from) = from else {
-            // Resumed from nothing: no answer to what was asked.
-            return self.not_opened(id, Code::Internal);
-        };
-        self.feed.set_phase(id, ReaderPhase::Live);
-        // What the feed counts its next event's time from.
-        if let Some(position) = &mut self.feed.position {
-            position.ts_ms = position.ts_ms.max(opened.head.ts_ms);
-        }
-        self.act(Action::Welcome {
-            reader: id,
-            from,
-            opened,
-        });
-        self.act(Action::Submit { reader: id });
-    }
-
-    /// The reader waits for this answer no longer.
-    fn open_again(&mut self, reader: ReaderId, tag: OpenTag) {
-        if self.feed.is_opening(reader, tag) {
-            self.feed.set_phase(reader, ReaderPhase::Waiting);
-        }
-    }
-
-    fn not_opened(&mut self, reader: ReaderId, code: Code) {
-        if !is_elsewhere(code) {
-            return self.act(Action::End { reader, code });
-        }
-        self.feed.set_phase(reader, ReaderPhase::Waiting);
-        if matches!(code, Code::NotLeader | Code::NoLeader) && self.feed.phase == Phase::Cold {
-            self.disconnect();
-        }
-        self.retry_later();
-    }
-
     // ---- The link --------------------------------------------------------------------------
 
     fn connect_if_cut_off(&mut self, leader: Option<LinkId>) {
@@ -369,8 +296,8 @@ impl Turn<'_> {
     fn disconnect(&mut self) {
         self.feed.link = None;
         self.lost();
-        for (tag, (id, _)) in std::mem::take(&mut self.feed.opening) {
-            self.open_again(id, tag);
+        for (tag, opening) in std::mem::take(&mut self.feed.opening) {
+            self.open_again(opening.reader, tag);
         }
         self.act(Action::Unsubmit);
     }
@@ -534,14 +461,19 @@ impl Turn<'_> {
         if self.feed.retry_at_ms.is_none() {
             let at_ms = self.now_ms + self.feed.pause_ms;
             self.feed.retry_at_ms = Some(at_ms);
-            self.act(Action::RetryAt { at_ms });
+            self.act(Action::WakeAt { at_ms });
             self.feed.pause_ms = (self.feed.pause_ms * 2).min(PAUSE_MAX_MS);
         }
     }
 
     /// Tries again what had no answer or a wrong one.
     fn timer(&mut self, leader: Option<LinkId>, other: Option<LinkId>) {
-        if !self.feed.is_due(self.now_ms) {
+        self.release_if_old();
+        if self
+            .feed
+            .retry_at_ms
+            .is_none_or(|at_ms| self.now_ms < at_ms)
+        {
             return;
         }
         self.feed.retry_at_ms = None;
@@ -567,8 +499,8 @@ impl Turn<'_> {
     fn not_sent(&mut self, message: Message) {
         match message {
             Message::Open { tag, .. } => {
-                if let Some((reader, _)) = self.feed.opening.remove(&tag) {
-                    self.open_again(reader, tag);
+                if let Some(opening) = self.feed.opening.remove(&tag) {
+                    self.open_again(opening.reader, tag);
                 }
             }
             Message::Follow { .. } => self.feed.link = None,
@@ -591,11 +523,12 @@ impl Turn<'_> {
             Phase::Following { since_ms, .. } => is_old(since_ms),
             _ => self.feed.link.is_none() && !self.feed.readers.is_empty(),
         };
-        let old = |(_, (_, since_ms)): &(&OpenTag, &(ReaderId, u64))| is_old(*since_ms);
-        let old = self.feed.opening.iter().filter(old);
-        for (tag, id) in old.map(|(tag, (id, _))| (*tag, *id)).collect::<Vec<_>>() {
-            self.feed.opening.remove(&tag);
-            self.open_again(id, tag);
+        let old = self
+            .feed
+            .opening
+            .extract_if(.., |_, opening| is_old(opening.since_ms));
+        for (tag, opening) in old.collect::<Vec<_>>() {
+            self.open_again(opening.reader, tag);
             stuck = true;
         }
         if stuck {

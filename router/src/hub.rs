@@ -31,6 +31,7 @@ use crate::{
     lock,
     queue::{End, Queue},
     session::{Answer, AnswerAction, Attempt, OpAction, Session},
+    state::SharedState,
     upstream::Route,
     wire,
 };
@@ -52,6 +53,8 @@ struct State {
     /// What the feed decided and is not performed yet; empty whenever the lock is free.
     actions: Actions,
     members: BTreeMap<ReaderId, Member>,
+    /// What who opens the document now starts from.
+    held: Option<Arc<SharedState>>,
     /// Who they are: a client id is a name among its user's, and nothing to anybody else.
     users: BTreeMap<UserId, BTreeMap<ClientId, ReaderId>>,
     next: u64,
@@ -93,6 +96,7 @@ impl Hub {
             feed: Feed::new(generation << 32),
             actions: Actions::new(),
             members: BTreeMap::new(),
+            held: None,
             users: BTreeMap::new(),
             next: 0,
             slots: Slots::default(),
@@ -132,6 +136,8 @@ impl Hub {
             Action::Send { link, message } => {
                 return self.send(shared, state, link, message);
             }
+            Action::Hold { state: held } => state.held = Some(Arc::new(SharedState::new(held))),
+            Action::Release => state.held = None,
             Action::Welcome {
                 reader,
                 from,
@@ -170,7 +176,7 @@ impl Hub {
                 let listeners = state.members.values().filter(|m| m.listens);
                 listeners.for_each(|member| member.push(&ServerFrame::Saving { on }));
             }
-            Action::RetryAt { at_ms } => shared.timers.add(at_ms, self.doc),
+            Action::WakeAt { at_ms } => shared.timers.add(at_ms, self.doc),
             Action::Lost => {
                 shared.metrics.saving.inc();
             }
@@ -197,7 +203,13 @@ impl Hub {
     ) -> Option<Event> {
         let doc = self.doc_bytes.clone();
         let body = match &message {
-            Message::Open { tag, reader, hello } => {
+            Message::Open {
+                tag,
+                reader,
+                hello,
+                held,
+                bring,
+            } => {
                 let session = &state.members.get(reader)?.session;
                 Body::Open(v1::Open {
                     tag: tag.0,
@@ -206,6 +218,8 @@ impl Hub {
                     user: session.user.to_string(),
                     resume: hello.resume.map(convert::resume),
                     unsent: hello.unsent,
+                    held: held.map(convert::resume),
+                    bring: *bring,
                 })
             }
             Message::Follow { after } => {

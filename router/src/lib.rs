@@ -22,6 +22,7 @@ mod problem;
 mod queue;
 mod session;
 mod socket;
+mod state;
 mod timers;
 mod upstream;
 mod wire;

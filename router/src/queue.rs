@@ -1,10 +1,12 @@
 //! What waits to be written to one socket: filled by the hub, emptied by the socket's task.
-//! It has a limit in bytes; who reads too slowly is let go and slows nobody.
+//! It has a limit in bytes, what is being written included; a slow reader is let go and delays
+//! nobody. What a reader starts from may be of any size and does not count: it is shared by all
+//! who start from the same, and has a deadline instead.
 
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     task::{Poll, Waker},
 };
 
@@ -12,7 +14,7 @@ use bytes::Bytes;
 use codraft_mutant::mutant;
 use codraft_proto::reject::Code;
 
-use crate::lock;
+use crate::{lock, state::SharedState};
 
 /// What a chunk costs beside its bytes.
 const CHUNK_OVERHEAD: usize = 32;
@@ -36,6 +38,23 @@ impl End {
     }
 }
 
+/// What is written in one piece.
+pub enum Chunk {
+    /// Whole frames in the socket's encoding.
+    Frames(Bytes),
+    CatchUp(Box<CatchUp>),
+}
+
+/// What a reader starts from.
+pub struct CatchUp {
+    /// A welcome: up to its document, or all of it and what was missed.
+    pub start: Bytes,
+    /// The welcome's document, and what closes the welcome behind it.
+    pub document: Option<(Arc<SharedState>, Bytes)>,
+    /// The events after that document, as a message of their own.
+    pub missed: Option<Bytes>,
+}
+
 /// One socket's way out.
 pub struct Queue {
     limit: usize,
@@ -44,8 +63,10 @@ pub struct Queue {
 
 #[derive(Default)]
 struct State {
-    chunks: VecDeque<Bytes>,
+    chunks: VecDeque<Chunk>,
     bytes: usize,
+    /// What was taken and is being written.
+    writing: usize,
     end: Option<End>,
     waker: Option<Waker>,
 }
@@ -53,7 +74,7 @@ struct State {
 /// What was taken from a queue in one go.
 #[derive(Default)]
 pub struct Taken {
-    pub chunks: VecDeque<Bytes>,
+    pub chunks: VecDeque<Chunk>,
     /// Nothing follows; the socket is to be closed with it.
     pub end: Option<End>,
 }
@@ -66,20 +87,17 @@ impl Queue {
         }
     }
 
-    /// Queues a chunk (whole frames in the socket's encoding). `false` when that was too much:
-    /// the socket is then on its way out and what waited is dropped.
-    pub fn push(&self, chunk: Bytes) -> bool {
+    /// Queues whole frames in the socket's encoding. Returns false if that was too much: the
+    /// socket is then on its way out and what waited is dropped.
+    pub fn push(&self, frames: Bytes) -> bool {
         let mut state = lock(&self.state);
         if state.end.is_some() {
             return false;
         }
-        // What goes out next may be of any size (a large document), and does not count: else what
-        // comes right behind it would be too much, and who opens such a document let go each time.
-        let cost = match state.chunks.is_empty() {
-            true => 0,
-            false => chunk.len() + CHUNK_OVERHEAD,
-        };
-        let full = state.bytes + cost > self.limit;
+        let cost = frames.len() + CHUNK_OVERHEAD;
+        let before = state.bytes + state.writing;
+        // A socket that has nothing to read takes one batch of events of any size.
+        let full = before > 0 && before + cost > self.limit;
         if full && !mutant!("queue_without_bound") {
             state.chunks.clear();
             state.bytes = 0;
@@ -87,17 +105,26 @@ impl Queue {
             wake(state);
             return false;
         }
-        let (most, bound) = (state.bytes + cost, self.limit);
-        if cost > 0 && (most > bound || (state.chunks.len() + 1).is_power_of_two()) {
+        let (most, bound) = (before + cost, self.limit);
+        if before > 0 && (most > bound || (state.chunks.len() + 1).is_power_of_two()) {
             tracing::trace!(target: "codraft_record", what = "filled", of = "socket", most, bound);
         }
         state.bytes += cost;
         match !state.chunks.is_empty() && mutant!("broadcast_out_of_order") {
-            true => state.chunks.push_front(chunk),
-            false => state.chunks.push_back(chunk),
+            true => state.chunks.push_front(Chunk::Frames(frames)),
+            false => state.chunks.push_back(Chunk::Frames(frames)),
         }
         wake(state);
         true
+    }
+
+    /// Queues what the reader starts from.
+    pub fn catch_up(&self, catch_up: CatchUp) {
+        let mut state = lock(&self.state);
+        if state.end.is_none() {
+            state.chunks.push_back(Chunk::CatchUp(Box::new(catch_up)));
+            wake(state);
+        }
     }
 
     /// Lets what waits go out, then ends the socket. The first end counts.
@@ -132,6 +159,8 @@ impl Queue {
     pub async fn take(&self) -> Taken {
         poll_fn(|context| {
             let mut state = lock(&self.state);
+            // Who takes more has written what it took before.
+            state.writing = 0;
             if state.chunks.is_empty() && state.end.is_none() {
                 match &state.waker {
                     Some(waker) if waker.will_wake(context.waker()) => {}
@@ -139,7 +168,7 @@ impl Queue {
                 }
                 return Poll::Pending;
             }
-            state.bytes = 0;
+            state.writing = std::mem::take(&mut state.bytes);
             Poll::Ready(Taken {
                 chunks: std::mem::take(&mut state.chunks),
                 end: state.end,
@@ -161,21 +190,53 @@ fn wake(mut state: std::sync::MutexGuard<'_, State>) {
 mod tests {
     use super::*;
 
+    fn frames(taken: &Taken) -> Vec<&[u8]> {
+        let mut all = Vec::new();
+        for chunk in &taken.chunks {
+            if let Chunk::Frames(frames) = chunk {
+                all.push(&frames[..]);
+            }
+        }
+        all
+    }
+
     #[tokio::test]
     async fn a_slow_reader_is_let_go_and_what_waited_is_dropped() {
         let queue = Queue::new(100);
-        assert!(
-            queue.push(Bytes::from_static(&[0; 200])),
-            "first, whatever its size"
-        );
-        for _ in 0..3 {
-            assert!(queue.push(Bytes::from_static(b"x")), "the limit is its own");
-        }
+        assert!(queue.push(Bytes::from_static(b"x")));
+        assert_eq!(queue.take().await.chunks.len(), 1);
+        // It is being written, and counts.
+        assert!(queue.push(Bytes::from_static(b"x")));
+        assert!(queue.push(Bytes::from_static(b"x")));
         assert!(!queue.push(Bytes::from_static(b"x")));
         assert!(!queue.push(Bytes::from_static(b"x")));
         let taken = queue.take().await;
         assert!(taken.chunks.is_empty());
         assert_eq!(taken.end.map(|e| e.code), Some(Code::SlowConsumer));
+    }
+
+    #[tokio::test]
+    async fn what_a_reader_starts_from_does_not_count_and_goes_first() {
+        let queue = Queue::new(100);
+        queue.catch_up(CatchUp {
+            start: Bytes::from_static(&[0; 500]),
+            document: None,
+            missed: None,
+        });
+        for _ in 0..3 {
+            assert!(queue.push(Bytes::from_static(b"x")), "the limit is its own");
+        }
+        let taken = queue.take().await;
+        assert!(matches!(taken.chunks.front(), Some(Chunk::CatchUp(_))));
+        assert!(!queue.push(Bytes::from_static(b"x")), "until it is written");
+    }
+
+    #[tokio::test]
+    async fn an_idle_reader_takes_a_batch_of_any_size() {
+        let queue = Queue::new(100);
+        assert!(queue.push(Bytes::from_static(&[0; 200])));
+        queue.take().await;
+        assert!(!queue.push(Bytes::from_static(b"x")));
     }
 
     #[tokio::test]
@@ -186,7 +247,7 @@ mod tests {
         queue.end(End::because(Code::Revoked));
         assert!(!queue.push(Bytes::from_static(b"c")));
         let taken = queue.take().await;
-        assert_eq!(taken.chunks, [&b"a"[..], b"b"]);
+        assert_eq!(frames(&taken), [&b"a"[..], b"b"]);
         assert_eq!(taken.end.map(|e| e.code), Some(Code::Revoked));
     }
 }

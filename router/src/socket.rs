@@ -4,6 +4,7 @@
 mod metered;
 
 use std::{
+    collections::VecDeque,
     future::poll_fn,
     pin::pin,
     sync::{Arc, atomic::Ordering},
@@ -48,7 +49,7 @@ use crate::{
     hub::{Hub, Joining},
     ids::ReaderId,
     metrics::Received,
-    queue::{End, Queue, Taken},
+    queue::{CatchUp, Chunk, End, Queue, Taken},
     socket::metered::Metered,
     wire,
 };
@@ -245,24 +246,78 @@ impl Socket {
     }
 
     async fn write<T: Stream>(&self, web: &mut WebSocketStream<Metered<T>>, taken: Taken) -> bool {
-        let Taken { mut chunks, end } = taken;
-        if let Some(end) = end {
+        let mut frames = VecDeque::new();
+        for chunk in taken.chunks {
+            match chunk {
+                Chunk::Frames(bytes) => frames.push_back(bytes),
+                Chunk::CatchUp(catch_up) => {
+                    if !self.write_frames(web, std::mem::take(&mut frames)).await
+                        || !self.catch_up(web, *catch_up).await
+                    {
+                        return false;
+                    }
+                }
+            }
+        }
+        if let Some(end) = taken.end {
             let bye = ServerFrame::Bye {
                 code: end.code,
                 reason: end.reason.to_owned(),
                 retry_after_ms: end.retry_after_ms.unwrap_or(0),
             };
-            chunks.push_back(wire::frame(self.peer.encoding, &bye));
+            frames.push_back(wire::frame(self.peer.encoding, &bye));
         }
-        let Some(message) = wire::join(self.peer.encoding, chunks) else {
-            return true;
-        };
+        self.write_frames(web, frames).await
+    }
+
+    async fn write_frames<T: Stream>(
+        &self,
+        web: &mut WebSocketStream<Metered<T>>,
+        frames: VecDeque<Bytes>,
+    ) -> bool {
+        match wire::join(self.peer.encoding, frames) {
+            Some(message) => self.write_message(web, [message].into()).await,
+            None => true,
+        }
+    }
+
+    /// Writes what the reader starts from: of any size, but in its time.
+    async fn catch_up<T: Stream>(
+        &self,
+        web: &mut WebSocketStream<Metered<T>>,
+        catch_up: CatchUp,
+    ) -> bool {
+        let mut parts = VecDeque::from([catch_up.start]);
+        if let Some((state, end)) = catch_up.document {
+            let Some(document) = state.encoded(self.peer.encoding).await else {
+                self.end(Code::Internal, "the document cannot be read");
+                return true;
+            };
+            parts.extend([document, end]);
+        }
+        let missed = catch_up.missed;
+        let bytes: usize = parts.iter().chain(&missed).map(Bytes::len).sum();
+        let a_second = u64::from(self.shared.limits.catch_up_bytes_per_second).max(1);
+        let allowed = WRITE_TIMEOUT + Duration::from_secs(bytes as u64 / a_second);
+        let written = timeout(allowed, async {
+            let written = self.write_message(web, parts).await;
+            written && self.write_frames(web, missed.into_iter().collect()).await
+        });
+        written.await.unwrap_or_else(|_| {
+            self.end(Code::SlowConsumer, "");
+            false
+        })
+    }
+
+    async fn write_message<T: Stream>(
+        &self,
+        web: &mut WebSocketStream<Metered<T>>,
+        parts: VecDeque<Bytes>,
+    ) -> bool {
+        let bytes: usize = parts.iter().map(Bytes::len).sum();
         self.shared.metrics.messages.inc();
-        self.shared
-            .metrics
-            .written_bytes
-            .inc_by(message.len() as u64);
-        let mut send = pin!(send(web, self.peer.encoding, message));
+        self.shared.metrics.written_bytes.inc_by(bytes as u64);
+        let mut send = pin!(send(web, self.peer.encoding, parts));
         // Mostly the kernel takes it at once, and no timer is needed.
         if let Some(sent) = send.as_mut().now_or_never() {
             return sent.is_ok();
@@ -530,24 +585,30 @@ async fn arrives<T: Stream>(
 }
 
 /// Writes a message, a large one in fragments: the library keeps a buffer of the largest
-/// frame it ever wrote, for as long as the socket lives.
+/// frame it ever wrote, for as long as the socket lives. Its parts are not put together first.
 async fn send<T: Stream>(
     web: &mut WebSocketStream<T>,
     encoding: Encoding,
-    mut message: Bytes,
+    mut parts: VecDeque<Bytes>,
 ) -> Result<(), Error> {
     let mut kind = match encoding {
         Encoding::Binary => Data::Binary,
         Encoding::Json => Data::Text,
     };
-    while message.len() > FRAGMENT {
-        let part = message.split_to(FRAGMENT);
-        let part = Frame::message(part, OpCode::Data(kind), false);
-        taken(web.feed(Message::Frame(part))).await?;
+    parts.retain(|part| !part.is_empty());
+    while let Some(mut part) = parts.pop_front() {
+        if part.len() > FRAGMENT {
+            parts.push_front(part.split_off(FRAGMENT));
+        }
+        let is_last = parts.is_empty();
+        let frame = Message::Frame(Frame::message(part, OpCode::Data(kind), is_last));
+        if is_last {
+            return taken(web.send(frame)).await;
+        }
+        taken(web.feed(frame)).await?;
         kind = Data::Continue;
     }
-    let last = Frame::message(message, OpCode::Data(kind), true);
-    taken(web.send(Message::Frame(last))).await
+    Ok(())
 }
 
 async fn taken(part: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
@@ -593,7 +654,7 @@ mod tests {
         let config = WebSocketConfig::default().write_buffer_size(0);
         let mut web = WebSocketStream::from_raw_socket(near, Role::Server, Some(config)).await;
         let message = Bytes::from(vec![7; MESSAGE]);
-        let sends = send(&mut web, Encoding::Binary, message);
+        let sends = send(&mut web, Encoding::Binary, [message].into());
         tokio::select! {
             sent = sends => sent.is_ok(),
             () = async { reader(far).await; std::future::pending().await } => false,

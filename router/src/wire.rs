@@ -16,21 +16,33 @@ use crate::session::Answer;
 /// (`codraft_proto::frame::binary`).
 const LAST: u8 = 0x80;
 
-/// One frame that is not an event, as a message.
+/// One frame that holds no operation, as a message: nothing in it can be unreadable.
 pub fn frame(encoding: Encoding, frame: &ServerFrame) -> Bytes {
-    frames(encoding, Clock::default(), std::slice::from_ref(frame))
+    frames(encoding, Clock::default(), std::slice::from_ref(frame)).unwrap_or_default()
 }
 
-/// Frames as one message; `clock` is the event before them.
-pub fn frames(encoding: Encoding, mut clock: Clock, frames: &[ServerFrame]) -> Bytes {
-    match encoding {
+/// Frames as one message; `clock` is the event before them. `None` if an operation among them
+/// cannot be put into this encoding.
+pub fn frames(encoding: Encoding, mut clock: Clock, frames: &[ServerFrame]) -> Option<Bytes> {
+    Some(match encoding {
         Encoding::Binary => {
             let mut out = Vec::with_capacity(64);
             binary::encode_server(&mut out, &mut clock, frames);
             out.into()
         }
-        Encoding::Json => json::encode_server(frames).into(),
-    }
+        Encoding::Json => json::encode_server(frames).ok()?.into(),
+    })
+}
+
+/// A welcome up to the document that follows it, and what comes behind that.
+pub fn welcome_start(encoding: Encoding, welcome: &ServerFrame) -> Option<(Bytes, Bytes)> {
+    Some(match encoding {
+        Encoding::Binary => (binary::welcome_start(welcome).into(), Bytes::new()),
+        Encoding::Json => (
+            json::welcome_start(welcome).ok()?.into(),
+            Bytes::from_static(json::WELCOME_END.as_bytes()),
+        ),
+    })
 }
 
 /// What the shard answered, as the client is told.
@@ -164,8 +176,8 @@ mod tests {
         ];
         let start = Clock { rev: 0, ts_ms: 0 };
         let messages = [
-            frames(Encoding::Binary, start, &all[..3]),
-            frames(Encoding::Binary, Clock { rev: 2, ts_ms: 20 }, &all[3..4]),
+            frames(Encoding::Binary, start, &all[..3]).unwrap(),
+            frames(Encoding::Binary, Clock { rev: 2, ts_ms: 20 }, &all[3..4]).unwrap(),
             frame(Encoding::Binary, &all[4]),
         ];
         let joined = join(Encoding::Binary, messages.into()).unwrap();
@@ -180,7 +192,8 @@ mod tests {
             Encoding::Json,
             Clock::default(),
             &[ServerFrame::Pong, ServerFrame::Pong],
-        );
+        )
+        .unwrap();
         assert_eq!(join(Encoding::Json, [one.clone()].into()).unwrap(), one);
         let joined = join(Encoding::Json, [one, two].into()).unwrap();
         let frames: Vec<serde_json::Value> = serde_json::from_slice(&joined).unwrap();

@@ -141,9 +141,7 @@ fn server_body(body: &mut Vec<u8>, clock: &mut Clock, frame: &ServerFrame) -> u8
                 rev: welcome.rev,
                 ts_ms: welcome.ts_ms,
             };
-            let text = json::server_text(frame, false);
-            varint(body, text.len() as u64);
-            body.extend_from_slice(text.as_bytes());
+            welcome_text(body, frame);
             if let Some(doc) = &welcome.doc {
                 body.extend_from_slice(doc);
             }
@@ -204,7 +202,7 @@ fn server_body(body: &mut Vec<u8>, clock: &mut Clock, frame: &ServerFrame) -> u8
         | ServerFrame::Reject { .. }
         | ServerFrame::Resync { .. }
         | ServerFrame::Bye { .. } => {
-            body.extend_from_slice(json::server_text(frame, true).as_bytes());
+            body.extend_from_slice(plain_text(frame).as_bytes());
             match frame {
                 ServerFrame::Who(_) => kind::WHO,
                 ServerFrame::Reject { .. } => kind::REJECT,
@@ -213,6 +211,25 @@ fn server_body(body: &mut Vec<u8>, clock: &mut Clock, frame: &ServerFrame) -> u8
             }
         }
     }
+}
+
+/// A message of one welcome up to its document, which follows it.
+pub fn welcome_start(frame: &ServerFrame) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    head(&mut out, kind::WELCOME, true, 0);
+    welcome_text(&mut out, frame);
+    out
+}
+
+fn welcome_text(out: &mut Vec<u8>, frame: &ServerFrame) {
+    let text = plain_text(frame);
+    varint(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// The JSON of a frame without an operation, in which nothing can be unreadable.
+fn plain_text(frame: &ServerFrame) -> String {
+    json::server_text(frame, false).unwrap_or_default()
 }
 
 /// Decodes a message from a server. `clock` is carried from message to message.

@@ -4,11 +4,14 @@
 //! are arrays of Delta components: `{"retain": 3}`, `{"insert": "text" | {…}}`, `{"delete": 2}`,
 //! with `attributes` where there are any.
 
+mod spell;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use codraft_mutant::mutant;
-use codraft_ot::{Attributes, Component, Delta, Limits, OpError, Value as Field, ValueRef};
+use codraft_ot::{Attributes, Delta, Limits, OpError, Value as Field};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -18,6 +21,9 @@ use crate::{
     ids::{ClientId, Role, UserId},
     reject::Code,
 };
+
+pub use spell::Spelling;
+use spell::{ClientOpText, ComponentText, OpText, OpsText, WelcomeText, trusted};
 
 /// Decodes a message from a client.
 ///
@@ -47,15 +53,36 @@ pub fn decode_client(text: &[u8], limits: &Limits) -> Result<Vec<ClientFrame>, F
 }
 
 /// Encodes frames into one message.
-pub fn encode_server(frames: &[ServerFrame]) -> String {
-    match frames {
-        [one] => server_text(one, true),
-        many => {
-            let texts: Vec<String> = many.iter().map(|f| server_text(f, true)).collect();
-            format!("[{}]", texts.join(","))
-        }
+///
+/// # Errors
+/// An operation among them cannot be read: it must not become another one.
+pub fn encode_server(frames: &[ServerFrame]) -> Result<String, FrameError> {
+    if let [one] = frames {
+        return server_text(one, true);
     }
+    let mut out = String::from("[");
+    for (i, frame) in frames.iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        out.push_str(&server_text(frame, true)?);
+    }
+    out.push(']');
+    Ok(out)
 }
+
+/// A welcome up to its document, which follows it, and [`WELCOME_END`] behind that.
+///
+/// # Errors
+/// Never, as long as a welcome is an object.
+pub fn welcome_start(frame: &ServerFrame) -> Result<String, FrameError> {
+    let mut text = server_text(frame, false)?;
+    text.pop();
+    text.push_str(",\"doc\":");
+    Ok(text)
+}
+
+pub const WELCOME_END: &str = "}";
 
 /// Decodes a message from a server.
 ///
@@ -118,6 +145,16 @@ pub(super) fn client_of(value: &Value) -> Result<ClientFrame, FrameError> {
 }
 
 pub(super) fn client_text(frame: &ClientFrame) -> String {
+    if let ClientFrame::Op { seq, base, ops } = frame {
+        let text = ClientOpText {
+            base: *base,
+            ops: OpsText(ops),
+            seq: *seq,
+            r#type: "op",
+        };
+        // What is no operation is no message either: the server says so.
+        return serde_json::to_string(&text).unwrap_or_default();
+    }
     match frame {
         ClientFrame::Hello {
             client,
@@ -131,9 +168,7 @@ pub(super) fn client_text(frame: &ClientFrame) -> String {
             }
             value
         }
-        ClientFrame::Op { seq, base, ops } => {
-            json!({"type": "op", "seq": seq, "base": base, "ops": ops_value(ops)})
-        }
+        ClientFrame::Op { .. } => Value::Null,
         ClientFrame::Presence { rev, data } => {
             json!({"type": "presence", "rev": rev, "data": embedded(data)})
         }
@@ -146,17 +181,46 @@ pub(super) fn client_text(frame: &ClientFrame) -> String {
     .to_string()
 }
 
+fn text(value: &impl Serialize) -> Result<String, FrameError> {
+    serde_json::to_string(value).map_err(|e| FrameError::malformed(e.to_string()))
+}
+
 /// `with_doc`: a welcome spells its document out.
-pub(super) fn server_text(frame: &ServerFrame, with_doc: bool) -> String {
+///
+/// # Errors
+/// An operation or document that cannot be read.
+pub(super) fn server_text(frame: &ServerFrame, with_doc: bool) -> Result<String, FrameError> {
     match frame {
-        ServerFrame::Welcome(welcome) => welcome_value(welcome, with_doc),
+        ServerFrame::Op(op) => text(&OpText {
+            base: op.base,
+            ops: OpsText(&op.ops),
+            rev: op.rev,
+            seq: op.seq,
+            slot: op.slot,
+            ts: op.ts_ms,
+            r#type: "op",
+        }),
+        ServerFrame::Welcome(welcome) => text(&WelcomeText {
+            doc: welcome
+                .doc
+                .as_ref()
+                .filter(|_| with_doc)
+                .map(|doc| OpsText(doc)),
+            rest: welcome_value(welcome),
+        }),
+        other => text(&server_value(other)),
+    }
+}
+
+/// Of frames without an operation.
+fn server_value(frame: &ServerFrame) -> Value {
+    match frame {
+        ServerFrame::Welcome(_) | ServerFrame::Op(_) => Value::Null,
         ServerFrame::Who(who) => {
             let mut value = who_value(who);
             value["type"] = json!("who");
             value
         }
-        ServerFrame::Op(op) => json!({"type": "op", "rev": op.rev, "slot": op.slot, "seq": op.seq,
-            "base": op.base, "ts": op.ts_ms, "ops": ops_value(&op.ops)}),
         ServerFrame::Event(event) => {
             let mut value = other_event_value(event);
             value["type"] = json!("event");
@@ -205,7 +269,6 @@ pub(super) fn server_text(frame: &ServerFrame, with_doc: bool) -> String {
         } => json!({"type": "bye",
             "code": code.as_str(), "reason": reason, "retry_after_ms": retry_after_ms}),
     }
-    .to_string()
 }
 
 pub(super) fn server_of(value: &Value) -> Result<ServerFrame, FrameError> {
@@ -286,7 +349,7 @@ impl Welcome {
     }
 }
 
-fn welcome_value(welcome: &Welcome, with_doc: bool) -> Value {
+fn welcome_value(welcome: &Welcome) -> Value {
     let mut value = json!({"type": "welcome", "client": welcome.client.to_string(),
         "user": &*welcome.user, "you": welcome.you, "role": welcome.role.as_str(), "kind": welcome.kind,
         "algebra": welcome.algebra, "title": welcome.title, "rev": welcome.rev,
@@ -296,9 +359,6 @@ fn welcome_value(welcome: &Welcome, with_doc: bool) -> Value {
         "incarnation": welcome.incarnation.to_string()});
     if let Some((seq, rev)) = welcome.acked {
         value["acked"] = json!({"seq": seq, "rev": rev});
-    }
-    if let (Some(doc), true) = (&welcome.doc, with_doc) {
-        value["doc"] = ops_value(doc);
     }
     value
 }
@@ -604,62 +664,13 @@ fn field_of(value: &Value, depth: usize, limits: &Limits) -> Result<Field, OpErr
 
 /// The array of components of an operation.
 pub fn delta_value(delta: &Delta) -> Value {
-    delta.components().iter().map(component_value).collect()
-}
-
-fn component_value(component: &Component) -> Value {
-    let mut value = match component {
-        Component::Retain { units, .. } => json!({"retain": units}),
-        Component::Delete { units } => json!({"delete": units}),
-        Component::Insert { text, .. } => json!({"insert": &**text}),
-        Component::Embed { value, .. } => json!({"insert": field_value(value.value())}),
-    };
-    if let Some(attributes) = component.attributes() {
-        value["attributes"] = fields_value(attributes.iter());
-    }
-    value
-}
-
-fn fields_value(fields: codraft_ot::Fields<'_>) -> Value {
-    fields
-        .map(|(name, field)| (name.to_owned(), field_value(field)))
-        .collect()
-}
-
-fn field_value(field: ValueRef<'_>) -> Value {
-    match field {
-        ValueRef::Null => Value::Null,
-        ValueRef::Bool(b) => json!(b),
-        // Whole numbers without a fraction, as JavaScript prints them.
-        ValueRef::Number(n) if n.fract() == 0.0 && n.abs() < 9e15 => json!(n as i64),
-        ValueRef::Number(n) => json!(n),
-        ValueRef::String(text) => json!(text),
-        ValueRef::Array(items) => items.map(field_value).collect(),
-        ValueRef::Object(fields) => fields_value(fields),
-    }
-}
-
-/// Of bytes that came from a shard: they are an operation.
-fn ops_value(ops: &Bytes) -> Value {
-    delta_value(&Delta::decode(ops, &trusted()).unwrap_or_default())
+    let component = |component| serde_json::to_value(ComponentText(component)).unwrap_or_default();
+    delta.components().iter().map(component).collect()
 }
 
 fn ops_of(value: &Value) -> Result<Bytes, FrameError> {
     let delta = delta_of(value, &trusted()).map_err(|e| op_error(&e))?;
     Ok(delta.to_bytes().into())
-}
-
-/// What a shard accepted is read back whatever this process's own limits are.
-fn trusted() -> Limits {
-    Limits {
-        components: usize::MAX,
-        document_units: u32::MAX,
-        rich_bytes: usize::MAX,
-        attributes: usize::MAX,
-        attribute_bytes: usize::MAX,
-        depth: 64,
-        embed_bytes: usize::MAX,
-    }
 }
 
 fn op_error(error: &OpError) -> FrameError {

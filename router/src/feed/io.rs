@@ -75,8 +75,12 @@ pub struct Opened {
 pub enum Start {
     /// What it said it has.
     Resume,
+    /// The state that this router holds.
+    Held,
     /// The document at the head, in ot's binary form.
     State(Bytes),
+    /// None of these reaches, and the state was not asked for.
+    Nothing,
 }
 
 /// The answer to a follow.
@@ -137,7 +141,11 @@ pub enum Event {
     OperationRetried,
     /// An operation went through.
     OperationApplied,
-    /// The time of the last `RetryAt` may have come. `other`: a link to any node of the group.
+    /// What was delivered cannot be put into words for these readers.
+    Unreadable {
+        readers: Vec<ReaderId>,
+    },
+    /// The time of a `WakeAt` may have come. `other`: a link to any node of the group.
     Timer {
         leader: Option<LinkId>,
         other: Option<LinkId>,
@@ -156,8 +164,13 @@ pub enum Action {
         link: LinkId,
         message: Message,
     },
+    /// This state is held for those who open the document next, instead of the one before.
+    Hold {
+        state: Bytes,
+    },
+    Release,
     /// The document is open for this reader: the feed's frames are for it, too, from here on.
-    /// It starts from the document, or its resume, at `from`.
+    /// It starts at `from`, with its resume or with the state that is held.
     Welcome {
         reader: ReaderId,
         from: At,
@@ -192,7 +205,7 @@ pub enum Action {
         on: bool,
     },
     /// `Event::Timer` is due then.
-    RetryAt {
+    WakeAt {
         at_ms: u64,
     },
     /// For the metrics: readers wait for a feed that was lost.
@@ -212,6 +225,10 @@ pub enum Message {
         tag: OpenTag,
         reader: ReaderId,
         hello: Hello,
+        /// Where the state that is held stands.
+        held: Option<At>,
+        /// The state is wanted if nothing else will do: one at a time is on its way.
+        bring: bool,
     },
     Follow {
         after: At,

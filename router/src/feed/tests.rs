@@ -41,6 +41,15 @@ fn opened(rev: u64) -> Box<Opened> {
     })
 }
 
+/// The answer where the state that the router holds will do.
+fn opened_held(revs: &[u64], rev: u64) -> Box<Opened> {
+    Box::new(Opened {
+        start: Start::Held,
+        events: revs.iter().copied().map(event).collect(),
+        ..*opened(rev)
+    })
+}
+
 fn followed(revs: &[u64], rev: u64) -> Followed {
     Followed {
         rev,
@@ -51,8 +60,17 @@ fn followed(revs: &[u64], rev: u64) -> Followed {
 }
 
 fn open(link: LinkId, tag: u64, reader: ReaderId) -> Action {
-    let (tag, hello) = (OpenTag(tag), Hello::default());
-    let message = Message::Open { tag, reader, hello };
+    open_with(link, tag, reader, None)
+}
+
+fn open_with(link: LinkId, tag: u64, reader: ReaderId, held: Option<u64>) -> Action {
+    let message = Message::Open {
+        tag: OpenTag(tag),
+        reader,
+        hello: Hello::default(),
+        held: held.map(|rev| at(rev).at()),
+        bring: held.is_none(),
+    };
     Action::Send { link, message }
 }
 
@@ -72,7 +90,7 @@ fn welcome(reader: ReaderId, rev: u64) -> Action {
     Action::Welcome {
         reader,
         from: at(rev).at(),
-        opened: opened(rev),
+        opened: opened_held(&[], rev),
     }
 }
 
@@ -84,7 +102,16 @@ fn deliver(after: u64, revs: &[u64]) -> Action {
 }
 
 fn retry_at(at_ms: u64) -> Action {
-    Action::RetryAt { at_ms }
+    Action::WakeAt { at_ms }
+}
+
+fn submit(reader: ReaderId) -> Action {
+    Action::Submit { reader }
+}
+
+fn hold() -> Action {
+    let state = bytes::Bytes::new();
+    Action::Hold { state }
 }
 
 const BUSY_AT_MS: u64 = 10_000;
@@ -96,13 +123,14 @@ impl Scene {
         Self { feed, now_ms }
     }
 
-    /// Ana and Bo have it open at revision 3, by link A.
+    /// Ana and Bo have it open at revision 3, by link A, for long enough that no state is held.
     fn live() -> Self {
         let mut scene = Self::cold();
-        for (tag, reader) in [(1, ANA), (2, BO)] {
-            scene.joins(reader, Some(A));
-            scene.opens(A, tag, Ok(opened(3)));
-        }
+        scene.joins(ANA, Some(A));
+        scene.opens(A, 1, Ok(opened(3)));
+        scene.joins(BO, Some(A));
+        scene.opens(A, 2, Ok(opened_held(&[], 3)));
+        scene.feed.held = None;
         scene
     }
 
@@ -144,17 +172,29 @@ impl Scene {
 }
 
 #[test]
-fn the_first_answer_starts_the_feed_and_the_others_take_their_place_in_it() {
+fn the_first_answer_starts_the_feed_and_brings_the_state_for_all() {
     let mut s = Scene::cold();
     assert_eq!(s.joins(ANA, Some(A)), [open(A, 1, ANA)]);
-    assert_eq!(s.joins(BO, Some(A)), [open(A, 2, BO)]);
+    assert_eq!(s.joins(BO, Some(A)), [], "one state at a time");
     assert_eq!(s.brings(A, &[3]), [], "nothing is delivered before");
-    let submit = |reader| Action::Submit { reader };
-    let (ana, bo) = ([welcome(ANA, 3), submit(ANA)], [welcome(BO, 4), submit(BO)]);
-    assert_eq!(s.opens(A, 1, Ok(opened(3))), ana);
+    let starts = [
+        hold(),
+        retry_at(s.now_ms + HOLD_MS),
+        welcome(ANA, 3),
+        submit(ANA),
+        open_with(A, 2, BO, Some(3)),
+    ];
+    assert_eq!(s.opens(A, 1, Ok(opened(3))), starts);
     assert_eq!(s.brings(A, &[4]), [deliver(3, &[4])]);
-    assert_eq!(s.opens(A, 2, Ok(opened(4))), bo);
-    assert_eq!(s.opens(A, 2, Ok(opened(4))), [], "said twice");
+    let answer = opened_held(&[4], 4);
+    let from = at(3).at();
+    let joins = Action::Welcome {
+        reader: BO,
+        from,
+        opened: answer.clone(),
+    };
+    assert_eq!(s.opens(A, 2, Ok(answer.clone())), [joins, submit(BO)]);
+    assert_eq!(s.opens(A, 2, Ok(answer)), [], "said twice");
 }
 
 #[test]
@@ -163,8 +203,89 @@ fn a_reader_that_left_still_starts_the_feed() {
     s.joins(ANA, Some(A));
     s.joins(BO, Some(A));
     s.takes(Event::Left { reader: ANA });
-    assert_eq!(s.opens(A, 1, Ok(opened(3))), []);
+    let wake = retry_at(s.now_ms + HOLD_MS);
+    let starts = [hold(), wake, open_with(A, 2, BO, Some(3))];
+    assert_eq!(s.opens(A, 1, Ok(opened(3))), starts);
     assert_eq!(s.brings(A, &[4]), [deliver(3, &[4])]);
+}
+
+#[test]
+fn what_neither_resume_nor_the_held_state_reaches_is_brought() {
+    let mut s = Scene::cold();
+    s.joins(ANA, Some(A));
+    s.opens(A, 1, Ok(opened(3)));
+    // A resume goes at once, with what is held for the case that it is too old.
+    let resume = Some(at(1).at());
+    let hello = Hello {
+        resume,
+        unsent: true,
+    };
+    let (reader, leader) = (BO, Some(A));
+    let asks = s.takes(Event::Joined {
+        reader,
+        hello,
+        leader,
+    });
+    let message = Message::Open {
+        tag: OpenTag(2),
+        reader,
+        hello,
+        held: Some(at(3).at()),
+        bring: false,
+    };
+    assert_eq!(asks, [Action::Send { link: A, message }]);
+    let nothing = Box::new(Opened {
+        start: Start::Nothing,
+        ..*opened(3)
+    });
+    let hello = Hello {
+        resume: None,
+        unsent: true,
+    };
+    let message = Message::Open {
+        tag: OpenTag(3),
+        reader,
+        hello,
+        held: None,
+        bring: true,
+    };
+    let anew = [Action::Send { link: A, message }];
+    assert_eq!(s.opens(A, 2, Ok(nothing.clone())), anew);
+    // Nothing once more is no answer.
+    let later = retry_at(s.now_ms + PAUSE_MIN_MS);
+    assert_eq!(s.opens(A, 3, Ok(nothing)), [later]);
+}
+
+#[test]
+fn a_held_state_is_let_go_when_it_is_old() {
+    let mut s = Scene::cold();
+    s.joins(ANA, Some(A));
+    s.opens(A, 1, Ok(opened(3)));
+    s.now_ms += HOLD_MS - 1;
+    assert!(!s.feed.is_due(s.now_ms));
+    assert_eq!(s.joins(BO, Some(A)), [open_with(A, 2, BO, Some(3))]);
+    s.now_ms += 1;
+    assert!(s.feed.is_due(s.now_ms));
+    let (leader, other) = (Some(A), None);
+    let released = s.takes(Event::Timer { leader, other });
+    assert_eq!(released, [Action::Release]);
+    // What was asked with it is asked without.
+    let anew = [open(A, 3, BO)];
+    assert_eq!(s.opens(A, 2, Ok(opened_held(&[], 3))), anew);
+    s.opens(A, 3, Ok(opened(3)));
+    let revs: Vec<u64> = (4..=4 + HOLD_EVENTS).collect();
+    s.brings(A, &revs);
+    let cy = ReaderId(3);
+    assert_eq!(s.joins(cy, Some(A)), [Action::Release, open(A, 4, cy)]);
+}
+
+#[test]
+fn who_cannot_be_told_opens_again() {
+    let mut s = Scene::live();
+    let readers = vec![BO];
+    let again = [Action::Resync { reader: BO }];
+    assert_eq!(s.takes(Event::Unreadable { readers }), again);
+    assert!(s.feed.awaits_hello(BO) && !s.feed.awaits_hello(ANA));
 }
 
 #[test]
@@ -191,7 +312,7 @@ fn an_answer_to_an_earlier_hello_is_for_nobody() {
     s.takes(Event::Unstick { operations: false });
     assert_eq!(s.timer(Some(A), None), [open(A, 2, ANA)]);
     assert_eq!(s.opens(A, 1, Ok(opened(3))), []);
-    assert_eq!(s.opens(A, 2, Ok(opened(3)))[0], welcome(ANA, 3));
+    assert!(s.opens(A, 2, Ok(opened(3))).contains(&welcome(ANA, 3)));
 }
 
 #[test]
@@ -354,8 +475,10 @@ fn what_cannot_be_continued_is_opened_again() {
         ];
         assert_eq!(s.follows(B, Ok(answer)), again);
         assert!(s.feed.awaits_hello(ANA) && !s.feed.awaits_hello(cy));
-        assert_eq!(s.joins(ANA, Some(B)), [open(B, 4, ANA)]);
+        assert_eq!(s.joins(ANA, Some(B)), [], "when the state is there");
         assert!(!s.feed.awaits_hello(ANA));
+        let answers = s.opens(B, 3, Ok(opened(5)));
+        assert!(answers.contains(&open_with(B, 4, ANA, Some(5))));
     }
 }
 

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     Shared,
     feed::{Event, FeedEvent, Position},
+    ids::ReaderId,
     wire,
 };
 
@@ -31,6 +32,7 @@ impl Hub {
         before: Position,
         events: Vec<FeedEvent>,
     ) -> Option<Event> {
+        let mut unreadable = Vec::new();
         let head = state.feed.position()?;
         let mut clock = before.clock();
         let mut frames = Vec::with_capacity(events.len() + 2);
@@ -46,7 +48,7 @@ impl Hub {
             frames.push(frame_of(event, slot));
             if let Some((user, role)) = grant.as_deref().and_then(event::read_grant) {
                 // Whose role it is hears of it here, and of nothing later without it.
-                Self::fan_out(state, clock, &frames);
+                unreadable.extend(Self::fan_out(state, clock, &frames));
                 clock = after;
                 frames.clear();
                 Self::granted(state, user, role);
@@ -64,7 +66,12 @@ impl Hub {
             state.mark_due = true;
             shared.timers.add(shared.now_ms() + MARK_AFTER_MS, self.doc);
         }
-        Self::fan_out(state, clock, &frames);
+        unreadable.extend(Self::fan_out(state, clock, &frames));
+        if !unreadable.is_empty() {
+            return Some(Event::Unreadable {
+                readers: unreadable,
+            });
+        }
         applied.then_some(Event::OperationApplied)
     }
 
@@ -93,21 +100,34 @@ impl Hub {
         true
     }
 
-    /// Sends frames to every live member. `clock` is the event before them.
-    pub(super) fn fan_out(state: &State, clock: Clock, frames: &[ServerFrame]) {
+    /// Sends frames to every live member. `clock` is the event before them. Returns those in whose
+    /// encoding they cannot be said: they hear nothing more, and open the document again.
+    pub(super) fn fan_out(
+        state: &mut State,
+        clock: Clock,
+        frames: &[ServerFrame],
+    ) -> Vec<ReaderId> {
+        let mut unreadable = Vec::new();
         if frames.is_empty() {
-            return;
+            return unreadable;
         }
-        let (mut binary, mut json): (Option<Bytes>, Option<Bytes>) = (None, None);
-        for member in state.members.values().filter(|m| m.listens) {
+        let (mut binary, mut json): (Option<Option<Bytes>>, Option<Option<Bytes>>) = (None, None);
+        for (reader, member) in state.members.iter_mut().filter(|(_, m)| m.listens) {
             let message = match member.encoding {
                 Encoding::Binary => &mut binary,
                 Encoding::Json => &mut json,
             };
-            let message =
-                message.get_or_insert_with(|| wire::frames(member.encoding, clock, frames));
-            member.queue.push(message.clone());
+            match message.get_or_insert_with(|| wire::frames(member.encoding, clock, frames)) {
+                Some(message) => {
+                    member.queue.push(message.clone());
+                }
+                None => {
+                    member.listens = false;
+                    unreadable.push(*reader);
+                }
+            }
         }
+        unreadable
     }
 }
 

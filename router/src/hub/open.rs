@@ -1,8 +1,12 @@
 //! The welcome: a document is open for one socket.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
-use codraft_proto::frame::{At, ServerFrame, Welcome, binary::Clock};
+use bytes::Bytes;
+use codraft_proto::{
+    frame::{At, Encoding, ServerFrame, Welcome, binary::Clock},
+    reject::Code,
+};
 
 use super::{
     Hub, State,
@@ -12,6 +16,8 @@ use crate::{
     Shared,
     feed::{Opened, Start},
     ids::ReaderId,
+    queue::{CatchUp, End},
+    state::SharedState,
     wire,
 };
 
@@ -33,10 +39,6 @@ impl Hub {
         let (client, user) = (member.session.client, member.session.user.clone());
         let encoding = member.encoding;
         let (head, head_ts_ms) = (opened.head.at(), opened.head.ts_ms);
-        let doc = match opened.start {
-            Start::Resume => None,
-            Start::State(state) => Some(state),
-        };
         let you = member.slot;
         let ts_ms = opened.events.first().map_or(head_ts_ms, |e| e.ts_ms);
         let mut missed = Vec::with_capacity(opened.events.len());
@@ -52,8 +54,8 @@ impl Hub {
             .map(|(n, slot)| who_frame(n, slot))
             .collect();
         state.slots.trim();
-        let is_resumed = doc.is_none();
-        let welcome = Welcome {
+        let held = state.held.clone().filter(|_| opened.start == Start::Held);
+        let welcome = ServerFrame::Welcome(Box::new(Welcome {
             client,
             user,
             you,
@@ -66,23 +68,54 @@ impl Hub {
             ts_ms,
             acked: opened.acked,
             who,
-            doc,
+            // It follows, and is not copied.
+            doc: held.as_ref().map(|_| Bytes::new()),
             frame_bytes: shared.limits.frame_bytes,
             incarnation: shared.incarnation,
+        }));
+        let Some(member) = state.members.get(&reader) else {
+            return;
         };
-        let mut frames = vec![ServerFrame::Welcome(Box::new(welcome))];
-        frames.extend(missed);
-        if is_resumed {
-            frames.push(ServerFrame::Mark(head));
+        if held.is_none() || from != head {
+            missed.push(ServerFrame::Mark(head));
         }
-        if let Some(member) = state.members.get(&reader) {
-            let message = wire::frames(encoding, Clock::default(), &frames);
-            member.queue.push(message);
-            if state.feed.is_saving() {
-                member.push(&ServerFrame::Saving { on: true });
-            }
+        match catch_up(encoding, welcome, held, missed, ts_ms, from.rev) {
+            Some(catch_up) => member.queue.catch_up(catch_up),
+            None => member.queue.end(End::because(Code::Internal)),
+        }
+        if state.feed.is_saving() {
+            member.push(&ServerFrame::Saving { on: true });
         }
     }
+}
+
+/// A welcome, and what was missed. `None` if it cannot be said in this encoding.
+fn catch_up(
+    encoding: Encoding,
+    welcome: ServerFrame,
+    held: Option<Arc<SharedState>>,
+    mut missed: Vec<ServerFrame>,
+    ts_ms: u64,
+    rev: u64,
+) -> Option<CatchUp> {
+    let Some(held) = held else {
+        missed.insert(0, welcome);
+        return Some(CatchUp {
+            start: wire::frames(encoding, Clock::default(), &missed)?,
+            document: None,
+            missed: None,
+        });
+    };
+    let (start, end) = wire::welcome_start(encoding, &welcome)?;
+    let missed = match missed.is_empty() {
+        true => None,
+        false => Some(wire::frames(encoding, Clock { rev, ts_ms }, &missed)?),
+    };
+    Some(CatchUp {
+        start,
+        document: Some((held, end)),
+        missed,
+    })
 }
 
 pub(crate) fn kind_name(kind: u32) -> &'static str {

@@ -22,7 +22,7 @@ use codraft_proto::{
     tasks::Tasks,
     topology::{FileTopology, NodeEntry},
     transport::{Remote, Tcp, Transport},
-    v1::{self, Hello, Message, PeerRole, answer::Verdict, call, message::Body, reply},
+    v1::{self, Hello, Message, OpenedFrom, PeerRole, answer::Verdict, call, message::Body, reply},
 };
 use codraft_router::{Keys, Router, RouterConfig, TokenKey};
 
@@ -52,6 +52,8 @@ pub struct World {
     pub silent: bool,
     /// Operations are refused with this code.
     pub refuse: Option<Code>,
+    /// States that were sent.
+    pub states: usize,
     /// Submits that arrived anywhere.
     pub submits: usize,
 }
@@ -73,6 +75,7 @@ struct Doc {
     clients: BTreeMap<(Bytes, String), (u64, u64)>,
     followers: BTreeSet<u64>,
     floor: u64,
+    state: Bytes,
 }
 
 impl Doc {
@@ -221,12 +224,24 @@ impl World {
                         seq: *seq,
                         rev: *rev,
                     });
-                match m.resume.filter(|r| r.rev >= doc.floor && r.rev <= rev) {
-                    Some(resume) => {
-                        opened.resumed = true;
-                        opened.events = doc.after(resume.rev);
+                let reaches = |r: &v1::Resume| r.rev >= doc.floor && r.rev <= rev;
+                let own = opened.acked.as_ref().map_or(0, |acked| acked.rev);
+                let holds = |r: &v1::Resume| reaches(r) && r.rev >= own;
+                let (resume, held) = (m.resume.filter(reaches), m.held.filter(holds));
+                let start = match (&resume, &held) {
+                    (Some(_), _) => OpenedFrom::Resume,
+                    (None, Some(_)) => OpenedFrom::Held,
+                    (None, None) if m.bring => OpenedFrom::State,
+                    (None, None) => OpenedFrom::Nothing,
+                };
+                opened.from = start.into();
+                match resume.or(held) {
+                    Some(from) => opened.events = doc.after(from.rev),
+                    None if m.bring => {
+                        opened.state = doc.state.clone();
+                        self.states += 1;
                     }
-                    None => opened.state = Bytes::from_static(b"\x0e\x00"),
+                    None => {}
                 }
             }
         }
@@ -530,6 +545,7 @@ impl Scene {
             kind: 1,
             owner: "ana".into(),
             roles,
+            state: Bytes::from_static(b"\x06\n"),
             ..Doc::default()
         };
         self.world
@@ -567,6 +583,22 @@ impl Scene {
 
     pub fn grant(&self, doc: DocId, user: &str, role: u32) -> u64 {
         self.with_world(|w| w.grant(&doc.to_bytes(), "ana", user, role))
+    }
+
+    /// What who opens it gets, in ot's binary form.
+    pub fn set_state(&self, doc: DocId, state: Bytes) {
+        self.with_world(|w| w.docs.get_mut(&doc.to_bytes()).unwrap().state = state);
+    }
+
+    /// An edit that is none.
+    pub fn spoil(&self, doc: DocId) {
+        let event = v1::Event {
+            kind: event::EDIT,
+            user: "ana".into(),
+            body: Bytes::from_static(&[0xff]),
+            ..Default::default()
+        };
+        self.with_world(|w| w.push(&doc.to_bytes(), event));
     }
 
     pub fn rev(&self, doc: DocId) -> u64 {

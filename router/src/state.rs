@@ -1,0 +1,39 @@
+//! A document as its readers start from it: in memory once, however many sockets it is on its
+//! way to, and put into JSON once, by the first of them that needs it.
+
+use bytes::Bytes;
+use codraft_proto::frame::{Encoding, json::Spelling};
+use tokio::sync::OnceCell;
+
+pub struct SharedState {
+    /// ot's binary form.
+    binary: Bytes,
+    /// `None`: it cannot be read.
+    json: OnceCell<Option<Bytes>>,
+}
+
+impl SharedState {
+    pub fn new(binary: Bytes) -> Self {
+        Self {
+            binary,
+            json: OnceCell::new(),
+        }
+    }
+
+    /// The document in this encoding; `None` if it cannot be read.
+    pub async fn encoded(&self, encoding: Encoding) -> Option<Bytes> {
+        match encoding {
+            Encoding::Binary => Some(self.binary.clone()),
+            Encoding::Json => self.json.get_or_init(|| self.spell()).await.clone(),
+        }
+    }
+
+    async fn spell(&self) -> Option<Bytes> {
+        let mut spelling = Spelling::new(self.binary.clone());
+        while !spelling.step().ok()? {
+            // Other sockets have their turn in between.
+            tokio::task::yield_now().await;
+        }
+        Some(spelling.into_bytes())
+    }
+}
