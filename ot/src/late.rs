@@ -15,6 +15,9 @@ use crate::{
 /// The most components of a piece when it is made; one that grows to twice as many is cut.
 const PIECE_MAX: usize = 16;
 
+/// What a component costs where attributes meet attributes.
+const FORMAT_EFFORT: u64 = 4;
+
 /// An operation that is moved past one earlier operation after another: each step gives what
 /// `earlier.transform(&late, true)` gives.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub struct Late {
 struct Piece {
     /// Units of the document that it walks over.
     base_units: u64,
+    /// Whether it sets or takes away attributes.
+    formats: bool,
     /// In canonical order, but neighbouring inserts stay apart: joined at every step, a long
     /// text would be copied again and again.
     components: Vec<Component>,
@@ -39,6 +44,7 @@ impl Piece {
     fn new(components: Vec<Component>) -> Piece {
         let mut piece = Piece {
             base_units: 0,
+            formats: false,
             components,
         };
         piece.measure();
@@ -47,7 +53,19 @@ impl Piece {
 
     fn measure(&mut self) {
         let walked = self.components.iter().filter(|c| !c.is_insert());
-        self.base_units = walked.map(|c| u64::from(c.units())).sum();
+        (self.base_units, self.formats) = walked.fold((0, false), |(units, formats), c| {
+            let formats = formats || c.attributes().is_some();
+            (units + u64::from(c.units()), formats)
+        });
+    }
+
+    /// Whether `earlier` does nothing to it, nor right behind it, where its end may be concerned.
+    fn is_passed_by(&self, earlier: &Steps<'_>) -> bool {
+        let Some(Step::Retain(attributes)) = earlier.step() else {
+            return false;
+        };
+        (attributes == NO_ATTRIBUTES || !self.formats)
+            && u64::from(earlier.left()) > self.base_units
     }
 }
 
@@ -65,7 +83,9 @@ impl Late {
             spare: Vec::new(),
             effort: 0,
         };
-        late.cut();
+        if late.pieces[0].components.len() > 2 * piece_max {
+            late.cut();
+        }
         late
     }
 
@@ -89,17 +109,19 @@ impl Late {
                     break;
                 }
                 self.effort += 1;
-                // Longer, not as long: what comes right behind the piece may concern its end.
-                if earlier.step() == Some(Step::Retain(NO_ATTRIBUTES))
-                    && u64::from(earlier.left()) > piece.base_units
-                {
+                if piece.is_passed_by(&earlier) {
                     earlier.skip(piece.base_units as u32);
                     continue;
                 }
             }
             let is_last = place == count;
             let mut old = std::mem::replace(&mut piece.components, std::mem::take(&mut self.spare));
-            self.effort += old.len() as u64;
+            self.effort += match (piece.formats, earlier.step()) {
+                (true, Some(Step::Retain(set))) if set != NO_ATTRIBUTES => {
+                    old.len() as u64 * FORMAT_EFFORT
+                }
+                _ => old.len() as u64,
+            };
             if carry > 0 {
                 piece.components.push(Component::Delete { units: carry });
             }

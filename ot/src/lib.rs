@@ -30,6 +30,7 @@ pub use error::OpError;
 pub use late::Late;
 pub use limits::Limits;
 pub use op::{Component, Delta};
+pub use steps::only_deletes;
 pub use value::{Embed, Fields, Items, Value, ValueRef};
 
 /// The name of this algebra, as documents carry it.

@@ -6,6 +6,18 @@ use crate::{
     packed::{NO_ATTRIBUTES, take, take_map, take_value, take_varint},
 };
 
+/// Whether an encoded operation does nothing but take text away.
+pub fn only_deletes(operation: &[u8]) -> bool {
+    let mut steps = Steps::new(operation);
+    while let Some(step) = steps.step() {
+        match step {
+            Step::Delete | Step::Retain(NO_ATTRIBUTES) => steps.skip(steps.left()),
+            Step::Insert | Step::Retain(_) => return false,
+        }
+    }
+    true
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step<'a> {
     /// Attributes in binary form.

@@ -115,6 +115,9 @@ codes! {
     HelloTimeout = 76, "hello_timeout", 408, 4576;
     /// The rest of a body or of a message did not come within the time.
     Unfinished = 77, "unfinished", 408, 4577;
+    /// The documents beside this one take all the memory that they may. What only deletes is
+    /// still taken.
+    GroupFull = 78, "group_full", 507, 4578;
     /// The leader's disk is full: what is there can be read, and nothing is written.
     DiskFull = 80, "disk_full", 507, 4580;
 }

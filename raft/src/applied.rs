@@ -93,6 +93,7 @@ impl Core {
             }
             Content::Batch { batch, ours } => {
                 let applied = self.shard.apply(log_id.index, &batch);
+                self.queue.set_heap_bytes(self.shard.heap_bytes());
                 tap::applied(&self.shard, log_id.index, &batch, &applied);
                 self.sinks.applied(&self.shard, log_id, &applied);
                 let mut cramped = BTreeSet::new();

@@ -119,6 +119,16 @@ impl Algebra {
 }
 
 impl Command {
+    /// Whether the documents may take more memory afterwards. What only takes text away makes
+    /// room in the end, and roles have a limit of their own.
+    pub fn grows(&self) -> bool {
+        match self {
+            Command::Edit(edit) => !codraft_ot::only_deletes(&edit.ops),
+            Command::Create(_) => true,
+            Command::Grant(_) | Command::Trim(_) | Command::Expire(_) | Command::Level(_) => false,
+        }
+    }
+
     /// The document it changes; none for what concerns the whole group.
     pub fn doc(&self) -> Option<DocId> {
         match self {

@@ -104,6 +104,10 @@ pub enum ProposeError {
     Busy,
     #[error("the disk of the group's leader is full")]
     DiskFull,
+    /// The documents of the group take all the memory that they may. What only takes text away is
+    /// proposed all the same: it makes room.
+    #[error("the group's documents are at their limit of memory")]
+    GroupFull,
     #[error("the group is shutting down")]
     Shutdown,
     /// The command is larger than an entry may be.
@@ -131,7 +135,10 @@ impl From<ProposeError> for ReadError {
     fn from(error: ProposeError) -> Self {
         match error {
             ProposeError::NotLeader(lead) => ReadError::NotLeader(lead),
-            ProposeError::Busy | ProposeError::TooLarge | ProposeError::DiskFull => ReadError::Busy,
+            ProposeError::Busy
+            | ProposeError::GroupFull
+            | ProposeError::TooLarge
+            | ProposeError::DiskFull => ReadError::Busy,
             ProposeError::Shutdown => ReadError::Shutdown,
             ProposeError::Unproven => ReadError::Unproven,
         }

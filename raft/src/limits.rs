@@ -34,6 +34,8 @@ pub struct GroupLimits {
     pub batches_in_flight: usize,
     /// Reads that may wait for a majority.
     pub reads: usize,
+    /// What the group's documents may take in memory, by their own account, in bytes.
+    pub state_bytes: u64,
 }
 
 impl Default for GroupLimits {
@@ -45,6 +47,7 @@ impl Default for GroupLimits {
             batch_bytes: 1 << 20,
             batches_in_flight: 2,
             reads: 65_536,
+            state_bytes: 2 << 30,
         }
     }
 }

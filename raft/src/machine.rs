@@ -109,6 +109,8 @@ pub struct Shard {
     level: u32,
     /// A slot is a range. A document that is shared is copied when it changes.
     documents: BTreeMap<(Slot, DocId), Arc<Document>>,
+    /// Sum of the documents' `heap_bytes`.
+    heap_bytes: u64,
     /// Where an event is spelled for its hash; kept to spare an allocation an operation.
     scratch: Vec<u8>,
 }
@@ -122,6 +124,7 @@ impl Shard {
             applied: 0,
             level: 1,
             documents: BTreeMap::new(),
+            heap_bytes: 0,
             scratch: Vec::new(),
         }
     }
@@ -160,36 +163,44 @@ impl Shard {
         let Self {
             limits,
             documents,
+            heap_bytes: heap,
             scratch,
             ..
         } = self;
         let doc = command.doc().unwrap_or_default();
         let key = key_of(&doc);
         let (outcome, event) = match command {
-            Command::Edit(edit) => match documents.get_mut(&key).map(to_change) {
-                Some(document) => document.edit(edit, ts_ms, limits, scratch),
+            Command::Edit(edit) => match documents.get_mut(&key) {
+                Some(document) => change(document, heap, |document| {
+                    document.edit(edit, ts_ms, limits, scratch)
+                }),
                 None => missing(),
             },
             Command::Create(create) => match documents.get(&key) {
                 Some(document) => (document.create_again(create), None),
                 None => match Document::create(create, ts_ms, limits, scratch) {
                     Ok((document, event)) => {
+                        *heap += document.heap_bytes();
                         documents.insert(key, Arc::new(document));
                         (Outcome::Applied { rev: event.rev }, Some(event))
                     }
                     Err(refusal) => (Outcome::Refused(refusal), None),
                 },
             },
-            Command::Grant(grant) => match documents.get_mut(&key).map(to_change) {
-                Some(document) => document.grant(grant, ts_ms, limits, scratch),
+            Command::Grant(grant) => match documents.get_mut(&key) {
+                Some(document) => change(document, heap, |document| {
+                    document.grant(grant, ts_ms, limits, scratch)
+                }),
                 None => missing(),
             },
-            Command::Trim(Trim { floor, .. }) => match documents.get_mut(&key).map(to_change) {
-                Some(document) => (document.trim(*floor), None),
+            Command::Trim(Trim { floor, .. }) => match documents.get_mut(&key) {
+                Some(document) => (change(document, heap, |d| d.trim(*floor)), None),
                 None => missing(),
             },
-            Command::Expire(Expire { below, .. }) => match documents.get_mut(&key).map(to_change) {
-                Some(document) => document.expire(*below, ts_ms, limits, scratch),
+            Command::Expire(Expire { below, .. }) => match documents.get_mut(&key) {
+                Some(document) => change(document, heap, |document| {
+                    document.expire(*below, ts_ms, limits, scratch)
+                }),
                 None => missing(),
             },
             Command::Level(Level { level }) => {
@@ -213,6 +224,11 @@ impl Shard {
     }
     pub fn level(&self) -> u32 {
         self.level
+    }
+    /// What the documents take in memory, in bytes. Not part of the state: where a document is
+    /// read back its text may lie otherwise.
+    pub fn heap_bytes(&self) -> u64 {
+        self.heap_bytes
     }
     pub fn limits(&self) -> &MachineLimits {
         &self.limits
@@ -252,10 +268,18 @@ fn key_of(doc: &DocId) -> (Slot, DocId) {
     (slot_of(doc), *doc)
 }
 
-fn to_change(document: &mut Arc<Document>) -> &mut Document {
+/// Changes a document, and the sum of what all take in memory.
+fn change<R>(
+    document: &mut Arc<Document>,
+    heap_bytes: &mut u64,
+    with: impl FnOnce(&mut Document) -> R,
+) -> R {
     let document = Arc::make_mut(document);
+    let before = document.heap_bytes();
     document.forget_digest();
-    document
+    let result = with(document);
+    *heap_bytes = (*heap_bytes + document.heap_bytes()).saturating_sub(before);
+    result
 }
 
 /// There is nowhere to record this refusal. It needs no record either: ids of documents

@@ -1,6 +1,10 @@
 //! What waits to be proposed in one group, and how much of it makes one log entry.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -17,6 +21,8 @@ use crate::{
 pub struct Queue {
     limits: GroupLimits,
     state: Mutex<State>,
+    /// What the group's documents take in memory.
+    heap_bytes: AtomicU64,
     /// Pokes the proposer.
     wake: Notify,
 }
@@ -45,14 +51,24 @@ impl Queue {
         Self {
             limits,
             state: Mutex::default(),
+            heap_bytes: AtomicU64::new(0),
             wake: Notify::new(),
         }
+    }
+
+    /// Says what the group's documents take in memory now.
+    pub fn set_heap_bytes(&self, bytes: u64) {
+        self.heap_bytes.store(bytes, Ordering::Relaxed);
     }
 
     pub fn push(&self, command: Command, origin: Origin) -> Result<(), ProposeError> {
         let bytes = weight(&command);
         if bytes > COMMAND_BYTES_MAX {
             return Err(ProposeError::TooLarge);
+        }
+        let held = self.heap_bytes.load(Ordering::Relaxed);
+        if held >= self.limits.state_bytes && command.grows() {
+            return Err(ProposeError::GroupFull);
         }
         let mut state = self.state.lock();
         if let Some(why) = state.closed {
@@ -163,5 +179,53 @@ fn weight(command: &Command) -> usize {
         }
         Command::Grant(grant) => grant.by.len() + grant.user.len(),
         Command::Trim(_) | Command::Expire(_) | Command::Level(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use codraft_ot::Delta;
+    use codraft_proto::ids::{ClientId, DocId, Role};
+
+    use super::*;
+    use crate::command::{Edit, Grant};
+
+    fn edit(delta: &Delta) -> Command {
+        Command::Edit(Edit {
+            doc: DocId::default(),
+            client: ClientId([1; 16]),
+            user: "ada".into(),
+            seq: 1,
+            base: 1,
+            ops: delta.to_bytes().into(),
+        })
+    }
+
+    #[test]
+    fn a_full_group_takes_only_what_makes_room() {
+        let queue = Queue::new(GroupLimits {
+            state_bytes: 1_000,
+            ..GroupLimits::default()
+        });
+        let (mut insert, mut delete) = (Delta::new(), Delta::new());
+        insert.retain(1).insert("x").delete(2);
+        delete.retain(1).delete(2);
+        let push = |command| queue.push(command, Origin::NOBODY);
+        queue.set_heap_bytes(999);
+        push(edit(&insert)).unwrap();
+        queue.set_heap_bytes(1_000);
+        assert_eq!(push(edit(&insert)), Err(ProposeError::GroupFull));
+        push(edit(&delete)).unwrap();
+        push(Command::Grant(Grant {
+            doc: DocId::default(),
+            by: "ada".into(),
+            user: "bob".into(),
+            role: Some(Role::Viewer),
+        }))
+        .unwrap();
+        queue.set_heap_bytes(10);
+        push(edit(&insert)).unwrap();
     }
 }

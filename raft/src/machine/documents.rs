@@ -65,6 +65,8 @@ struct Draft {
     kind: u8,
     body: Bytes,
     units_before: u32,
+    /// Of an edit.
+    components: u32,
 }
 
 impl Document {
@@ -117,6 +119,7 @@ impl Document {
             kind: event::CREATE as u8,
             body,
             units_before: 0,
+            components: 0,
         };
         let event = document.record(draft, ts_ms, limits, scratch);
         Ok((document, event))
@@ -159,6 +162,7 @@ impl Document {
                     // A copy: a slice of the entry would keep all of the entry in memory.
                     body: Bytes::copy_from_slice(scratch),
                     units_before,
+                    components: delta.components().len() as u32,
                 };
                 let event = self.record(draft, ts_ms, limits, scratch);
                 (Outcome::Applied { rev: event.rev }, Some(event))
@@ -316,6 +320,7 @@ impl Document {
                     kind: event::GRANT as u8,
                     body: event::grant_body(&grant.user, grant.role),
                     units_before: self.content.units(),
+                    components: 0,
                 };
                 let event = self.record(draft, ts_ms, limits, scratch);
                 (Outcome::Applied { rev: event.rev }, Some(event))
@@ -352,6 +357,7 @@ impl Document {
                 kind: event::EXPIRE as u8,
                 body: Bytes::new(),
                 units_before: self.content.units(),
+                components: 0,
             };
             self.record(draft, ts_ms, limits, scratch)
         });
@@ -393,7 +399,11 @@ impl Document {
         event.hash = self.hash.next(scratch);
         self.hash = event.hash;
         let event = Arc::new(event);
-        if self.window.push(event.clone(), draft.units_before, limits) {
+        let components = draft.components;
+        if self
+            .window
+            .push(event.clone(), draft.units_before, components, limits)
+        {
             let floor = match mutant!("record_evicted_above_the_floor") {
                 true => self.rev,
                 false => self.window.floor(),
@@ -471,6 +481,18 @@ impl Document {
     pub fn acked(&self, user: &UserId, client: ClientId) -> Option<(u64, u64)> {
         self.clients.acked(user, client)
     }
+    /// What it takes in memory where nobody shares it, in bytes: text, attributes and embeds,
+    /// history, records and roles. Costs nothing to ask.
+    pub fn heap_bytes(&self) -> u64 {
+        const RECORD: usize = 192;
+        const GRANT: usize = 128;
+        let rest = size_of::<Self>()
+            + self.title.len()
+            + self.window.heap_bytes()
+            + self.clients.len() * RECORD
+            + self.grants.len() * GRANT;
+        self.content.heap_bytes() + rest as u64
+    }
     /// Clients with a record.
     pub fn client_records(&self) -> usize {
         self.clients.len()
@@ -484,7 +506,7 @@ impl Document {
                 self.clients.living_by_refusal(),
                 limits.refusal_records,
             ),
-            ("grants", self.grants.iter().count(), limits.grants),
+            ("grants", self.grants.len(), limits.grants),
         ]
     }
     /// Time of the create event, in milliseconds since 1970.

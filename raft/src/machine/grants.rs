@@ -53,6 +53,10 @@ impl Grants {
         self.roles.get(user).map(|grant| grant.role)
     }
 
+    pub fn len(&self) -> usize {
+        self.roles.len()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&UserId, Grant)> {
         self.roles.iter().map(|(user, grant)| (user, *grant))
     }

@@ -9,8 +9,11 @@ pub struct MachineLimits {
     pub ot: Limits,
     /// Events in the window of history; above it the window is cut to half.
     pub window_events: usize,
-    /// Bytes of the window's events (`Event::window_bytes`); above it cut to half.
+    /// What the window's events take in memory (`Event::window_bytes`); above it cut to half.
     pub window_bytes: usize,
+    /// Components of the window's operations, which a late operation is transformed past; above
+    /// it cut to half.
+    pub window_components: usize,
     /// What it may cost to transform one operation (`codraft_ot::Late::effort`).
     pub transform_effort: u64,
     /// Clients of a document whose record lives by a refusal alone.
@@ -26,7 +29,8 @@ impl Default for MachineLimits {
             ot: Limits::default(),
             window_events: 4_096,
             window_bytes: 2 << 20,
-            transform_effort: 4 << 20,
+            window_components: 32_768,
+            transform_effort: 8 << 20,
             refusal_records: 1_024,
             grants: 1_024,
             title_bytes: 1_024,

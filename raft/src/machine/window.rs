@@ -14,6 +14,8 @@ struct Entry {
     event: Arc<Event>,
     /// UTF-16 units of the document before the event.
     units_before: u32,
+    /// Of an edit, how many its operation has.
+    components: u32,
 }
 
 /// Entries that clones share. What is added to a shared one is added to a copy.
@@ -30,6 +32,8 @@ pub(super) struct Window {
     len: usize,
     /// Sum of the events' `window_bytes`.
     bytes: usize,
+    /// Sum of the events' components.
+    components: usize,
 }
 
 /// The way from base to head is longer than one operation may be transformed.
@@ -45,6 +49,11 @@ impl Window {
         self.len
     }
 
+    /// What it takes in memory, in bytes.
+    pub fn heap_bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn head(&self) -> u64 {
         self.floor + self.len as u64
     }
@@ -52,22 +61,35 @@ impl Window {
     /// Appends the event after the head, then cuts the window to half if it is full.
     /// Returns whether the floor moved. Only what was applied decides, so every replica
     /// cuts at the same event.
-    pub fn push(&mut self, event: Arc<Event>, units_before: u32, limits: &MachineLimits) -> bool {
+    pub fn push(
+        &mut self,
+        event: Arc<Event>,
+        units_before: u32,
+        components: u32,
+        limits: &MachineLimits,
+    ) -> bool {
         assert_eq!(event.rev, self.head() + 1, "revisions have no gap");
         self.append(Entry {
             event,
             units_before,
+            components,
         });
-        if self.len <= limits.window_events && self.bytes <= limits.window_bytes {
+        let fits = |count: usize, bytes: usize, components: usize, part: usize| {
+            count <= limits.window_events / part
+                && bytes <= limits.window_bytes / part
+                && components <= limits.window_components / part
+        };
+        if fits(self.len, self.bytes, self.components, 1) {
             return false;
         }
-        let (mut count, mut bytes) = (0, self.bytes);
+        let (mut count, mut bytes, mut components) = (0, self.bytes, self.components);
         for entry in self.entries(0) {
-            if self.len - count <= limits.window_events / 2 && bytes <= limits.window_bytes / 2 {
+            if fits(self.len - count, bytes, components, 2) {
                 break;
             }
             count += 1;
             bytes -= entry.event.window_bytes();
+            components -= entry.components as usize;
         }
         self.forget(count);
         true
@@ -75,6 +97,7 @@ impl Window {
 
     fn append(&mut self, entry: Entry) {
         self.bytes += entry.event.window_bytes();
+        self.components += entry.components as usize;
         self.len += 1;
         match self.chunks.back_mut() {
             Some(last) if last.len() < CHUNK => Arc::make_mut(last).push(entry),
@@ -101,6 +124,8 @@ impl Window {
             }
             let bytes: usize = gone.iter().map(|entry| entry.event.window_bytes()).sum();
             self.bytes -= bytes;
+            let components: usize = gone.iter().map(|entry| entry.components as usize).sum();
+            self.components -= components;
             if count < chunk.len() {
                 Arc::make_mut(chunk).drain(..count);
                 return;
@@ -208,12 +233,14 @@ impl Window {
                 return Err(StateError::Invalid("event"));
             }
             updated_ms = event.ts_ms;
-            if event.kind == event::EDIT as u8 {
-                check_operation(&event.body, limits)?;
-            }
+            let components = match event.kind == event::EDIT as u8 {
+                true => check_operation(&event.body, limits)?,
+                false => 0,
+            };
             window.append(Entry {
                 event: Arc::new(event),
                 units_before,
+                components,
             });
         }
         Ok(window)
@@ -230,11 +257,11 @@ impl Window {
     }
 }
 
-/// That it is an operation in its one spelling.
-fn check_operation(body: &[u8], limits: &Limits) -> Result<(), StateError> {
+/// That it is an operation in its one spelling; how many components it has.
+fn check_operation(body: &[u8], limits: &Limits) -> Result<u32, StateError> {
     let delta = Delta::decode(body, limits).map_err(StateError::Content)?;
     match delta.to_bytes() == body {
-        true => Ok(()),
+        true => Ok(delta.components().len() as u32),
         false => Err(StateError::Invalid("operation")),
     }
 }
@@ -265,7 +292,7 @@ mod tests {
         let limits = MachineLimits::default();
         let mut window = Window::default();
         for rev in 1..=1_000 {
-            window.push(event(rev), rev as u32, &limits);
+            window.push(event(rev), rev as u32, 0, &limits);
             if rev % 37 == 0 {
                 window.trim_to(rev.saturating_sub(u64::from(rev % 2 == 0) * 190));
             }
@@ -289,7 +316,7 @@ mod tests {
             );
         }
         let before = window.clone();
-        window.push(event(1_001), 0, &limits);
+        window.push(event(1_001), 0, 0, &limits);
         let pairs = before.chunks.iter().zip(&window.chunks);
         let shared = pairs.filter(|(a, b)| Arc::ptr_eq(a, b)).count();
         assert_eq!(shared + 1, before.chunks.len());

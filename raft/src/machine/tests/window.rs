@@ -17,7 +17,7 @@ fn machine_the_window_is_cut_to_half() {
 #[test]
 fn machine_the_window_is_cut_by_bytes_too() {
     let limits = MachineLimits {
-        window_bytes: 1_000,
+        window_bytes: 4_000,
         ..MachineLimits::default()
     };
     let mut world = World::with(limits);
@@ -26,11 +26,11 @@ fn machine_the_window_is_cut_by_bytes_too() {
         world.edit(ADA, 1, seq, head, &insert(0, &"x".repeat(100)));
     }
     let held = world.doc().events_after(world.doc().floor()).unwrap();
-    let bytes: usize = held.map(|event| event.body.len() + 64).sum();
-    assert!(bytes <= 1_000 && bytes > 300, "{bytes}");
+    let bytes: usize = held.map(|event| event.window_bytes()).sum();
+    assert!(bytes <= 4_000 && bytes > 1_200, "{bytes}");
     // One event larger than the whole window leaves an empty one, and nothing breaks.
     let head = world.head();
-    world.edit(ADA, 1, 31, head, &insert(0, &"x".repeat(2_000)));
+    world.edit(ADA, 1, 31, head, &insert(0, &"x".repeat(8_000)));
     assert_eq!(world.doc().floor(), head + 1);
     assert_eq!(world.doc().events_after(head + 1).unwrap().len(), 0);
     assert_eq!(world.doc().hash_at(head + 1), Some(world.doc().hash()));
@@ -45,6 +45,55 @@ fn machine_the_window_is_cut_by_bytes_too() {
         world.edit(ADA, 1, 32, head + 1, &insert(0, "y")),
         Outcome::Applied { rev: head + 2 }
     );
+}
+
+/// What a late operation is transformed past is bounded in components, not in events alone.
+#[test]
+fn machine_the_window_is_cut_by_components_too() {
+    let limits = MachineLimits {
+        window_components: 100,
+        ..MachineLimits::default()
+    };
+    let mut world = World::with(limits);
+    let mut many = Delta::new();
+    for _ in 0..10 {
+        many.insert("x").retain(1);
+    }
+    let many = many.chop();
+    world.edit(ADA, 1, 1, 1, &insert(0, &"y".repeat(10)));
+    for seq in 2..=40 {
+        let head = world.head();
+        let done = world.edit(ADA, 1, seq, head, &many);
+        assert_eq!(done, Outcome::Applied { rev: head + 1 });
+        let held = world.doc().events_after(world.doc().floor()).unwrap().len();
+        assert!(held <= 7, "{held}");
+    }
+    assert!(world.doc().floor() > 30);
+}
+
+/// The sum of what documents take follows each change, and says what each says.
+#[test]
+fn machine_the_account_of_memory_is_a_running_total() {
+    let mut world = World::shared();
+    let sum = |world: &World| -> u64 { world.shard.documents().map(|d| d.heap_bytes()).sum() };
+    let before = world.shard.heap_bytes();
+    assert_eq!(before, sum(&world));
+    let head = world.head();
+    world.edit(ADA, 1, 1, head, &insert(0, &"x".repeat(100_000)));
+    assert!(
+        world.shard.heap_bytes() > before + 200_000,
+        "text and history"
+    );
+    let trim = Trim {
+        doc: DOC,
+        floor: u64::MAX,
+    };
+    world.apply(Command::Trim(trim));
+    let head = world.head();
+    world.edit(ADA, 1, 2, head, &delete(0, 100_000));
+    world.edit(EVE, 9, 1, head, &insert(0, "refused"));
+    assert_eq!(world.shard.heap_bytes(), sum(&world));
+    assert!(world.shard.heap_bytes() < before + 5_000);
 }
 
 #[test]
@@ -120,6 +169,32 @@ fn machine_too_much_to_transform_is_a_rebase_that_holds() {
         Outcome::Applied { rev: head + 1 }
     );
     assert_eq!(world.text().matches('z').count(), 1);
+}
+
+/// A frame's worth of text, and as many components as there may be, past a full window.
+#[test]
+fn machine_what_fits_a_frame_is_applied_however_late() {
+    let mut world = World::empty(MachineLimits::default());
+    let initial = insert(0, &"i".repeat(6_000));
+    world.apply(create_with(Kind::Text, ADA, Some(&initial)));
+    for seq in 1..=4_000 {
+        let (head, at) = (world.head(), seq as u32 * 7_919 % 6_000);
+        let typed = world.edit(ADA, 1, seq, head, &insert(at, "x"));
+        assert_eq!(typed, Outcome::Applied { rev: head + 1 });
+    }
+    assert_eq!(world.doc().floor(), 0);
+    let paste = insert(3_000, &"p".repeat(250 << 10));
+    let (mut many, mut deletes) = (Delta::new(), Delta::new());
+    for _ in 0..2_500 {
+        many.retain(1).insert("m").delete(1).insert("n");
+        deletes.retain(1).delete(1);
+    }
+    for (client, late) in [(2, &paste), (3, &many), (4, &deletes)] {
+        let head = world.head();
+        let outcome = world.edit(ADA, client, 1, 1, late);
+        assert_eq!(outcome, Outcome::Applied { rev: head + 1 });
+    }
+    assert_eq!(world.text().matches('m').count(), 2_500);
 }
 
 #[test]
