@@ -371,9 +371,9 @@ fn opened(document: &Document, role: Role, open: &v1::Open, states: &mut States)
     };
     let may_resume = !(open.unsent && mutant!("bare_snapshot_to_unsent_work"));
     let resumed = after(&open.resume).filter(|_| may_resume);
-    // A welcome with a document holds all of the client's own: none of it may come after.
-    let own = acked.map_or(0, |(_, rev)| rev);
-    let held = open.held.clone().filter(|held| held.rev >= own);
+    // A welcome with a document is the document as it is now: one that lay some events below would
+    // lack what its reader saw acknowledged elsewhere.
+    let held = open.held.clone().filter(|held| held.rev == document.rev());
     let held = || after(&held).map(|events| (OpenedFrom::Held, events));
     let (start, events) = resumed
         .map(|events| (OpenedFrom::Resume, events))

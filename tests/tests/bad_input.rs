@@ -138,7 +138,9 @@ async fn each_gets_its_code_and_harms_nobody() -> Result<()> {
             let scene = scene.clone();
             spawn(async move {
                 let mut wrong = Vec::new();
-                let cases = hostile::cases(&scene);
+                let mut cases = hostile::cases(&scene);
+                // One client at a time has a name: here each would replace the one before.
+                cases.retain(|case| !case.name.starts_with(hostile::STOLEN_NAME));
                 let from = first * cases.len() / CROWD;
                 for case in cases.iter().cycle().skip(from).take(cases.len()) {
                     if let Err(error) = case.run(&scene).await {

@@ -21,6 +21,9 @@ use tokio::time::timeout;
 pub use requests::How as RequestHow;
 pub use sockets::Attack;
 
+/// The case that comes under the client id of the honest one.
+pub const STOLEN_NAME: &str = "the client id of one who types";
+
 /// Who is there, and on what.
 pub struct Scene {
     /// The router's `host:port`.

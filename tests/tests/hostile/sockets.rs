@@ -3,8 +3,6 @@
 mod closing;
 mod refused;
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use codraft_e2e::{
@@ -99,7 +97,6 @@ impl Attack {
                 OWNERS => owners(scene).await?,
                 known => known,
             };
-            line.client = client;
             line.frame(&ClientFrame::Hello {
                 client,
                 resume: None,
@@ -175,8 +172,8 @@ struct Line {
     encoding: Encoding,
     clock: binary::Clock,
     waiting: std::collections::VecDeque<ServerFrame>,
-    client: ClientId,
-    who: BTreeMap<u32, ClientId>,
+    /// Its own slot, once it was welcomed.
+    you: Option<u32>,
 }
 
 impl Line {
@@ -203,8 +200,7 @@ impl Line {
             encoding,
             clock: binary::Clock::default(),
             waiting: Default::default(),
-            client: FRESH,
-            who: BTreeMap::new(),
+            you: None,
         })
     }
 
@@ -215,12 +211,8 @@ impl Line {
     async fn next(&mut self) -> Result<Heard> {
         loop {
             if let Some(frame) = self.waiting.pop_front() {
-                match &frame {
-                    ServerFrame::Who(who) => drop(self.who.insert(who.slot, who.client)),
-                    ServerFrame::Welcome(w) => {
-                        self.who.extend(w.who.iter().map(|w| (w.slot, w.client)));
-                    }
-                    _ => {}
+                if let ServerFrame::Welcome(welcome) = &frame {
+                    self.you = Some(welcome.you);
                 }
                 return Ok(Heard::Frame(frame));
             }
@@ -276,9 +268,7 @@ impl Line {
     async fn acked(&mut self) -> Result<()> {
         loop {
             match self.next().await? {
-                Heard::Frame(ServerFrame::Op(op))
-                    if self.who.get(&op.slot) == Some(&self.client) =>
-                {
+                Heard::Frame(ServerFrame::Op(op)) if self.you == Some(op.slot) => {
                     return Ok(());
                 }
                 Heard::Frame(frame @ (ServerFrame::Reject { .. } | ServerFrame::Bye { .. })) => {

@@ -9,6 +9,8 @@ use codraft_proto::{
     reject::Code,
 };
 
+use crate::hostile::STOLEN_NAME;
+
 use super::{
     Case, Ends, FRESH, Here, OWNERS, Scene, Sent, User, append, bytes, case, message, op, varint,
 };
@@ -145,7 +147,7 @@ pub fn cases(scene: &Scene) -> Vec<Case> {
     );
     // Neither of the two notices: it is a name, and another's under another user.
     add(
-        "the client id of one who types",
+        STOLEN_NAME,
         Code::SeqGap,
         (User::Editor, Some(scene.honest)),
         |here| {
