@@ -53,6 +53,8 @@ struct Reader {
     hello: Hello,
     /// The revision of a held state that was no use to it.
     no_use: Option<u64>,
+    /// Nothing that it or the router has reaches the head.
+    needs_state: bool,
 }
 
 /// An open on its way.

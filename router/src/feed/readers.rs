@@ -12,11 +12,11 @@ impl Turn<'_> {
     pub(super) fn joined(&mut self, id: ReaderId, hello: Hello, leader: Option<LinkId>) {
         self.feed.remove(id);
         let phase = ReaderPhase::Waiting;
-        let no_use = None;
         let reader = Reader {
             phase,
             hello,
-            no_use,
+            no_use: None,
+            needs_state: false,
         };
         self.feed.readers.insert(id, reader);
         self.feed.waiting.insert(id);
@@ -44,11 +44,11 @@ impl Turn<'_> {
         if matches!(self.feed.phase, Phase::Following { .. }) {
             return;
         }
-        let (hello, no_use) = (reader.hello, reader.no_use);
+        let (hello, no_use, needs_state) = (reader.hello, reader.no_use, reader.needs_state);
         let held = self.feed.held.map(|(at, _)| at);
         let held = held.filter(|at| no_use.is_none_or(|rev| at.rev > rev));
         // One state at a time is on its way, and then it is there for all.
-        let bring = held.is_none() && hello.resume.is_none();
+        let bring = held.is_none() && (hello.resume.is_none() || needs_state);
         if bring && self.feed.opening.contains_key(&self.feed.bringing) {
             return;
         }
@@ -177,7 +177,8 @@ impl Turn<'_> {
             }
             None if anew => {
                 if let Some(reader) = self.feed.readers.get_mut(&id).filter(|_| nothing) {
-                    reader.hello.resume = None;
+                    // What it resumes from stays: a grant may let it see all by then.
+                    reader.needs_state = true;
                     reader.no_use = opening.held.map(|at| at.rev).or(reader.no_use);
                 }
                 self.feed.set_phase(id, ReaderPhase::Waiting);

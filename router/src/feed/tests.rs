@@ -238,10 +238,6 @@ fn what_neither_resume_nor_the_held_state_reaches_is_brought() {
         start: Start::Nothing,
         ..*opened(3)
     });
-    let hello = Hello {
-        resume: None,
-        unsent: true,
-    };
     let message = Message::Open {
         tag: OpenTag(3),
         reader,
