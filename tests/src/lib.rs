@@ -3,6 +3,7 @@
 
 pub mod author;
 pub mod gaps;
+pub mod hostile;
 pub mod kills;
 pub mod processes;
 pub mod replay;

@@ -54,6 +54,20 @@ impl Socket {
 
     /// Connects, without a hello.
     pub async fn connect(rest: &Rest, doc: &str, client: ClientId) -> Result<Socket> {
+        Socket::connect_in(rest, doc, client, Encoding::Binary).await
+    }
+
+    /// Connects to speak JSON, as text that this does not read.
+    pub async fn connect_json(rest: &Rest, doc: &str, client: ClientId) -> Result<Socket> {
+        Socket::connect_in(rest, doc, client, Encoding::Json).await
+    }
+
+    async fn connect_in(
+        rest: &Rest,
+        doc: &str,
+        client: ClientId,
+        encoding: Encoding,
+    ) -> Result<Socket> {
         let tcp = TcpStream::connect(&rest.address)
             .await
             .context("the router is not there")?;
@@ -63,7 +77,7 @@ impl Socket {
         let headers = request.headers_mut();
         let bearer = HeaderValue::from_str(&format!("Bearer {}", rest.token))?;
         headers.insert(header::AUTHORIZATION, bearer);
-        let protocol = HeaderValue::from_static(Encoding::Binary.subprotocol());
+        let protocol = HeaderValue::from_static(encoding.subprotocol());
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
         let (stream, _) = client_async(request, tcp)
             .await
@@ -119,6 +133,15 @@ impl Socket {
                 Message::Close(frame) => bail!("the server closed the socket: {frame:?}"),
                 _ => {}
             }
+        }
+    }
+
+    /// Waits for a message and does not read it.
+    pub async fn skip(&mut self) -> Result<()> {
+        let message = tokio::time::timeout(PATIENCE, self.stream.next()).await;
+        match message.context("nothing came for 30 s")? {
+            Some(Ok(Message::Text(_) | Message::Binary(_))) => Ok(()),
+            other => bail!("instead of a frame: {other:?}"),
         }
     }
 
