@@ -9,7 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use codraft_mutant::mutant;
+use codraft_mutant::{
+    cost::{Work, spend},
+    mutant,
+};
 use codraft_proto::reject::Code;
 
 use crate::lock;
@@ -73,6 +76,8 @@ impl Queue {
         if state.end.is_some() {
             return false;
         }
+        spend(Work::Sent, 1);
+        spend(Work::Bytes, chunk.len());
         // What goes out next may be of any size (a large document), and does not count: else what
         // comes right behind it would be too much, and who opens such a document let go each time.
         let cost = match state.chunks.is_empty() {

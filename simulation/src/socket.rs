@@ -28,6 +28,7 @@ use tokio_tungstenite::{
 use crate::{
     cluster::ROUTER_PORT,
     outside::HostNetwork,
+    record::{Id, author},
     trace::{line, short},
 };
 
@@ -38,6 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Speaker {
     pub at: HostNetwork,
+    pub user: String,
     pub token: String,
     pub encoding: Encoding,
 }
@@ -123,10 +125,10 @@ impl Speaker {
 /// One WebSocket.
 pub struct Socket {
     stream: WebSocketStream<Box<dyn Io>>,
-    speaker: Speaker,
+    pub speaker: Speaker,
     clock: binary::Clock,
-    /// Slot to client, as the router announced it.
-    who: BTreeMap<u32, ClientId>,
+    /// Slot to client and user, as the router announced it.
+    who: BTreeMap<u32, (ClientId, String)>,
     client: ClientId,
     waiting: VecDeque<ServerFrame>,
 }
@@ -167,10 +169,12 @@ impl Socket {
             if let Some(frame) = self.waiting.pop_front() {
                 match &frame {
                     ServerFrame::Who(who) => {
-                        self.who.insert(who.slot, who.client);
+                        self.who
+                            .insert(who.slot, (who.client, who.user.to_string()));
                     }
                     ServerFrame::Welcome(welcome) => {
-                        let who = welcome.who.iter().map(|w| (w.slot, w.client));
+                        let who = welcome.who.iter();
+                        let who = who.map(|w| (w.slot, (w.client, w.user.to_string())));
                         self.who.extend(who);
                     }
                     _ => {}
@@ -194,12 +198,22 @@ impl Socket {
     }
 
     /// Who an event's slot is.
-    pub fn author(&self, slot: u32) -> Option<ClientId> {
-        self.who.get(&slot).copied()
+    pub fn author(&self, slot: u32) -> Option<Id> {
+        let (client, user) = self.who.get(&slot)?;
+        Some(author(user, &client.0))
     }
 
     pub fn is_mine(&self, slot: u32) -> bool {
-        self.author(slot) == Some(self.client)
+        self.author(slot) == Some(author(&self.speaker.user, &self.client.0))
+    }
+
+    /// Client ids that others have.
+    pub fn others(&self) -> impl Iterator<Item = ClientId> + use<'_> {
+        let others = self
+            .who
+            .values()
+            .filter(|(_, user)| *user != self.speaker.user);
+        others.map(|(client, _)| *client)
     }
 }
 

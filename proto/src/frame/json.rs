@@ -7,7 +7,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use codraft_mutant::mutant;
+use codraft_mutant::{
+    cost::{Work, spend},
+    mutant,
+};
 use codraft_ot::{Attributes, Component, Delta, Limits, OpError, Value as Field, ValueRef};
 use serde_json::{Map, Value, json};
 
@@ -517,6 +520,7 @@ pub fn delta_of(value: &Value, limits: &Limits) -> Result<Delta, OpError> {
             most: limits.components,
         });
     }
+    spend(Work::Json, items.len());
     let mut delta = Delta::new();
     let mut total = 0u64;
     // Before each push, where neighbours are merged: the sum must fit at every step.
@@ -599,6 +603,7 @@ fn field_of(value: &Value, depth: usize, limits: &Limits) -> Result<Field, OpErr
 
 /// The array of components of an operation.
 pub fn delta_value(delta: &Delta) -> Value {
+    spend(Work::Json, delta.components().len());
     delta.components().iter().map(component_value).collect()
 }
 

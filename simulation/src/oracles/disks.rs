@@ -22,7 +22,9 @@ impl Disks {
     pub fn new(plan: &Plan) -> Self {
         let spoilt = plan.faults.iter().filter_map(|fault| match fault.kind {
             FaultKind::Corrupt { node, .. } => Some(u64::from(node)),
-            FaultKind::Wiped { node } => Some(u64::from(node)),
+            FaultKind::Wiped { node } | FaultKind::FolderPutBack { node, .. } => {
+                Some(u64::from(node))
+            }
             _ => None,
         });
         let promised = "two disks never vote under one node id, and a wiped or damaged one never";
