@@ -3,8 +3,8 @@
 use codraft_proto::{frame::At, reject::Code};
 
 use super::{
-    Action, HOLD_EVENTS, HOLD_MS, Hello, Message, Opened, Opening, Phase, Reader, ReaderPhase,
-    Start, Turn, is_elsewhere,
+    Action, HOLD_MS, Hello, Message, Opened, Opening, Phase, Reader, ReaderPhase, Start, Turn,
+    is_elsewhere,
 };
 use crate::ids::{LinkId, OpenTag, ReaderId};
 
@@ -78,7 +78,7 @@ impl Turn<'_> {
     pub(super) fn release_if_old(&mut self) {
         let head = self.feed.position.map_or(0, |p| p.rev);
         let now_ms = self.now_ms;
-        self.release(|(at, until_ms)| now_ms >= until_ms || head > at.rev + HOLD_EVENTS);
+        self.release(|(at, until_ms)| now_ms >= until_ms || head > at.rev);
     }
 
     pub(super) fn release(&mut self, if_so: impl Fn((At, u64)) -> bool) {
