@@ -74,8 +74,15 @@ pub struct Sequence {
     pub acked: bool,
     pub refused: bool,
     pub handed_back: bool,
-    /// A replica refused it for good, at this index.
-    pub refused_at: Option<u64>,
+    pub refused_at: Option<RefusedAt>,
+}
+
+/// Where a replica last refused a sequence for good, and how many attempts there were when the
+/// first replica did.
+#[derive(Clone, Copy)]
+pub struct RefusedAt {
+    pub index: u64,
+    pub attempts: usize,
 }
 
 /// Bytes that were sent; sent again unchanged they are the same attempt.
@@ -189,7 +196,11 @@ impl History {
                 let of = self.clients.get_mut(&(*doc, *client));
                 if let Some(of) = of.filter(|_| recorded) {
                     let sequence = of.seqs.entry(*seq).or_default();
-                    sequence.refused_at.get_or_insert(*index);
+                    let attempts = sequence.attempts.len();
+                    if sequence.refused_at.is_none_or(|last| last.index < *index) {
+                        let index = *index;
+                        sequence.refused_at = Some(RefusedAt { index, attempts });
+                    }
                 }
             }
             _ => {}

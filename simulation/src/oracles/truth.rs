@@ -87,7 +87,11 @@ impl Truth {
             .refused
             .get(&(doc, client, seq))
             .is_some_and(|then| *then >= attempts);
-        let logged = sequence.refused_at.is_some_and(|at| at < event.index);
+        // An attempt that was made after it is another operation: the record of a refusal goes with
+        // the window, and who is told to rebase then moves the operation under the same number.
+        let logged = sequence
+            .refused_at
+            .is_some_and(|at| at.index < event.index && at.attempts >= attempts);
         if told || logged {
             let what = match told {
                 true => "applied after its author was told that it never will be",
@@ -133,6 +137,20 @@ mod tests {
         }
     }
 
+    fn refuse_in_log(story: &mut Story) {
+        let index = story.commit_nothing();
+        story.node(NodeSeen::Outcome {
+            node: 1,
+            life: 1,
+            group: GROUP,
+            index,
+            doc: DOC,
+            client: Some(ADA),
+            seq: 1,
+            outcome: "refused forbidden".into(),
+        });
+    }
+
     #[test]
     fn what_was_refused_is_not_applied() {
         let mut story = Story::new();
@@ -151,19 +169,21 @@ mod tests {
         let mut story = Story::new();
         let base = story.head();
         story.invoke(ADA, 1, base, &[insert("x")]);
-        let index = story.commit_nothing();
-        story.node(NodeSeen::Outcome {
-            node: 1,
-            life: 1,
-            group: GROUP,
-            index,
-            doc: DOC,
-            client: Some(ADA),
-            seq: 1,
-            outcome: "refused forbidden".into(),
-        });
+        refuse_in_log(&mut story);
         story.commit(ADA, 1, base, &[insert("x")]);
         assert_found(story, "O16 applied after the log refused it for good");
+    }
+
+    #[test]
+    fn what_is_moved_after_its_refusal_was_forgotten_is_another_operation() {
+        let mut story = Story::new();
+        let base = story.head();
+        story.invoke(ADA, 1, base, &[insert("x")]);
+        refuse_in_log(&mut story);
+        story.edit(BOB, 1, base, &[insert("y")]);
+        story.invoke(ADA, 1, base + 1, &[insert("x")]);
+        story.commit(ADA, 1, base + 1, &[insert("x")]);
+        assert_clean(story);
     }
 
     #[test]
