@@ -12,7 +12,7 @@ SIM_ENV = RUSTFLAGS="--cfg tokio_unstable --cfg codraft_mutants" CARGO_TARGET_DI
 SIM = $(CARGO_TARGET_DIR)/simulation/sim/codraft-simulation
 PRODUCT = --workspace --exclude codraft-simulation
 
-.PHONY: dev page test setup lint build rust client differential browser sim sim-build sim-test kill bench bench-gate fmt
+.PHONY: dev page test setup lint build rust client differential browser sim sim-build sim-test kill hostile bench bench-gate fmt
 
 ## A durable cluster of three nodes and a router, and a page to edit in.
 dev: page
@@ -78,6 +78,11 @@ sim-test: sim-build
 kill: page
 	cargo build --quiet --release -p codraft -p codraft-e2e
 	@$(RELEASE)/codraft-kill $(ARGS)
+
+## Clients that do their worst beside honest writers; `ARGS="--only c1 --seconds 10"`.
+hostile: page
+	cargo build --quiet --release -p codraft -p codraft-e2e
+	@$(RELEASE)/codraft-hostile $(ARGS)
 
 ## Beside the peers, in one run; tables at its end.
 bench: page

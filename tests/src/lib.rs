@@ -3,7 +3,9 @@
 
 pub mod author;
 pub mod gaps;
+pub mod hostile;
 pub mod kills;
+pub mod patience;
 pub mod processes;
 pub mod replay;
 pub mod rest;

@@ -13,6 +13,8 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use crate::patience::PATIENCE;
+
 #[derive(Debug, Clone, Deserialize)]
 pub struct Ready {
     pub url: String,
@@ -193,7 +195,19 @@ impl Drop for Processes {
         if let Ok(None) = self.supervisor.try_wait() {
             kill(self.supervisor.id(), libc::SIGTERM);
         }
-        let _ = self.supervisor.wait();
+        // It kills children that stay, so it is soon gone itself.
+        let end = std::time::Instant::now() + PATIENCE;
+        while let Ok(None) = self.supervisor.try_wait() {
+            if std::time::Instant::now() > end {
+                eprintln!(
+                    "codraft dev did not end within {} s: killed",
+                    PATIENCE.as_secs()
+                );
+                let _ = self.supervisor.kill();
+                let _ = self.supervisor.wait();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 

@@ -13,8 +13,9 @@ use tokio::{sync::watch, time::timeout};
 use crate::{
     author::Author,
     gaps::Gaps,
+    patience::PATIENCE,
     rest::Rest,
-    socket::{PATIENCE, Socket, fresh_client},
+    socket::{Socket, fresh_client},
     traces::Trace,
 };
 

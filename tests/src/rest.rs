@@ -7,6 +7,8 @@ use hyper::{Method, Request, StatusCode, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
+use crate::patience::{PATIENCE, within};
+
 #[derive(Clone)]
 pub struct Rest {
     /// `host:port`.
@@ -24,6 +26,16 @@ impl Rest {
     }
 
     pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Value)> {
+        let what = format!("the answer of {method} {path}");
+        within(PATIENCE, what, self.exchange(method, path, body)).await?
+    }
+
+    async fn exchange(
         &self,
         method: Method,
         path: &str,

@@ -1,6 +1,6 @@
 //! One WebSocket to the router, speaking `codraft.v1.bin`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 use codraft_proto::{
@@ -15,10 +15,10 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest},
 };
 
-use crate::rest::Rest;
-
-/// Nothing takes longer than this, on the busiest machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+use crate::{
+    patience::{PATIENCE, within},
+    rest::Rest,
+};
 
 pub struct Socket {
     stream: WebSocketStream<TcpStream>,
@@ -56,19 +56,32 @@ impl Socket {
 
     /// Connects, without a hello.
     pub async fn connect(rest: &Rest, doc: &str, client: ClientId) -> Result<Socket> {
-        let tcp = TcpStream::connect(&rest.address)
-            .await
-            .context("the router is not there")?;
+        Socket::connect_in(rest, doc, client, Encoding::Binary).await
+    }
+
+    /// Connects to speak JSON, as text that this does not read.
+    pub async fn connect_json(rest: &Rest, doc: &str, client: ClientId) -> Result<Socket> {
+        Socket::connect_in(rest, doc, client, Encoding::Json).await
+    }
+
+    async fn connect_in(
+        rest: &Rest,
+        doc: &str,
+        client: ClientId,
+        encoding: Encoding,
+    ) -> Result<Socket> {
+        let tcp = within(PATIENCE, "a connection", TcpStream::connect(&rest.address));
+        let tcp = tcp.await?.context("the router is not there")?;
         tcp.set_nodelay(true)?;
         let url = format!("ws://{}/v1/collab/{doc}", rest.address);
         let mut request = url.into_client_request()?;
         let headers = request.headers_mut();
         let bearer = HeaderValue::from_str(&format!("Bearer {}", rest.token))?;
         headers.insert(header::AUTHORIZATION, bearer);
-        let protocol = HeaderValue::from_static(Encoding::Binary.subprotocol());
+        let protocol = HeaderValue::from_static(encoding.subprotocol());
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
-        let (stream, _) = client_async(request, tcp)
-            .await
+        let (stream, _) = within(PATIENCE, "the upgrade", client_async(request, tcp))
+            .await?
             .context("the upgrade was refused")?;
         Ok(Socket {
             stream,
@@ -87,11 +100,16 @@ impl Socket {
     }
 
     pub async fn send_raw(&mut self, bytes: Vec<u8>) -> Result<()> {
-        Ok(self.stream.send(Message::Binary(bytes.into())).await?)
+        self.send_message(Message::Binary(bytes.into())).await
     }
 
     pub async fn send_text(&mut self, text: &str) -> Result<()> {
-        Ok(self.stream.send(Message::text(text)).await?)
+        self.send_message(Message::text(text)).await
+    }
+
+    async fn send_message(&mut self, message: Message) -> Result<()> {
+        let sent = self.stream.send(message);
+        Ok(within(PATIENCE, "the server to take a message", sent).await??)
     }
 
     /// The next frame; an error where the socket closes or nothing comes.
@@ -111,11 +129,8 @@ impl Socket {
                 }
                 return Ok(frame);
             }
-            let message = tokio::time::timeout(PATIENCE, self.stream.next()).await;
-            match message
-                .context("nothing came for 30 s")?
-                .context("the socket ended")??
-            {
+            let message = within(PATIENCE, "a message", self.stream.next()).await?;
+            match message.context("the socket ended")?? {
                 Message::Binary(bytes) => {
                     self.waiting
                         .extend(binary::decode_server(&bytes, &mut self.clock)?);
@@ -123,6 +138,14 @@ impl Socket {
                 Message::Close(frame) => bail!("the server closed the socket: {frame:?}"),
                 _ => {}
             }
+        }
+    }
+
+    /// Waits for a message and does not read it.
+    pub async fn skip(&mut self) -> Result<()> {
+        match within(PATIENCE, "a message", self.stream.next()).await? {
+            Some(Ok(Message::Text(_) | Message::Binary(_))) => Ok(()),
+            other => bail!("instead of a frame: {other:?}"),
         }
     }
 

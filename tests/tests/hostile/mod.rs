@@ -6,9 +6,9 @@ mod sockets;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use codraft_e2e::{
+    patience::PATIENCE,
     processes::Processes,
     rest::Rest,
-    socket::PATIENCE,
     token::{NAME, forge, now, secret},
 };
 use codraft_proto::{ids::ClientId, reject::Code};

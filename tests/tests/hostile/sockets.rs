@@ -5,11 +5,7 @@ mod refused;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use codraft_e2e::{
-    rest::Rest,
-    socket::{PATIENCE, fresh_client},
-    typist::Typist,
-};
+use codraft_e2e::{patience::PATIENCE, rest::Rest, socket::fresh_client, typist::Typist};
 use codraft_ot::{Content, Delta, Kind, Limits};
 use codraft_proto::{
     frame::{ClientFrame, Encoding, ServerFrame, binary, json},
