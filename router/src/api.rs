@@ -4,6 +4,7 @@ mod body;
 mod collab;
 mod docs;
 mod permissions;
+mod refusals;
 mod status;
 
 use std::sync::Arc;

@@ -15,13 +15,11 @@ use codraft_proto::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::doc_id;
-use crate::{
-    Shared,
-    accounts::One,
-    auth::Principal,
-    problem::{Failure, ProblemBody},
+use super::{
+    doc_id,
+    refusals::{OfAll, OfDocuments},
 };
+use crate::{Shared, accounts::One, auth::Principal, problem::Failure};
 
 #[derive(Serialize, ToSchema)]
 pub struct Ticket {
@@ -41,9 +39,8 @@ pub struct Ticket {
     params(("id" = String, Path, description = "The document")),
     responses(
         (status = 201, body = Ticket),
-        (status = 401, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, body = ProblemBody, content_type = "application/problem+json"),
+        OfAll,
+        OfDocuments,
     )
 )]
 pub async fn ticket(

@@ -19,7 +19,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{body::Body, doc_id};
+use super::{
+    body::Body,
+    doc_id,
+    refusals::{OfAll, OfBodies, OfDocuments, OfWrites},
+};
 use crate::{
     Shared,
     auth::Principal,
@@ -94,10 +98,10 @@ pub struct Permission {
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters")),
     responses(
         (status = 201, body = Created),
-        (status = 400, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "A kind or a content that cannot be", body = ProblemBody, content_type = "application/problem+json"),
+        OfAll,
+        OfBodies,
+        OfWrites,
     )
 )]
 pub async fn create(
@@ -152,9 +156,8 @@ pub async fn create(
     params(("id" = String, Path, description = "The document")),
     responses(
         (status = 200, body = Document),
-        (status = 401, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, body = ProblemBody, content_type = "application/problem+json"),
+        OfAll,
+        OfDocuments,
     )
 )]
 pub async fn read(

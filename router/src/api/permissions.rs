@@ -19,6 +19,7 @@ use super::{
     body::Body,
     doc_id,
     docs::{Permission, describe, permissions},
+    refusals::{OfAll, OfBodies, OfDocuments, OfWrites},
 };
 use crate::{
     Shared,
@@ -57,7 +58,8 @@ pub struct Permissions {
     params(("id" = String, Path, description = "The document")),
     responses(
         (status = 200, body = Permissions),
-        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        OfAll,
+        OfDocuments,
     )
 )]
 pub async fn list(
@@ -84,10 +86,11 @@ pub async fn list(
     request_body = NewRole,
     responses(
         (status = 200, body = Changed),
-        (status = 403, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "It may have been done, and may still be: look", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "Owners only", body = ProblemBody, content_type = "application/problem+json"),
+        OfAll,
+        OfBodies,
+        OfDocuments,
+        OfWrites,
     )
 )]
 pub async fn put(
@@ -116,10 +119,10 @@ pub async fn put(
     ),
     responses(
         (status = 200, body = Changed),
-        (status = 403, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, body = ProblemBody, content_type = "application/problem+json"),
-        (status = 504, description = "It may have been done, and may still be: look", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "Owners only", body = ProblemBody, content_type = "application/problem+json"),
+        OfAll,
+        OfDocuments,
+        OfWrites,
     )
 )]
 pub async fn delete(
