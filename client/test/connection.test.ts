@@ -178,6 +178,33 @@ test("a refusal for now is sent again, byte for byte", async (t) => {
   assert.equal(new Set(sends(on, 1).map((one) => one.bytes)).size, 1);
 });
 
+for (const code of ["group_full", "disk_full"]) {
+  test(`${code}: what was typed is kept, and is sent again when there is room`, async (t) => {
+    const on = await server(t);
+    const a = tab(t, on);
+    await saved(a);
+    let room = false;
+    on.code = code;
+    on.onOperation = () => (room ? "apply" : "reject");
+    a.type("first");
+    await until("asked again", () => sends(on, 1).length >= 2);
+    a.type(", then more");
+    // Also over a socket that breaks meanwhile.
+    on.cutAll();
+    const asked = on.received.length;
+    await until("asked again by the next socket", () => on.hellos.length === 2 && on.received.length > asked);
+    assert.equal(a.connection.status, "sent");
+    assert.equal(a.screen(), "first, then more");
+    assert.equal(on.order.text, "");
+    room = true;
+    await saved(a);
+    assert.equal(on.order.text, "first, then more");
+    assert.equal(on.order.rev, 2);
+    assert.equal(new Set(sends(on, 1).map((one) => one.bytes)).size, 1, "identical bytes");
+    assert.deepEqual([a.conflicts, a.unconfirmed()], [[], null]);
+  });
+}
+
 for (const outcome of ["refuse", "rebase"] as const) {
   test(`${outcome} without a way: the text is kept as a conflict copy and the document goes on`, async (t) => {
     const on = await server(t);

@@ -29,6 +29,8 @@ export class Server {
   onOperation: () =>
     "apply" | "hide" | "cut-before" | "cut-after" | "ignore" | "reject" | "rebase" | "refuse" =
     () => "apply";
+  /** The code of what is rejected or refused. */
+  code = "busy";
   /** A code to close with instead of a welcome. */
   onHello: () => number | null = () => null;
   user = "ana";
@@ -146,7 +148,7 @@ export class Server {
     if (what === "ignore") return;
     if (what === "cut-before") return seat.socket.terminate();
     if (what === "reject" || what === "refuse") {
-      const reject = { seq, base, final: what !== "reject", code: "busy", message: "not now" };
+      const reject = { seq, base, final: what !== "reject", code: this.code, message: "not now" };
       return seat.socket.send(frame(7, Buffer.from(JSON.stringify(reject))));
     }
     if (what === "rebase") {
