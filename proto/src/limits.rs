@@ -209,7 +209,7 @@ mod tests {
                 |l, v| l.frame_bytes = v as u32,
                 1024,
                 1023,
-                "1023 is below 1024",
+                "limits.frame_bytes = 1023 is below 1024",
             ),
             (
                 |l, v| {
@@ -230,45 +230,93 @@ mod tests {
                 |l, v| l.bytes_per_second = v as u32,
                 256 << 10,
                 (256 << 10) - 1,
-                "is below 262144 = limits.frame_bytes",
+                "limits.bytes_per_second = 262143 is below 262144 = limits.frame_bytes",
             ),
             (
                 |l, v| l.sockets_per_user = v as u32,
                 64,
                 63,
-                "63 is below 64 = limits.sockets_per_user_and_document",
+                "limits.sockets_per_user = 63 is below 64 = limits.sockets_per_user_and_document",
             ),
             (
                 |l, v| l.sockets = v as u32,
                 256,
                 255,
-                "255 is below 256 = limits.sockets_per_user",
+                "limits.sockets = 255 is below 256 = limits.sockets_per_user",
             ),
             (
                 |l, v| l.sockets_per_user_and_document = v as u32,
                 1,
                 0,
-                "is below 1",
+                "limits.sockets_per_user_and_document = 0 is below 1",
             ),
-            (|l, v| l.ops_per_second = v as u32, 1, 0, "is below 1"),
-            (|l, v| l.opens_per_second = v as u32, 1, 0, "is below 1"),
-            (|l, v| l.tickets_per_second = v as u32, 1, 0, "is below 1"),
-            (|l, v| l.requests_per_second = v as u32, 1, 0, "is below 1"),
+            (
+                |l, v| l.ops_per_second = v as u32,
+                1,
+                0,
+                "limits.ops_per_second = 0 is below 1",
+            ),
+            (
+                |l, v| l.opens_per_second = v as u32,
+                1,
+                0,
+                "limits.opens_per_second = 0 is below 1",
+            ),
+            (
+                |l, v| l.tickets_per_second = v as u32,
+                1,
+                0,
+                "limits.tickets_per_second = 0 is below 1",
+            ),
+            (
+                |l, v| l.requests_per_second = v as u32,
+                1,
+                0,
+                "limits.requests_per_second = 0 is below 1",
+            ),
+            (
+                |l, v| l.catch_up_bytes_per_second = v as u32,
+                1,
+                0,
+                "limits.catch_up_bytes_per_second = 0 is below 1",
+            ),
             (
                 |l, v| l.frame_ms = v,
                 1,
                 0,
                 "limits.frame_ms = 0 is below 1",
             ),
-            (|l, v| l.hello_ms = v, 1, 0, "is below 1"),
-            (|l, v| l.body_ms = v, 1, 0, "is below 1"),
+            (
+                |l, v| l.frame_ms = v,
+                3_600_000,
+                3_600_001,
+                "limits.frame_ms = 3600001 is above 3600000, an hour",
+            ),
+            (
+                |l, v| l.hello_ms = v,
+                1,
+                0,
+                "limits.hello_ms = 0 is below 1",
+            ),
+            (
+                |l, v| l.hello_ms = v,
+                3_600_000,
+                3_600_001,
+                "limits.hello_ms = 3600001 is above 3600000, an hour",
+            ),
+            (|l, v| l.body_ms = v, 1, 0, "limits.body_ms = 0 is below 1"),
             (
                 |l, v| l.body_ms = v,
                 3_600_000,
                 3_600_001,
-                "above 3600000, an hour",
+                "limits.body_ms = 3600001 is above 3600000, an hour",
             ),
-            (|l, v| l.body_bytes = v as u32, 1, 0, "is below 1"),
+            (
+                |l, v| l.body_bytes = v as u32,
+                1,
+                0,
+                "limits.body_bytes = 0 is below 1",
+            ),
             (
                 |l, v| l.body_bytes = v as u32,
                 4 << 20,
@@ -285,9 +333,19 @@ mod tests {
             assert_eq!(with(*good), Ok(()), "{words}");
             let said = with(*bad);
             assert!(
-                said.as_ref().is_err_and(|s| s.contains(words)),
+                said.as_ref().is_err_and(|s| s.starts_with(words)),
                 "{said:?}, not {words}"
             );
+        }
+        // `Limits { name: value, … }`
+        let all = format!("{:?}", Limits::default());
+        for name in all
+            .split(['{', ','])
+            .filter_map(|pair| Some(pair.split_once(':')?.0))
+        {
+            let row = format!("limits.{} = ", name.trim());
+            let has_one = table.iter().any(|(_, _, _, words)| words.starts_with(&row));
+            assert!(has_one, "no row for {row}");
         }
     }
 }

@@ -275,6 +275,91 @@ async fn unfinished_messages_of_a_user_are_bounded() {
 }
 
 #[tokio::test]
+async fn sockets_of_a_router_are_counted_over_all_users() {
+    let (scene, doc, at) = scene_of(Limits {
+        sockets: 2,
+        ..Limits::default()
+    })
+    .await;
+    let upgrade = async |user: &str| {
+        let headers = [
+            ("authorization", format!("Bearer {}", http::token(user, 60))),
+            ("sec-websocket-protocol", "codraft.v1".to_owned()),
+        ];
+        connect(&at, &doc.to_string(), &headers).await
+    };
+    let first = upgrade("ana").await.unwrap();
+    let _second = upgrade("bo").await.unwrap();
+    assert_eq!(
+        upgrade("ana").await.err(),
+        Some((429, "too_many_sockets".to_owned())),
+        "the third"
+    );
+    drop(first);
+    // It is noticed in a moment that one has gone.
+    let mut asked = 0;
+    while let Err(refused) = upgrade("bo").await {
+        assert_eq!(refused.1, "too_many_sockets");
+        asked += 1;
+        assert!(asked < 100, "its place is free for nobody");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_message_is_as_large_as_its_limit_and_no_larger() {
+    const MOST: usize = 2_000;
+    let (scene, doc, at) = scene_of(Limits {
+        frame_bytes: MOST as u32,
+        ..Limits::default()
+    })
+    .await;
+    let ping = |bytes: usize| format!("{:bytes$}", r#"{"type":"ping"}"#);
+    let (mut ana, _) = Client::open(&at, doc, "ana", 1, Encoding::Json).await;
+    ana.raw(Message::text(ping(MOST))).await;
+    assert_eq!(ana.next().await, ServerFrame::Pong);
+    // Also in parts.
+    let halves = |bytes: usize| {
+        let text = ping(bytes);
+        let (first, rest) = text.split_at(MOST / 2);
+        let last = part(rest.as_bytes(), Data::Continue, true);
+        [part(first.as_bytes(), Data::Text, false), last]
+    };
+    for half in halves(MOST) {
+        ana.raw(half).await;
+    }
+    assert_eq!(ana.next().await, ServerFrame::Pong);
+    ana.raw(Message::text(ping(MOST + 1))).await;
+    assert_eq!(ana.closed().await, Code::FrameTooLarge.close_code());
+    let (mut bo, _) = Client::open(&at, doc, "bo", 2, Encoding::Json).await;
+    for half in halves(MOST + 1) {
+        bo.raw(half).await;
+    }
+    assert_eq!(bo.closed().await, Code::FrameTooLarge.close_code());
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn the_first_message_is_as_large_as_a_hello_may_be_and_no_larger() {
+    const MOST: usize = 65_536;
+    let (scene, doc, at) = scene_of(Limits::default()).await;
+    let hello = |bytes: usize| {
+        let client = "01".repeat(16);
+        let hello = format!(r#"{{"type":"hello","client":"{client}","unsent":false}}"#);
+        let spaces = " ".repeat(bytes - hello.len());
+        Message::text(hello + &spaces)
+    };
+    let mut ana = Client::silent(&at, doc, "ana", 1, Encoding::Json).await;
+    ana.raw(hello(MOST)).await;
+    assert!(matches!(ana.next().await, ServerFrame::Welcome(_)));
+    let mut bo = Client::silent(&at, doc, "bo", 1, Encoding::Json).await;
+    bo.raw(hello(MOST + 1)).await;
+    assert_eq!(bo.closed().await, Code::FrameTooLarge.close_code());
+    scene.end().await;
+}
+
+#[tokio::test]
 async fn a_shorter_token_ends_its_socket_earlier() {
     let (scene, doc, at) = scene_of(Limits::default()).await;
     let (mut ana, _) = Client::open(&at, doc, "ana", 1, Encoding::Binary).await;

@@ -68,13 +68,55 @@ fn limits_and_origins_that_cannot_be_end_every_process() -> Result<()> {
             &["frame_bytes = 9000000", "4194304"],
         ),
         (
+            ("CODRAFT_LIMITS__BYTES_PER_SECOND", "262143"),
+            &["bytes_per_second = 262143", "262144 = limits.frame_bytes"],
+        ),
+        (
+            ("CODRAFT_LIMITS__SOCKETS_PER_USER", "63"),
+            &["sockets_per_user = 63", "64"],
+        ),
+        (
+            ("CODRAFT_LIMITS__SOCKETS", "255"),
+            &["sockets = 255", "256"],
+        ),
+        (
             ("CODRAFT_LIMITS__OPS_PER_SECOND", "0"),
             &["ops_per_second = 0"],
         ),
         (
-            ("CODRAFT_LIMITS__SOCKETS_PER_USER", "10"),
-            &["sockets_per_user = 10", "64"],
+            ("CODRAFT_LIMITS__OPENS_PER_SECOND", "0"),
+            &["opens_per_second = 0"],
         ),
+        (
+            ("CODRAFT_LIMITS__TICKETS_PER_SECOND", "0"),
+            &["tickets_per_second = 0"],
+        ),
+        (
+            ("CODRAFT_LIMITS__REQUESTS_PER_SECOND", "0"),
+            &["requests_per_second = 0"],
+        ),
+        (
+            ("CODRAFT_LIMITS__CATCH_UP_BYTES_PER_SECOND", "0"),
+            &["catch_up_bytes_per_second = 0"],
+        ),
+        (
+            ("CODRAFT_LIMITS__SOCKETS_PER_USER_AND_DOCUMENT", "0"),
+            &["sockets_per_user_and_document = 0"],
+        ),
+        (("CODRAFT_LIMITS__FRAME_MS", "0"), &["frame_ms = 0"]),
+        (
+            ("CODRAFT_LIMITS__FRAME_MS", "3600001"),
+            &["frame_ms = 3600001"],
+        ),
+        (
+            ("CODRAFT_LIMITS__HELLO_MS", "3600001"),
+            &["hello_ms = 3600001"],
+        ),
+        (
+            ("CODRAFT_LIMITS__BODY_MS", "3600001"),
+            &["body_ms = 3600001"],
+        ),
+        (("CODRAFT_LIMITS__BODY_BYTES", "0"), &["body_bytes = 0"]),
     ];
     for (env, words) in limits {
         let data = folder.path().display().to_string();
