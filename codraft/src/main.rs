@@ -5,6 +5,7 @@ mod dev;
 mod files;
 mod init;
 mod process;
+mod quarantine;
 mod scrape;
 mod strip;
 mod token;
@@ -34,6 +35,8 @@ enum Verb {
     Router(process::RouterArgs),
     /// Make a token for a user.
     Token(token::TokenArgs),
+    /// Show and lift quarantines of documents.
+    Quarantine(quarantine::QuarantineArgs),
 }
 
 fn main() -> Result<ExitCode> {
@@ -41,6 +44,7 @@ fn main() -> Result<ExitCode> {
     match cli.command {
         Verb::Init(args) => init::run(&args)?,
         Verb::Token(args) => token::run(&args)?,
+        Verb::Quarantine(args) => runtime()?.block_on(quarantine::run(args))?,
         Verb::Dev(args) => runtime()?.block_on(dev::run(args))?,
         Verb::Node(args) => {
             process::log();

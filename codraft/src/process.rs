@@ -160,7 +160,7 @@ async fn start_router(
 }
 
 /// The machine itself.
-fn outside() -> Outside {
+pub fn outside() -> Outside {
     let entropy = Arc::new(OsEntropy);
     let mut seed = [0; 8];
     entropy.fill(&mut seed);

@@ -22,6 +22,8 @@ use crate::{
 
 /// The longest that a call may ask to wait.
 pub(crate) const PATIENCE_MAX_MS: u32 = 60_000;
+/// Documents that are listed in one reply.
+const QUARANTINED_MAX: usize = 1_000;
 
 /// The command that creates a document; the router chose its id.
 pub(crate) fn create(
@@ -98,6 +100,24 @@ pub(crate) fn change(
         reply(&link, id, body);
         drop(permit);
     });
+}
+
+/// Lists what was set apart in the groups that this node leads.
+pub(crate) fn quarantined(service: &Service, link: &RouterLink, id: u64) {
+    let mut list = v1::Quarantined::default();
+    let groups = service.groups.iter().map(|hosted| &hosted.group);
+    for group in groups.filter(|group| group.is_leading_with_quorum()) {
+        list.groups.push(group.id().0);
+        group.with(|shard| {
+            for doc in shard.quarantined() {
+                list.more |= list.documents.len() >= QUARANTINED_MAX;
+                let document = shard.document(&doc).present().filter(|_| !list.more);
+                list.documents
+                    .extend(document.map(|document| wire::set_apart(document)));
+            }
+        });
+    }
+    reply(link, id, reply::Body::Quarantined(list));
 }
 
 type Waits = (oneshot::Receiver<ProposeResult>, RequestPermit);

@@ -10,7 +10,7 @@ use codraft_proto::{
     v1::{self, Message, answer::Verdict, call, message::Body},
 };
 use codraft_raft::{
-    command::{Command, Edit, Trim},
+    command::{Command, Edit, Quarantine, Trim},
     group::Origin,
 };
 
@@ -148,6 +148,11 @@ impl RouterInbound {
             }
             call::Body::Grant(grant) => {
                 let command = calls::grant(doc, user, grant);
+                calls::change(&self.service, &self.link, doc, id, command, patience);
+            }
+            call::Body::Quarantined(_) => calls::quarantined(&self.service, &self.link, id),
+            call::Body::Quarantine(v1::SetQuarantine { on }) => {
+                let command = Ok(Command::Quarantine(Quarantine { doc, on }));
                 calls::change(&self.service, &self.link, doc, id, command, patience);
             }
         }

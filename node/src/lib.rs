@@ -104,6 +104,9 @@ impl Node {
     pub fn metrics(&self) -> String {
         let stopped = self.groups.iter().filter(|h| h.group.stopped().is_some());
         self.metrics.stopped(stopped.count());
+        let groups = self.groups.iter().map(|hosted| &hosted.group);
+        let quarantined = groups.map(|group| group.with(|shard| shard.quarantined().len()));
+        self.metrics.quarantined(quarantined.sum());
         self.metrics.disk_full(self.wal.is_full());
         self.metrics
             .clock_ahead(self.raft.groups.clocks().ahead_ms());

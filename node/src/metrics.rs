@@ -38,6 +38,8 @@ pub(crate) struct Metrics {
     pub links: Gauge,
     /// Groups that stopped on their own; the process ends soon after.
     stopped: Gauge,
+    /// Documents that were set apart and take no edits.
+    quarantined: Gauge,
     /// 1 while the log's disk has no room for its next file.
     disk_full: Gauge,
     /// How far this node's clock is ahead of the median of the nodes' clocks.
@@ -63,6 +65,7 @@ impl Metrics {
             leading: Gauge::default(),
             links: Gauge::default(),
             stopped: Gauge::default(),
+            quarantined: Gauge::default(),
             disk_full: Gauge::default(),
             clock_ahead_ms: Gauge::default(),
             rebased: Counter::default(),
@@ -107,6 +110,11 @@ impl Metrics {
             "stopped_groups",
             "Groups that stopped on their own",
             m.stopped.clone(),
+        );
+        registry.register(
+            "quarantined_documents",
+            "Documents that were set apart and take no edits",
+            m.quarantined.clone(),
         );
         registry.register(
             "disk_full",
@@ -158,6 +166,11 @@ impl Metrics {
     /// How many groups of this node stopped on their own.
     pub fn stopped(&self, groups: usize) {
         self.stopped.set(groups as i64);
+    }
+
+    /// How many documents of this node's groups were set apart.
+    pub fn quarantined(&self, documents: usize) {
+        self.quarantined.set(documents as i64);
     }
 
     pub fn clock_ahead(&self, ms: Option<i64>) {

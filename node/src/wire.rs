@@ -118,6 +118,15 @@ pub(crate) fn short_description(document: &Document, user: &str) -> v1::Descript
     }
 }
 
+pub(crate) fn set_apart(document: &Document) -> v1::SetApart {
+    v1::SetApart {
+        doc: document.id().to_bytes(),
+        title: document.title().to_owned(),
+        rev: document.rev(),
+        since_ms: document.quarantined_ms().unwrap_or(0),
+    }
+}
+
 /// Why something was not proposed, or what became of it is not known here.
 pub(crate) fn proposing(error: ProposeError) -> v1::Problem {
     match error {

@@ -74,6 +74,8 @@ codes! {
     Grant = 18, "grant", 409, 4418;
     /// An algebra, format or version this cluster does not have.
     Unsupported = 19, "unsupported", 422, 4419;
+    /// To apply it failed as nothing may; it was left out, and its document is in quarantine.
+    Fault = 20, "fault", 500, 4420;
 
     // Who gets in.
     /// No token, or one that does not verify.
@@ -118,6 +120,9 @@ codes! {
     /// The documents beside this one take all the memory that they may. What only deletes is
     /// still taken.
     GroupFull = 78, "group_full", 507, 4578;
+    /// The document was set apart, by a fault or an operator: it can be read, and what is written
+    /// waits until it is let go on.
+    Quarantined = 79, "quarantined", 503, 4579;
     /// The leader's disk is full: what is there can be read, and nothing is written.
     DiskFull = 80, "disk_full", 507, 4580;
 }

@@ -31,6 +31,7 @@ pub enum Command {
     Trim(Trim),
     Expire(Expire),
     Level(Level),
+    Quarantine(Quarantine),
 }
 
 /// One operation as its author submitted it; it is transformed when it is applied.
@@ -93,6 +94,14 @@ pub struct Level {
     pub level: u32,
 }
 
+/// Sets a document apart, or lets it go on: an operator's word, or what lifts a quarantine that a
+/// fault has brought about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantine {
+    pub doc: DocId,
+    pub on: bool,
+}
+
 /// How a document's operations are transformed. Part of the log's format: a document keeps
 /// the algebra that it was created with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -125,7 +134,11 @@ impl Command {
         match self {
             Command::Edit(edit) => !codraft_ot::only_deletes(&edit.ops),
             Command::Create(_) => true,
-            Command::Grant(_) | Command::Trim(_) | Command::Expire(_) | Command::Level(_) => false,
+            Command::Grant(_)
+            | Command::Trim(_)
+            | Command::Expire(_)
+            | Command::Level(_)
+            | Command::Quarantine(_) => false,
         }
     }
 
@@ -137,6 +150,7 @@ impl Command {
             Command::Grant(grant) => Some(grant.doc),
             Command::Trim(trim) => Some(trim.doc),
             Command::Expire(expire) => Some(expire.doc),
+            Command::Quarantine(quarantine) => Some(quarantine.doc),
             Command::Level(_) => None,
         }
     }

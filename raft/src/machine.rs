@@ -11,13 +11,18 @@ mod event;
 mod grants;
 mod limits;
 mod mutants;
+mod quarantine;
 mod stored;
 mod window;
 
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use codraft_mutant::mutant;
 use codraft_proto::{
@@ -26,7 +31,7 @@ use codraft_proto::{
     reject::Code,
 };
 
-use crate::command::{Batch, Command, Expire, Level, Trim};
+use crate::command::{Batch, Command, Expire, Level, Quarantine, Trim};
 
 pub use documents::Document;
 pub use event::Event;
@@ -109,6 +114,8 @@ pub struct Shard {
     level: u32,
     /// A slot is a range. A document that is shared is copied when it changes.
     documents: BTreeMap<(Slot, DocId), Arc<Document>>,
+    /// Those that were set apart; each document knows it of itself too.
+    quarantined: BTreeSet<(Slot, DocId)>,
     /// Sum of the documents' `heap_bytes`.
     heap_bytes: u64,
     /// Where an event is spelled for its hash; kept to spare an allocation an operation.
@@ -124,6 +131,7 @@ impl Shard {
             applied: 0,
             level: 1,
             documents: BTreeMap::new(),
+            quarantined: BTreeSet::new(),
             heap_bytes: 0,
             scratch: Vec::new(),
         }
@@ -150,7 +158,7 @@ impl Shard {
         }
         commands
             .iter()
-            .map(|command| self.apply_command(batch.ts_ms, command))
+            .map(|command| self.apply_contained(batch.ts_ms, command))
             .collect()
     }
 
@@ -203,6 +211,9 @@ impl Shard {
                 }),
                 None => missing(),
             },
+            Command::Quarantine(Quarantine { doc, on }) => {
+                return self.quarantine(doc, on.then_some(ts_ms));
+            }
             Command::Level(Level { level }) => {
                 self.level = self.level.max(*level);
                 (Outcome::Applied { rev: 0 }, None)
@@ -238,6 +249,10 @@ impl Shard {
             Some(document) => Lookup::Present(document),
             None => Lookup::Missing,
         }
+    }
+    /// The documents that were set apart.
+    pub fn quarantined(&self) -> impl ExactSizeIterator<Item = DocId> + '_ {
+        self.quarantined.iter().map(|(_, doc)| *doc)
     }
     /// In the order of their slots, then of their ids.
     pub fn documents(&self) -> impl Iterator<Item = &Arc<Document>> {
@@ -278,6 +293,7 @@ fn change<R>(
     let before = document.heap_bytes();
     document.forget_digest();
     let result = with(document);
+    document.changed();
     *heap_bytes = (*heap_bytes + document.heap_bytes()).saturating_sub(before);
     result
 }

@@ -178,7 +178,7 @@ fn weight(command: &Command) -> usize {
             create.initial.as_ref().map_or(0, Bytes::len) + create.title.len() + create.owner.len()
         }
         Command::Grant(grant) => grant.by.len() + grant.user.len(),
-        Command::Trim(_) | Command::Expire(_) | Command::Level(_) => 0,
+        Command::Trim(_) | Command::Expire(_) | Command::Level(_) | Command::Quarantine(_) => 0,
     }
 }
 

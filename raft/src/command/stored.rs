@@ -9,6 +9,7 @@
 //!   4 level   level varint
 //!   5 trim    doc 16 · floor varint
 //!  13 expire  doc 16 · below varint
+//!  14 quarantine  doc 16 · on u8
 //! text    = blob of UTF-8          blob = length varint · bytes
 //! varint  = LEB128 of a u64, shortest form only
 //! ```
@@ -22,7 +23,7 @@ use bytes::Bytes;
 use codraft_ot::Kind;
 use codraft_proto::ids::{ClientId, DocId, Role};
 
-use super::{Algebra, Batch, Command, Create, Edit, Expire, Grant, Level, Trim};
+use super::{Algebra, Batch, Command, Create, Edit, Expire, Grant, Level, Quarantine, Trim};
 
 /// The first byte of every batch.
 pub const FORMAT: u8 = 1;
@@ -38,6 +39,7 @@ mod kind {
     pub const LEVEL: u8 = 4;
     pub const TRIM: u8 = 5;
     pub const EXPIRE: u8 = 13;
+    pub const QUARANTINE: u8 = 14;
     /// Spoken for, by commands of later levels.
     pub const RESERVED: [(u8, &str); 7] = [
         (6, "title"),
@@ -127,7 +129,10 @@ impl Command {
                         + create.initial.as_ref().map_or(0, Bytes::len)
                 }
                 Command::Grant(grant) => grant.by.len() + grant.user.len(),
-                Command::Trim(_) | Command::Expire(_) | Command::Level(_) => 0,
+                Command::Trim(_)
+                | Command::Expire(_)
+                | Command::Level(_)
+                | Command::Quarantine(_) => 0,
             }
     }
 }
@@ -178,6 +183,11 @@ fn put_command(out: &mut Vec<u8>, command: &Command) {
             out.push(kind::EXPIRE);
             out.extend_from_slice(&expire.doc.0);
             put_varint(out, expire.below);
+        }
+        Command::Quarantine(quarantine) => {
+            out.push(kind::QUARANTINE);
+            out.extend_from_slice(&quarantine.doc.0);
+            out.push(quarantine.on.into());
         }
     }
 }
@@ -336,6 +346,10 @@ impl<'a> Input<'a> {
             kind::EXPIRE => Command::Expire(Expire {
                 doc: DocId(self.array("doc")?),
                 below: self.varint("below")?,
+            }),
+            kind::QUARANTINE => Command::Quarantine(Quarantine {
+                doc: DocId(self.array("doc")?),
+                on: self.flag("on")?,
             }),
             other => {
                 let later = kind::RESERVED.iter().find(|(id, _)| *id == other);

@@ -3,7 +3,9 @@ use codraft_ot::{Delta, Kind};
 use codraft_proto::ids::{ClientId, DocId, Role};
 use proptest::prelude::*;
 
-use super::{Algebra, Batch, Command, Create, DecodeError, Edit, Expire, Grant, Level, Trim};
+use super::{
+    Algebra, Batch, Command, Create, DecodeError, Edit, Expire, Grant, Level, Quarantine, Trim,
+};
 
 const VECTORS: &str = include_str!("../../../tests/vectors/commands.json");
 
@@ -64,6 +66,7 @@ fn golden(name: &str) -> Vec<Command> {
         doc: doc(),
         below: 1 << 40,
     });
+    let quarantine = |on| Command::Quarantine(Quarantine { doc: doc(), on });
     match name {
         "empty" => vec![],
         "edit" => vec![edit],
@@ -72,6 +75,7 @@ fn golden(name: &str) -> Vec<Command> {
         "grant" => vec![grant(Some(Role::Editor))],
         "revoke" => vec![grant(None)],
         "level" => vec![level],
+        "quarantine" => vec![quarantine(true), quarantine(false)],
         "trim" => vec![trim],
         "expire" => vec![expire],
         "all" => vec![create_text, grant(Some(Role::Editor)), edit, trim, level],
@@ -83,7 +87,7 @@ fn golden(name: &str) -> Vec<Command> {
 fn command_golden_bytes() {
     let vectors: serde_json::Value = serde_json::from_str(VECTORS).unwrap();
     let stored = vectors["stored"].as_array().unwrap();
-    assert_eq!(stored.len(), 10);
+    assert_eq!(stored.len(), 11);
     for vector in stored {
         let name = vector["name"].as_str().unwrap();
         let batch = Batch {
@@ -185,6 +189,12 @@ fn command() -> impl Strategy<Value = Command> {
             Command::Expire(Expire {
                 doc: DocId(doc),
                 below,
+            })
+        }),
+        (id(), any::<bool>()).prop_map(|(doc, on)| {
+            Command::Quarantine(Quarantine {
+                doc: DocId(doc),
+                on,
             })
         }),
         (0u32..=1).prop_map(|level| Command::Level(Level { level })),

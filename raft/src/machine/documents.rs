@@ -16,6 +16,10 @@ use codraft_proto::{
     reject::Code,
 };
 
+#[cfg(test)]
+use super::mutants::POISON_AMID;
+#[cfg(any(test, codraft_mutants))]
+use super::mutants::{POISON, panic_on};
 use super::{
     Event, Grant, MachineLimits, Outcome, Refusal,
     clients::{Clients, Full, PayloadHash, Recorded, Standing},
@@ -50,6 +54,10 @@ pub struct Document {
     expired: u64,
     clients: Clients,
     grants: Grants,
+    /// When it was set apart; none while it takes edits.
+    quarantined_ms: Option<u64>,
+    /// A change of more than one field has begun and not ended; not part of the stored form.
+    changing: bool,
     /// Of its stored form, once somebody asked; not part of it.
     digest: OnceLock<[u8; 32]>,
 }
@@ -84,6 +92,8 @@ impl Document {
             ));
         }
         let content = first_content(create, &limits.ot).map_err(refusal_of)?;
+        #[cfg(any(test, codraft_mutants))]
+        panic_on(POISON, create.initial.as_deref().unwrap_or_default());
         scratch.clear();
         if create
             .initial
@@ -109,6 +119,8 @@ impl Document {
             expired: 0,
             clients: Clients::default(),
             grants: Grants::of_owner(create.owner.clone(), 1),
+            quarantined_ms: None,
+            changing: false,
             digest: OnceLock::new(),
         };
         let draft = Draft {
@@ -146,12 +158,19 @@ impl Document {
         match self.decide(edit, payload, limits) {
             Ok(delta) => {
                 let units_before = self.content.units();
-                // Nothing has changed if this fails.
-                if let Err(error) = self.content.apply(&delta, &limits.ot) {
+                // On a copy, which shares all but what changes: a panic leaves the document as it was.
+                let mut content = self.content.clone();
+                if let Err(error) = content.apply(&delta, &limits.ot) {
                     return (self.refuse(edit, payload, refusal_of(error), limits), None);
                 }
+                #[cfg(any(test, codraft_mutants))]
+                panic_on(POISON, &edit.ops);
                 scratch.clear();
                 delta.encode(scratch);
+                self.changing = true;
+                #[cfg(test)]
+                panic_on(POISON_AMID, &edit.ops);
+                self.content = content;
                 self.clients.applied(edit, payload, self.rev + 1);
                 let draft = Draft {
                     client: Some(edit.client),
@@ -186,6 +205,9 @@ impl Document {
                 Recorded::Applied(rev) => Outcome::Already { seq: edit.seq, rev },
                 Recorded::Refused(code) => Outcome::Refused(Refusal::new(code, "refused before")),
             });
+        }
+        if self.quarantined_ms.is_some() {
+            return Err(Outcome::Retry(Code::Quarantined));
         }
         // A base that does not exist yet has no final answer, whatever the record says:
         // records are dropped by the rule that a final answer's base lay at or below the
@@ -311,6 +333,7 @@ impl Document {
                 None,
             ),
             Ok(Change::Takes) => {
+                self.changing = true;
                 self.grants.set(&grant.user, grant.role, self.rev + 1);
                 let draft = Draft {
                     client: None,
@@ -329,6 +352,7 @@ impl Document {
     }
 
     pub(super) fn trim(&mut self, floor: u64) -> Outcome {
+        self.changing = true;
         if mutant!("record_forgotten_on_another_router") {
             self.clients.evict_below(u64::MAX);
         }
@@ -348,6 +372,7 @@ impl Document {
         limits: &MachineLimits,
         scratch: &mut Vec<u8>,
     ) -> Effect {
+        self.changing = true;
         let event = (below > self.rev).then(|| {
             let draft = Draft {
                 client: None,
@@ -509,6 +534,10 @@ impl Document {
             ("grants", self.grants.len(), limits.grants),
         ]
     }
+    /// When it was set apart, in milliseconds since 1970; none while it takes edits.
+    pub fn quarantined_ms(&self) -> Option<u64> {
+        self.quarantined_ms
+    }
     /// Time of the create event, in milliseconds since 1970.
     pub fn created_ms(&self) -> u64 {
         self.created_ms
@@ -530,6 +559,38 @@ impl Document {
     /// Called before each change.
     pub(super) fn forget_digest(&mut self) {
         self.digest = OnceLock::new();
+    }
+
+    /// Called after each change.
+    pub(super) fn changed(&mut self) {
+        self.changing = false;
+    }
+
+    /// Whether a panic has left it between two states.
+    pub(super) fn is_half_changed(&self) -> bool {
+        self.changing
+    }
+
+    /// Sets it apart, or lets it go on.
+    pub(super) fn set_quarantine(&mut self, since_ms: Option<u64>) -> Outcome {
+        let rev = self.rev;
+        if self.quarantined_ms.is_some() == since_ms.is_some() {
+            return Outcome::Already { seq: 0, rev };
+        }
+        self.quarantined_ms = since_ms;
+        Outcome::Applied { rev }
+    }
+
+    /// A final refusal of the operation that panicked. It is on the record whatever the bound says:
+    /// the same bytes would do the same again, and each costs a lift of the quarantine.
+    pub(super) fn refuse_fault(&mut self, edit: &Edit) {
+        let payload = PayloadHash::of(edit.base, &edit.ops);
+        if self.clients.standing(edit, payload) == Standing::Next {
+            // Without a bound it cannot fail.
+            let _ = self
+                .clients
+                .refused(edit, payload, Code::Fault, self.rev, usize::MAX);
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! section  = tag u8 · length u32, little-endian · body
 //!   1 head     doc 16 · kind u8 · algebra u8 · title text · creator text · created as 32
 //!              · created ms varint · updated ms varint · rev varint · hash 32 · expired varint
+//!              · quarantined (0 | 1 · ms varint)
 //!   2 content  the inserts that make it: a Delta in ot's binary form
 //!   3 window   floor varint · hash at the floor 32 · count varint · (units before varint · event blob)*
 //!   4 clients  count varint · record*              (client, user) rising

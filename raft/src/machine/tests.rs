@@ -6,6 +6,7 @@ mod clients;
 mod edits;
 mod events;
 mod grants;
+mod quarantine;
 mod replicas;
 mod stored;
 mod window;

@@ -44,6 +44,13 @@ impl Document {
         put_varint(out, self.rev);
         out.extend_from_slice(&self.hash.0);
         put_varint(out, self.expired);
+        match self.quarantined_ms {
+            None => out.push(0),
+            Some(ms) => {
+                out.push(1);
+                put_varint(out, ms);
+            }
+        }
     }
 
     /// The document of a stored form. It goes on exactly as the one that was stored.
@@ -100,10 +107,15 @@ impl Document {
                 rev: input.varint("rev")?,
                 hash: Chain(input.array("hash")?),
                 expired: input.varint("expired")?,
+                quarantined_ms: match input.flag("quarantined")? {
+                    false => None,
+                    true => Some(input.varint("quarantined ms")?),
+                },
                 content: Content::new(kind),
                 window: Window::default(),
                 clients: Clients::default(),
                 grants: Grants::of_owner(UserId::default(), 1),
+                changing: false,
                 digest: OnceLock::new(),
             })
         })?;

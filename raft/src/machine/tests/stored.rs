@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    command::Expire,
+    command::{Expire, Quarantine},
     machine::{DOCUMENT_FORMAT, StateError},
 };
 
@@ -75,6 +75,7 @@ fn full() -> World {
     );
     world.grant(ADA, EVE, None);
     world.apply(Command::Expire(Expire { doc: DOC, below: 7 }));
+    world.apply(Command::Quarantine(Quarantine { doc: DOC, on: true }));
     assert!(world.doc().floor() > 0 && world.doc().oldest_base() > world.doc().floor());
     world
 }
@@ -108,6 +109,13 @@ fn machine_a_document_reads_back_and_its_digest_is_of_what_is_stored() {
     reload(&mut world.shard);
     assert_eq!(world.shard.digest(), before);
     // Kept, but not past a change, also one that makes no event.
+    world.apply(Command::Quarantine(Quarantine {
+        doc: DOC,
+        on: false,
+    }));
+    let quarantined = before;
+    let before = world.shard.digest();
+    assert_ne!(before, quarantined);
     world.edit(EVE, 4, 2, 9, &insert(0, "x"));
     assert_ne!(world.shard.digest(), before);
     assert_eq!(

@@ -1,0 +1,290 @@
+//! `codraft quarantine`: which documents were set apart, and an end to it. A document is set apart on
+//! every replica when a command on it panics, or by an operator; it can be read meanwhile, and what
+//! is typed waits with its authors.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use codraft_proto::{
+    ids::{DocId, NodeId},
+    link::{Dialled, Inbound, Lane, LinkError, LinkOptions, Outbox, dial},
+    outside::{Entropy, OsEntropy, Outside},
+    reject::Code,
+    tasks::Tasks,
+    topology::{FileTopology, Topology},
+    v1::{self, Describe, Hello, Message, PeerRole, call, message::Body, reply},
+};
+use tokio::{sync::oneshot, time::Instant};
+
+use crate::{files, init::Layout, process::outside};
+
+/// A request is given up after so long; long enough for a failover.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// One node has so long for its answer.
+const ANSWER: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(200);
+
+#[derive(Debug, clap::Args)]
+pub struct QuarantineArgs {
+    #[command(subcommand)]
+    verb: Verb,
+    /// The cluster's folder: which nodes there are is read from its `cluster.toml`.
+    #[arg(long, default_value = ".codraft", global = true)]
+    data: PathBuf,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// The documents that take no edits, and since when.
+    List {
+        /// One line of JSON a document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let a document take edits again.
+    Lift { doc: String },
+    /// Set a document apart: it can be read, and what is typed waits.
+    Set { doc: String },
+}
+
+pub async fn run(args: QuarantineArgs) -> Result<()> {
+    let file = Layout::new(&args.data).cluster();
+    let topology = FileTopology::parse(&files::read(&file)?)?;
+    let operator = Operator::new(topology);
+    match args.verb {
+        Verb::List { json } => list(&operator, json).await,
+        Verb::Lift { doc } => set(&operator, &doc, false).await,
+        Verb::Set { doc } => set(&operator, &doc, true).await,
+    }
+}
+
+async fn set(operator: &Operator, doc: &str, on: bool) -> Result<()> {
+    let id = doc.parse::<DocId>();
+    let id = id.with_context(|| format!("{doc:?} is not the id of a document"))?;
+    let body = call::Body::Quarantine(v1::SetQuarantine { on });
+    match operator.ask_leader(id, body).await? {
+        reply::Body::Rev(rev) if on => println!("{doc} is set apart at revision {rev}"),
+        reply::Body::Rev(rev) => println!("{doc} takes edits again, at revision {rev}"),
+        other => bail!("not an answer to that: {other:?}"),
+    }
+    Ok(())
+}
+
+async fn list(operator: &Operator, json: bool) -> Result<()> {
+    let mut silent: BTreeSet<u32> = (0..operator.topology.groups()).collect();
+    let mut documents = BTreeMap::new();
+    let mut more = false;
+    for (node, address) in operator.topology.nodes() {
+        let body = call::Body::Quarantined(Describe {});
+        match operator.ask(node, &address, DocId::default(), body).await {
+            Ok(reply::Body::Quarantined(list)) => {
+                more |= list.more;
+                silent.retain(|group| !list.groups.contains(group));
+                let list = list.documents.into_iter();
+                documents.extend(list.filter_map(|one| Some((DocId::from_slice(&one.doc)?, one))));
+            }
+            Ok(other) => bail!("not an answer to that: {other:?}"),
+            Err(error) => eprintln!("node {node} does not answer: {error:#}"),
+        }
+    }
+    match json {
+        true => print_lines(&documents),
+        false => print_table(&documents, operator.outside.clock.now_ms()),
+    }
+    if more {
+        eprintln!("there are more: lift some of these, then list again");
+    }
+    let silent: Vec<_> = silent.iter().map(u32::to_string).collect();
+    ensure!(
+        silent.is_empty(),
+        "no leader answers for the groups {}: start their nodes, or ask again in a moment",
+        silent.join(", ")
+    );
+    Ok(())
+}
+
+fn print_lines(documents: &BTreeMap<DocId, v1::SetApart>) {
+    for (doc, one) in documents {
+        let doc = doc.to_string();
+        let (title, rev, since_ms) = (&one.title, one.rev, one.since_ms);
+        let line =
+            serde_json::json!({"doc": doc, "title": title, "rev": rev, "since_ms": since_ms});
+        println!("{line}");
+    }
+}
+
+fn print_table(documents: &BTreeMap<DocId, v1::SetApart>, now_ms: u64) {
+    if documents.is_empty() {
+        return println!("no document is known to be in quarantine");
+    }
+    println!(
+        "{:<32}  {:<15}  {:>8}  TITLE",
+        "DOCUMENT", "SINCE", "REVISION"
+    );
+    for (doc, one) in documents {
+        let (doc, since) = (doc.to_string(), ago(now_ms.saturating_sub(one.since_ms)));
+        println!("{doc:<32}  {since:<15}  {:>8}  {}", one.rev, one.title);
+    }
+}
+
+/// How long ago, in the largest unit that is not less than two.
+fn ago(ms: u64) -> String {
+    let units = [
+        (86_400_000, "days"),
+        (3_600_000, "hours"),
+        (60_000, "minutes"),
+    ];
+    let unit = units.iter().find(|(unit, _)| ms >= 2 * unit);
+    match unit {
+        Some((unit, name)) => format!("{} {name} ago", ms / unit),
+        None => format!("{} seconds ago", ms / 1_000),
+    }
+}
+
+/// Asks nodes as a router does, one request a link.
+struct Operator {
+    topology: FileTopology,
+    outside: Outside,
+    name: u64,
+    tasks: Tasks,
+}
+
+impl Operator {
+    fn new(topology: FileTopology) -> Self {
+        let mut name = [0; 8];
+        OsEntropy.fill(&mut name);
+        Self {
+            topology,
+            outside: outside(),
+            name: u64::from_le_bytes(name),
+            tasks: Tasks::default(),
+        }
+    }
+
+    /// Asks the leader of the document's group, whoever that is by then.
+    async fn ask_leader(&self, doc: DocId, body: call::Body) -> Result<reply::Body> {
+        let deadline = Instant::now() + PATIENCE;
+        let nodes = self.topology.nodes();
+        let mut next = 0;
+        loop {
+            let (node, address) = &nodes[next % nodes.len()];
+            let problem = match self.ask(*node, address, doc, body.clone()).await {
+                Ok(reply::Body::Problem(problem)) => problem,
+                Ok(answer) => return Ok(answer),
+                Err(error) if Instant::now() >= deadline => return Err(error),
+                Err(_) => v1::Problem {
+                    code: Code::NoLeader as u32,
+                    ..v1::Problem::default()
+                },
+            };
+            let code = Code::from_number(problem.code).unwrap_or(Code::Internal);
+            let elsewhere = matches!(code, Code::NotLeader | Code::NoLeader | Code::WrongGroup);
+            if !elsewhere || Instant::now() >= deadline {
+                bail!("{}: {}", code.as_str(), problem.message);
+            }
+            let leader = problem.leader.map(|leader| NodeId(leader.node));
+            let named = nodes.iter().position(|(node, _)| Some(*node) == leader);
+            next = named.unwrap_or(next + 1);
+            if named.is_none() {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        node: NodeId,
+        address: &str,
+        doc: DocId,
+        body: call::Body,
+    ) -> Result<reply::Body> {
+        let (told, answer) = oneshot::channel();
+        let call = v1::Call {
+            id: 1,
+            doc: doc.to_bytes(),
+            user: String::new(),
+            deadline_ms: ANSWER.as_millis() as u32,
+            body: Some(body),
+        };
+        let asks = Arc::new(Asks {
+            node,
+            call,
+            told: Mutex::new(Some(told)),
+        });
+        let hello = Hello::new(&self.topology, PeerRole::Router, self.name, self.name);
+        let link = dial(
+            &self.tasks,
+            &self.outside,
+            address.to_owned(),
+            hello,
+            Arc::new(ToNode(asks)),
+            LinkOptions::default(),
+        );
+        let answer = tokio::time::timeout(ANSWER, answer).await;
+        link.close();
+        match answer {
+            Ok(Ok(answer)) => answer,
+            _ => bail!("no answer within {} s", ANSWER.as_secs()),
+        }
+    }
+}
+
+/// One request of one node; whatever happens first is its answer.
+struct Asks {
+    node: NodeId,
+    call: v1::Call,
+    told: Mutex<Option<oneshot::Sender<Result<reply::Body>>>>,
+}
+
+impl Asks {
+    fn answer(&self, answer: Result<reply::Body>) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(told) = told.take() {
+            // Who asked may have given up.
+            let _ = told.send(answer);
+        }
+    }
+}
+
+struct ToNode(Arc<Asks>);
+
+impl Dialled for ToNode {
+    fn up(&self, peer: &Hello, outbox: Outbox) -> Result<Arc<dyn Inbound>, LinkError> {
+        if peer.role() != PeerRole::Node || peer.id != self.0.node.0 {
+            return Err(LinkError::WrongPeer("not the node that was dialled".into()));
+        }
+        let body = Some(Body::Call(self.0.call.clone()));
+        if outbox.send(Lane::Data, Message { body }).is_err() {
+            self.0.answer(Err(anyhow::anyhow!("the link broke")));
+        }
+        Ok(Arc::new(FromNode(self.0.clone())))
+    }
+
+    fn down(&self, error: &LinkError) {
+        self.0.answer(Err(anyhow::anyhow!("{error}")));
+    }
+}
+
+struct FromNode(Arc<Asks>);
+
+impl Inbound for FromNode {
+    fn batch(&self, _lane: Lane, messages: Vec<Message>) {
+        for message in messages {
+            if let Some(Body::Reply(v1::Reply {
+                body: Some(body), ..
+            })) = message.body
+            {
+                self.0.answer(Ok(body));
+            }
+        }
+    }
+
+    fn closed(&self, reason: &LinkError) {
+        self.0.answer(Err(anyhow::anyhow!("{reason}")));
+    }
+}

@@ -1,0 +1,69 @@
+//! What a command that panics comes to: the document that it is about is set apart, in the state
+//! from before the command, and the group goes on. Every replica decides that alike, as often as it
+//! reads its log, so a fault that every replica has costs one document and no start.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use codraft_proto::{ids::DocId, reject::Code};
+
+use super::{Applied, Outcome, Refusal, Shard, change, key_of, missing};
+use crate::command::Command;
+
+impl Shard {
+    /// # Panics
+    /// As the command does where that leaves a document between two states, or is about none.
+    pub(super) fn apply_contained(&mut self, ts_ms: u64, command: &Command) -> Applied {
+        let applied = catch_unwind(AssertUnwindSafe(|| self.apply_command(ts_ms, command)));
+        applied.unwrap_or_else(|cause| match command.doc() {
+            Some(doc) if !self.is_half_changed(&doc) => self.set_apart(&doc, ts_ms, command),
+            _ => resume_unwind(cause),
+        })
+    }
+
+    fn is_half_changed(&self, doc: &DocId) -> bool {
+        let document = self.documents.get(&key_of(doc));
+        document.is_some_and(|document| document.is_half_changed())
+    }
+
+    fn set_apart(&mut self, doc: &DocId, ts_ms: u64, command: &Command) -> Applied {
+        let (documents, heap) = (&mut self.documents, &mut self.heap_bytes);
+        if let (Command::Edit(edit), Some(document)) = (command, documents.get_mut(&key_of(doc))) {
+            change(document, heap, |document| document.refuse_fault(edit));
+        }
+        tracing::error!(
+            %doc,
+            "a command panicked and was left out; its document takes no edits until its quarantine \
+             is lifted (`codraft quarantine lift {doc}`)"
+        );
+        // Where it was to be created there is nothing to set apart.
+        self.quarantine(doc, Some(ts_ms));
+        let message = "it could not be applied, and was left out";
+        Applied {
+            doc: *doc,
+            outcome: Outcome::Refused(Refusal::new(Code::Fault, message)),
+            event: None,
+        }
+    }
+
+    /// Sets a document apart, or lets it go on.
+    pub(super) fn quarantine(&mut self, doc: &DocId, since_ms: Option<u64>) -> Applied {
+        let key = key_of(doc);
+        let outcome = match self.documents.get_mut(&key) {
+            None => missing().0,
+            Some(document) => {
+                match since_ms {
+                    Some(_) => self.quarantined.insert(key),
+                    None => self.quarantined.remove(&key),
+                };
+                change(document, &mut self.heap_bytes, |document| {
+                    document.set_quarantine(since_ms)
+                })
+            }
+        };
+        Applied {
+            doc: *doc,
+            outcome,
+            event: None,
+        }
+    }
+}
