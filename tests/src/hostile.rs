@@ -52,6 +52,8 @@ pub struct Outcome {
     pub honest: Latency,
     /// p99 of the honest, by that of the control.
     pub p99_ratio: f64,
+    /// That all processes kept busy: alone, beside the sink, attacked.
+    pub cores: Vec<f64>,
     pub leader_changes: usize,
     /// Processes that ended and were started again.
     pub restarts: usize,
@@ -103,9 +105,17 @@ pub async fn play(
     .await??;
 
     let mut watch = Watch::start(processes, &owner, honest.docs(), options.back).await?;
+    let began = watch.used();
     let alone = honest.measure(options.lasts).await?;
+    let mut cores = vec![watch.cores_since(began)];
+
+    watch.control_begins();
+    let began = watch.used();
     let (control, control_attempts) = beside_a_sink(case, &scene, &honest, options).await?;
-    watch.begins().await?;
+    cores.push(watch.cores_since(began));
+
+    watch.attack_begins().await?;
+    let began = watch.used();
     let client = Client::start(case, scene);
     let suffered = async {
         let suffered = honest.measure(options.lasts).await?;
@@ -113,9 +123,10 @@ pub async fn play(
         anyhow::Ok(suffered)
     };
     let suffered = watch.during(suffered).await??;
+    cores.push(watch.cores_since(began));
     let (attempts, mut harm) = client.end().await?;
-    watch.settle(options.settles).await?;
     honest.end(&mut harm);
+    watch.settle(options.settles).await?;
     Ok(Outcome {
         case: case.name,
         seconds: options.lasts.as_secs_f64(),
@@ -123,6 +134,7 @@ pub async fn play(
         control,
         honest: suffered,
         p99_ratio: suffered.p99_ms / control.p99_ms.max(0.001),
+        cores,
         leader_changes: watch.leader_changes(),
         restarts: watch.restarts(processes)?,
         memory: watch.memory(),

@@ -94,36 +94,42 @@ async fn play(case: &'static Case, options: &Options) -> Result<Outcome> {
 
 fn print(outcomes: &[Outcome]) {
     println!(
-        "| | alone, ms | beside a sink | attacked | p99 × | leader changes | attempts (sink) |"
+        "| | p50 / p99 alone, ms | beside a sink | attacked | p99 × | cores | changes of leader | attempts (sink) |"
     );
-    println!("|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|");
     let ms = |l: &Latency| format!("{:.1} / {:.1}", l.p50_ms, l.p99_ms);
     for outcome in outcomes {
+        let cores: Vec<_> = outcome.cores.iter().map(|c| format!("{c:.2}")).collect();
         println!(
-            "| {} | {} | {} | {} | {:.2} | {} | {} ({}) |",
+            "| {} | {} | {} | {} | {:.2} | {} | {} | {} ({}) |",
             outcome.case,
             ms(&outcome.alone),
             ms(&outcome.control),
             ms(&outcome.honest),
             outcome.p99_ratio,
+            cores.join(" → "),
             outcome.leader_changes,
             outcome.attempts,
             outcome.control_attempts,
         );
     }
-    println!("\n| resident MiB | process | first | before | at most | after | × |");
+    println!(
+        "\n| MiB resident | | before | at most | after | after / before | without the honest |"
+    );
     println!("|---|---|---|---|---|---|---|");
     let mib = |bytes: u64| bytes >> 20;
     for outcome in outcomes {
         for (name, memory) in &outcome.memory {
+            let before = memory.before as f64;
+            let without = memory.after.saturating_sub(memory.of_honest()) as f64;
             println!(
-                "| {} | {name} | {} | {} | {} | {} | {:.2} |",
+                "| {} | {name} | {} | {} | {} | {:.2} | {:.2} |",
                 outcome.case,
-                mib(memory.first),
                 mib(memory.before),
                 mib(memory.most),
                 mib(memory.after),
-                memory.after as f64 / memory.before as f64,
+                memory.after as f64 / before,
+                without / before,
             );
         }
     }

@@ -17,13 +17,20 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Bytes of resident memory.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Memory {
-    /// While the honest began to be alone: what they add by themselves until the attack shows
-    /// beside what comes then.
-    pub first: u64,
-    /// Of the attack.
+    /// At the start of the control, which is as long as the attack.
+    pub control: u64,
+    /// At the start of the attack.
     pub before: u64,
     pub most: u64,
+    /// When the honest had stopped as well, at the end of what it may take to come back.
     pub after: u64,
+}
+
+impl Memory {
+    /// What the honest add by themselves in so long a time: what they wrote is kept.
+    pub fn of_honest(&self) -> u64 {
+        self.before.saturating_sub(self.control)
+    }
 }
 
 /// What counts as back.
@@ -37,7 +44,8 @@ pub struct Back {
 
 impl Back {
     fn holds(self, memory: &Memory) -> bool {
-        memory.after as f64 <= memory.before as f64 * self.times + self.bytes as f64
+        let before = memory.before as f64 * self.times;
+        memory.after as f64 <= before + (memory.of_honest() + self.bytes) as f64
     }
 }
 
@@ -70,12 +78,12 @@ impl Watch {
         let router = state.router.iter().map(|r| ("router".to_owned(), r.pid));
         let mut held = BTreeMap::new();
         for (name, pid) in nodes.chain(router) {
-            let first = resident(pid)?;
+            let now = resident(pid)?;
             let memory = Memory {
-                first,
-                before: first,
-                most: first,
-                after: first,
+                control: now,
+                before: now,
+                most: now,
+                after: now,
             };
             held.insert(name, (pid, memory));
         }
@@ -88,14 +96,33 @@ impl Watch {
         })
     }
 
-    /// What is held now is what was held before.
-    pub async fn begins(&mut self) -> Result<()> {
+    pub fn control_begins(&mut self) {
+        self.weigh();
+        for (_, memory) in self.processes.values_mut() {
+            memory.control = memory.after;
+        }
+    }
+
+    pub async fn attack_begins(&mut self) -> Result<()> {
         self.look().await?;
         for (_, memory) in self.processes.values_mut() {
             memory.before = memory.after;
             memory.most = memory.after;
         }
         Ok(())
+    }
+
+    /// Now, and the time of processors that all processes have used since their start.
+    pub fn used(&self) -> (Instant, Duration) {
+        let pids = self.processes.values().map(|(pid, _)| *pid);
+        let used = pids.filter_map(|pid| processor_time(pid).ok()).sum();
+        (Instant::now(), used)
+    }
+
+    /// How many cores all processes kept busy since then.
+    pub fn cores_since(&self, (began, used_before): (Instant, Duration)) -> f64 {
+        let (now, used) = self.used();
+        used.saturating_sub(used_before).as_secs_f64() / (now - began).as_secs_f64()
     }
 
     /// Looks while something else is done.
@@ -179,4 +206,13 @@ fn resident(pid: u32) -> Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/statm"))?;
     let pages = text.split(' ').nth(1).context("no resident pages")?;
     Ok(pages.parse::<u64>()? * 4_096)
+}
+
+fn processor_time(pid: u32) -> Result<Duration> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // Behind the name, which may hold anything: in the kernel's hundredths of a second.
+    let (_, fields) = text.rsplit_once(')').context("no name")?;
+    let ticks = fields.split_ascii_whitespace().skip(11).take(2);
+    let ticks = ticks.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+    Ok(Duration::from_millis(ticks * 10))
 }
