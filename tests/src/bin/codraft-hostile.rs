@@ -70,17 +70,21 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_all().build()?;
     let (mut outcomes, mut failed) = (Vec::new(), Vec::new());
+    println!("{LATENCIES}");
     for case in args.cases {
         eprintln!("{}: {}", case.name, case.says);
         match runtime.block_on(play(case, &args.options)) {
-            Ok(outcome) => outcomes.push(outcome),
+            Ok(outcome) => {
+                println!("{}", latencies(&outcome));
+                outcomes.push(outcome);
+            }
             Err(error) => {
                 eprintln!("{}: {error:#}", case.name);
                 failed.push(case.name);
             }
         }
     }
-    print(&outcomes);
+    print_rest(&outcomes);
     println!("{}", serde_json::to_string(&outcomes)?);
     ensure!(failed.is_empty(), "not played to the end: {failed:?}");
     Ok(())
@@ -92,27 +96,28 @@ async fn play(case: &'static Case, options: &Options) -> Result<Outcome> {
     hostile::play(&processes, case, options).await
 }
 
-fn print(outcomes: &[Outcome]) {
-    println!(
-        "| | p50 / p99 alone, ms | beside a sink | attacked | p99 × | cores | changes of leader | attempts (sink) |"
-    );
-    println!("|---|---|---|---|---|---|---|---|");
+const LATENCIES: &str = "\
+| | p50 / p99 alone, ms | beside a sink | attacked | p99 × | cores | changes of leader | attempts (sink) |
+|---|---|---|---|---|---|---|---|";
+
+fn latencies(outcome: &Outcome) -> String {
     let ms = |l: &Latency| format!("{:.1} / {:.1}", l.p50_ms, l.p99_ms);
-    for outcome in outcomes {
-        let cores: Vec<_> = outcome.cores.iter().map(|c| format!("{c:.2}")).collect();
-        println!(
-            "| {} | {} | {} | {} | {:.2} | {} | {} | {} ({}) |",
-            outcome.case,
-            ms(&outcome.alone),
-            ms(&outcome.control),
-            ms(&outcome.honest),
-            outcome.p99_ratio,
-            cores.join(" → "),
-            outcome.leader_changes,
-            outcome.attempts,
-            outcome.control_attempts,
-        );
-    }
+    let cores: Vec<_> = outcome.cores.iter().map(|c| format!("{c:.2}")).collect();
+    format!(
+        "| {} | {} | {} | {} | {:.2} | {} | {} | {} ({}) |",
+        outcome.case,
+        ms(&outcome.alone),
+        ms(&outcome.control),
+        ms(&outcome.honest),
+        outcome.p99_ratio,
+        cores.join(" → "),
+        outcome.leader_changes,
+        outcome.attempts,
+        outcome.control_attempts,
+    )
+}
+
+fn print_rest(outcomes: &[Outcome]) {
     println!(
         "\n| MiB resident | | before | at most | after | after / before | without the honest |"
     );
