@@ -1,6 +1,9 @@
 //! A document: a rope of text in UTF-16 units, with runs of attributes where it is rich.
 
-use codraft_mutant::mutant;
+use codraft_mutant::{
+    cost::{Work, spend},
+    mutant,
+};
 use crop::{Rope, iter::Chunks};
 use sha2::{Digest, Sha256};
 
@@ -94,6 +97,7 @@ impl Content {
     /// All is checked first: on an error nothing has changed.
     pub fn apply(&mut self, delta: &Delta, limits: &Limits) -> Result<(), OpError> {
         self.check(delta, limits)?;
+        spend(Work::Applied, delta.components().len());
         if self.kind == Kind::Rich {
             self.runs = self.runs.after(delta, limits)?;
         }
@@ -238,6 +242,7 @@ impl Content {
 
     /// Stretches of one style, and their text in the parts in which it lies.
     fn each_piece<'a>(&'a self, mut with: impl FnMut(&Style<'a>, &[&'a str])) {
+        spend(Work::Bytes, self.rope.byte_len());
         let mut text = Text {
             chunks: self.rope.chunks(),
             rest: "",
@@ -251,6 +256,7 @@ impl Content {
             return;
         }
         for piece in self.runs.iter() {
+            spend(Work::Spelled, 1);
             parts.clear();
             text.take(piece.units, &mut parts);
             with(&piece.style, &parts);

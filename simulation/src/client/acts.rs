@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use codraft_ot::{Delta, Kind, Value};
-use codraft_proto::ids::Role;
+use codraft_ot::{Attributes, Delta, Kind, Value, client::ClientDocument};
+use codraft_proto::ids::{ClientId, Role};
 use http::Method;
-use rand::{Rng, SeedableRng, rngs::StdRng};
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use tokio::time::{Instant, sleep};
 
-use super::{Client, twin};
+use super::{Client, Connection, letters, thief, twin};
 use crate::{
     plan::{self, Act, What},
     record::{ClientSeen, Seen},
@@ -110,6 +110,18 @@ impl Client {
                 self.dozes_until = Some(Instant::now() + Duration::from_millis(*ms));
             }
             What::Doze { .. } => {}
+            What::LatePaste { units, ms } => {
+                self.mute_until = Some(Instant::now() + Duration::from_millis(*ms));
+                let document = self.store.document.as_ref();
+                if document.is_some_and(ClientDocument::is_saved) {
+                    self.shared.recorder.mark("late_paste");
+                    self.late_paste(*units, &mut rng);
+                    self.flush().await?;
+                }
+            }
+            What::Shapes { letters } => self.shapes(*letters, &mut rng),
+            What::Opens { times } => self.opens(*times, &mut rng),
+            What::Steal => self.steal(&mut rng),
             What::Twin => self.twin(&mut rng).await?,
         }
         Ok(())
@@ -164,6 +176,86 @@ impl Client {
             .retain(at as u32)
             .insert(&self.letters.text(units, rng));
         self.local(&delta);
+    }
+
+    /// One letter of its own, and as much as it takes behind it.
+    fn late_paste(&mut self, units: u32, rng: &mut StdRng) {
+        let Some(screen) = Screen::of(self).filter(|_| self.types()) else {
+            return;
+        };
+        let mut text = self.letters.text(1, rng);
+        text.extend(std::iter::repeat_n(letters::FILLER, units as usize));
+        let at = screen.place(rng.random_range(0..=screen.last));
+        let mut delta = Delta::new();
+        delta.retain(at as u32).insert(&text);
+        self.local(&delta);
+    }
+
+    /// No two neighbours have the same attributes, so each is a run. As many as fit a message.
+    fn shapes(&mut self, letters: u32, rng: &mut StdRng) {
+        let saved = self.store.document.as_ref();
+        let saved = saved.is_some_and(ClientDocument::is_saved);
+        let screen = Screen::of(self).filter(|screen| screen.rich && saved && self.types());
+        let Some(screen) = screen else {
+            return;
+        };
+        let at = screen.place(rng.random_range(0..=screen.last));
+        let first = self.letters.next(rng);
+        let shapes: Vec<_> = (0..letters).map(|n| shape(n, rng)).collect();
+        let mut most = shapes.len();
+        loop {
+            let mut delta = Delta::new();
+            delta.retain(at as u32);
+            for (n, shape) in shapes[..most].iter().enumerate() {
+                let letter = if n == 0 { first } else { letters::FILLER };
+                delta.insert_with(letter.encode_utf8(&mut [0; 4]), shape.clone());
+            }
+            if most == 0 || self.speaker.fits(&delta) {
+                self.local(&delta);
+                return;
+            }
+            most -= most / 8 + 1;
+        }
+    }
+
+    /// Reads what it is sent, so that all of it is written.
+    fn opens(&mut self, times: u32, rng: &mut StdRng) {
+        for _ in 0..times {
+            let (speaker, doc) = (self.speaker.clone(), self.doc);
+            let (router, id) = (self.router, ClientId(rng.random()));
+            self.shared.recorder.mark("opened_in_a_loop");
+            tokio::task::spawn_local(async move {
+                let router = plan::Host::Router(router).to_string();
+                let opened = async {
+                    let mut socket = speaker.open(&router, &doc.to_string(), id).await?;
+                    socket.hello(None, false).await?;
+                    socket.next().await
+                };
+                let _ = opened.await;
+            });
+        }
+    }
+
+    /// Comes in under a client id that another user has, if one is known.
+    fn steal(&mut self, rng: &mut StdRng) {
+        let Connection::Open(open) = &self.connection else {
+            return;
+        };
+        let others: Vec<ClientId> = open.socket.others().collect();
+        let client = others.choose(rng).copied();
+        let Some(client) = client.filter(|id| self.shared.take(self.plan.user, *id)) else {
+            return;
+        };
+        let goods = thief::Goods {
+            client,
+            doc: self.doc,
+            user: self.plan.user,
+            letter: self.letters.next(rng),
+        };
+        let router = plan::Host::Router(rng.random_range(0..self.shared.plan.world.routers));
+        let (speaker, shared) = (self.speaker.clone(), self.shared.clone());
+        self.shared.recorder.mark("client_id_stolen");
+        tokio::task::spawn_local(thief::come_in(speaker, shared, router.to_string(), goods));
     }
 
     fn delete(&mut self, units: u32, rng: &mut StdRng) {
@@ -306,6 +398,19 @@ impl Client {
         });
         Ok(())
     }
+}
+
+/// Attributes small and large, flat and nested, some of them null.
+fn shape(n: u32, rng: &mut StdRng) -> Attributes {
+    let number = Value::Number(f64::from(n));
+    let value = match rng.random_range(0..5) {
+        0 => number,
+        1 => Value::Object([("a".into(), Value::Null), ("n".into(), number)].into()),
+        2 => Value::Array(vec![number, Value::Bool(true)]),
+        3 => Value::String(format!("{n}").into()),
+        _ => Value::Bool(n.is_multiple_of(2)),
+    };
+    [("b".into(), value)].into()
 }
 
 /// What is on a client's screen, as far as hands need to know.
