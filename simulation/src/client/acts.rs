@@ -112,12 +112,8 @@ impl Client {
             What::Doze { .. } => {}
             What::LatePaste { units, ms } => {
                 self.mute_until = Some(Instant::now() + Duration::from_millis(*ms));
-                let document = self.store.document.as_ref();
-                if document.is_some_and(ClientDocument::is_saved) {
-                    self.shared.recorder.mark("late_paste");
-                    self.late_paste(*units, &mut rng);
-                    self.flush().await?;
-                }
+                self.late_paste(*units, &mut rng);
+                self.flush().await?;
             }
             What::Shapes { letters } => self.shapes(*letters, &mut rng),
             What::Opens { times } => self.opens(*times, &mut rng),
@@ -178,11 +174,19 @@ impl Client {
         self.local(&delta);
     }
 
+    /// Whether nothing waits that would go into one message with what comes.
+    fn is_saved(&self) -> bool {
+        let document = self.store.document.as_ref();
+        document.is_some_and(ClientDocument::is_saved)
+    }
+
     /// One letter of its own, and as much as it takes behind it.
     fn late_paste(&mut self, units: u32, rng: &mut StdRng) {
-        let Some(screen) = Screen::of(self).filter(|_| self.types()) else {
+        let screen = Screen::of(self).filter(|_| self.is_saved() && self.types());
+        let Some(screen) = screen else {
             return;
         };
+        self.shared.recorder.mark("late_paste");
         let mut text = self.letters.text(1, rng);
         text.extend(std::iter::repeat_n(letters::FILLER, units as usize));
         let at = screen.place(rng.random_range(0..=screen.last));
@@ -193,9 +197,8 @@ impl Client {
 
     /// No two neighbours have the same attributes, so each is a run. As many as fit a message.
     fn shapes(&mut self, letters: u32, rng: &mut StdRng) {
-        let saved = self.store.document.as_ref();
-        let saved = saved.is_some_and(ClientDocument::is_saved);
-        let screen = Screen::of(self).filter(|screen| screen.rich && saved && self.types());
+        let may = self.is_saved() && self.types();
+        let screen = Screen::of(self).filter(|screen| screen.rich && may);
         let Some(screen) = screen else {
             return;
         };

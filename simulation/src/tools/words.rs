@@ -143,11 +143,7 @@ pub fn strikes(kind: &FaultKind) -> String {
             format!("node-{node}'s next sync fails, back after {for_ms} ms")
         }
         FaultKind::Corrupt { node, tail, for_ms } => {
-            let place = if *tail {
-                "a torn tail"
-            } else {
-                "a flipped bit"
-            };
+            let place = ["a flipped bit", "a torn tail"][usize::from(*tail)];
             format!("node-{node} down with {place} in its log for {for_ms} ms")
         }
         FaultKind::DiskFull { node, for_ms } => format!("node-{node}'s disk full for {for_ms} ms"),
