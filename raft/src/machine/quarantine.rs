@@ -30,13 +30,15 @@ impl Shard {
         if let (Command::Edit(edit), Some(document)) = (command, documents.get_mut(&key_of(doc))) {
             change(document, heap, |document| document.refuse_fault(edit));
         }
-        tracing::error!(
-            %doc,
-            "a command panicked and was left out; its document takes no edits until its quarantine \
-             is lifted (`codraft quarantine lift {doc}`)"
-        );
-        // Where it was to be created there is nothing to set apart.
-        self.quarantine(doc, Some(ts_ms));
+        match self.quarantine(doc, Some(ts_ms)).outcome {
+            // It was to be created: there is nothing to set apart.
+            Outcome::Refused(_) => tracing::error!(%doc, "a create panicked and was left out"),
+            _ => tracing::error!(
+                %doc,
+                "a command panicked and was left out; its document takes no edits until its \
+                 quarantine is lifted (`codraft quarantine lift {doc}`)"
+            ),
+        }
         let message = "it could not be applied, and was left out";
         Applied {
             doc: *doc,
