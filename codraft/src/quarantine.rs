@@ -76,36 +76,44 @@ async fn set(operator: &Operator, doc: &str, on: bool) -> Result<()> {
 }
 
 async fn list(operator: &Operator, json: bool) -> Result<()> {
-    let mut silent: BTreeSet<u32> = (0..operator.topology.groups()).collect();
-    let mut documents = BTreeMap::new();
-    let mut more = false;
-    for (node, address) in operator.topology.nodes() {
-        let body = call::Body::Quarantined(Describe {});
-        match operator.ask(node, &address, DocId::default(), body).await {
-            Ok(reply::Body::Quarantined(list)) => {
-                more |= list.more;
-                silent.retain(|group| !list.groups.contains(group));
-                let list = list.documents.into_iter();
-                documents.extend(list.filter_map(|one| Some((DocId::from_slice(&one.doc)?, one))));
-            }
-            Ok(other) => bail!("not an answer to that: {other:?}"),
-            Err(error) => eprintln!("node {node} does not answer: {error:#}"),
-        }
-    }
+    let listed = operator.ask_all().await?;
     match json {
-        true => print_lines(&documents),
-        false => print_table(&documents, operator.outside.clock.now_ms()),
+        true => print_lines(&listed.documents),
+        false => print_table(&listed.documents, operator.outside.clock.now_ms()),
     }
-    if more {
+    if listed.more {
         eprintln!("there are more: lift some of these, then list again");
     }
-    let silent: Vec<_> = silent.iter().map(u32::to_string).collect();
+    for problem in &listed.problems {
+        eprintln!("{problem}");
+    }
+    let silent: Vec<_> = listed.silent.iter().map(u32::to_string).collect();
     ensure!(
         silent.is_empty(),
         "no leader answers for the groups {}: start their nodes, or ask again in a moment",
         silent.join(", ")
     );
     Ok(())
+}
+
+/// What the leaders answered.
+struct Listed {
+    documents: BTreeMap<DocId, v1::SetApart>,
+    more: bool,
+    /// Groups whose leader did not answer.
+    silent: BTreeSet<u32>,
+    /// Nodes that did not answer, in words.
+    problems: Vec<String>,
+}
+
+impl Listed {
+    fn take(&mut self, list: v1::Quarantined) {
+        self.more |= list.more;
+        self.silent.retain(|group| !list.groups.contains(group));
+        let documents = list.documents.into_iter();
+        let documents = documents.filter_map(|one| Some((DocId::from_slice(&one.doc)?, one)));
+        self.documents.extend(documents);
+    }
 }
 
 fn print_lines(documents: &BTreeMap<DocId, v1::SetApart>) {
@@ -193,6 +201,35 @@ impl Operator {
             if named.is_none() {
                 tokio::time::sleep(PAUSE).await;
             }
+        }
+    }
+
+    /// Asks every node until the leader of each group has answered, as long as a failover may take.
+    async fn ask_all(&self) -> Result<Listed> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut listed = Listed {
+            documents: BTreeMap::new(),
+            more: false,
+            silent: (0..self.topology.groups()).collect(),
+            problems: Vec::new(),
+        };
+        loop {
+            listed.problems.clear();
+            for (node, address) in self.topology.nodes() {
+                let body = call::Body::Quarantined(Describe {});
+                match self.ask(node, &address, DocId::default(), body).await {
+                    Ok(reply::Body::Quarantined(list)) => listed.take(list),
+                    Ok(other) => bail!("not an answer to that: {other:?}"),
+                    Err(error) => {
+                        let problem = format!("node {node} does not answer: {error:#}");
+                        listed.problems.push(problem);
+                    }
+                }
+            }
+            if listed.silent.is_empty() || Instant::now() >= deadline {
+                return Ok(listed);
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
