@@ -24,6 +24,9 @@ pub struct NodeConfig {
     pub machine: MachineLimits,
     pub wal: WalOptions,
     pub link: LinkOptions,
+    /// A document of at most so many bytes is spelled for its readers where it is looked at, under
+    /// its group's lock; a larger one outside, in steps.
+    pub spelled_at_once: usize,
     /// Links carry no encryption yet, so anything but this machine's loopback is refused;
     /// the simulation has no loopback between its hosts.
     pub plain_text_anywhere: bool,
@@ -41,6 +44,7 @@ impl NodeConfig {
             machine: MachineLimits::default(),
             wal: WalOptions::default(),
             link: LinkOptions::default(),
+            spelled_at_once: 16 << 10,
             plain_text_anywhere: false,
         }
     }

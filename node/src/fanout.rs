@@ -102,7 +102,8 @@ impl AppliedSink for Fanout {
         }
         state.leading = leads;
         if !leads {
-            state.followers.cut_all(&wire::not_leader(&lead));
+            let problem = wire::not_leader(&lead);
+            state.followers.cut_all(lead.group, &problem);
         }
         drop(state);
         if lead.node.is_some() {

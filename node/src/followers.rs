@@ -6,7 +6,7 @@ use std::{
 };
 
 use codraft_proto::{
-    ids::DocId,
+    ids::{DocId, GroupId},
     link::{CREDIT_WINDOW, credit_cost},
     reject::Code,
     v1::{self, message::Body},
@@ -147,17 +147,23 @@ impl Followers {
         }
     }
 
-    /// Ends all feeds for the same reason.
-    pub fn cut_all(&mut self, problem: &v1::Problem) {
-        let mut gone = 0;
-        for (doc, of_doc) in std::mem::take(&mut self.docs) {
-            gone += of_doc.len();
-            of_doc
-                .iter()
-                .for_each(|f| f.link.push(cut(&doc, problem.clone())));
+    /// Ends all feeds of the group for the same reason: one message a link, however many they are.
+    pub fn cut_all(&mut self, group: GroupId, problem: &v1::Problem) {
+        let docs = std::mem::take(&mut self.docs);
+        let followers = docs.into_values().flatten();
+        let (mut links, mut gone) = (BTreeMap::new(), 0);
+        for Follower { link, .. } in followers {
+            gone += 1;
+            links.entry(link.id).or_insert(link);
+        }
+        for link in links.values() {
+            link.push(Body::CutAll(v1::CutAll {
+                group: group.0,
+                problem: Some(problem.clone()),
+            }));
         }
         self.metrics.followers.dec_by(gone as i64);
-        self.metrics.cuts.inc_by(gone as u64);
+        self.metrics.cuts.inc_by(gone);
     }
 }
 
@@ -253,9 +259,33 @@ mod tests {
         followers.remove_link(links[0].0.id);
         followers.add(DocId([1; 16]), &links[0].0, true);
         assert_eq!(metrics.followers.get(), 1);
-        followers.cut_all(&wire::not_found());
-        assert_eq!(links[1].1.take(Lane::Data).len(), 1);
+        followers.remove_link(links[1].0.id);
         assert!(followers.is_empty());
         assert_eq!(metrics.followers.get(), 0);
+    }
+
+    /// More documents than messages wait at a link.
+    #[test]
+    fn a_leader_that_goes_cuts_each_link_once() {
+        let Room {
+            mut followers,
+            metrics,
+            links,
+        } = room();
+        for n in 0..100_000u128 {
+            followers.add(DocId(n.to_be_bytes()), &links[(n % 2) as usize].0, true);
+        }
+        followers.cut_all(GroupId(3), &wire::not_found());
+        for (link, outbox) in &links {
+            let told: Vec<_> = outbox.take(Lane::Data);
+            assert!(
+                matches!(&told[..], [v1::Message { body: Some(Body::CutAll(cut)) }] if cut.group == 3),
+                "{told:?}"
+            );
+            assert!(!link.is_closed());
+        }
+        assert!(followers.is_empty());
+        assert_eq!(metrics.followers.get(), 0);
+        assert_eq!(metrics.cuts.get(), 100_000);
     }
 }

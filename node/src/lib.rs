@@ -16,6 +16,7 @@ mod reads;
 mod routers;
 mod service;
 mod start;
+mod states;
 mod wire;
 
 use std::{future::Future, sync::Arc, time::Duration};

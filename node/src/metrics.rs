@@ -36,6 +36,8 @@ pub(crate) struct Metrics {
     /// Groups that this node leads.
     pub leading: Gauge,
     pub links: Gauge,
+    /// Of large documents that are spelled and wait for their readers.
+    pub spelled_bytes: Gauge,
     /// Groups that stopped on their own; the process ends soon after.
     stopped: Gauge,
     /// Documents that were set apart and take no edits.
@@ -64,6 +66,7 @@ impl Metrics {
             leader_changes: Counter::default(),
             leading: Gauge::default(),
             links: Gauge::default(),
+            spelled_bytes: Gauge::default(),
             stopped: Gauge::default(),
             quarantined: Gauge::default(),
             disk_full: Gauge::default(),
@@ -106,6 +109,11 @@ impl Metrics {
         );
         registry.register("leading", "Groups led by this node", m.leading.clone());
         registry.register("router_links", "Links of routers", m.links.clone());
+        registry.register(
+            "spelled_bytes",
+            "Large documents that wait for their readers",
+            m.spelled_bytes.clone(),
+        );
         registry.register(
             "stopped_groups",
             "Groups that stopped on their own",

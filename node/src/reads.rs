@@ -13,6 +13,7 @@ use codraft_mutant::mutant;
 use codraft_ot::{Delta, Kind};
 use codraft_proto::{
     ids::{ClientId, DocId, Role},
+    link::event_cost,
     reject::Code,
     v1::{self, OpenedFrom, message::Body, reply},
 };
@@ -25,12 +26,18 @@ use tokio::{sync::Notify, time::Instant};
 use crate::{
     followers::{Feed, FeedState},
     metrics::lock,
-    routers::{RequestPermit, RouterLink},
+    routers::{Promise, RequestPermit, RouterLink},
+    states::{Spelling, States, head_of},
     wire,
 };
 
-/// Served under one hold of the group's lock; between two such, operations are applied.
+/// Served under one hold of the group's lock, and spelled; between two such, operations are applied.
 const AT_ONCE: usize = 32;
+const AT_ONCE_BYTES: usize = 64 << 10;
+
+/// Of the events between a state that is there and the head, as `credit_cost` counts them: each
+/// reader has them anew, where a later state is shared.
+const MISSED_MAX: u64 = 64 << 10;
 
 /// How long until a full link or a cold document is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -43,10 +50,21 @@ pub(crate) struct ReadRequest {
     pub doc: DocId,
     pub kind: ReadKind,
     deadline: Instant,
-    /// Not looked at again before, since its document was cold.
-    not_before: Instant,
+    wait: Wait,
+    /// The document that it waited for, and its place on the link.
+    spelling: Option<(Arc<Spelling>, Promise)>,
     /// Counted against the link until it is answered.
     _permit: Option<RequestPermit>,
+}
+
+/// What has to happen before a request is looked at again.
+#[derive(Clone, Default)]
+enum Wait {
+    #[default]
+    Nothing,
+    /// Its document was cold.
+    Until(Instant),
+    Spelled(Arc<Spelling>),
 }
 
 pub(crate) enum ReadKind {
@@ -78,7 +96,8 @@ impl ReadRequest {
             doc,
             kind,
             deadline: now + patience.unwrap_or(PATIENCE),
-            not_before: now,
+            wait: Wait::Nothing,
+            spelling: None,
             _permit: permit,
         }
     }
@@ -86,8 +105,20 @@ impl ReadRequest {
     /// Whether it may be answered now, or nobody waits for it any longer.
     fn is_due(&self) -> bool {
         let now = Instant::now();
-        let may = !self.link.is_full() && self.not_before <= now;
-        may || self.deadline <= now
+        let waits = match &self.wait {
+            Wait::Nothing => false,
+            Wait::Until(then) => *then > now,
+            Wait::Spelled(spelling) => !spelling.is_done(),
+        };
+        !waits && !self.link_is_full() || self.deadline <= now
+    }
+
+    fn link_is_full(&self) -> bool {
+        let own = self
+            .spelling
+            .as_ref()
+            .map_or(0, |(_, promise)| promise.bytes);
+        self.link.is_full(own)
     }
 
     pub fn fail(self, problem: v1::Problem) {
@@ -103,6 +134,10 @@ impl ReadRequest {
                     hash: Bytes::from_static(&[0; 32]),
                     from: OpenedFrom::State.into(),
                     state: Delta::new().to_bytes().into(),
+                    state_at: Some(v1::Resume {
+                        rev: 0,
+                        hash: Bytes::from_static(&[0; 32]),
+                    }),
                     ..Default::default()
                 })
             }
@@ -131,15 +166,21 @@ impl ReadRequest {
 pub(crate) struct Reads {
     group: Group,
     feed: Arc<Feed>,
+    states: Arc<States>,
+    /// `NodeConfig::spelled_at_once`.
+    at_once: usize,
     waiting: Mutex<VecDeque<ReadRequest>>,
+    /// Or something that is waited for.
     arrived: Notify,
 }
 
 impl Reads {
-    pub fn new(group: Group, feed: Arc<Feed>) -> Self {
+    pub fn new(group: Group, feed: Arc<Feed>, states: Arc<States>, at_once: usize) -> Self {
         Self {
             group,
             feed,
+            states,
+            at_once,
             waiting: Mutex::default(),
             arrived: Notify::new(),
         }
@@ -169,6 +210,12 @@ impl Reads {
     }
 }
 
+/// Spells the documents that a group's reads wait for.
+pub(crate) async fn spell(reads: Arc<Reads>) {
+    let done = || reads.arrived.notify_one();
+    reads.states.clone().spell(reads.group.clone(), done).await;
+}
+
 /// Serves a group's reads for as long as the node runs.
 pub(crate) async fn serve(reads: Arc<Reads>) {
     let mut deferred = Deferred::default();
@@ -186,14 +233,12 @@ pub(crate) async fn serve(reads: Arc<Reads>) {
             Ok(()) => {
                 let mut requests = VecDeque::from(requests);
                 while !requests.is_empty() {
-                    let some = requests.len().min(AT_ONCE);
                     if mutant!("state_and_subscription_in_two_steps") {
                         let follow = requests
                             .iter()
-                            .take(some)
                             .map(|request| (request.doc, request.link.clone()));
                         let later: Vec<_> = follow.collect();
-                        answer(&reads, requests.drain(..some), &mut deferred);
+                        answer(&reads, &mut requests, &mut deferred);
                         tokio::time::sleep(Duration::from_millis(30)).await;
                         let mut feed = lock(&reads.feed.state);
                         for (doc, link) in &later {
@@ -201,7 +246,7 @@ pub(crate) async fn serve(reads: Arc<Reads>) {
                         }
                         continue;
                     }
-                    answer(&reads, requests.drain(..some), &mut deferred);
+                    answer(&reads, &mut requests, &mut deferred);
                     tokio::task::yield_now().await;
                 }
             }
@@ -248,103 +293,262 @@ async fn barrier(reads: &Reads, requests: &mut Vec<ReadRequest>) -> Result<(), v
     }
 }
 
-/// What was asked on links that have much to read or of documents that are not in memory, and
-/// what was asked there after it: on one link, of one document, everything is answered in its
-/// order.
+/// What was asked on links that have much to read, of documents that are not in memory, or not
+/// spelled, and what was asked there after it: on one link, of one document, everything is answered
+/// in its order.
 #[derive(Default)]
 struct Deferred {
     requests: Vec<ReadRequest>,
     links: BTreeSet<u64>,
-    docs: BTreeSet<DocId>,
+    docs: BTreeMap<(u64, DocId), Wait>,
 }
 
 impl Deferred {
     /// Keeps a request that cannot be answered yet; else gives it back.
     fn keep_or(&mut self, mut request: ReadRequest, is_cold: bool) -> Option<ReadRequest> {
-        if request.link.is_full() {
-            self.links.insert(request.link.id);
+        let link = request.link.id;
+        if request.link_is_full() {
+            self.links.insert(link);
         }
         if is_cold {
-            self.docs.insert(request.doc);
-            request.not_before = Instant::now() + LOOK_AGAIN;
+            let then = Wait::Until(Instant::now() + LOOK_AGAIN);
+            self.docs.entry((link, request.doc)).or_insert(then);
         }
-        if self.links.contains(&request.link.id) || self.docs.contains(&request.doc) {
+        let before = self.docs.get(&(link, request.doc)).cloned();
+        if before.is_some() || self.links.contains(&link) {
+            request.wait = before.unwrap_or_default();
             self.requests.push(request);
             return None;
         }
         Some(request)
     }
+
+    /// Keeps one that starts from a document which is being spelled.
+    fn spelled(&mut self, mut request: ReadRequest, spelling: Arc<Spelling>, bytes: usize) {
+        request.wait = Wait::Spelled(spelling.clone());
+        self.docs
+            .insert((request.link.id, request.doc), request.wait.clone());
+        let promise = request.link.promise(bytes);
+        request.spelling = Some((spelling, promise));
+        self.requests.push(request);
+    }
 }
 
-fn answer(reads: &Reads, requests: impl Iterator<Item = ReadRequest>, deferred: &mut Deferred) {
+/// Answers the first of them.
+fn answer(reads: &Reads, requests: &mut VecDeque<ReadRequest>, deferred: &mut Deferred) {
     reads.group.with(|shard| {
-        let mut state = lock(&reads.feed.state);
-        if !state.leading {
+        let mut feed = lock(&reads.feed.state);
+        if !feed.leading {
             // Lost since the barrier: the feeds are cut and stay so.
             let problem = wire::not_leader(&reads.group.leadership());
-            requests.for_each(|request| request.fail(problem.clone()));
+            requests
+                .drain(..)
+                .for_each(|request| request.fail(problem.clone()));
             return;
         }
-        let mut states = BTreeMap::new();
-        for request in requests {
+        let mut look = Look {
+            reads,
+            feed: &mut feed,
+            deferred,
+            spelled: BTreeMap::new(),
+            spelled_bytes: 0,
+        };
+        for _ in 0..AT_ONCE {
+            let Some(request) = requests.pop_front() else {
+                break;
+            };
             let document = shard.document(&request.doc);
             let is_cold = matches!(document, Lookup::Cold);
-            if let Some(request) = deferred.keep_or(request, is_cold) {
-                let document = document.present().map(Arc::as_ref);
-                serve_one(document, &mut state, &mut states, request);
+            if let Some(request) = look.deferred.keep_or(request, is_cold) {
+                look.serve(document.present().map(Arc::as_ref), request);
+            }
+            if look.spelled_bytes >= AT_ONCE_BYTES {
+                break;
             }
         }
     });
 }
 
-/// Documents as they are spelled for whom the window does not reach; many open the same one
-/// at once when a router comes back.
-type States = BTreeMap<DocId, Bytes>;
+/// One hold of the group's lock.
+struct Look<'a> {
+    reads: &'a Reads,
+    feed: &'a mut FeedState,
+    deferred: &'a mut Deferred,
+    /// Small documents, as they are now.
+    spelled: BTreeMap<DocId, Bytes>,
+    spelled_bytes: usize,
+}
 
-/// `document`: none if it is missing.
-fn serve_one(
-    document: Option<&Document>,
-    feed: &mut FeedState,
-    states: &mut States,
-    request: ReadRequest,
-) {
-    let body = match (&request.kind, document) {
-        (ReadKind::Unfollow, _) => {
-            feed.followers.remove(&request.doc, request.link.id);
-            return;
-        }
-        (ReadKind::Follow(after), Some(document)) => {
-            if !mutant!("state_and_subscription_in_two_steps") {
-                feed.followers.add(request.doc, &request.link, true);
+impl Look<'_> {
+    /// `document`: none if it is missing.
+    fn serve(&mut self, document: Option<&Document>, request: ReadRequest) {
+        let body = match (&request.kind, document) {
+            (ReadKind::Unfollow, _) => {
+                self.feed.followers.remove(&request.doc, request.link.id);
+                return;
             }
-            Body::Followed(followed(document, after.as_ref()))
-        }
-        (ReadKind::Open(open), Some(document)) => match document.role(&open.user) {
-            Some(role) => {
-                if !mutant!("state_and_subscription_in_two_steps") {
-                    feed.followers.add(request.doc, &request.link, false);
+            (ReadKind::Follow(after), Some(document)) => {
+                self.follow(&request, true);
+                Body::Followed(followed(document, after.as_ref()))
+            }
+            (ReadKind::Open(open), Some(document)) => {
+                let Some(role) = document.role(&open.user) else {
+                    return request.fail(wire::not_found());
+                };
+                let reader = Reader::new(document, role, open);
+                match self.start(&reader, open, &request) {
+                    Ok(start) => {
+                        self.follow(&request, false);
+                        Body::Opened(opened(&reader, open, start))
+                    }
+                    Err(spelling) => {
+                        let bytes = document.content().encoded_bytes();
+                        return self.deferred.spelled(request, spelling, bytes);
+                    }
                 }
-                Body::Opened(opened(document, role, open, states))
             }
-            None => return request.fail(wire::not_found()),
-        },
-        (ReadKind::Describe { id, user }, Some(document)) if document.role(user).is_some() => {
-            let description = wire::description(document, user);
-            Body::Reply(v1::Reply {
-                id: *id,
-                body: Some(reply::Body::Description(description)),
-            })
+            (ReadKind::Describe { id, user }, Some(document)) if document.role(user).is_some() => {
+                described(*id, wire::description(document, user))
+            }
+            (ReadKind::Role { id, user }, Some(document)) if document.role(user).is_some() => {
+                described(*id, wire::short_description(document, user))
+            }
+            _ => return request.fail(wire::not_found()),
+        };
+        request.link.push(body);
+    }
+
+    fn follow(&mut self, request: &ReadRequest, afresh: bool) {
+        if !mutant!("state_and_subscription_in_two_steps") {
+            self.feed.followers.add(request.doc, &request.link, afresh);
         }
-        (ReadKind::Role { id, user }, Some(document)) if document.role(user).is_some() => {
-            let description = wire::short_description(document, user);
-            Body::Reply(v1::Reply {
-                id: *id,
-                body: Some(reply::Body::Description(description)),
-            })
+    }
+
+    /// What a reader starts from, or what it has to wait for.
+    fn start(
+        &mut self,
+        reader: &Reader<'_>,
+        open: &v1::Open,
+        request: &ReadRequest,
+    ) -> Result<Start, Arc<Spelling>> {
+        let may_resume = !(open.unsent && mutant!("bare_snapshot_to_unsent_work"));
+        if let Some(at) = open.resume.as_ref().filter(|_| may_resume)
+            && let Some(events) = reader.after(at)
+        {
+            return Ok(Start::new(OpenedFrom::Resume, events));
         }
-        _ => return request.fail(wire::not_found()),
-    };
-    request.link.push(body);
+        if let Some(at) = &open.held
+            && let Some(events) = reader.after_state(at, MISSED_MAX)
+        {
+            return Ok(Start::new(OpenedFrom::Held, events));
+        }
+        if !open.bring {
+            return Ok(Start::new(OpenedFrom::Nothing, Vec::new()));
+        }
+        let document = reader.document;
+        if document.content().encoded_bytes() <= self.reads.at_once {
+            return Ok(Start {
+                state: Some((head_of(document), self.spelled(document))),
+                ..Start::new(OpenedFrom::State, Vec::new())
+            });
+        }
+        // What it waited for is good however much came since, or it might wait for ever.
+        let own = request
+            .spelling
+            .iter()
+            .map(|(own, _)| (own.clone(), u64::MAX));
+        let latest = self.reads.states.latest(&request.doc);
+        for (spelling, most) in own.chain(latest.map(|latest| (latest, MISSED_MAX))) {
+            if !spelling.is_done() {
+                return Err(spelling);
+            }
+            if let Some(state) = spelling.state()
+                && let Some(events) = reader.after_state(&state.at, most)
+            {
+                return Ok(Start {
+                    state: Some((state.at.clone(), state.bytes.clone())),
+                    ..Start::new(OpenedFrom::State, events)
+                });
+            }
+        }
+        Err(self.reads.states.ask(request.doc))
+    }
+
+    /// A small document as it is.
+    fn spelled(&mut self, document: &Document) -> Bytes {
+        let spelled = self.spelled.entry(document.id()).or_insert_with(|| {
+            let mut bytes = Vec::new();
+            document.content().encode(&mut bytes);
+            self.spelled_bytes += bytes.len();
+            bytes.into()
+        });
+        spelled.clone()
+    }
+}
+
+/// What a reader starts from, and all after it.
+struct Start {
+    from: OpenedFrom,
+    events: Vec<v1::Event>,
+    state: Option<(v1::Resume, Bytes)>,
+}
+
+impl Start {
+    fn new(from: OpenedFrom, events: Vec<v1::Event>) -> Self {
+        Self {
+            from,
+            events,
+            state: None,
+        }
+    }
+}
+
+/// Who opens a document.
+struct Reader<'a> {
+    document: &'a Document,
+    role: Role,
+    /// The first revision that it may resume from.
+    visible_from: u64,
+    /// Sequence and revision of what was last applied of its client's.
+    acked: Option<(u64, u64)>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(document: &'a Document, role: Role, open: &v1::Open) -> Self {
+        let acked = ClientId::from_slice(&open.client)
+            .and_then(|client| document.acked(&open.user.as_str().into(), client));
+        Self {
+            document,
+            role,
+            visible_from: visible_from(document, role, &open.user),
+            acked,
+        }
+    }
+
+    /// All after what it has.
+    fn after(&self, at: &v1::Resume) -> Option<Vec<v1::Event>> {
+        (at.rev >= self.visible_from)
+            .then(|| events_after(self.document, at))
+            .flatten()
+    }
+
+    /// All after a state, where that takes `most` at most. None of its own is among them: to a client
+    /// that starts with a document, what is in flight is all there can be.
+    fn after_state(&self, at: &v1::Resume, most: u64) -> Option<Vec<v1::Event>> {
+        if self.acked.is_some_and(|(_, rev)| rev > at.rev) {
+            return None;
+        }
+        let missed = self.document.events_after(at.rev)?;
+        let cost: u64 = missed.map(|event| event_cost(event.body.len())).sum();
+        (cost <= most).then(|| self.after(at)).flatten()
+    }
+}
+
+fn described(id: u64, description: v1::Description) -> Body {
+    Body::Reply(v1::Reply {
+        id,
+        body: Some(reply::Body::Description(description)),
+    })
 }
 
 fn followed(document: &Document, after: Option<&v1::Resume>) -> v1::Followed {
@@ -360,55 +564,29 @@ fn followed(document: &Document, after: Option<&v1::Resume>) -> v1::Followed {
     }
 }
 
-fn opened(document: &Document, role: Role, open: &v1::Open, states: &mut States) -> v1::Opened {
-    let acked = ClientId::from_slice(&open.client)
-        .and_then(|c| document.acked(&open.user.as_str().into(), c))
+fn opened(reader: &Reader<'_>, open: &v1::Open, start: Start) -> v1::Opened {
+    let document = reader.document;
+    let acked = reader
+        .acked
         .filter(|_| !mutant!("welcome_without_acknowledged"));
-    let visible_from = visible_from(document, role, &open.user);
-    let after = |at: &Option<v1::Resume>| {
-        let at = at.as_ref().filter(|at| at.rev >= visible_from)?;
-        events_after(document, at)
-    };
-    let may_resume = !(open.unsent && mutant!("bare_snapshot_to_unsent_work"));
-    let resumed = after(&open.resume).filter(|_| may_resume);
-    // A welcome with a document is the document as it is now: one that lay some events below would
-    // lack what its reader saw acknowledged elsewhere.
-    let held = open.held.clone().filter(|held| held.rev == document.rev());
-    let held = || after(&held).map(|events| (OpenedFrom::Held, events));
-    let (start, events) = resumed
-        .map(|events| (OpenedFrom::Resume, events))
-        .or_else(held)
-        .unwrap_or((
-            if open.bring {
-                OpenedFrom::State
-            } else {
-                OpenedFrom::Nothing
-            },
-            Vec::new(),
-        ));
-    let state = match start {
-        OpenedFrom::State => states
-            .entry(document.id())
-            .or_insert_with(|| state_of(document))
-            .clone(),
-        _ => Bytes::new(),
-    };
+    let (state_at, state) = start.state.unzip();
     v1::Opened {
         tag: open.tag,
         doc: document.id().to_bytes(),
         problem: None,
-        role: role as u32,
+        role: reader.role as u32,
         kind: document.kind() as u32,
         algebra: document.algebra().as_str().to_owned(),
         rev: document.rev(),
         hash: Bytes::copy_from_slice(&document.hash().0),
         acked: acked.map(|(seq, rev)| v1::Acked { seq, rev }),
-        from: start.into(),
-        events,
-        state,
+        from: start.from.into(),
+        events: start.events,
+        state: state.unwrap_or_default(),
         title: document.title().to_owned(),
         floor: document.floor(),
         ts_ms: document.updated_ms(),
+        state_at,
     }
 }
 
@@ -431,12 +609,6 @@ fn events_after(document: &Document, after: &v1::Resume) -> Option<Vec<v1::Event
     let one_off = after.rev < document.rev() && mutant!("tail_off_by_one");
     let events = document.events_after(after.rev + u64::from(one_off))?;
     Some(events.map(|event| wire::event(event)).collect())
-}
-
-fn state_of(document: &Document) -> Bytes {
-    let mut out = Vec::new();
-    document.content().encode(&mut out);
-    out.into()
 }
 
 #[cfg(test)]
@@ -471,12 +643,13 @@ mod tests {
             "nobody was told anything"
         );
 
-        let first = &mut deferred.requests[0];
-        assert!(first.not_before > Instant::now() && !first.is_due());
-        first.not_before = Instant::now();
-        assert!(first.is_due());
-        let waiting = std::mem::take(&mut deferred).requests;
+        let mut waiting = std::mem::take(&mut deferred).requests;
         assert_eq!(waiting.len(), 2);
+        for request in &mut waiting {
+            assert!(!request.is_due(), "nor is what stays behind");
+            request.wait = Wait::Until(Instant::now());
+            assert!(request.is_due());
+        }
         for request in waiting {
             assert!(!kept(deferred.keep_or(request, false)), "it is warm now");
         }

@@ -46,6 +46,8 @@ pub(crate) struct RouterLink {
     outbox: Outbox,
     pending: Mutex<Slab>,
     requests: AtomicUsize,
+    /// Bytes that are not queued yet and will be.
+    promised: AtomicUsize,
 }
 
 impl RouterLink {
@@ -63,9 +65,18 @@ impl RouterLink {
         let _ = self.outbox.send(Lane::Control, message(body));
     }
 
-    /// Whether it has so much to read that what it asks for should wait.
-    pub fn is_full(&self) -> bool {
-        self.outbox.queued_bytes(Lane::Data) >= FULL_BYTES
+    /// Whether it has so much to read that what it asks for should wait. `own`: what was promised
+    /// for that itself.
+    pub fn is_full(&self, own: usize) -> bool {
+        let promised = self.promised.load(Ordering::Relaxed).saturating_sub(own);
+        self.outbox.queued_bytes(Lane::Data) + promised >= FULL_BYTES
+    }
+
+    /// Counts bytes against it that will be queued, until this is dropped.
+    pub fn promise(self: &Arc<Self>, bytes: usize) -> Promise {
+        self.promised.fetch_add(bytes, Ordering::Relaxed);
+        let link = self.clone();
+        Promise { link, bytes }
     }
 
     pub fn is_closed(&self) -> bool {
@@ -91,6 +102,17 @@ impl RouterLink {
         let taken = self.requests.fetch_add(1, Ordering::Relaxed);
         let permit = RequestPermit(self.clone());
         (taken < REQUESTS_MAX).then_some(permit)
+    }
+}
+
+pub(crate) struct Promise {
+    link: Arc<RouterLink>,
+    pub bytes: usize,
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        self.link.promised.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -142,6 +164,7 @@ impl Routers {
             outbox,
             pending: Mutex::default(),
             requests: AtomicUsize::new(0),
+            promised: AtomicUsize::new(0),
         });
         lock(&self.links).insert(link.id, link.clone());
         link

@@ -35,6 +35,7 @@ use crate::{
     reads::{self, Reads},
     routers::Routers,
     service::Service,
+    states::States,
 };
 
 /// Why a node does not start.
@@ -252,12 +253,14 @@ async fn run(
 
     let host = |(id, feed): (GroupId, Arc<Feed>)| {
         let group = consensus.group(id)?.clone();
-        let reads = Arc::new(Reads::new(group.clone(), feed.clone()));
+        let (states, at_once) = (States::new(metrics.clone()), config.spelled_at_once);
+        let reads = Arc::new(Reads::new(group.clone(), feed.clone(), states, at_once));
         Some((id, Arc::new(Hosted { group, feed, reads })))
     };
     let hosted: BTreeMap<_, _> = feeds.into_iter().filter_map(host).collect();
     for hosted in hosted.values() {
         tasks.spawn("reads", reads::serve(hosted.reads.clone()));
+        tasks.spawn("states", reads::spell(hosted.reads.clone()));
     }
     let groups = Arc::new(HostedGroups {
         topology: topology.clone(),

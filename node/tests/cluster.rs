@@ -264,6 +264,33 @@ impl Router {
         self.hear("opened", opened).await
     }
 
+    /// What a client starts from that opens `DOC` where the state at `held` is there and no other
+    /// is wanted, and how many events follow.
+    async fn starts(
+        &self,
+        node: NodeId,
+        client: u8,
+        held: &Option<v1::Resume>,
+    ) -> (v1::OpenedFrom, usize) {
+        const TAG: u64 = 90;
+        let open = v1::Open {
+            tag: TAG,
+            doc: DOC.to_bytes(),
+            client: Bytes::copy_from_slice(&[client; 16]),
+            user: "alice".into(),
+            held: held.clone(),
+            ..v1::Open::default()
+        };
+        self.send(node, Body::Open(open)).await;
+        let opened = |body: &Body| match body {
+            Body::Opened(opened) if opened.tag == TAG => Some(opened.clone()),
+            _ => None,
+        };
+        let opened = self.hear("opened", opened).await;
+        assert!(opened.state.is_empty() && opened.state_at.is_none());
+        (opened.from(), opened.events.len())
+    }
+
     async fn submit(&self, node: NodeId, doc: DocId, op: &Op) {
         let submit = v1::Submit {
             doc: doc.to_bytes(),
@@ -400,26 +427,89 @@ async fn many_open_a_large_document_at_once() {
     }
     // Where a router has it already it is not sent again, and not without being asked for.
     let wrong = held.clone().map(|at| v1::Resume { rev: 0, ..at });
-    for (tag, held, start) in [
-        (90, held, v1::OpenedFrom::Held),
-        (91, wrong, v1::OpenedFrom::Nothing),
-        (92, None, v1::OpenedFrom::Nothing),
+    for (held, start) in [
+        (&held, v1::OpenedFrom::Held),
+        (&wrong, v1::OpenedFrom::Nothing),
+        (&None, v1::OpenedFrom::Nothing),
     ] {
+        assert_eq!(router.starts(leader, 7, held).await, (start, 0));
+    }
+    // It will do with what came since, unless that is much or the reader's own.
+    router.submit(leader, DOC, &op(8, "alice", 1, 1, "x")).await;
+    router.events(1).await;
+    for (client, start) in [
+        (7, (v1::OpenedFrom::Held, 1)),
+        (8, (v1::OpenedFrom::Nothing, 0)),
+    ] {
+        assert_eq!(router.starts(leader, client, &held).await, start);
+    }
+    let much = op(8, "alice", 2, 2, &"y".repeat(64 << 10));
+    router.submit(leader, DOC, &much).await;
+    router.events(1).await;
+    let anew = (v1::OpenedFrom::Nothing, 0);
+    assert_eq!(router.starts(leader, 7, &held).await, anew);
+}
+
+/// A document that is spelled while others type is told with what they typed meanwhile.
+#[tokio::test]
+async fn a_large_document_is_opened_as_it_is_while_others_type() {
+    const AT_ONCE: u8 = 20;
+    let cluster = Cluster::start("typed", 1).await;
+    let router = Router::start(cluster.topology.clone());
+    let leader = router.leader(&DOC, None).await;
+    let large = "0123456789abcdef".repeat(1 << 16);
+    let made = router.call(leader, 1, DOC, "alice", create(&large)).await;
+    assert_eq!(made, reply::Body::Rev(1));
+    let (mut head, mut behind) = (1, false);
+    for round in 1..=200 {
         let open = v1::Open {
-            tag,
+            tag: round,
             doc: DOC.to_bytes(),
             user: "alice".into(),
-            held,
+            bring: true,
             ..v1::Open::default()
         };
         router.send(leader, Body::Open(open)).await;
+        for client in 1..=AT_ONCE {
+            let typed = op(client, "alice", round, head, "x");
+            router.submit(leader, DOC, &typed).await;
+        }
         let opened = |body: &Body| match body {
-            Body::Opened(opened) if opened.tag == tag => Some(opened.clone()),
+            Body::Opened(opened) if opened.tag == round => Some(opened.clone()),
             _ => None,
         };
         let opened = router.hear("opened", opened).await;
-        assert_eq!((opened.from(), opened.state.len()), (start, 0));
+        assert_eq!(opened.from(), v1::OpenedFrom::State);
+        let at = opened.state_at.clone().unwrap();
+        let limits = Limits::default();
+        let delta = Delta::decode(&opened.state, &limits).unwrap();
+        let mut content = Content::from_delta(Kind::Text, &delta, &limits).unwrap();
+        for (event, rev) in opened.events.iter().zip(at.rev + 1..) {
+            assert_eq!((event.rev, event.kind), (rev, 0));
+            let delta = Delta::decode(&event.body, &limits).unwrap();
+            content.apply(&delta, &limits).unwrap();
+        }
+        assert_eq!(at.rev + opened.events.len() as u64, opened.rev);
+        let typed = content.units() as usize - large.len();
+        assert_eq!(typed as u64, opened.rev - 1, "a letter each");
+        head = opened.rev;
+        behind |= at.rev < head;
+        if behind {
+            break;
+        }
     }
+    assert!(behind, "nobody ever typed while it was spelled");
+    // It is not kept for ever.
+    let free = || {
+        let metrics = cluster.nodes[&leader].metrics();
+        metrics.contains("codraft_node_spelled_bytes 0")
+    };
+    let freed = async {
+        while !free() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), freed).await.unwrap();
 }
 
 #[tokio::test]

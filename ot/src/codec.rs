@@ -44,12 +44,12 @@ impl Delta {
                 Component::Insert {
                     text, attributes, ..
                 } => {
-                    put_insert(
-                        out,
-                        text.len(),
-                        [text.as_bytes()],
-                        attributes::bytes_of(attributes),
-                    );
+                    let attributes = attributes::bytes_of(attributes);
+                    let follow = put_insert_head(out, text.len(), attributes);
+                    out.extend_from_slice(text.as_bytes());
+                    if follow {
+                        out.extend_from_slice(attributes);
+                    }
                 }
                 Component::Embed { value, attributes } => {
                     put_embed(out, value.bytes(), attributes::bytes_of(attributes));
@@ -96,25 +96,16 @@ impl Delta {
     }
 }
 
-/// Appends an insert of `length` bytes of text, in parts, with encoded attributes.
-pub(crate) fn put_insert<'a>(
-    out: &mut Vec<u8>,
-    length: usize,
-    text: impl IntoIterator<Item = &'a [u8]>,
-    attributes: &[u8],
-) {
-    let plain = attributes == NO_ATTRIBUTES;
-    if plain {
+/// Appends an insert up to its `length` bytes of text. Returns whether the attributes, which are
+/// encoded, are to follow them.
+pub(crate) fn put_insert_head(out: &mut Vec<u8>, length: usize, attributes: &[u8]) -> bool {
+    if attributes == NO_ATTRIBUTES {
         put_varint(out, (length as u64) << 2 | INSERT);
-    } else {
-        put_varint(out, INSERT_WITH << 2 | OTHER);
-        put_varint(out, length as u64);
+        return false;
     }
-    text.into_iter()
-        .for_each(|part| out.extend_from_slice(part));
-    if !plain {
-        out.extend_from_slice(attributes);
-    }
+    put_varint(out, INSERT_WITH << 2 | OTHER);
+    put_varint(out, length as u64);
+    true
 }
 
 /// Appends an embed with encoded value and attributes.

@@ -1,16 +1,14 @@
 //! A document: a rope of text in UTF-16 units, with runs of attributes where it is rich.
 
+mod encoding;
+
 use codraft_mutant::mutant;
-use crop::{Rope, iter::Chunks};
+use crop::Rope;
 use sha2::{Digest, Sha256};
 
-use crate::{
-    Component, Delta, Embed, Limits, OpError,
-    codec::{self, Recent},
-    cursor::byte_of,
-    op::units_of,
-    runs::{Runs, Style},
-};
+use crate::{Component, Delta, Embed, Limits, OpError, codec::Recent, op::units_of, runs::Runs};
+pub use encoding::Encoding;
+use encoding::Pieces;
 
 /// What sort of document it is; fixed when it is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,6 +38,9 @@ const ROPE_LEAF_BYTES: usize = 2_048 + 16 + 192;
 /// How much text a leaf holds: all of its buffer in a new document, a half and more in one that was
 /// edited here and there, a quarter at least.
 const ROPE_LEAF_TEXT_BYTES: usize = 1_660;
+
+/// Of a plain document's only component.
+const HEAD_BYTES: usize = 5;
 
 /// The content of a document. Clones share their text.
 #[derive(Clone)]
@@ -203,58 +204,40 @@ impl Content {
     pub fn to_delta(&self) -> Delta {
         let mut delta = Delta::new();
         let mut recent = Recent::default();
-        self.each_piece(|style, text| {
+        let mut pieces = Pieces::of(self);
+        while let Some((style, bytes)) = pieces.next() {
+            let mut text = String::with_capacity(bytes);
+            pieces.take(bytes, |part| text.push_str(part));
             let attributes = recent.share(&style.attributes);
             delta.push(match style.is_embed() {
                 true => Component::Embed {
                     value: Embed::from_canonical(style.embed),
                     attributes,
                 },
-                false => {
-                    let text = text.concat();
-                    let units = units_of(&text);
-                    Component::Insert {
-                        text,
-                        units,
-                        attributes,
-                    }
-                }
+                false => Component::Insert {
+                    units: units_of(&text),
+                    text,
+                    attributes,
+                },
             });
-        });
+        }
         delta
     }
 
     /// Appends the binary form of `to_delta`, without making it.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        self.each_piece(|style, text| match style.is_embed() {
-            true => codec::put_embed(out, style.embed, &style.attributes),
-            false => {
-                let length = text.iter().map(|part| part.len()).sum();
-                let parts = text.iter().map(|part| part.as_bytes());
-                codec::put_insert(out, length, parts, &style.attributes);
-            }
-        });
+        let mut encoding = self.encoding();
+        while !encoding.step(out) {}
     }
 
-    /// Stretches of one style, and their text in the parts in which it lies.
-    fn each_piece<'a>(&'a self, mut with: impl FnMut(&Style<'a>, &[&'a str])) {
-        let mut text = Text {
-            chunks: self.rope.chunks(),
-            rest: "",
-        };
-        let mut parts = Vec::new();
-        if self.kind == Kind::Text {
-            parts.extend(text.chunks);
-            if !parts.is_empty() {
-                with(&Style::default(), &parts);
-            }
-            return;
-        }
-        for piece in self.runs.iter() {
-            parts.clear();
-            text.take(piece.units, &mut parts);
-            with(&piece.style, &parts);
-        }
+    /// Writes the same in steps.
+    pub fn encoding(&self) -> Encoding<'_> {
+        Encoding::new(self)
+    }
+
+    /// About as many bytes as `encode` writes. Costs nothing to ask.
+    pub fn encoded_bytes(&self) -> usize {
+        self.rope.byte_len() + self.runs.rich_bytes() as usize + HEAD_BYTES
     }
 
     /// What it takes in memory where no clone shares it, in bytes: exact for attributes and
@@ -320,31 +303,6 @@ impl Content {
         let mut bytes = Vec::new();
         self.encode(&mut bytes);
         Sha256::digest(bytes).into()
-    }
-}
-
-/// The text of a rope, taken from the front.
-struct Text<'a> {
-    chunks: Chunks<'a>,
-    rest: &'a str,
-}
-
-impl<'a> Text<'a> {
-    fn take(&mut self, mut units: u32, parts: &mut Vec<&'a str>) {
-        while units > 0 {
-            if let Some(end) = byte_of(self.rest, units) {
-                let (taken, rest) = self.rest.split_at(end);
-                parts.push(taken);
-                self.rest = rest;
-                return;
-            }
-            units = units.saturating_sub(units_of(self.rest));
-            parts.push(self.rest);
-            match self.chunks.next() {
-                Some(chunk) => self.rest = chunk,
-                None => return,
-            }
-        }
     }
 }
 

@@ -25,7 +25,7 @@ pub use attributes::{AttributeMap, Attributes, Attrs};
 pub use chain::Chain;
 pub use client::ClientDocument;
 pub use codec::Components;
-pub use content::{Content, Kind};
+pub use content::{Content, Encoding, Kind};
 pub use error::OpError;
 pub use late::Late;
 pub use limits::Limits;

@@ -120,6 +120,11 @@ impl Runs {
         self.root.as_ref().map_or(Sum::default(), |root| root.sum)
     }
 
+    /// What they count for in `Limits::rich_bytes`.
+    pub(crate) fn rich_bytes(&self) -> u64 {
+        self.sum().rich_bytes
+    }
+
     /// What it takes in memory.
     pub(crate) fn heap_bytes(&self) -> u64 {
         self.sum().heap_bytes

@@ -261,26 +261,47 @@ fn an_operation_that_cannot_be_read_is_not_another_one() {
     assert!(json::encode_server(&[ServerFrame::Pong, ServerFrame::Op(op)]).is_err());
 }
 
-/// A welcome whose document is shared is the same message as one that holds it.
+/// A welcome whose document is shared is the same message as one that holds it, with other frames
+/// behind it or alone.
 #[test]
 fn a_welcome_may_be_written_around_its_document() {
-    for (name, frames) in server_messages() {
-        let Some(welcome @ ServerFrame::Welcome(inner)) = frames.first() else {
+    let mut tried = 0;
+    for (name, mut frames) in server_messages() {
+        let Some(ServerFrame::Welcome(welcome)) = frames.first().cloned() else {
             continue;
         };
-        let Some(doc) = inner.doc.clone().filter(|_| frames.len() == 1) else {
+        let Some(doc) = welcome.doc.clone() else {
             continue;
         };
-        let binary = [&binary::welcome_start(welcome)[..], &doc].concat();
-        assert_eq!(binary, server_binary(&frames), "{name}");
-        let mut spelling = json::Spelling::new(doc);
-        while !spelling.step().unwrap() {}
-        let text = String::from_utf8(spelling.into_bytes().into()).unwrap();
-        let text = json::welcome_start(welcome).unwrap() + &text + json::WELCOME_END;
-        assert_eq!(
-            as_json(&text),
-            as_json(&json::encode_server(&frames).unwrap()),
-            "{name}"
-        );
+        frames.truncate(1);
+        let op = OpEvent {
+            rev: welcome.rev + 1,
+            slot: 2,
+            seq: 3,
+            base: welcome.rev,
+            ts_ms: welcome.ts_ms + 5,
+            ops: codraft_ot::Delta::new().insert("é").to_bytes().into(),
+        };
+        for more in [None, Some(ServerFrame::Op(op)), Some(ServerFrame::Pong)] {
+            frames.extend(more);
+            tried += 1;
+            let mut without = frames.clone();
+            if let ServerFrame::Welcome(welcome) = &mut without[0] {
+                welcome.doc = Some(Bytes::new());
+            }
+            let (start, end) = binary::around_document(&without, doc.len());
+            let binary = [&start[..], &doc, &end].concat();
+            assert_eq!(binary, server_binary(&frames), "{name}");
+            let mut spelling = json::Spelling::new(doc.clone());
+            while !spelling.step().unwrap() {}
+            let text = String::from_utf8(spelling.into_bytes().into()).unwrap();
+            let (start, end) = json::around_document(&without).unwrap();
+            assert_eq!(
+                as_json(&(start + &text + &end)),
+                as_json(&json::encode_server(&frames).unwrap()),
+                "{name}"
+            );
+        }
     }
+    assert!(tried > 2);
 }

@@ -45,7 +45,10 @@ pub fn opened(opened: v1::Opened) -> Result<Box<Opened>, Code> {
     let start = match opened.from() {
         v1::OpenedFrom::Resume => Start::Resume,
         v1::OpenedFrom::Held => Start::Held,
-        v1::OpenedFrom::State => Start::State(opened.state),
+        v1::OpenedFrom::State => Start::State {
+            at: opened.state_at.and_then(at).ok_or(Code::Internal)?,
+            state: opened.state,
+        },
         v1::OpenedFrom::Nothing => Start::Nothing,
     };
     let (hash, role) = (hash(&opened.hash), Role::from_number(opened.role));
@@ -81,8 +84,8 @@ pub fn followed(followed: v1::Followed) -> Result<Followed, Code> {
 }
 
 /// Why a node stopped feeding.
-pub fn cut(cut: &v1::Cut) -> Code {
-    cut.problem.as_ref().map_or(Code::Internal, code_of)
+pub fn code(problem: Option<&v1::Problem>) -> Code {
+    problem.map_or(Code::Internal, code_of)
 }
 
 /// What an answer is about; `None` without a client.
@@ -117,6 +120,7 @@ pub fn leader_of(body: &Body) -> Option<v1::Leadership> {
         Body::Opened(m) => m.problem.as_ref(),
         Body::Followed(m) => m.problem.as_ref(),
         Body::Cut(m) => m.problem.as_ref(),
+        Body::CutAll(m) => m.problem.as_ref(),
         Body::Answer(m) => match &m.verdict {
             Some(Verdict::Retry(problem)) => Some(problem),
             _ => None,
@@ -124,6 +128,14 @@ pub fn leader_of(body: &Body) -> Option<v1::Leadership> {
         _ => None,
     };
     problem?.leader
+}
+
+fn at(resume: v1::Resume) -> Option<At> {
+    let hash = hash(&resume.hash)?;
+    Some(At {
+        rev: resume.rev,
+        hash,
+    })
 }
 
 pub fn resume(at: At) -> v1::Resume {

@@ -28,7 +28,7 @@ pub const CREDIT_STEP: u64 = CREDIT_WINDOW / 4;
 /// The pause before what failed is tried again; doubled each time, short again after a success.
 pub const PAUSE_MIN_MS: u64 = 20;
 pub const PAUSE_MAX_MS: u64 = 500;
-/// A state is held for so long after it came, and while no event came after it.
+/// A state is held for so long after it came.
 pub const HOLD_MS: u64 = 2_000;
 /// What a node has not answered for so long is asked again: every request may be repeated.
 pub const STUCK_MS: u64 = 5_000;

@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use codraft_proto::ids::{DocId, GroupId};
+use codraft_proto::{
+    ids::{DocId, GroupId},
+    reject::Code,
+};
 
 use crate::{
     Shared,
@@ -64,6 +67,13 @@ impl Hubs {
         self.all()
             .iter()
             .for_each(|hub| hub.link_lost(shared, link));
+    }
+
+    /// A node feeds no document of the group any more.
+    pub fn cut(&self, shared: &Shared, link: LinkId, group: GroupId, code: Code) {
+        self.of_group(group)
+            .iter()
+            .for_each(|hub| hub.handle(shared, Event::Cut { link, code }));
     }
 
     pub fn silent(&self, shared: &Shared, group: GroupId) {

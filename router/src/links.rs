@@ -149,8 +149,12 @@ impl FromNode {
                 handle(&doc, Event::Followed { link, answer });
             }
             Body::Cut(m) => {
-                let code = convert::cut(&m);
+                let code = convert::code(m.problem.as_ref());
                 handle(&m.doc, Event::Cut { link, code });
+            }
+            Body::CutAll(m) => {
+                let code = convert::code(m.problem.as_ref());
+                shared.hubs.cut(shared, link, GroupId(m.group), code);
             }
             Body::Leadership(m) => self.told(shared, Some(&m)),
             Body::Reply(m) => shared.upstream.replied(m),

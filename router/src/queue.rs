@@ -45,14 +45,12 @@ pub enum Chunk {
     CatchUp(Box<CatchUp>),
 }
 
-/// What a reader starts from.
+/// What a reader starts from: one message, so that nobody reads less than was acknowledged before.
 pub struct CatchUp {
     /// A welcome: up to its document, or all of it and what was missed.
     pub start: Bytes,
-    /// The welcome's document, and what closes the welcome behind it.
+    /// The welcome's document, and what is behind it: the end of the welcome and what was missed.
     pub document: Option<(Arc<SharedState>, Bytes)>,
-    /// The events after that document, as a message of their own.
-    pub missed: Option<Bytes>,
 }
 
 /// One socket's way out.
@@ -221,7 +219,6 @@ mod tests {
         queue.catch_up(CatchUp {
             start: Bytes::from_static(&[0; 500]),
             document: None,
-            missed: None,
         });
         for _ in 0..3 {
             assert!(queue.push(Bytes::from_static(b"x")), "the limit is its own");

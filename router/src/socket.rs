@@ -295,14 +295,10 @@ impl Socket {
             };
             parts.extend([document, end]);
         }
-        let missed = catch_up.missed;
-        let bytes: usize = parts.iter().chain(&missed).map(Bytes::len).sum();
+        let bytes: usize = parts.iter().map(Bytes::len).sum();
         let a_second = u64::from(self.shared.limits.catch_up_bytes_per_second).max(1);
         let allowed = WRITE_TIMEOUT + Duration::from_secs(bytes as u64 / a_second);
-        let written = timeout(allowed, async {
-            let written = self.write_message(web, parts).await;
-            written && self.write_frames(web, missed.into_iter().collect()).await
-        });
+        let written = timeout(allowed, self.write_message(web, parts));
         written.await.unwrap_or_else(|_| {
             self.end(Code::SlowConsumer, "");
             false

@@ -20,6 +20,11 @@ impl SharedState {
         }
     }
 
+    /// In binary form, in bytes.
+    pub fn len(&self) -> usize {
+        self.binary.len()
+    }
+
     /// The document in this encoding; `None` if it cannot be read.
     pub async fn encoded(&self, encoding: Encoding) -> Option<Bytes> {
         match encoding {

@@ -34,14 +34,22 @@ pub fn frames(encoding: Encoding, mut clock: Clock, frames: &[ServerFrame]) -> O
     })
 }
 
-/// A welcome up to the document that follows it, and what comes behind that.
-pub fn welcome_start(encoding: Encoding, welcome: &ServerFrame) -> Option<(Bytes, Bytes)> {
+/// A message that begins with a welcome: up to its document, which has so many bytes in binary
+/// form, and from there on. `None` as above.
+pub fn around_document(
+    encoding: Encoding,
+    frames: &[ServerFrame],
+    document: usize,
+) -> Option<(Bytes, Bytes)> {
     Some(match encoding {
-        Encoding::Binary => (binary::welcome_start(welcome).into(), Bytes::new()),
-        Encoding::Json => (
-            json::welcome_start(welcome).ok()?.into(),
-            Bytes::from_static(json::WELCOME_END.as_bytes()),
-        ),
+        Encoding::Binary => {
+            let (start, end) = binary::around_document(frames, document);
+            (start.into(), end.into())
+        }
+        Encoding::Json => {
+            let (start, end) = json::around_document(frames).ok()?;
+            (start.into(), end.into())
+        }
     })
 }
 

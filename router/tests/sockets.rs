@@ -16,6 +16,7 @@ use fake::{
     client::{Client, insert},
     hash_at, http,
 };
+use tokio::time::timeout;
 
 const BOTH: [(&str, u32); 2] = [("ana", 4), ("bo", 3)];
 
@@ -194,6 +195,31 @@ async fn a_leader_that_steps_down_names_the_next() {
     let (mut bo, _) = Client::open(&at, doc, "bo", 2, Encoding::Json).await;
     while bo.rev < 3 {
         bo.edit().await;
+    }
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_leader_that_steps_down_cuts_all_documents_at_once() {
+    let scene = Scene::new().await;
+    let docs = [scene.document(1, &BOTH), scene.document(2, &BOTH)];
+    let at = scene.router.address().to_owned();
+    let mut readers = Vec::new();
+    for doc in docs {
+        readers.push(Client::open(&at, doc, "bo", 2, Encoding::Json).await.0);
+    }
+    scene.step_down(2);
+    // They are followed at the next one, though nothing was asked that could have told who that is.
+    let followed = async {
+        while !docs.iter().all(|doc| scene.is_followed(*doc)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), followed).await.unwrap();
+    for (doc, reader) in docs.iter().zip(&mut readers) {
+        let (mut ana, _) = Client::open(&at, *doc, "ana", 1, Encoding::Binary).await;
+        ana.op("x").await;
+        assert_eq!(reader.edit().await, (1, insert("x")));
     }
     scene.end().await;
 }

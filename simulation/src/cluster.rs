@@ -195,6 +195,8 @@ impl Cluster {
         config.machine.window_events = world.window_events as usize;
         config.machine.refusal_records = world.refusal_records as usize;
         config.wal.segment_bytes = self.inner.segment_bytes;
+        // Its documents are small, and some are to be spelled outside their group's lock.
+        config.spelled_at_once = 64;
         let disk = place.disk.borrow().clone();
         disk.start();
         let outside = codraft_node::Outside {

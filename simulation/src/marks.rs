@@ -54,6 +54,10 @@ pub const MARKS: &[(&str, &str)] = &[
         "slow_reader_let_go",
         "a socket was ended whose client did not read",
     ),
+    (
+        "state_below_the_head",
+        "a document came with events behind it",
+    ),
 ];
 
 /// What the record has told so far, as far as the marks need it.
@@ -188,6 +192,12 @@ impl Watch {
             ClientSeen::Rebase { .. } => mark("rebase"),
             ClientSeen::Resynced { .. } => mark("resync"),
             ClientSeen::HandedBack { .. } => mark("conflict_copy"),
+            ClientSeen::Opened {
+                resumed: false,
+                rev,
+                head,
+                ..
+            } if head > rev => mark("state_below_the_head"),
             ClientSeen::RoleTold {
                 client, doc, role, ..
             } => {

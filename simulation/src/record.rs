@@ -105,13 +105,15 @@ pub enum ClientSeen {
         unsent: bool,
     },
     /// A welcome. `resumed`: from what it had, no document came with it; else the document at
-    /// `rev` with its text. `acked`: what the server says was answered last.
+    /// `rev` with its text. What came after that, up to `head`, is in the same message: nobody sees
+    /// the document without it. `acked`: what the server says was answered last.
     Opened {
         client: Id,
         user: u32,
         doc: Id,
         resumed: bool,
         rev: u64,
+        head: u64,
         chain: Hash,
         acked: Option<(u64, u64)>,
         text: Option<String>,

@@ -197,6 +197,16 @@ impl Socket {
         }
     }
 
+    /// The last revision that what came in the present message leads to.
+    pub fn reaches(&self) -> Option<u64> {
+        self.waiting.iter().rev().find_map(|frame| match frame {
+            ServerFrame::Op(op) => Some(op.rev),
+            ServerFrame::Event(event) => Some(event.rev),
+            ServerFrame::Skip { rev, .. } => Some(*rev),
+            _ => None,
+        })
+    }
+
     /// Who an event's slot is.
     pub fn author(&self, slot: u32) -> Option<ClientId> {
         self.who.get(&slot).copied()

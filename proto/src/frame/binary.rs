@@ -213,12 +213,19 @@ fn server_body(body: &mut Vec<u8>, clock: &mut Clock, frame: &ServerFrame) -> u8
     }
 }
 
-/// A message of one welcome up to its document, which follows it.
-pub fn welcome_start(frame: &ServerFrame) -> Vec<u8> {
-    let mut out = Vec::with_capacity(512);
-    head(&mut out, kind::WELCOME, true, 0);
-    welcome_text(&mut out, frame);
-    out
+/// A message that begins with a welcome, in two parts: up to its document, which has so many bytes
+/// and is not in the frame, and from there on.
+pub fn around_document(frames: &[ServerFrame], document: usize) -> (Vec<u8>, Vec<u8>) {
+    let (mut start, mut end) = (Vec::with_capacity(512), Vec::new());
+    let mut clock = Clock::default();
+    if let Some((welcome, others)) = frames.split_first() {
+        let mut body = Vec::with_capacity(512);
+        let kind = server_body(&mut body, &mut clock, welcome);
+        head(&mut start, kind, others.is_empty(), body.len() + document);
+        start.extend_from_slice(&body);
+        encode_server(&mut end, &mut clock, others);
+    }
+    (start, end)
 }
 
 fn welcome_text(out: &mut Vec<u8>, frame: &ServerFrame) {

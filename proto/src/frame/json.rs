@@ -71,18 +71,32 @@ pub fn encode_server(frames: &[ServerFrame]) -> Result<String, FrameError> {
     Ok(out)
 }
 
-/// A welcome up to its document, which follows it, and [`WELCOME_END`] behind that.
+/// A message that begins with a welcome, in two parts: up to its document and from there on.
 ///
 /// # Errors
-/// Never, as long as a welcome is an object.
-pub fn welcome_start(frame: &ServerFrame) -> Result<String, FrameError> {
-    let mut text = server_text(frame, false)?;
-    text.pop();
-    text.push_str(",\"doc\":");
-    Ok(text)
+/// An operation among the frames cannot be read.
+pub fn around_document(frames: &[ServerFrame]) -> Result<(String, String), FrameError> {
+    let (mut start, mut end) = (String::new(), String::new());
+    for (i, frame) in frames.iter().enumerate() {
+        let text = server_text(frame, i > 0)?;
+        if i > 0 {
+            end.push(',');
+            end.push_str(&text);
+            continue;
+        }
+        if frames.len() > 1 {
+            start.push('[');
+        }
+        // Its last brace follows the document.
+        start.push_str(text.strip_suffix('}').unwrap_or(&text));
+        start.push_str(",\"doc\":");
+        end.push('}');
+    }
+    if frames.len() > 1 {
+        end.push(']');
+    }
+    Ok((start, end))
 }
-
-pub const WELCOME_END: &str = "}";
 
 /// Decodes a message from a server.
 ///

@@ -77,8 +77,8 @@ pub enum Start {
     Resume,
     /// The state that this router holds.
     Held,
-    /// The document at the head, in ot's binary form.
-    State(Bytes),
+    /// The document as it was then, in ot's binary form.
+    State { at: At, state: Bytes },
     /// None of these reaches, and the state was not asked for.
     Nothing,
 }
@@ -130,7 +130,7 @@ pub enum Event {
         events: Vec<FeedEvent>,
         hash: Option<[u8; 32]>,
     },
-    /// The node stopped feeding.
+    /// The node stopped feeding this document, or all of its group.
     Cut {
         link: LinkId,
         code: Code,
@@ -170,7 +170,8 @@ pub enum Action {
     },
     Release,
     /// The document is open for this reader: the feed's frames are for it, too, from here on.
-    /// It starts at `from`, with its resume or with the state that is held.
+    /// It starts at `from`, with its resume or with the state that is held, and goes on to the
+    /// head.
     Welcome {
         reader: ReaderId,
         from: At,

@@ -76,9 +76,8 @@ impl Turn<'_> {
     }
 
     pub(super) fn release_if_old(&mut self) {
-        let head = self.feed.position.map_or(0, |p| p.rev);
         let now_ms = self.now_ms;
-        self.release(|(at, until_ms)| now_ms >= until_ms || head > at.rev);
+        self.release(|(_, until_ms)| now_ms >= until_ms);
     }
 
     pub(super) fn release(&mut self, if_so: impl Fn((At, u64)) -> bool) {
@@ -98,8 +97,8 @@ impl Turn<'_> {
                 let held = self.feed.held.map(|(at, _)| at);
                 held.filter(|at| opening.held == Some(*at))
             }
-            Start::State(state) => {
-                let (at, at_ms) = (opened.head.at(), self.now_ms + HOLD_MS);
+            Start::State { at, state } => {
+                let at_ms = self.now_ms + HOLD_MS;
                 self.feed.held = Some((at, at_ms));
                 self.act(Action::Hold { state });
                 self.act(Action::WakeAt { at_ms });
@@ -156,7 +155,7 @@ impl Turn<'_> {
         let anew = match opened.start {
             Start::Nothing => !opening.bring,
             Start::Held => opening.held.is_some(),
-            Start::Resume | Start::State(_) => false,
+            Start::Resume | Start::State { .. } => false,
         };
         let from = self.start(opening, &mut opened);
         match from {

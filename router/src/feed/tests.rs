@@ -36,7 +36,10 @@ fn opened(rev: u64) -> Box<Opened> {
         title: String::new(),
         head: at(rev),
         acked: None,
-        start: Start::State(bytes::Bytes::new()),
+        start: Start::State {
+            at: at(rev).at(),
+            state: bytes::Bytes::new(),
+        },
         events: Vec::new(),
     })
 }
@@ -269,9 +272,32 @@ fn a_held_state_is_let_go_when_it_is_old() {
     let anew = [open(A, 3, BO)];
     assert_eq!(s.opens(A, 2, Ok(opened_held(&[], 3))), anew);
     s.opens(A, 3, Ok(opened(3)));
+    // It will do for the next, too, though the document goes on meanwhile.
     s.brings(A, &[4]);
     let cy = ReaderId(3);
-    assert_eq!(s.joins(cy, Some(A)), [Action::Release, open(A, 4, cy)]);
+    assert_eq!(s.joins(cy, Some(A)), [open_with(A, 4, cy, Some(3))]);
+}
+
+#[test]
+fn a_state_below_the_head_comes_with_what_was_missed() {
+    let mut s = Scene::cold();
+    s.joins(ANA, Some(A));
+    s.joins(BO, Some(A));
+    let behind = Box::new(Opened {
+        head: at(5),
+        events: vec![event(4), event(5)],
+        ..*opened(3)
+    });
+    let starts = s.opens(A, 1, Ok(behind));
+    let welcomed = Action::Welcome {
+        reader: ANA,
+        from: at(3).at(),
+        opened: opened_held(&[4, 5], 5),
+    };
+    assert!(starts.contains(&hold()) && starts.contains(&welcomed));
+    assert_eq!(starts.last(), Some(&open_with(A, 2, BO, Some(3))));
+    assert_eq!(s.feed.position(), Some(at(5)), "the feed goes on there");
+    assert_eq!(s.brings(A, &[6]), [deliver(5, &[6])]);
 }
 
 #[test]

@@ -79,7 +79,7 @@ impl Hub {
         if held.is_none() || from != head {
             missed.push(ServerFrame::Mark(head));
         }
-        match catch_up(encoding, welcome, held, missed, ts_ms, from.rev) {
+        match catch_up(encoding, welcome, held, missed) {
             Some(catch_up) => member.queue.catch_up(catch_up),
             None => member.queue.end(End::because(Code::Internal)),
         }
@@ -94,27 +94,20 @@ fn catch_up(
     encoding: Encoding,
     welcome: ServerFrame,
     held: Option<Arc<SharedState>>,
-    mut missed: Vec<ServerFrame>,
-    ts_ms: u64,
-    rev: u64,
+    missed: Vec<ServerFrame>,
 ) -> Option<CatchUp> {
+    let mut frames = missed;
+    frames.insert(0, welcome);
     let Some(held) = held else {
-        missed.insert(0, welcome);
         return Some(CatchUp {
-            start: wire::frames(encoding, Clock::default(), &missed)?,
+            start: wire::frames(encoding, Clock::default(), &frames)?,
             document: None,
-            missed: None,
         });
     };
-    let (start, end) = wire::welcome_start(encoding, &welcome)?;
-    let missed = match missed.is_empty() {
-        true => None,
-        false => Some(wire::frames(encoding, Clock { rev, ts_ms }, &missed)?),
-    };
+    let (start, end) = wire::around_document(encoding, &frames, held.len())?;
     Some(CatchUp {
         start,
         document: Some((held, end)),
-        missed,
     })
 }
 

@@ -239,6 +239,10 @@ impl World {
                     Some(from) => opened.events = doc.after(from.rev),
                     None if m.bring => {
                         opened.state = doc.state.clone();
+                        opened.state_at = Some(v1::Resume {
+                            rev,
+                            hash: opened.hash.clone(),
+                        });
                         self.states += 1;
                     }
                     None => {}
@@ -568,6 +572,24 @@ impl Scene {
         world.tell_lead();
     }
 
+    /// Another one leads, and the links of the one before are told that they are fed no more.
+    pub fn step_down(&self, next: u64) {
+        let mut world = self.world.lock().unwrap();
+        let before = std::mem::replace(&mut world.leader, next);
+        world.term += 1;
+        for doc in world.docs.values_mut() {
+            doc.followers.clear();
+        }
+        let cut = v1::CutAll {
+            group: 0,
+            problem: Some(world.not_leader()),
+        };
+        let links = world.links.iter().filter(|link| link.node == before);
+        for link in links.map(|link| link.id) {
+            world.send(link, Body::CutAll(cut.clone()));
+        }
+    }
+
     /// Another node leads, and does not say so by itself.
     pub fn lead_quietly(&self, node: u64) {
         let mut world = self.world.lock().unwrap();
@@ -579,6 +601,10 @@ impl Scene {
     pub async fn kill(&self, node: u64) {
         self.nodes[&node].shutdown().await;
         self.with_world(|w| w.links.retain(|l| l.node != node));
+    }
+
+    pub fn is_followed(&self, doc: DocId) -> bool {
+        self.with_world(|w| !w.docs[&doc.to_bytes()].followers.is_empty())
     }
 
     pub fn grant(&self, doc: DocId, user: &str, role: u32) -> u64 {

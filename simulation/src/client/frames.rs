@@ -168,12 +168,17 @@ impl Client {
             }
             None => None,
         };
+        let head = match &self.connection {
+            Connection::Open(open) => open.socket.reaches().unwrap_or(rev),
+            _ => rev,
+        };
         self.note(ClientSeen::Opened {
             client: self.id.0,
             user: self.plan.user,
             doc: self.doc.0,
             resumed: content.is_none(),
             rev,
+            head,
             chain: hash,
             acked,
             text: content.as_ref().map(Content::text),

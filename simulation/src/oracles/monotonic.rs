@@ -34,7 +34,10 @@ impl Oracle for Monotonic {
         };
         let (client, doc, rev) = match seen {
             ClientSeen::Opened {
-                client, doc, rev, ..
+                client,
+                doc,
+                head: rev,
+                ..
             }
             | ClientSeen::Received {
                 client, doc, rev, ..
@@ -60,7 +63,8 @@ impl Oracle for Monotonic {
         };
         let before = *most;
         match seen {
-            ClientSeen::Opened { .. } => *view = (*view).min(rev),
+            // Of the rest of its message a client may take nothing.
+            ClientSeen::Opened { rev, .. } => *view = (*view).min(*rev),
             ClientSeen::View { .. } => *view = rev,
             _ => {}
         }
@@ -78,6 +82,7 @@ impl Oracle for Monotonic {
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
+    use crate::record::ClientSeen;
 
     #[test]
     fn a_stale_document_is_found() {
@@ -97,6 +102,21 @@ mod tests {
         let view = story.view(ADA, base);
         story.client(view);
         assert_found(story, "O9 a client's view went back");
+    }
+
+    #[test]
+    fn who_takes_a_document_and_not_what_came_with_it_shows_it() {
+        let mut story = Story::new();
+        let base = story.head();
+        story.edit(ADA, 1, base, &[insert("x")]);
+        let mut opened = story.opened(ADA, base);
+        if let ClientSeen::Opened { head, .. } = &mut opened {
+            *head = base + 1;
+        }
+        story.client(opened);
+        let view = story.view(ADA, base);
+        story.client(view);
+        assert_clean(story);
     }
 
     #[test]

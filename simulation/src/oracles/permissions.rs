@@ -146,6 +146,7 @@ impl Permissions {
             doc: id,
             resumed,
             rev,
+            head,
             ..
         }) = &entry.seen
         else {
@@ -158,7 +159,7 @@ impl Permissions {
         let Some(doc) = history.docs.get(id) else {
             return;
         };
-        let to = if *resumed { doc.head() } else { *rev };
+        let to = if *resumed { doc.head() } else { *head };
         if doc.roles(&user, *rev, to).all(|role| role.is_none()) {
             let broken = || {
                 let (doc, client) = (short(id), short(client));
@@ -167,7 +168,7 @@ impl Permissions {
             let what = "let in without a role";
             self.notes.broken(found, entry.at, what, broken);
         }
-        let ended = doc.lost_since(&user, *rev);
+        let ended = doc.lost_since(&user, if *resumed { *rev } else { *head });
         self.streams.insert(key, (user, ended));
     }
 

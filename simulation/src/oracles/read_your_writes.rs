@@ -51,6 +51,7 @@ struct Welcome<'a> {
     doc: &'a Id,
     user: u32,
     resumed: bool,
+    /// At the end of its message.
     rev: u64,
     acked: Option<(u64, u64)>,
 }
@@ -196,7 +197,7 @@ impl Oracle for ReadYourWrites {
                 user,
                 doc,
                 resumed,
-                rev,
+                head,
                 acked,
                 ..
             } => {
@@ -205,7 +206,7 @@ impl Oracle for ReadYourWrites {
                     doc,
                     user: *user,
                     resumed: *resumed,
-                    rev: *rev,
+                    rev: *head,
                     acked: *acked,
                 };
                 let history = self.history.clone();
@@ -294,6 +295,18 @@ mod tests {
         let stale = early.opened(CAM, base + 1);
         early.client(stale);
         assert_clean(early);
+    }
+
+    #[test]
+    fn what_comes_in_the_same_message_is_there() {
+        let (mut story, base) = written();
+        story.client(hello(CAM, None));
+        let mut opened = story.opened(CAM, base);
+        if let ClientSeen::Opened { head, .. } = &mut opened {
+            *head = base + 1;
+        }
+        story.client(opened);
+        assert_clean(story);
     }
 
     #[test]

@@ -475,6 +475,7 @@ impl Story {
             doc: DOC,
             resumed: false,
             rev,
+            head: rev,
             chain: state.chain,
             acked: self.applied.get(&client).copied(),
             text: Some(state.text.clone()),

@@ -1,0 +1,170 @@
+//! Large documents on their way to readers whom no window reaches: spelled outside the group's
+//! lock, in steps, once for all who ask at the same time. What came meanwhile is told with them.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, OnceLock, Weak},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use codraft_ot::Content;
+use codraft_proto::{ids::DocId, v1};
+use codraft_raft::{group::Group, machine::Document};
+use tokio::{sync::Notify, time::Instant};
+
+use crate::metrics::{Metrics, lock};
+
+/// The latest is kept for so long: another router may ask for it, too.
+const KEPT: Duration = Duration::from_secs(1);
+
+/// A document as it was.
+pub(crate) struct State {
+    pub at: v1::Resume,
+    /// In ot's binary form.
+    pub bytes: Bytes,
+}
+
+/// A document that is spelled, or will be. In memory for as long as somebody waits for it.
+pub(crate) struct Spelling {
+    doc: DocId,
+    /// `None`: the document was not there.
+    state: OnceLock<Option<State>>,
+    states: Arc<States>,
+}
+
+impl Spelling {
+    pub fn is_done(&self) -> bool {
+        self.state.get().is_some()
+    }
+
+    pub fn state(&self) -> Option<&State> {
+        self.state.get()?.as_ref()
+    }
+
+    fn done(&self, state: Option<State>) {
+        let bytes = state.as_ref().map_or(0, |state| state.bytes.len());
+        self.states.metrics.spelled_bytes.inc_by(bytes as i64);
+        // Only one task spells.
+        let _ = self.state.set(state);
+    }
+}
+
+impl Drop for Spelling {
+    fn drop(&mut self) {
+        let bytes = self.state().map_or(0, |state| state.bytes.len());
+        self.states.metrics.spelled_bytes.dec_by(bytes as i64);
+        let mut asked = lock(&self.states.asked);
+        let own = asked.by_doc.get(&self.doc);
+        if own.is_some_and(|own| own.strong_count() == 0) {
+            asked.by_doc.remove(&self.doc);
+        }
+    }
+}
+
+/// Those of one group.
+pub(crate) struct States {
+    asked: Mutex<Asked>,
+    changed: Notify,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Default)]
+struct Asked {
+    /// The latest of each document.
+    by_doc: BTreeMap<DocId, Weak<Spelling>>,
+    queue: VecDeque<Weak<Spelling>>,
+}
+
+impl States {
+    pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            asked: Mutex::default(),
+            changed: Notify::new(),
+            metrics,
+        })
+    }
+
+    /// The latest of this document that was asked for, if anybody waits for it still.
+    pub fn latest(&self, doc: &DocId) -> Option<Arc<Spelling>> {
+        lock(&self.asked).by_doc.get(doc)?.upgrade()
+    }
+
+    /// Asks for the document as it is now or will be soon.
+    pub fn ask(self: &Arc<Self>, doc: DocId) -> Arc<Spelling> {
+        let spelling = Arc::new(Spelling {
+            doc,
+            state: OnceLock::new(),
+            states: self.clone(),
+        });
+        let mut asked = lock(&self.asked);
+        asked.by_doc.insert(doc, Arc::downgrade(&spelling));
+        asked.queue.push_back(Arc::downgrade(&spelling));
+        drop(asked);
+        self.changed.notify_one();
+        spelling
+    }
+
+    /// The next that somebody still waits for.
+    async fn next(&self) -> Arc<Spelling> {
+        loop {
+            let changed = self.changed.notified();
+            if let Some(next) = self.pop() {
+                return next;
+            }
+            changed.await;
+        }
+    }
+
+    fn pop(&self) -> Option<Arc<Spelling>> {
+        let queue = &mut lock(&self.asked).queue;
+        std::iter::from_fn(|| queue.pop_front()).find_map(|asked| asked.upgrade())
+    }
+
+    /// Spells what is asked for, one after another, and says so each time.
+    pub async fn spell(self: Arc<Self>, group: Group, done: impl Fn()) {
+        let mut kept: Option<(Arc<Spelling>, Instant)> = None;
+        loop {
+            let until = kept.as_ref().map(|(_, until)| *until);
+            let spelling = tokio::select! {
+                biased;
+                spelling = self.next() => spelling,
+                () = tokio::time::sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
+                    kept = None;
+                    continue;
+                }
+            };
+            let copied = group.with(|shard| {
+                let document = shard.document(&spelling.doc).present()?;
+                Some((head_of(document), document.content().clone()))
+            });
+            let state = match copied {
+                Some((at, content)) => Some(State {
+                    at,
+                    bytes: spelled(&content).await,
+                }),
+                None => None,
+            };
+            spelling.done(state);
+            kept = Some((spelling, Instant::now() + KEPT));
+            done();
+        }
+    }
+}
+
+pub(crate) fn head_of(document: &Document) -> v1::Resume {
+    v1::Resume {
+        rev: document.rev(),
+        hash: Bytes::copy_from_slice(&document.hash().0),
+    }
+}
+
+/// Other tasks have their turn between two steps.
+async fn spelled(content: &Content) -> Bytes {
+    let mut bytes = Vec::with_capacity(content.encoded_bytes());
+    let mut encoding = content.encoding();
+    while !encoding.step(&mut bytes) {
+        tokio::task::yield_now().await;
+    }
+    bytes.into_boxed_slice().into()
+}
