@@ -129,7 +129,8 @@ async fn start_node(
     let listen = topology
         .address(id)
         .with_context(|| format!("node {id} is not in {}", config.cluster.display()))?;
-    let node = NodeConfig::new(id, listen, section.data.clone(), topology.clone());
+    let mut node = NodeConfig::new(id, listen, section.data.clone(), topology.clone());
+    node.limits.state_bytes = config.limits.group_state_bytes;
     let disk = Arc::new(OsDisk::start().context("starting the disk's thread")?);
     let outside = codraft_node::Outside {
         common: outside(),

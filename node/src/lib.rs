@@ -105,9 +105,15 @@ impl Node {
     pub fn metrics(&self) -> String {
         let stopped = self.groups.iter().filter(|h| h.group.stopped().is_some());
         self.metrics.stopped(stopped.count());
-        let groups = self.groups.iter().map(|hosted| &hosted.group);
-        let quarantined = groups.map(|group| group.with(|shard| shard.quarantined().len()));
-        self.metrics.quarantined(quarantined.sum());
+        let mut quarantined = 0;
+        for hosted in self.groups.iter() {
+            let bytes = hosted.group.with(|shard| {
+                quarantined += shard.quarantined().len();
+                shard.heap_bytes()
+            });
+            self.metrics.state(hosted.group.id(), bytes);
+        }
+        self.metrics.quarantined(quarantined);
         self.metrics.disk_full(self.wal.is_full());
         self.metrics
             .clock_ahead(self.raft.groups.clocks().ahead_ms());

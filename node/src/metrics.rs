@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
 
-use codraft_proto::reject::Code;
+use codraft_proto::{ids::GroupId, reject::Code};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{
@@ -17,6 +17,11 @@ use prometheus_client::{
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CodeLabel {
     code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct GroupLabel {
+    group: u32,
 }
 
 /// Counters are atomics: they are touched on the road of every operation.
@@ -52,6 +57,8 @@ pub(crate) struct Metrics {
     log_records: Counter,
     log_bytes: Counter,
     refused: Family<CodeLabel, Counter>,
+    /// What the documents of a group take in memory, by their own account.
+    state_bytes: Family<GroupLabel, Gauge>,
 }
 
 impl Metrics {
@@ -76,6 +83,7 @@ impl Metrics {
             log_records: Counter::default(),
             log_bytes: Counter::default(),
             refused: Family::default(),
+            state_bytes: Family::default(),
             registry: Mutex::default(),
         };
         metrics.register(&mut registry);
@@ -109,6 +117,22 @@ impl Metrics {
         );
         registry.register("leading", "Groups led by this node", m.leading.clone());
         registry.register("router_links", "Links of routers", m.links.clone());
+        registry.register(
+            "rebased",
+            "Operations whose base was too old",
+            m.rebased.clone(),
+        );
+        registry.register(
+            "refused",
+            "Answers other than an event, by code",
+            m.refused.clone(),
+        );
+        self.register_health(registry);
+    }
+
+    /// What the node and its disk hold, and how they are.
+    fn register_health(&self, registry: &mut Registry) {
+        let m = self;
         registry.register(
             "spelled_bytes",
             "Large documents that wait for their readers",
@@ -146,15 +170,15 @@ impl Metrics {
         );
         registry.register("log_bytes", "Bytes written to the log", m.log_bytes.clone());
         registry.register(
-            "rebased",
-            "Operations whose base was too old",
-            m.rebased.clone(),
+            "state_bytes",
+            "What a group's documents take in memory",
+            m.state_bytes.clone(),
         );
-        registry.register(
-            "refused",
-            "Answers other than an event, by code",
-            m.refused.clone(),
-        );
+    }
+
+    pub fn state(&self, group: GroupId, bytes: u64) {
+        let label = GroupLabel { group: group.0 };
+        self.state_bytes.get_or_create(&label).set(bytes as i64);
     }
 
     pub fn refused(&self, code: Code) {

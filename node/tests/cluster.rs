@@ -699,6 +699,13 @@ async fn a_reader_sees_no_history_from_before_the_grant() {
         metrics.contains("codraft_node_submits_total 1"),
         "{metrics}"
     );
+    let state = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("codraft_node_state_bytes{group=\"0\"} "));
+    let state: u64 = state.unwrap().parse().unwrap();
+    let own =
+        cluster.nodes[&leader].with_document(&DOC, codraft_raft::machine::Document::heap_bytes);
+    assert!(own.is_some_and(|own| own > 0 && state >= own), "{metrics}");
     for (_, node) in std::mem::take(&mut cluster.nodes) {
         node.shutdown().await;
     }

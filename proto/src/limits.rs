@@ -5,6 +5,10 @@ use serde::Deserialize;
 
 /// The largest `frame_bytes` and `body_bytes`: a node takes operations of twice that.
 pub const FRAME_BYTES_MAX: u32 = 4 << 20;
+/// The default of `group_state_bytes`.
+pub const GROUP_STATE_BYTES: u64 = 2 << 30;
+/// The least: a document of the greatest size fits, with its history.
+const GROUP_STATE_BYTES_MIN: u64 = 64 << 20;
 /// The least: a hello fits.
 const FRAME_BYTES_MIN: u32 = 1 << 10;
 /// A longer time is none.
@@ -42,6 +46,8 @@ pub struct Limits {
     pub body_bytes: u32,
     /// From a request's head to the end of its body.
     pub body_ms: u64,
+    /// What a group's documents may take in a node's memory. Judged by the leader before the log.
+    pub group_state_bytes: u64,
 }
 
 impl Default for Limits {
@@ -62,6 +68,7 @@ impl Default for Limits {
             hello_ms: 5_000,
             body_bytes: 1 << 20,
             body_ms: 10_000,
+            group_state_bytes: GROUP_STATE_BYTES,
         }
     }
 }
@@ -84,7 +91,7 @@ impl Limits {
         codraft_ot::Limits::default()
     }
 
-    /// Whether they can all be kept. Asked by every process at its start.
+    /// Whether they can all be kept. Asked by every process and every router at its start.
     ///
     /// # Errors
     /// The first that contradicts another one, with both values.
@@ -108,16 +115,7 @@ impl Limits {
             ("hello_ms", self.hello_ms, MS_MAX, ", an hour"),
             ("body_ms", self.body_ms, MS_MAX, ", an hour"),
         ] {
-            if value > most {
-                let (relation, bound) = ("above", most);
-                return Err(LimitError {
-                    name,
-                    value,
-                    relation,
-                    bound,
-                    of,
-                });
-            }
+            LimitError::unless(value <= most, name, value, ("above", most, of))?;
         }
         Ok(())
     }
@@ -175,19 +173,34 @@ impl Limits {
             ("hello_ms", self.hello_ms, 1, ""),
             ("body_bytes", self.body_bytes.into(), 1, ""),
             ("body_ms", self.body_ms, 1, ""),
+            (
+                "group_state_bytes",
+                self.group_state_bytes,
+                GROUP_STATE_BYTES_MIN,
+                ", which a large document takes",
+            ),
         ] {
-            if value < least {
-                let (relation, bound) = ("below", least);
-                return Err(LimitError {
-                    name,
-                    value,
-                    relation,
-                    bound,
-                    of,
-                });
-            }
+            LimitError::unless(value >= least, name, value, ("below", least, of))?;
         }
         Ok(())
+    }
+}
+
+impl LimitError {
+    fn unless(
+        fits: bool,
+        name: &'static str,
+        value: u64,
+        (relation, bound, of): (&'static str, u64, &'static str),
+    ) -> Result<(), LimitError> {
+        let error = LimitError {
+            name,
+            value,
+            relation,
+            bound,
+            of,
+        };
+        if fits { Ok(()) } else { Err(error) }
     }
 }
 
@@ -316,6 +329,12 @@ mod tests {
                 1,
                 0,
                 "limits.body_bytes = 0 is below 1",
+            ),
+            (
+                |l, v| l.group_state_bytes = v,
+                64 << 20,
+                (64 << 20) - 1,
+                "limits.group_state_bytes = 67108863 is below 67108864, which a large document",
             ),
             (
                 |l, v| l.body_bytes = v as u32,

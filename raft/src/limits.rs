@@ -47,7 +47,7 @@ impl Default for GroupLimits {
             batch_bytes: 1 << 20,
             batches_in_flight: 2,
             reads: 65_536,
-            state_bytes: 2 << 30,
+            state_bytes: codraft_proto::limits::GROUP_STATE_BYTES,
         }
     }
 }

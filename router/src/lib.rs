@@ -35,7 +35,7 @@ use std::sync::{
 pub use auth::{KeyError, KeyMaterial, Keys, PublicAlgorithm, SignError, TokenKey, sign_token};
 use codraft_proto::{
     ids::DocId,
-    limits::Limits,
+    limits::{LimitError, Limits},
     link::LinkOptions,
     outside::Outside,
     reject::Code,
@@ -61,6 +61,9 @@ pub struct RouterConfig {
     /// There is no TLS yet, so anything but this machine's loopback is refused; the simulation
     /// has no loopback between its hosts.
     pub plain_text_anywhere: bool,
+    /// Limits that contradict each other are refused too; the simulation has queues that no large
+    /// frame fits, so that they fill.
+    pub any_limits: bool,
     /// Where `/metrics` is served; `None`: beside the rest.
     pub metrics_listen: Option<String>,
     pub topology: Arc<dyn Topology>,
@@ -83,6 +86,7 @@ impl RouterConfig {
         Self {
             listen: listen.into(),
             plain_text_anywhere: false,
+            any_limits: false,
             metrics_listen: None,
             topology,
             keys,
@@ -108,6 +112,8 @@ pub enum StartError {
     Origin { origin: String, fault: String },
     #[error(transparent)]
     Keys(#[from] KeyError),
+    #[error(transparent)]
+    Limits(#[from] LimitError),
 }
 
 /// What all parts of one router share.
@@ -156,10 +162,13 @@ impl Router {
     /// Listens, dials the nodes and serves until `shutdown`.
     ///
     /// # Errors
-    /// When an address cannot be listened on or is not on loopback, or a key or an origin is not
-    /// usable.
+    /// When an address cannot be listened on or is not on loopback, limits contradict each other,
+    /// or a key or an origin is not usable.
     pub async fn start(config: RouterConfig, outside: Outside) -> Result<Router, StartError> {
         check_origins(&config.origins)?;
+        if !config.any_limits {
+            config.limits.validate()?;
+        }
         let auth = Auth::new(&config.keys, &outside)?;
         let anywhere = config.plain_text_anywhere;
         let listener = listen(&outside, &config.listen, anywhere).await?;

@@ -147,6 +147,7 @@ async fn requests_and_tickets_have_a_rate_and_say_when_to_come_again() {
 async fn bodies_are_of_the_same_bytes_as_operations() {
     let (scene, doc, at) = scene_of(Limits {
         bytes_per_second: 10_000,
+        frame_bytes: 10_000,
         ..Limits::default()
     })
     .await;
@@ -194,6 +195,7 @@ async fn sockets_are_opened_at_a_rate() {
 async fn sockets_of_a_user_are_counted_over_all_documents() {
     let (scene, doc, at) = scene_of(Limits {
         sockets_per_user: 2,
+        sockets_per_user_and_document: 2,
         ..Limits::default()
     })
     .await;

@@ -3,16 +3,20 @@
 
 mod fake;
 
+use std::sync::Arc;
+
 use codraft_proto::{
     frame::{ClientFrame, Encoding, ServerFrame},
     ids::ClientId,
     limits::Limits,
     reject::Code,
+    topology::FileTopology,
 };
+use codraft_router::{Keys, Router, RouterConfig, TokenKey};
 use fake::{
-    ORIGIN, Scene,
+    AUDIENCE, ISSUER, ORIGIN, Scene, TOKEN_SECRET,
     client::{Client, connect, insert},
-    http,
+    http, outside,
 };
 use tokio_tungstenite::tungstenite::Message;
 
@@ -333,4 +337,21 @@ async fn a_token_ends_its_socket_unless_it_is_renewed() {
     renewed.op("still here").await;
     assert_eq!(renewed.edit().await.0, 1);
     scene.end().await;
+}
+
+#[tokio::test]
+async fn limits_that_contradict_each_other_start_no_router() {
+    let text = "cluster = \"c\"\ngroups = 1\n[[node]]\nid = 1\naddress = \"127.0.0.1:1\"\n";
+    let topology = FileTopology::parse(text).unwrap();
+    let keys = Keys {
+        tokens: vec![TokenKey::secret(TOKEN_SECRET, ISSUER, AUDIENCE)],
+        ticket_secret: b"a secret for tests of tickets".into(),
+    };
+    let mut config = RouterConfig::new("127.0.0.1:0", Arc::new(topology), keys);
+    config.limits.socket_queue_bytes = config.limits.frame_bytes;
+    let Err(refused) = Router::start(config, outside()).await else {
+        panic!("it started");
+    };
+    let said = refused.to_string();
+    assert!(said.contains("socket_queue_bytes = 262144"), "{said}");
 }

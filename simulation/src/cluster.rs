@@ -240,6 +240,7 @@ impl Cluster {
         let listen = format!("{}:{ROUTER_PORT}", place.name);
         let mut config = RouterConfig::new(listen, self.inner.topology.clone(), keys);
         config.plain_text_anywhere = true;
+        config.any_limits = true;
         config.limits.socket_queue_bytes = self.inner.shared.plan.world.socket_queue_bytes;
         let outside = outside(self.seed_of(i, life), self.network(i), place.clock.clone());
         match Router::start(config, outside).await {

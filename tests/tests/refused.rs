@@ -117,6 +117,10 @@ fn limits_and_origins_that_cannot_be_end_every_process() -> Result<()> {
             &["body_ms = 3600001"],
         ),
         (("CODRAFT_LIMITS__BODY_BYTES", "0"), &["body_bytes = 0"]),
+        (
+            ("CODRAFT_LIMITS__GROUP_STATE_BYTES", "1000000"),
+            &["group_state_bytes = 1000000", "67108864"],
+        ),
     ];
     for (env, words) in limits {
         let data = folder.path().display().to_string();
