@@ -151,6 +151,21 @@ test("others' work while away comes in, and the bytes in flight do not change", 
   assert.equal(new Set(sends(on, 2).map((one) => one.bytes)).size, 1);
 });
 
+test("a document comes with what was missed since: nothing older is ever shown", async (t) => {
+  const on = await server(t);
+  const b = "b".repeat(32);
+  on.edit(b, 1, 0, encodeDelta(new Delta().insert("old")));
+  on.held = { rev: on.order.rev, state: on.order.state };
+  on.edit(b, 2, 1, encodeDelta(new Delta().retain(3).insert(" and new")));
+  const a = tab(t, on);
+  await saved(a);
+  assert.equal(a.screen(), "old and new", "as soon as it is open");
+  a.type("!");
+  await saved(a);
+  assert.equal(on.order.text, "old and new!");
+  assert.equal(sends(on, 1).length, 1);
+});
+
 test("typed while offline is sent when the socket is back", async (t) => {
   const on = await server(t);
   const a = tab(t, on);

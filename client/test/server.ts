@@ -40,6 +40,8 @@ export class Server {
   floorAhead = 0;
   /** Whether to continue where a client was. */
   resumes = true;
+  /** A document that is there already, for who does not resume: what came since comes with it. */
+  held: { rev: number; state: Uint8Array } | null = null;
   ticketStatus = 201;
   private seats = new Set<Seat>();
   private slots: string[] = [];
@@ -125,7 +127,8 @@ export class Server {
     seat.client = hello.client;
     this.seats.add(seat);
     const resumed = this.resumes && hello.resume !== undefined;
-    const rev = resumed ? (hello.resume?.rev ?? 0) : this.order.rev;
+    const held = this.held ?? { rev: this.order.rev, state: this.order.state };
+    const rev = resumed ? (hello.resume?.rev ?? 0) : held.rev;
     const you = this.slot(hello.client);
     const welcome = {
       type: "welcome", client: hello.client, user: this.user, role: "editor", kind: "text",
@@ -137,9 +140,9 @@ export class Server {
     };
     const body = new Writer();
     body.string(JSON.stringify(welcome));
-    if (!resumed) body.raw(this.order.state);
-    seat.socket.send(frame(1, body.take()));
-    if (resumed) for (const event of this.order.log.slice(rev)) seat.socket.send(this.event(event));
+    if (!resumed) body.raw(held.state);
+    const missed = this.order.log.slice(rev).map((event) => this.event(event));
+    seat.socket.send(message([frame(1, body.take()), ...missed]));
   }
 
   private operation(seat: Seat, seq: number, base: number, ops: Uint8Array, bytes: string): void {
@@ -195,6 +198,18 @@ export class Server {
 function named(client: string): { client: string; user: string } {
   const [id = "", user = "ana"] = client.split(" ");
   return { client: id, user };
+}
+
+/** Messages of one frame each as one: all but the last frame say how long they are. */
+function message(frames: Uint8Array[]): Uint8Array {
+  const out = new Writer();
+  frames.forEach((one, i) => {
+    const isLast = i === frames.length - 1;
+    out.byte(isLast ? (one[0] ?? 0) : (one[0] ?? 0) & ~LAST);
+    if (!isLast) out.varint(one.length - 1);
+    out.raw(one.subarray(1));
+  });
+  return out.take();
 }
 
 /** One frame as a message of its own. */
