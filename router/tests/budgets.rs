@@ -280,6 +280,8 @@ async fn unfinished_messages_of_a_user_are_bounded() {
 async fn sockets_of_a_router_are_counted_over_all_users() {
     let (scene, doc, at) = scene_of(Limits {
         sockets: 2,
+        sockets_per_user: 2,
+        sockets_per_user_and_document: 2,
         ..Limits::default()
     })
     .await;

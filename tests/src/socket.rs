@@ -141,6 +141,11 @@ impl Socket {
         }
     }
 
+    /// Whether the next frame is here already, in the message of the one before.
+    pub fn has_more(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Waits for a message and does not read it.
     pub async fn skip(&mut self) -> Result<()> {
         match within(PATIENCE, "a message", self.stream.next()).await? {

@@ -49,18 +49,27 @@ impl Typist {
         let doc = doc.context("a welcome without the document")?;
         content.apply(&Delta::decode(&doc, &limits)?, &limits)?;
         let seq = acked.map_or(0, |(seq, _)| seq);
-        Ok(Typist {
+        let mut typist = Typist {
             socket,
             limits,
             content,
             rev,
             seq,
             marks: vec![(rev, hash)],
-        })
+        };
+        // A document may come with what was missed since.
+        while typist.socket.has_more() {
+            typist.step().await?;
+        }
+        Ok(typist)
     }
 
     pub fn client(&self) -> ClientId {
         self.socket.client
+    }
+
+    pub fn into_socket(self) -> Socket {
+        self.socket
     }
 
     pub fn text(&self) -> String {

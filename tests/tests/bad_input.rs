@@ -166,8 +166,9 @@ async fn each_gets_its_code_and_harms_nobody() -> Result<()> {
     );
 
     // Nobody else was harmed: every honest operation is there, once, for a new reader too.
-    let reader = Typist::open(&rest, &doc).await?;
+    let mut reader = Typist::open(&rest, &doc).await?;
     typist.reach(reader.rev).await?;
+    reader.reach(typist.rev).await?;
     assert_eq!(typist.text(), reader.text());
     let honest = reader.text().matches("honest ").count();
     assert_eq!(honest, quiet.len() + abused.len());

@@ -309,7 +309,7 @@ async fn type_some(processes: &Processes, operations: usize) -> Result<Seen> {
         typist.append(&format!("{number} 😀 ")).await?;
     }
     let reader = Typist::open(&rest, &doc).await?;
-    let (rev, hash) = *reader.marks.first().context("a welcome has a hash")?;
+    let (rev, hash) = *reader.marks.last().context("a welcome has a hash")?;
     ensure!(
         rev == typist.rev && reader.text() == typist.text(),
         "a reader sees what was typed"
@@ -328,7 +328,7 @@ async fn is_still_there(processes: &Processes, seen: &Seen) -> Result<()> {
     let mut typist = Typist::open(&rest, &seen.doc).await?;
     assert_eq!(typist.text(), seen.text);
     assert_eq!(
-        typist.marks.first(),
+        typist.marks.last(),
         Some(&(seen.at.rev, seen.at.hash)),
         "revision and chain hash"
     );

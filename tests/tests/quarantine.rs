@@ -1,11 +1,12 @@
 //! A document that was set apart can be read, takes no edits, and loses none of those that wait; what
 //! operators do about it is a command. That a panic sets it apart is in `raft/src/machine/tests`.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use codraft_e2e::{
     processes::{Folder, Processes, codraft, refused},
     rest::Rest,
     socket::{Socket, fresh_client},
+    typist::Typist,
 };
 use codraft_ot::Delta;
 use codraft_proto::{
@@ -37,16 +38,9 @@ async fn write(socket: &mut Socket, base: u64) -> Result<Option<Code>> {
 }
 
 async fn open(rest: &Rest, doc: &str, client: ClientId) -> Result<(Socket, u64, String)> {
-    let (socket, welcome) = Socket::open(rest, doc, client, None, true).await?;
-    let Some(state) = &welcome.doc else {
-        bail!("no document in {welcome:?}");
-    };
-    let content = Delta::decode(state, &codraft_ot::Limits::default().of_document())?;
-    let text = content.components().iter().filter_map(|c| match c {
-        codraft_ot::Component::Insert { text, .. } => Some(text.to_string()),
-        _ => None,
-    });
-    Ok((socket, welcome.rev, text.collect()))
+    let typist = Typist::open_as(rest, doc, client).await?;
+    let (rev, text) = (typist.rev, typist.text());
+    Ok((typist.into_socket(), rev, text))
 }
 
 #[tokio::test]

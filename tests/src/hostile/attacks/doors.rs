@@ -4,7 +4,7 @@ use std::{cell::Cell, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use codraft_ot::{Content, Delta, Kind};
+use codraft_ot::Delta;
 use codraft_proto::{frame::ClientFrame, ids::ClientId};
 use http::{HeaderValue, Method, header};
 use tokio::{
@@ -22,6 +22,7 @@ use crate::{
     patience::{PATIENCE, within},
     rest::Rest,
     socket::{Socket, fresh_client},
+    typist::Typist,
 };
 
 // ---- c5 ------------------------------------------------------------------------------------
@@ -50,11 +51,7 @@ pub async fn stolen_ids(scene: Scene, turn: Turn) -> Result<Harm> {
     .await;
     let mut harm = Harm::new();
     if !scene.is_sink() {
-        let (_, welcome) = Socket::open(&scene.owner, doc, fresh_client(), None, false).await?;
-        let state = welcome.doc.context("no document")?;
-        let limits = codraft_ot::Limits::default().of_document();
-        let content = Content::from_delta(Kind::Text, &Delta::decode(&state, &limits)?, &limits)?;
-        let text = content.text();
+        let text = Typist::open(&scene.owner, doc).await?.text();
         let count = |n: u64| text.matches(&format!("<{n}>")).count() as u64;
         let doubled = (1..=number.get()).map(|n| count(n).saturating_sub(1)).sum();
         harm.insert("operations applied twice".into(), doubled);
