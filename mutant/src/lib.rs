@@ -5,6 +5,7 @@
 //! asks whether the bug of that name is the one that was activated. So product code reads
 //! `if enough && !mutant!("name")`: put it last, since an answer of `true` counts as *reached*.
 
+pub mod cost;
 #[cfg(any(test, codraft_mutants))]
 mod list;
 #[cfg(any(test, codraft_mutants))]

@@ -55,6 +55,11 @@ pub const ALL: &[Mutant] = &[
         expect: &["fold", "convergence", "intention", "feed"],
     },
     Mutant {
+        name: "late_operation_copied_for_each_event",
+        what: "A late operation is copied, with all its text, for each event that it is moved past.",
+        expect: &["steady"],
+    },
+    Mutant {
         name: "record_forgotten_on_another_router",
         what: "What was recorded of the clients of a document is dropped when an operation comes by another link than its client's own (chosen by parity of the link's number: the machine knows no routers; a trim says it in the log).",
         expect: &["exactly_once", "read_your_writes", "causal"],
@@ -160,6 +165,11 @@ pub const ALL: &[Mutant] = &[
         expect: &["disks", "raft", "durable"],
     },
     Mutant {
+        name: "older_copy_votes",
+        what: "A node is let in with an older copy of its folder.",
+        expect: &["disks", "raft", "durable", "errors"],
+    },
+    Mutant {
         name: "leadership_transfer_dropped",
         what: "Requests for votes do not say that they are a transfer of leadership, so voters refuse them within the old leader's lease.",
         expect: &["suspicion", "heals"],
@@ -233,6 +243,11 @@ pub const ALL: &[Mutant] = &[
         name: "queue_without_bound",
         what: "A socket's queue grows without limit.",
         expect: &["bounded"],
+    },
+    Mutant {
+        name: "document_spelled_for_each_reader",
+        what: "Each reader that wants JSON has a copy of its own of the document that it opens.",
+        expect: &["memory"],
     },
     Mutant {
         name: "two_sockets_with_one_client",

@@ -89,6 +89,7 @@ impl Members {
         };
         if let Some(known) = self.wal.remembered(node)
             && !known.is_held_by(&starts)
+            && !mutant!("older_copy_votes")
         {
             let (Position { segment, offset }, opened) = (known.synced, start.opened);
             let why = format!(

@@ -9,6 +9,8 @@
 //! A value is a byte: 0 null, 1 false, 2 true, 3 number (8 bytes, IEEE 754, little-endian),
 //! 4 string (`bytes`, UTF-8), 5 array (count, values), 6 object (as attributes).
 
+use codraft_mutant::cost::{Work, spend};
+
 use crate::{
     AttributeMap, Attrs, Component, Delta, Embed, Limits, OpError,
     attributes::{self, Builder},
@@ -30,6 +32,7 @@ pub(crate) const EMBED: u64 = 2;
 impl Delta {
     /// Appends the binary form.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        let before = out.len();
         for component in self.components() {
             match component {
                 Component::Retain { units, attributes } => match attributes {
@@ -56,6 +59,8 @@ impl Delta {
                 }
             }
         }
+        spend(Work::Spelled, self.components().len());
+        spend(Work::Bytes, out.len() - before);
     }
 
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -92,6 +97,8 @@ impl Delta {
             }
             delta.push(component);
         }
+        spend(Work::Decoded, count);
+        spend(Work::Bytes, bytes.len());
         Ok(delta.chop())
     }
 }

@@ -2,7 +2,10 @@
 
 mod encoding;
 
-use codraft_mutant::mutant;
+use codraft_mutant::{
+    cost::{Work, spend},
+    mutant,
+};
 use crop::Rope;
 use sha2::{Digest, Sha256};
 
@@ -95,6 +98,7 @@ impl Content {
     /// All is checked first: on an error nothing has changed.
     pub fn apply(&mut self, delta: &Delta, limits: &Limits) -> Result<(), OpError> {
         self.check(delta, limits)?;
+        spend(Work::Applied, delta.components().len());
         if self.kind == Kind::Rich {
             self.runs = self.runs.after(delta, limits)?;
         }

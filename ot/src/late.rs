@@ -4,7 +4,10 @@
 //! that know their length: an earlier operation steps over those that it only retains and goes
 //! through the others alone. Text is moved and never copied, and is joined once at the end.
 
-use codraft_mutant::mutant;
+use codraft_mutant::{
+    cost::{Work, spend},
+    mutant,
+};
 
 use crate::{
     Component, Delta, attributes,
@@ -98,6 +101,7 @@ impl Late {
     /// `Delta::encode` wrote.
     pub fn pass(&mut self, earlier: &[u8]) {
         let priority = !mutant!("transform_side_flipped");
+        let before = self.effort;
         let mut earlier = Steps::new(earlier);
         // A delete at the end of a piece: an insert behind it would have to go before it.
         let mut carry = 0;
@@ -142,6 +146,7 @@ impl Late {
             uneven |= length == 0 || length > 2 * self.piece_max;
         }
         self.effort += earlier.count;
+        spend(Work::Transformed, (self.effort - before) as usize);
         if uneven {
             self.cut();
         }

@@ -35,6 +35,14 @@ impl Component {
         }
     }
 
+    /// Bytes of the text that it carries.
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Self::Insert { text, .. } => text.len(),
+            _ => 0,
+        }
+    }
+
     pub fn is_insert(&self) -> bool {
         matches!(self, Self::Insert { .. } | Self::Embed { .. })
     }

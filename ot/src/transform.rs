@@ -1,5 +1,7 @@
 //! Moving an operation, and a position, past another operation.
 
+use codraft_mutant::cost::{Work, spend};
+
 use crate::{Component, Delta, attributes, cursor::Cursor};
 
 impl Delta {
@@ -11,6 +13,8 @@ impl Delta {
         let mut this = Cursor::new(self.components());
         let mut that = Cursor::new(other.components());
         let mut out = Delta::with_capacity(other.components().len() + 1);
+        let components = self.components().len() + other.components().len();
+        spend(Work::Transformed, components);
         // When `other` is over, the rest could only retain.
         while that.has_next() {
             if this.at_insert() && (priority || !that.at_insert()) {
@@ -22,6 +26,7 @@ impl Delta {
             if that.at_insert() {
                 // Inserts are never cut here: they are taken whole.
                 if let Some(insert) = that.peek() {
+                    spend(Work::Bytes, insert.text_bytes());
                     out.push(insert.clone());
                 }
                 that.skip(that.left());

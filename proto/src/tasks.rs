@@ -232,6 +232,9 @@ impl Future for Watched {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if codraft_mutant::cost::stands_still(cx.waker()) {
+            return Poll::Pending;
+        }
         let future = &mut self.future;
         match std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
             Ok(poll) => poll,

@@ -11,8 +11,10 @@ use crate::{
     machine::{Applied, Outcome, Shard},
 };
 
-/// A replica's whole state is hashed at every so many entries; the same ones everywhere.
+/// A replica's whole state is hashed at every so many entries, and as many more for each so many
+/// units of text; the same ones everywhere.
 const STATE_EVERY: u64 = 16;
+const STATE_UNITS: u64 = 16 << 10;
 
 pub fn listening() -> bool {
     tracing::enabled!(target: "codraft_record", tracing::Level::TRACE)
@@ -111,12 +113,21 @@ pub fn applied(shard: &Shard, index: u64, batch: &Batch, applied: &[Applied]) {
             );
             continue;
         }
-        let (client, seq) = match command {
-            Command::Edit(edit) => (Some(&edit.client.0[..]), edit.seq),
-            _ => (None, 0),
+        let (client, user, seq) = match command {
+            Command::Edit(edit) => (Some(&edit.client.0[..]), &*edit.user, edit.seq),
+            _ => (None, "", 0),
         };
         let outcome = spelled(outcome);
-        tell!(what = "outcome", group, index, doc, client, seq, outcome);
+        tell!(
+            what = "outcome",
+            group,
+            index,
+            doc,
+            client,
+            user,
+            seq,
+            outcome
+        );
     }
     state(shard, index);
 }
@@ -136,8 +147,14 @@ pub fn state(shard: &Shard, index: u64) {
     if !listening() || !index.is_multiple_of(STATE_EVERY) {
         return;
     }
+    let units = shard.documents().map(|d| u64::from(d.content().units()));
+    let rarer = 1 + units.sum::<u64>() / STATE_UNITS;
+    if !index.is_multiple_of(STATE_EVERY * rarer) {
+        return;
+    }
     let group = shard.group().0;
-    tell!(what = "state", group, index, digest = &shard.digest()[..]);
+    let digest = codraft_mutant::cost::unpaid(|| shard.digest());
+    tell!(what = "state", group, index, digest = &digest[..]);
     for document in shard.documents() {
         for (of, most, bound) in document.fills(shard.limits()) {
             filled(of, most, bound);

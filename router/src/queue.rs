@@ -11,7 +11,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use codraft_mutant::mutant;
+use codraft_mutant::{
+    cost::{Work, spend},
+    mutant,
+};
 use codraft_proto::reject::Code;
 
 use crate::{lock, state::SharedState};
@@ -92,6 +95,8 @@ impl Queue {
         if state.end.is_some() {
             return false;
         }
+        spend(Work::Sent, 1);
+        spend(Work::Bytes, frames.len());
         let cost = frames.len() + CHUNK_OVERHEAD;
         let before = state.bytes + state.writing;
         // A socket that has nothing to read takes one batch of events of any size.

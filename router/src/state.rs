@@ -2,6 +2,7 @@
 //! way to, and put into JSON once, by the first of them that needs it.
 
 use bytes::Bytes;
+use codraft_mutant::mutant;
 use codraft_proto::frame::{Encoding, json::Spelling};
 use tokio::sync::OnceCell;
 
@@ -29,6 +30,7 @@ impl SharedState {
     pub async fn encoded(&self, encoding: Encoding) -> Option<Bytes> {
         match encoding {
             Encoding::Binary => Some(self.binary.clone()),
+            Encoding::Json if mutant!("document_spelled_for_each_reader") => self.spell().await,
             Encoding::Json => self.json.get_or_init(|| self.spell()).await.clone(),
         }
     }

@@ -7,6 +7,7 @@
 mod acts;
 mod frames;
 mod letters;
+mod thief;
 mod twin;
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
@@ -24,8 +25,8 @@ use crate::{
     convert,
     outside::HostNetwork,
     plan::{self, stream},
-    record::{ClientSeen, Hash, Seen},
-    shared::{Shared, Stage, Standing, token},
+    record::{ClientSeen, Hash, Id, Seen, author},
+    shared::{Shared, Stage, Standing, token, user_name},
     socket::{Socket, Speaker},
     trace::line,
 };
@@ -130,12 +131,15 @@ impl Client {
         };
         let speaker = Speaker {
             at,
+            user: user_name(plan.user),
             token: token(plan.user),
             encoding,
         };
+        let id = ClientId(rng.random());
+        shared.take(plan.user, id);
         Self {
             letters: Letters::of_client(plan.number),
-            id: ClientId(rng.random()),
+            id,
             router: plan.router,
             doc: DocId::default(),
             rng,
@@ -311,7 +315,7 @@ impl Client {
         let resume = document.and(self.store.mark);
         let unsent = document.is_some_and(|d| !d.is_saved());
         self.note(ClientSeen::Hello {
-            client: self.id.0,
+            client: self.author(),
             doc: self.doc.0,
             resume: resume.map(|at| at.rev),
             unsent,
@@ -328,7 +332,7 @@ impl Client {
         );
         if matches!(self.connection, Connection::Open(_)) {
             self.note(ClientSeen::Closed {
-                client: self.id.0,
+                client: self.author(),
                 doc: self.doc.0,
                 why: why.to_owned(),
             });
@@ -393,7 +397,7 @@ impl Client {
         let ops = inflight.sent.to_bytes();
         self.store.seq = seq;
         let bytes: Hash = *blake3::hash(&ops).as_bytes();
-        let (client, doc) = (self.id.0, self.doc.0);
+        let (client, doc) = (self.author(), self.doc.0);
         let seen = if again {
             ClientSeen::Resent {
                 client,
@@ -456,7 +460,7 @@ impl Client {
         text.push_str(&waits.unwrap_or_default());
         self.shared.recorder.mark("work handed back");
         self.note(ClientSeen::HandedBack {
-            client: self.id.0,
+            client: self.author(),
             doc: self.doc.0,
             seq,
             text,
@@ -472,6 +476,7 @@ impl Client {
 
     fn rename(&mut self) {
         self.id = ClientId(self.rng.random());
+        self.shared.take(self.plan.user, self.id);
         self.viewed = None;
     }
 
@@ -511,12 +516,17 @@ impl Client {
         }
         let (text, digest) = convert::view(document.confirmed());
         self.note(ClientSeen::Settled {
-            client: self.id.0,
+            client: self.author(),
             doc: self.doc.0,
             rev: document.rev(),
             text,
             digest,
         });
+    }
+
+    /// Who it is to the record.
+    fn author(&self) -> Id {
+        author(&user_name(self.plan.user), &self.id.0)
     }
 
     fn note(&self, seen: ClientSeen) {

@@ -25,7 +25,7 @@ use crate::{
     record::{DriverSeen, Seen},
     shared::{Shared, token_key},
     trace::line,
-    tracer,
+    tracer, turns,
 };
 
 pub const ROUTER_PORT: u16 = 7400;
@@ -264,6 +264,7 @@ impl Cluster {
             place.ended.replace(None);
             sim.crash(&*place.name);
         });
+        turns::forget(tracer::number_of(&place.name));
     }
 
     pub fn start(&self, sim: &mut Sim<'_>, i: usize) {
@@ -313,7 +314,9 @@ impl Cluster {
 
     /// A pause of a machine begins or ends.
     pub fn pause(&self, i: usize, begins: bool) {
-        self.inner.places[i].pauses.change(begins);
+        let place = &self.inner.places[i];
+        place.pauses.change(begins);
+        turns::stand_still(tracer::number_of(&place.name), begins);
     }
 
     pub fn clock(&self, i: usize) -> &SimulatedClock {

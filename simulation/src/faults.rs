@@ -3,6 +3,7 @@
 
 mod disk;
 mod links;
+mod stalls;
 
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
@@ -18,6 +19,7 @@ use crate::{
     trace::line,
 };
 use links::Change;
+use stalls::Debt;
 
 /// How long a process that ended by itself stays away, where no fault says so.
 const AWAY: Duration = Duration::from_millis(500);
@@ -41,6 +43,8 @@ enum Step {
     Return(usize),
     /// A disk that has not been found full by now leaves room for nothing at all.
     FillUp(usize),
+    /// A copy of a disk takes its place.
+    PutIn(usize),
 }
 
 /// A machine whose process is not running, or should not be.
@@ -66,14 +70,19 @@ pub struct Faults {
     waiting: BTreeMap<usize, Duration>,
     /// Disks that were taken out.
     kept: BTreeMap<usize, SlowDisk>,
+    /// Copies that were made of disks, by fault.
+    copies: BTreeMap<usize, SlowDisk>,
     /// Nodes whose log was damaged below what was synced.
     damaged: std::collections::BTreeSet<usize>,
+    /// Of each place, in work.
+    debts: Vec<Debt>,
 }
 
 impl Faults {
     /// `began`: when the safety phase did.
     pub fn new(shared: Shared, cluster: Cluster, struck: Struck, began: Duration) -> Self {
         let faults = shared.plan.faults.clone();
+        let debts = vec![Debt::default(); cluster.hosts().count()];
         let mut this = Self {
             shared,
             cluster,
@@ -85,7 +94,9 @@ impl Faults {
             on: Default::default(),
             waiting: BTreeMap::new(),
             kept: BTreeMap::new(),
+            copies: BTreeMap::new(),
             damaged: Default::default(),
+            debts,
         };
         for i in 0..this.faults.len() {
             let at = began + Duration::from_millis(this.faults[i].at_ms);
@@ -111,6 +122,7 @@ impl Faults {
     /// Does what is due, and looks after processes that ended by themselves.
     pub fn step(&mut self, sim: &mut Sim<'_>) {
         let now = sim.elapsed();
+        self.charge(sim);
         while let Some(entry) = self.steps.first_entry()
             && entry.key().0 <= now
         {
@@ -139,6 +151,7 @@ impl Faults {
             Step::Flap(i, cut) => self.flap(sim, i, cut),
             Step::Return(place) => self.bring_back(sim, place),
             Step::FillUp(i) => self.fill_up(i, sim.elapsed()),
+            Step::PutIn(i) => self.put_in(sim, i),
         }
     }
 
@@ -190,7 +203,8 @@ impl Faults {
             | FaultKind::Corrupt { .. }
             | FaultKind::DiskFull { .. }
             | FaultKind::DiskSlow { .. }
-            | FaultKind::Wiped { .. } => self.spoil_disk(sim, i),
+            | FaultKind::Wiped { .. }
+            | FaultKind::FolderPutBack { .. } => self.spoil_disk(sim, i),
             FaultKind::Partition { .. } | FaultKind::Delay { .. } | FaultKind::Loss { .. } => {
                 self.spoil_links(sim, i, Change::On);
                 self.on.insert(i);
@@ -276,7 +290,9 @@ impl Faults {
             FaultKind::SyncError { node, .. }
             | FaultKind::DiskFull { node, .. }
             | FaultKind::DiskSlow { node, .. } => self.mend_disk(*node as usize - 1),
-            FaultKind::Wiped { node } => self.put_back(sim, *node as usize - 1),
+            FaultKind::Wiped { node } | FaultKind::FolderPutBack { node, .. } => {
+                self.put_back(sim, *node as usize - 1);
+            }
             FaultKind::Crash { .. }
             | FaultKind::RouterCrash { .. }
             | FaultKind::Corrupt { .. }
@@ -368,6 +384,12 @@ impl Faults {
         match ended {
             Ended::Refused(_) if self.damaged.contains(&place) => {
                 self.down.insert(place, Down::Quarantined);
+                return;
+            }
+            // Its disk is not its own: it stays out until that is back.
+            Ended::Refused(_) | Ended::Failed(_) if self.kept.contains_key(&place) => {
+                self.shared.recorder.mark("older disk refused");
+                self.down.insert(place, Down::Away { power: false });
                 return;
             }
             Ended::Refused(why) if !hurt => {
@@ -480,9 +502,13 @@ pub fn explains(cluster: &Cluster, faults: &[Fault], host: &str, line: &str) -> 
     if cluster.is_draining(place) && says(&["openraft"]) && says(&by_end) {
         return true;
     }
-    // A wiped disk: the others refuse it, and it is told so.
-    let wipes = faults
-        .iter()
-        .any(|fault| matches!(fault.kind, FaultKind::Wiped { .. }));
+    // A wiped disk, or an older copy of one: the others refuse it, and it is told so.
+    let not_its_own = |kind: &FaultKind| {
+        matches!(
+            kind,
+            FaultKind::Wiped { .. } | FaultKind::FolderPutBack { .. }
+        )
+    };
+    let wipes = faults.iter().any(|fault| not_its_own(&fault.kind));
     wipes && says(&["refused", "no link"])
 }

@@ -6,11 +6,13 @@ mod commands;
 mod convert;
 mod faults;
 mod marks;
+mod memory;
 mod naive;
 mod oracles;
 mod outside;
 mod overrides;
 mod plan;
+mod prices;
 mod record;
 mod recorder;
 mod settle;
@@ -21,6 +23,7 @@ mod taps;
 mod tools;
 mod trace;
 mod tracer;
+mod turns;
 mod verdict;
 mod world;
 
@@ -44,6 +47,7 @@ enum Command {
     Figures(tools::figures::Figures),
     Report(tools::report::Report),
     Scenarios(tools::scenarios::Scenarios),
+    Prices(prices::Prices),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
         Command::Figures(args) => args.run().map(code),
         Command::Report(args) => args.run().map(code),
         Command::Scenarios(args) => args.run().map(code),
+        Command::Prices(args) => Ok(args.run()),
     };
     done.unwrap_or_else(|error| {
         eprintln!("{error:#}");

@@ -58,6 +58,15 @@ pub const MARKS: &[(&str, &str)] = &[
         "state_below_the_head",
         "a document came with events behind it",
     ),
+    (
+        "client_id_stolen",
+        "a user came in under the client id of another",
+    ),
+    ("late_paste", "a large text was sent when its base was old"),
+    (
+        "opened_in_a_loop",
+        "a document was opened many times at once",
+    ),
 ];
 
 /// What the record has told so far, as far as the marks need it.

@@ -14,6 +14,7 @@ mod heals;
 mod history;
 mod intention;
 mod logs;
+mod memory;
 mod monotonic;
 mod never_blank;
 mod permissions;
@@ -21,6 +22,7 @@ mod raft;
 mod read_your_writes;
 mod replicas;
 mod revisions;
+mod steady;
 mod suspicion;
 #[cfg(test)]
 mod testing;
@@ -78,6 +80,8 @@ pub fn all(plan: &Plan) -> Vec<Box<dyn Oracle>> {
         Box::new(suspicion::Suspicion::default()),
         Box::new(heals::Heals::default()),
         Box::new(bounded::Bounded::default()),
+        Box::new(memory::Memory::new(plan)),
+        Box::new(steady::Steady::new(plan.faults.is_empty())),
         Box::new(errors::Errors::default()),
     ]
 }

@@ -174,6 +174,21 @@ pub enum What {
     Doze {
         ms: u64,
     },
+    /// A large text whose operation goes out only after so long, when its base is old.
+    LatePaste {
+        units: u32,
+        ms: u64,
+    },
+    /// Letters of a rich document, each with attributes of a shape of its own.
+    Shapes {
+        letters: u32,
+    },
+    /// Opens the document so many times at once, in its own encoding, and closes it.
+    Opens {
+        times: u32,
+    },
+    /// Another user's client id, as the router tells everybody: comes in under it, and writes.
+    Steal,
     /// A second socket with this client id, which sends the same operation under way, now or
     /// when it is long decided.
     Twin,
@@ -230,6 +245,12 @@ pub enum FaultKind {
     Wiped {
         node: u32,
     },
+    /// The node comes back with a copy of its own disk that was made so long before. It must not
+    /// vote, and stays out until the end of the safety phase, when its own disk is put back.
+    FolderPutBack {
+        node: u32,
+        for_ms: u64,
+    },
     /// Hosts of `a` and `b` do not hear each other; `one_way`: only `b` does not hear `a`.
     Partition {
         a: Vec<Host>,
@@ -259,7 +280,7 @@ pub enum FaultKind {
         for_ms: u64,
     },
     /// Everything to and from the host waits and then comes at once, as after SIGSTOP, and its
-    /// disk answers nothing. Other than then its own timers run on.
+    /// disk and its tasks do nothing, but for those of libraries.
     Pause {
         host: Host,
         for_ms: u64,

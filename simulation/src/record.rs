@@ -7,8 +7,18 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// A document, or a client.
+/// A document, or an author: a user's client id, which others may use too.
 pub type Id = [u8; 16];
+
+/// Who writes under a client id.
+pub fn author(user: &str, client: &Id) -> Id {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(client);
+    hasher.update(user.as_bytes());
+    let mut id = Id::default();
+    id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    id
+}
 pub type Hash = [u8; 32];
 
 /// A component in UTF-16 units.
@@ -324,7 +334,7 @@ pub enum DriverSeen {
         life: u64,
         refused: Option<String>,
     },
-    /// A disk of this node was replaced by an empty one, or put back.
+    /// A disk of this node was replaced by an empty one or an older copy, or put back.
     Disk {
         node: u64,
         wiped: bool,
@@ -338,5 +348,19 @@ pub enum DriverSeen {
     Panic {
         host: String,
         line: String,
+    },
+    /// A host stands still for so long over what it has taken on; `serves`: it was up, and not on its way there.
+    LongTurn {
+        host: String,
+        ms: u64,
+        serves: bool,
+    },
+    /// Bytes that a process holds, and the most since this was told last; `done`: nothing is
+    /// under way any more.
+    Memory {
+        host: String,
+        live: u64,
+        peak: u64,
+        done: bool,
     },
 }

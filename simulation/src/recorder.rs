@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     marks::Watch,
+    memory,
     oracles::Oracle,
     overrides,
     record::{ClientSeen, DriverSeen, Entry, Seen},
@@ -60,6 +61,10 @@ impl Recorder {
     }
 
     pub fn note(&self, seen: Seen) {
+        memory::aside(|| self.note_down(seen));
+    }
+
+    fn note_down(&self, seen: Seen) {
         let inner = &self.inner;
         if let Seen::Client(ClientSeen::Acked { .. }) = &seen {
             inner.acknowledged.set(inner.acknowledged.get() + 1);

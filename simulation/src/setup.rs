@@ -114,6 +114,7 @@ async fn call(
     };
     let speaker = Speaker {
         at,
+        user: user_name(user),
         token: token(user),
         encoding: Encoding::Json,
     };

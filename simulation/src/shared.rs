@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use codraft_proto::ids::{DocId, GroupId, Role};
+use codraft_proto::ids::{ClientId, DocId, GroupId, Role};
 use codraft_router::{TokenKey, sign_token};
 
 use crate::{
@@ -59,6 +59,8 @@ pub struct Inner {
     pub board: RefCell<BTreeMap<u32, Standing>>,
     /// Groups that have taken something since the faults were off.
     pub proved: RefCell<BTreeSet<GroupId>>,
+    /// Client ids by user that somebody writes under: one at a time.
+    names: RefCell<BTreeSet<(u32, ClientId)>>,
     pub recorder: Recorder,
     pub network: Network,
     pub trace: Trace,
@@ -81,11 +83,21 @@ impl Shared {
                 docs: RefCell::default(),
                 board: RefCell::default(),
                 proved: RefCell::default(),
+                names: RefCell::default(),
                 recorder,
                 network,
                 trace,
             }),
         }
+    }
+
+    /// Whether nobody wrote under it so far.
+    pub fn take(&self, user: u32, client: ClientId) -> bool {
+        self.names.borrow_mut().insert((user, client))
+    }
+
+    pub fn give_up(&self, user: u32, client: ClientId) {
+        self.names.borrow_mut().remove(&(user, client));
     }
 
     pub fn doc(&self, number: u32) -> Option<DocId> {

@@ -8,9 +8,11 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
+use codraft_ot::Delta;
 use codraft_proto::{
     frame::{At, ClientFrame, Encoding, ServerFrame, binary, json},
     ids::ClientId,
+    limits::Limits,
     transport::{Io, Transport},
 };
 use futures_util::{SinkExt, StreamExt};
@@ -28,16 +30,20 @@ use tokio_tungstenite::{
 use crate::{
     cluster::ROUTER_PORT,
     outside::HostNetwork,
+    record::{Id, author},
     trace::{line, short},
 };
 
 /// From the dial to the upgrade, or to the answer of a call.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of a message that an operation leaves free.
+const ROOM: usize = 1 << 10;
 
 /// Who speaks, and as whom.
 #[derive(Clone)]
 pub struct Speaker {
     pub at: HostNetwork,
+    pub user: String,
     pub token: String,
     pub encoding: Encoding,
 }
@@ -49,6 +55,28 @@ impl Speaker {
             .dial(&address)
             .await
             .context("the router is not there")
+    }
+
+    fn message(&self, frame: &ClientFrame) -> Message {
+        match self.encoding {
+            Encoding::Binary => {
+                let mut bytes = Vec::new();
+                binary::encode_client(&mut bytes, frame);
+                Message::Binary(bytes.into())
+            }
+            Encoding::Json => Message::Text(json::encode_client(frame).into()),
+        }
+    }
+
+    /// Whether an operation goes into one message, with room to grow where it is moved.
+    pub fn fits(&self, delta: &Delta) -> bool {
+        let frame = ClientFrame::Op {
+            seq: u64::MAX,
+            base: u64::MAX,
+            ops: delta.to_bytes().into(),
+        };
+        let most = Limits::default().frame_bytes as usize;
+        self.message(&frame).len() <= most - ROOM
     }
 
     /// Calls the REST interface; returns the status and the body.
@@ -124,10 +152,10 @@ impl Speaker {
 /// One WebSocket.
 pub struct Socket {
     stream: WebSocketStream<Box<dyn Io>>,
-    speaker: Speaker,
+    pub speaker: Speaker,
     clock: binary::Clock,
-    /// Slot to client, as the router announced it.
-    who: BTreeMap<u32, ClientId>,
+    /// Slot to client and user, as the router announced it.
+    who: BTreeMap<u32, (ClientId, String)>,
     client: ClientId,
     /// Its own slot, once it was welcomed.
     you: Option<u32>,
@@ -148,14 +176,7 @@ impl Socket {
     pub async fn send(&mut self, frame: &ClientFrame) -> Result<()> {
         let at = &self.speaker.at;
         line!(at.trace, "{} says {}", at.host, Brief(frame));
-        let message = match self.speaker.encoding {
-            Encoding::Binary => {
-                let mut bytes = Vec::new();
-                binary::encode_client(&mut bytes, frame);
-                Message::Binary(bytes.into())
-            }
-            Encoding::Json => Message::Text(json::encode_client(frame).into()),
-        };
+        let message = self.speaker.message(frame);
         // A socket that takes nothing is of no use.
         timeout(PATIENCE, self.stream.send(message))
             .await
@@ -170,11 +191,13 @@ impl Socket {
             if let Some(frame) = self.waiting.pop_front() {
                 match &frame {
                     ServerFrame::Who(who) => {
-                        self.who.insert(who.slot, who.client);
+                        self.who
+                            .insert(who.slot, (who.client, who.user.to_string()));
                     }
                     ServerFrame::Welcome(welcome) => {
                         self.you = Some(welcome.you);
-                        let who = welcome.who.iter().map(|w| (w.slot, w.client));
+                        let who = welcome.who.iter();
+                        let who = who.map(|w| (w.slot, (w.client, w.user.to_string())));
                         self.who.extend(who);
                     }
                     _ => {}
@@ -208,12 +231,22 @@ impl Socket {
     }
 
     /// Who an event's slot is.
-    pub fn author(&self, slot: u32) -> Option<ClientId> {
-        self.who.get(&slot).copied()
+    pub fn author(&self, slot: u32) -> Option<Id> {
+        let (client, user) = self.who.get(&slot)?;
+        Some(author(user, &client.0))
     }
 
     pub fn is_mine(&self, slot: u32) -> bool {
         self.you == Some(slot)
+    }
+
+    /// Client ids that others have.
+    pub fn others(&self) -> impl Iterator<Item = ClientId> + use<'_> {
+        let others = self
+            .who
+            .values()
+            .filter(|(_, user)| *user != self.speaker.user);
+        others.map(|(client, _)| *client)
     }
 }
 

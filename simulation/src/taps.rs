@@ -6,7 +6,7 @@ use tracing::field::{Field, Visit};
 
 use crate::{
     naive,
-    record::{Edit, Hash, Id, NodeSeen, Seen},
+    record::{Edit, Hash, Id, NodeSeen, Seen, author},
 };
 
 pub const TARGET: &str = "codraft_record";
@@ -69,6 +69,10 @@ impl Fields {
 
     fn id(&self, name: &str) -> Option<Id> {
         self.bytes(name)?.try_into().ok()
+    }
+
+    fn author(&self) -> Option<Id> {
+        Some(author(self.text("user")?, &self.id("client")?))
     }
 
     fn group(&self) -> Option<u32> {
@@ -151,7 +155,7 @@ impl Fields {
                 group: self.group()?,
                 index: index()?,
                 doc: self.id("doc")?,
-                client: self.id("client"),
+                client: self.author(),
                 seq: self.number("seq")?,
                 outcome: self.text("outcome")?.to_owned(),
             },
@@ -192,7 +196,7 @@ impl Fields {
             rev: self.number("rev")?,
             kind: codraft_proto::event::name(kind as u32).to_owned(),
             user: self.text("user")?.to_owned(),
-            client: self.id("client"),
+            client: self.author(),
             seq: self.number("seq")?,
             edit,
             grant,

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::overrides;
+use crate::{memory, overrides};
 
 #[derive(Clone)]
 pub struct Trace {
@@ -34,6 +34,10 @@ impl Trace {
     }
 
     pub fn line(&self, line: fmt::Arguments<'_>) {
+        memory::aside(|| self.write(line));
+    }
+
+    fn write(&self, line: fmt::Arguments<'_>) {
         let at = overrides::elapsed();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let Inner {

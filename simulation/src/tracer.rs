@@ -14,9 +14,11 @@ use tracing::{
 };
 
 use crate::{
+    memory,
     recorder::Recorder,
     taps,
     trace::{Trace, line, short},
+    turns,
 };
 
 /// What nodes put on record.
@@ -61,7 +63,8 @@ pub fn silenced<R>(f: impl FnOnce() -> R) -> R {
     result
 }
 
-fn number_of(host: &str) -> u64 {
+/// A host by its number, which is what its turns go by.
+pub fn number_of(host: &str) -> u64 {
     NAMES.with_borrow_mut(|names| {
         let place = names.iter().position(|name| name == host);
         let place = place.unwrap_or_else(|| {
@@ -127,6 +130,28 @@ impl Subscriber for Tracer {
         if SILENT.get() {
             return;
         }
+        memory::aside(|| self.heard(event));
+    }
+
+    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
+        let mut name = Name(0);
+        attributes.record(&mut name);
+        span::Id::from_u64(name.0.max(1))
+    }
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, id: &span::Id) {
+        TURN_OF.set(id.into_u64());
+        turns::begin(id.into_u64());
+    }
+    fn exit(&self, id: &span::Id) {
+        TURN_OF.set(0);
+        turns::end(id.into_u64());
+    }
+}
+
+impl Tracer {
+    fn heard(&self, event: &Event<'_>) {
         let metadata = event.metadata();
         if metadata.target() == RECORD {
             return Self::record_of_node(event);
@@ -141,20 +166,6 @@ impl Subscriber for Tracer {
         {
             recorder.error_line(&host, format!("{target} {message}{rest}"));
         }
-    }
-
-    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
-        let mut name = Name(0);
-        attributes.record(&mut name);
-        span::Id::from_u64(name.0.max(1))
-    }
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn enter(&self, id: &span::Id) {
-        TURN_OF.set(id.into_u64());
-    }
-    fn exit(&self, _: &span::Id) {
-        TURN_OF.set(0);
     }
 }
 

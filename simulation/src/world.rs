@@ -10,7 +10,7 @@ use crate::{
     client::Client,
     cluster::Cluster,
     faults::{self, Faults},
-    oracles,
+    memory, oracles,
     outside::{Struck, network::Network},
     overrides,
     plan::{Host, Plan},
@@ -33,6 +33,8 @@ const HEAL: Duration = Duration::from_secs(10);
 const HEAL_MOST: Duration = Duration::from_secs(20);
 /// How often it is asked whether it has, which costs more than a tick, and the network swept.
 const ASK_MS: u64 = 100;
+/// A process that holds less than so much more than before is not told of.
+const WEIGHT: u64 = 1 << 20;
 /// After the first violation the run goes on for so long, for the report.
 const AFTERMATH: Duration = Duration::from_millis(300);
 
@@ -81,10 +83,13 @@ struct World {
     struck: Struck,
     faults: Option<Faults>,
     ticks: u64,
+    /// Of each place, the most memory that was told of.
+    weighed: Vec<u64>,
 }
 
 impl World {
     fn new(plan: &Plan, trace: &Trace, recorder: &Recorder) -> Self {
+        memory::prepare();
         let world = &plan.world;
         let mut sim = turmoil::Builder::new()
             .rng_seed(plan.seed)
@@ -99,6 +104,7 @@ impl World {
         let network = Network::new(struck.clone());
         let shared = Shared::new(plan.clone(), recorder.clone(), network, trace.clone());
         let cluster = Cluster::new(shared.clone(), struck.clone());
+        let hosts = cluster.hosts().count();
         for (i, name) in cluster.hosts() {
             let cluster = cluster.clone();
             sim.host(&*name, move || cluster.clone().process(i));
@@ -125,6 +131,7 @@ impl World {
             struck,
             faults: None,
             ticks: 0,
+            weighed: vec![0; hosts],
         }
     }
 
@@ -180,7 +187,26 @@ impl World {
         self.stage(Stage::Done);
         // Each client says what it ended with.
         self.run_until(Duration::from_millis(200), |_| false)?;
+        self.weigh(true);
         Ok(())
+    }
+
+    /// Notes what processes hold in memory, where that is news.
+    fn weigh(&mut self, done: bool) {
+        for ((_, host), told) in self.cluster.hosts().zip(&mut self.weighed) {
+            let (live, peak) = memory::held_by(tracer::number_of(&host));
+            if done || peak > *told + *told / 4 + WEIGHT {
+                *told = peak;
+                let host = host.to_string();
+                let seen = DriverSeen::Memory {
+                    host,
+                    live,
+                    peak,
+                    done,
+                };
+                self.shared.recorder.note(Seen::Driver(seen));
+            }
+        }
     }
 
     /// Waits until all that must heal has.
@@ -260,6 +286,7 @@ impl World {
             self.ticks += 1;
             if self.ticks.is_multiple_of(asks) {
                 self.shared.network.sweep(now);
+                self.weigh(false);
                 if holds(self) {
                     return Ok(true);
                 }

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use codraft_mutant::cost::{Work, spend};
 use crop::iter::Chunks;
 
 use super::{Content, Kind};
@@ -109,6 +110,7 @@ impl<'a> Pieces<'a> {
             },
             Kind::Text => return None,
         };
+        spend(Work::Spelled, 1);
         self.units += units;
         self.fill();
         // Mostly it ends in this chunk, and the rope need not be asked.
@@ -132,6 +134,7 @@ impl<'a> Pieces<'a> {
             self.rest = rest;
             self.at += part.len();
         }
+        spend(Work::Bytes, self.at - before);
         self.at - before
     }
 

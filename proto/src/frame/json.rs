@@ -9,7 +9,10 @@ mod spell;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use codraft_mutant::mutant;
+use codraft_mutant::{
+    cost::{Work, spend},
+    mutant,
+};
 use codraft_ot::{Attributes, Delta, Limits, OpError, Value as Field};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -596,6 +599,7 @@ pub fn delta_of(value: &Value, limits: &Limits) -> Result<Delta, OpError> {
             most: limits.components,
         });
     }
+    spend(Work::Json, items.len());
     let mut delta = Delta::new();
     let mut total = 0u64;
     // Before each push, where neighbours are merged: the sum must fit at every step.

@@ -7,6 +7,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use codraft_mutant::cost::{Work, spend};
 use futures_util::Stream;
 use prost::Message as _;
 use tokio::sync::watch;
@@ -118,6 +119,8 @@ impl Outbox {
     /// Queues a message for the lane's next batch; never waits.
     pub fn send(&self, lane: Lane, message: Message) -> Result<(), SendError> {
         let bytes = message.encoded_len();
+        spend(Work::Sent, 1);
+        spend(Work::Bytes, bytes);
         let mut queue = lock(self.shared.queue(lane));
         if queue.closed {
             return Err(SendError::Closed);

@@ -18,7 +18,16 @@ pub(super) fn panic_on(poison: &str, ops: &[u8]) {
 
 /// What is passed one by one, as one operation: another way around in rare cases.
 pub(super) fn composed<'a>(operations: impl Iterator<Item = &'a [u8]>) -> Delta {
-    let limits = Limits::default().of_document();
-    let read = operations.filter_map(|bytes| Delta::decode(bytes, &limits).ok());
-    read.fold(Delta::new(), |all, next| all.compose(&next).unwrap_or(all))
+    operations.fold(Delta::new(), |all, next| {
+        all.compose(&read(next)).unwrap_or(all)
+    })
+}
+
+/// Past one after the other, each time a whole new operation.
+pub(super) fn copied<'a>(late: Delta, operations: impl Iterator<Item = &'a [u8]>) -> Delta {
+    operations.fold(late, |late, next| read(next).transform(&late, true))
+}
+
+fn read(operation: &[u8]) -> Delta {
+    Delta::decode(operation, &Limits::default().of_document()).unwrap_or_default()
 }

@@ -6,7 +6,11 @@ use codraft_mutant::mutant;
 use codraft_ot::{Chain, Delta, Late, Limits};
 use codraft_proto::{event, ids::DocId};
 
-use super::{Event, MachineLimits, mutants::composed, stored::StateError};
+use super::{
+    Event, MachineLimits,
+    mutants::{composed, copied},
+    stored::StateError,
+};
 use crate::command::{Input, put_blob, put_varint};
 
 #[derive(Debug, Clone)]
@@ -162,8 +166,12 @@ impl Window {
         // Only edits change the text.
         let later = self.entries(place).map(|entry| &entry.event);
         let later = later.filter(|event| event.kind == event::EDIT as u8);
+        let bodies = later.clone().map(|event| &event.body[..]);
         if self.len - place > 1 && mutant!("compose_before_transform") {
-            return Ok(composed(later.map(|event| &event.body[..])).transform(&delta, true));
+            return Ok(composed(bodies).transform(&delta, true));
+        }
+        if mutant!("late_operation_copied_for_each_event") {
+            return Ok(copied(delta, bodies));
         }
         let mut late = Late::new(delta);
         for earlier in later {

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use codraft_ot::{Delta, Kind, Value};
-use codraft_proto::ids::Role;
+use codraft_ot::{Attributes, Delta, Kind, Value, client::ClientDocument};
+use codraft_proto::ids::{ClientId, Role};
 use http::Method;
-use rand::{Rng, SeedableRng, rngs::StdRng};
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use tokio::time::{Instant, sleep};
 
-use super::{Client, twin};
+use super::{Client, Connection, letters, thief, twin};
 use crate::{
     plan::{self, Act, What},
     record::{ClientSeen, Seen},
@@ -30,6 +30,17 @@ pub struct Typing {
     gap: Duration,
     cursor: Option<u64>,
     rng: StdRng,
+}
+
+impl Typing {
+    fn new(letters: u32, gap_ms: u64, rng: StdRng) -> Self {
+        Self {
+            left: letters,
+            gap: Duration::from_millis(gap_ms.max(1)),
+            cursor: None,
+            rng,
+        }
+    }
 }
 
 impl Client {
@@ -60,28 +71,18 @@ impl Client {
         );
         let mut rng = StdRng::seed_from_u64(act.seed);
         match &act.what {
-            What::Type { letters, gap_ms } => self.letter(Typing {
-                left: *letters,
-                gap: Duration::from_millis((*gap_ms).max(1)),
-                cursor: None,
-                rng,
-            }),
+            What::Type { letters, gap_ms } => self.letter(Typing::new(*letters, *gap_ms, rng)),
             What::Paste { units } => self.paste(*units, &mut rng),
             What::Delete { units } => self.delete(*units, &mut rng),
             What::Format { units } => self.format(*units, &mut rng),
             What::Embed => self.embed(&mut rng),
             What::Offline { ms, letters } => {
-                let now = Instant::now();
                 self.disconnect(Duration::ZERO);
-                self.offline_until = Some(now + Duration::from_millis(*ms));
+                self.offline_until = Some(Instant::now() + Duration::from_millis(*ms));
+                let gap_ms = ms / (u64::from(*letters) + 1);
                 self.plan_step(
-                    now,
-                    Step::Letter(Typing {
-                        left: *letters,
-                        gap: Duration::from_millis((ms / (u64::from(*letters) + 1)).max(1)),
-                        cursor: None,
-                        rng,
-                    }),
+                    Instant::now(),
+                    Step::Letter(Typing::new(*letters, gap_ms, rng)),
                 );
             }
             What::Reload => {
@@ -110,6 +111,14 @@ impl Client {
                 self.dozes_until = Some(Instant::now() + Duration::from_millis(*ms));
             }
             What::Doze { .. } => {}
+            What::LatePaste { units, ms } => {
+                self.mute_until = Some(Instant::now() + Duration::from_millis(*ms));
+                self.late_paste(*units, &mut rng);
+                self.flush().await?;
+            }
+            What::Shapes { letters } => self.shapes(*letters, &mut rng),
+            What::Opens { times } => self.opens(*times, &mut rng),
+            What::Steal => self.steal(&mut rng),
             What::Twin => self.twin(&mut rng).await?,
         }
         Ok(())
@@ -164,6 +173,93 @@ impl Client {
             .retain(at as u32)
             .insert(&self.letters.text(units, rng));
         self.local(&delta);
+    }
+
+    /// Whether nothing waits that would go into one message with what comes.
+    fn is_saved(&self) -> bool {
+        let document = self.store.document.as_ref();
+        document.is_some_and(ClientDocument::is_saved)
+    }
+
+    /// One letter of its own, and as much as it takes behind it.
+    fn late_paste(&mut self, units: u32, rng: &mut StdRng) {
+        let screen = Screen::of(self).filter(|_| self.is_saved() && self.types());
+        let Some(screen) = screen else {
+            return;
+        };
+        self.shared.recorder.mark("late_paste");
+        let mut text = self.letters.text(1, rng);
+        text.extend(std::iter::repeat_n(letters::FILLER, units as usize));
+        let at = screen.place(rng.random_range(0..=screen.last));
+        let mut delta = Delta::new();
+        delta.retain(at as u32).insert(&text);
+        self.local(&delta);
+    }
+
+    /// No two neighbours have the same attributes, so each is a run. As many as fit a message.
+    fn shapes(&mut self, letters: u32, rng: &mut StdRng) {
+        let may = self.is_saved() && self.types();
+        let screen = Screen::of(self).filter(|screen| screen.rich && may);
+        let Some(screen) = screen else {
+            return;
+        };
+        let at = screen.place(rng.random_range(0..=screen.last));
+        let first = self.letters.next(rng);
+        let shapes: Vec<_> = (0..letters).map(|n| shape(n, rng)).collect();
+        let mut most = shapes.len();
+        loop {
+            let mut delta = Delta::new();
+            delta.retain(at as u32);
+            for (n, shape) in shapes[..most].iter().enumerate() {
+                let letter = if n == 0 { first } else { letters::FILLER };
+                delta.insert_with(letter.encode_utf8(&mut [0; 4]), shape.clone());
+            }
+            if most == 0 || self.speaker.fits(&delta) {
+                self.local(&delta);
+                return;
+            }
+            most -= most / 8 + 1;
+        }
+    }
+
+    /// Reads what it is sent, so that all of it is written.
+    fn opens(&mut self, times: u32, rng: &mut StdRng) {
+        for _ in 0..times {
+            let (speaker, doc) = (self.speaker.clone(), self.doc);
+            let (router, id) = (self.router, ClientId(rng.random()));
+            self.shared.recorder.mark("opened_in_a_loop");
+            tokio::task::spawn_local(async move {
+                let router = plan::Host::Router(router).to_string();
+                let opened = async {
+                    let mut socket = speaker.open(&router, &doc.to_string(), id).await?;
+                    socket.hello(None, false).await?;
+                    socket.next().await
+                };
+                let _ = opened.await;
+            });
+        }
+    }
+
+    /// Comes in under a client id that another user has, if one is known.
+    fn steal(&mut self, rng: &mut StdRng) {
+        let Connection::Open(open) = &self.connection else {
+            return;
+        };
+        let others: Vec<ClientId> = open.socket.others().collect();
+        let client = others.choose(rng).copied();
+        let Some(client) = client.filter(|id| self.shared.take(self.plan.user, *id)) else {
+            return;
+        };
+        let goods = thief::Goods {
+            client,
+            doc: self.doc,
+            user: self.plan.user,
+            letter: self.letters.next(rng),
+        };
+        let router = plan::Host::Router(rng.random_range(0..self.shared.plan.world.routers));
+        let (speaker, shared) = (self.speaker.clone(), self.shared.clone());
+        self.shared.recorder.mark("client_id_stolen");
+        tokio::task::spawn_local(thief::come_in(speaker, shared, router.to_string(), goods));
     }
 
     fn delete(&mut self, units: u32, rng: &mut StdRng) {
@@ -306,6 +402,19 @@ impl Client {
         });
         Ok(())
     }
+}
+
+/// Attributes small and large, flat and nested, some of them null.
+fn shape(n: u32, rng: &mut StdRng) -> Attributes {
+    let number = Value::Number(f64::from(n));
+    let value = match rng.random_range(0..5) {
+        0 => number,
+        1 => Value::Object([("a".into(), Value::Null), ("n".into(), number)].into()),
+        2 => Value::Array(vec![number, Value::Bool(true)]),
+        3 => Value::String(format!("{n}").into()),
+        _ => Value::Bool(n.is_multiple_of(2)),
+    };
+    [("b".into(), value)].into()
 }
 
 /// What is on a client's screen, as far as hands need to know.

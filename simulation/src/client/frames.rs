@@ -17,6 +17,9 @@ use tokio::time::Instant;
 use super::{BARRED, Client, Connection, Store};
 use crate::{convert, record::ClientSeen, shared::user_name};
 
+/// A document of more units is looked at every so many revisions only.
+const LARGE: u32 = 20_000;
+const SELDOM: u64 = 32;
 /// The least pause before an operation is sent again.
 const RESEND_MS: u64 = 20;
 
@@ -35,7 +38,7 @@ impl Client {
     }
 
     async fn take(&mut self, frame: ServerFrame) -> Result<()> {
-        let (client, doc) = (self.id.0, self.doc.0);
+        let (client, doc) = (self.author(), self.doc.0);
         match frame {
             ServerFrame::Welcome(welcome) => return self.welcome(*welcome).await,
             ServerFrame::Op(op) => return self.edited(&op),
@@ -140,7 +143,7 @@ impl Client {
 
     fn told_role(&self, role: Option<&str>) {
         self.note(ClientSeen::RoleTold {
-            client: self.id.0,
+            client: self.author(),
             user: self.plan.user,
             doc: self.doc.0,
             role: role.map(str::to_owned),
@@ -173,7 +176,7 @@ impl Client {
             _ => rev,
         };
         self.note(ClientSeen::Opened {
-            client: self.id.0,
+            client: self.author(),
             user: self.plan.user,
             doc: self.doc.0,
             resumed: content.is_none(),
@@ -208,7 +211,7 @@ impl Client {
             && seq == last
         {
             self.note(ClientSeen::Acked {
-                client: self.id.0,
+                client: self.author(),
                 doc: self.doc.0,
                 seq,
                 rev: at,
@@ -244,8 +247,8 @@ impl Client {
         let Connection::Open(open) = &self.connection else {
             return Ok(());
         };
-        let (client, doc, rev) = (self.id.0, self.doc.0, op.rev);
-        let author = open.socket.author(op.slot).map(|author| author.0);
+        let (client, doc, rev) = (self.author(), self.doc.0, op.rev);
+        let author = open.socket.author(op.slot);
         let mine = open.socket.is_mine(op.slot);
         let delta = match Delta::decode(&op.ops, &Limits::default().of_document()) {
             Ok(delta) => delta,
@@ -286,7 +289,7 @@ impl Client {
     /// An event that carries no text, or that this reader may not see.
     fn passed(&mut self, rev: u64) -> Result<()> {
         let received = ClientSeen::Received {
-            client: self.id.0,
+            client: self.author(),
             doc: self.doc.0,
             rev,
             author: None,
@@ -326,7 +329,7 @@ impl Client {
     }
 
     fn rejected(&mut self, seq: u64, last: bool, code: Code, retry_after_ms: u32) -> Result<()> {
-        let (client, doc, named) = (self.id.0, self.doc.0, code.as_str().to_owned());
+        let (client, doc, named) = (self.author(), self.doc.0, code.as_str().to_owned());
         if !last {
             self.note(ClientSeen::NotNow {
                 client,
@@ -397,7 +400,7 @@ impl Client {
                 self.shared.recorder.mark("sent away");
                 self.told_role(None);
                 self.note(ClientSeen::Closed {
-                    client: self.id.0,
+                    client: self.author(),
                     doc: self.doc.0,
                     why: name.to_owned(),
                 });
@@ -419,7 +422,7 @@ impl Client {
             }
         }
         self.note(ClientSeen::Closed {
-            client: self.id.0,
+            client: self.author(),
             doc: self.doc.0,
             why: name.to_owned(),
         });
@@ -433,13 +436,14 @@ impl Client {
             return;
         };
         let rev = document.rev();
-        if self.viewed == Some(rev) {
+        let large = document.content().units() > LARGE;
+        if self.viewed == Some(rev) || large && !rev.is_multiple_of(SELDOM) {
             return;
         }
         let (text, digest) = convert::view(document.confirmed());
         self.viewed = Some(rev);
         self.note(ClientSeen::View {
-            client: self.id.0,
+            client: self.author(),
             doc: self.doc.0,
             rev,
             text,

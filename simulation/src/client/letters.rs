@@ -14,6 +14,11 @@ const ASTRAL: (u32, u32) = (0x20000, 0x2fff0);
 const START: (u32, u32) = (0xe000, 0xf8ff);
 const DOCUMENTS: u32 = 4;
 
+/// What large texts are filled up with: a unit of three bytes that nobody types.
+pub const FILLER: char = '\u{2026}';
+/// A document that starts with more units starts with fillers.
+const MANY: u32 = 100_000;
+
 /// A range's part for one of `of`.
 fn part((from, to): (u32, u32), number: u32, of: u32) -> std::ops::Range<u32> {
     let size = (to - from) / of;
@@ -60,7 +65,8 @@ impl Letters {
 /// What a document starts with.
 pub fn first_text(document: u32, units: u32) -> String {
     let own = part(START, document, DOCUMENTS).filter_map(char::from_u32);
-    own.chain(std::iter::repeat('.'))
+    let filler = if units > MANY { FILLER } else { '.' };
+    own.chain(std::iter::repeat(filler))
         .take(units as usize)
         .collect()
 }

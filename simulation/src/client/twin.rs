@@ -13,7 +13,7 @@ use codraft_proto::{
 use tokio::time::timeout;
 
 use crate::{
-    record::{ClientSeen, Seen},
+    record::{ClientSeen, Seen, author},
     shared::Shared,
     socket::{Socket, Speaker},
 };
@@ -51,7 +51,12 @@ fn other_work(seq: u64, base: u64) -> ClientFrame {
 }
 
 async fn talk(socket: &mut Socket, shared: &Shared, copy: &Copy) -> Result<()> {
-    let (client, doc, seq, base) = (copy.client.0, copy.doc.0, copy.seq, copy.base);
+    let (client, doc, seq, base) = (
+        author(&socket.speaker.user, &copy.client.0),
+        copy.doc.0,
+        copy.seq,
+        copy.base,
+    );
     let note = |seen| shared.recorder.note(Seen::Client(seen));
     let mut stale = false;
     loop {

@@ -16,6 +16,8 @@ use crate::{
 const ENOUGH: usize = 1 << 8;
 /// A log that syncs nothing for so long is idle.
 const IDLE: Duration = Duration::from_millis(1_500);
+/// Bytes by which a disk has changed that has more than marks of an idle log on it.
+const GROWN: usize = 600;
 /// Of a segment of the log, before its first record.
 const HEADER: usize = 64;
 
@@ -44,6 +46,11 @@ impl Faults {
             }
             FaultKind::Corrupt { node, tail, .. } => self.corrupt(sim, i, *node, *tail, lasts),
             FaultKind::Wiped { node } => self.wipe(sim, i, *node, lasts),
+            FaultKind::FolderPutBack { node, .. } => {
+                let disk = self.cluster.disk(*node as usize - 1);
+                self.copies.insert(i, disk.copy(faults[i].seed));
+                self.later(now + lasts, Step::PutIn(i));
+            }
             _ => {}
         }
     }
@@ -127,14 +134,45 @@ impl Faults {
             return;
         }
         let empty = self.cluster.new_disk(place, self.faults[i].seed);
-        let own = self.cluster.swap_disk(place, empty);
+        self.shared.recorder.mark("disk wiped");
+        self.take_out(i, place, empty);
+    }
+
+    /// The node comes back with the copy that was made of its disk, once the two differ by more
+    /// than the marks of an idle log.
+    pub(super) fn put_in(&mut self, sim: &mut Sim<'_>, i: usize) {
+        let FaultKind::FolderPutBack { node, .. } = self.faults[i].kind else {
+            return;
+        };
+        let place = node as usize - 1;
+        if self.damaged.contains(&place) || self.kept.contains_key(&place) {
+            return;
+        }
+        let grown = self.copies.get(&i).is_some_and(|copy| {
+            let (before, now) = (copy.bytes(), self.cluster.disk(place).bytes());
+            let changed = before.iter().zip(&now).map(|(a, b)| {
+                let bytes = a.iter().zip(b.iter());
+                bytes.filter(|(a, b)| a != b).count()
+            });
+            before.len() != now.len() || changed.sum::<usize>() > GROWN
+        });
+        if !grown || !self.crash(sim, i, Host::Node(node), false, AGAIN) {
+            return self.later(sim.elapsed() + AGAIN, Step::PutIn(i));
+        }
+        if let Some(copy) = self.copies.remove(&i) {
+            self.take_out(i, place, copy);
+        }
+    }
+
+    /// Another disk takes the place of a node's own, which is kept.
+    fn take_out(&mut self, i: usize, place: usize, other: SlowDisk) {
+        let own = self.cluster.swap_disk(place, other);
         own.mend();
         own.set_slow(None);
         self.kept.insert(place, own);
         self.on.insert(i);
-        self.shared.recorder.mark("disk wiped");
         let seen = DriverSeen::Disk {
-            node: u64::from(node),
+            node: place as u64 + 1,
             wiped: true,
         };
         self.shared.recorder.note(Seen::Driver(seen));

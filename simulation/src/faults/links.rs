@@ -44,17 +44,22 @@ impl Faults {
             }),
             FaultKind::Pause { host, .. } => {
                 let host: Name = host.to_string().as_str().into();
-                for other in self.names().into_iter().filter(|other| *other != host) {
-                    self.change(sim, &host, &other, |link, _| {
-                        if on {
-                            link.holds.insert(i);
-                        } else {
-                            link.holds.remove(&i);
-                        }
-                    });
-                }
+                self.hold(sim, i, &host, on);
             }
             _ => {}
+        }
+    }
+
+    /// Everything to and from a host waits, by a reason of this number.
+    pub(super) fn hold(&self, sim: &mut Sim<'_>, by: usize, host: &Name, on: bool) {
+        for other in self.names().into_iter().filter(|other| other != host) {
+            self.change(sim, host, &other, |link, _| {
+                if on {
+                    link.holds.insert(by);
+                } else {
+                    link.holds.remove(&by);
+                }
+            });
         }
     }
 

@@ -11,6 +11,8 @@ use crate::{
 
 pub struct Disks {
     wiped: BTreeSet<u64>,
+    /// By node, the last life that has read its log: votes that it told before were read.
+    recovered: BTreeMap<u64, u64>,
     /// By node, its life whose log was damaged.
     damaged: BTreeMap<u64, u64>,
     /// Nodes whose log a fault of the plan spoils, or whose disk one takes away.
@@ -22,12 +24,15 @@ impl Disks {
     pub fn new(plan: &Plan) -> Self {
         let spoilt = plan.faults.iter().filter_map(|fault| match fault.kind {
             FaultKind::Corrupt { node, .. } => Some(u64::from(node)),
-            FaultKind::Wiped { node } => Some(u64::from(node)),
+            FaultKind::Wiped { node } | FaultKind::FolderPutBack { node, .. } => {
+                Some(u64::from(node))
+            }
             _ => None,
         });
         let promised = "two disks never vote under one node id, and a wiped or damaged one never";
         Self {
             wiped: BTreeSet::new(),
+            recovered: BTreeMap::new(),
             damaged: BTreeMap::new(),
             spoilt: spoilt.collect(),
             notes: Notes::new("disks", "O21", promised),
@@ -54,6 +59,7 @@ impl Oracle for Disks {
                 damaged,
                 ..
             }) => {
+                self.recovered.insert(*node, *life);
                 if *damaged {
                     self.damaged.insert(*node, *life);
                 }
@@ -65,8 +71,14 @@ impl Oracle for Disks {
             }
             // Alone on an empty disk it may vote for itself, which nobody hears.
             Seen::Node(NodeSeen::Voted {
-                node, candidate, ..
-            }) if self.wiped.contains(node) && candidate != node => {
+                node,
+                life,
+                candidate,
+                ..
+            }) if self.wiped.contains(node)
+                && candidate != node
+                && self.recovered.get(node) == Some(life) =>
+            {
                 (*node, Some("a wiped disk voted"))
             }
             Seen::Node(NodeSeen::Leads { node, .. }) if self.wiped.contains(node) => {
@@ -101,12 +113,32 @@ mod tests {
         story
     }
 
+    fn recovered(life: u64, damaged: bool) -> NodeSeen {
+        NodeSeen::Recovered {
+            node: 2,
+            life,
+            damaged,
+            cut: 0,
+        }
+    }
+
     #[test]
     fn a_wiped_disk_that_votes_is_found() {
         let mut story = wiped();
         story.vote(2, 9, 2, false);
         assert_clean(story.clone());
         story.vote(2, 9, 3, true);
+        assert_found(story, "O21 a wiped disk voted");
+    }
+
+    #[test]
+    fn votes_that_an_older_copy_has_in_its_log_are_none() {
+        let mut story = wiped();
+        story.lives.insert(2, 2);
+        story.vote(2, 9, 3, true);
+        story.node(recovered(2, false));
+        assert_clean(story.clone());
+        story.vote(2, 10, 3, false);
         assert_found(story, "O21 a wiped disk voted");
     }
 
@@ -120,12 +152,7 @@ mod tests {
     #[test]
     fn damage_from_nowhere_is_found() {
         let mut story = story();
-        story.node(NodeSeen::Recovered {
-            node: 2,
-            life: 2,
-            damaged: true,
-            cut: 0,
-        });
+        story.node(recovered(2, true));
         assert_found(
             story.clone(),
             "O21 a log was found damaged that no fault had spoilt",

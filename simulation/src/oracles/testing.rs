@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::Oracle;
 use crate::{
     naive::{self, Content},
-    plan::{Plan, VERSION, World},
+    plan::{Fault, FaultKind, Plan, VERSION, World},
     record::{ClientSeen, DriverSeen, Edit, Entry, Hash, Id, NodeSeen, Seen},
 };
 
@@ -120,7 +120,15 @@ fn plan() -> Plan {
         },
         documents: Vec::new(),
         clients: Vec::new(),
-        faults: Vec::new(),
+        // Stories change leaders.
+        faults: vec![Fault {
+            at_ms: 0,
+            seed: 0,
+            kind: FaultKind::Drain {
+                node: 1,
+                for_ms: 100,
+            },
+        }],
     }
 }
 
@@ -136,7 +144,7 @@ struct State {
 pub struct Story {
     pub entries: Vec<Entry>,
     at: Duration,
-    lives: BTreeMap<u64, u64>,
+    pub lives: BTreeMap<u64, u64>,
     /// Term, leader and hash of each entry of the log.
     log: Vec<(u64, u64, Hash)>,
     votes: Vec<NodeSeen>,

@@ -18,6 +18,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::sync::Notify;
 
 use super::Struck;
+use crate::memory::{aside, quietly};
 
 /// Clones are the same disk.
 #[derive(Clone)]
@@ -109,6 +110,27 @@ impl SlowDisk {
                 pauses,
             }),
         }
+    }
+
+    /// A copy of all its files, as somebody makes one of a folder.
+    pub fn copy(&self, seed: u64) -> Self {
+        let copy = Self::new(
+            seed,
+            self.manner.sync_us,
+            self.manner.struck.clone(),
+            self.manner.pauses.clone(),
+        );
+        Self {
+            memory: self.memory.copy(),
+            ..copy
+        }
+    }
+
+    /// Bytes of all its files, as they are.
+    pub fn bytes(&self) -> Vec<Vec<u8>> {
+        let paths = self.memory.paths();
+        let contents = paths.iter().filter_map(|path| self.memory.contents(path));
+        contents.collect()
     }
 
     /// What was not synced is lost, but for what happened to be written out.
@@ -240,7 +262,7 @@ impl Disk for SlowDisk {
     }
 
     fn create_dir_all<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        self.memory.create_dir_all(path)
+        Box::pin(quietly(|| self.memory.create_dir_all(path)))
     }
 
     fn list<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Vec<String>>> {
@@ -253,7 +275,7 @@ impl Disk for SlowDisk {
         create: bool,
     ) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
         Box::pin(async move {
-            let file = self.memory.open(path, create).await?;
+            let file = quietly(|| self.memory.open(path, create)).await?;
             // Files of the log are made under another name.
             let (manner, path) = (self.manner.clone(), path.with_extension("wal"));
             Ok(Arc::new(SlowFile { file, path, manner }) as Arc<dyn File>)
@@ -261,7 +283,7 @@ impl Disk for SlowDisk {
     }
 
     fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        self.memory.rename(from, to)
+        Box::pin(quietly(|| self.memory.rename(from, to)))
     }
 
     fn remove<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
@@ -271,7 +293,8 @@ impl Disk for SlowDisk {
     fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
             self.manner.pause().await;
-            self.manner.told(self.memory.sync_dir(dir).await)
+            self.manner
+                .told(quietly(|| self.memory.sync_dir(dir)).await)
         })
     }
 }
@@ -309,7 +332,10 @@ impl File for SlowFile {
     }
 
     fn write_at(&self, offset: u64, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<()>> {
-        Box::pin(async move { self.manner.told(self.file.write_at(offset, bytes).await) })
+        Box::pin(async move {
+            let written = quietly(|| self.file.write_at(offset, bytes)).await;
+            self.manner.told(written)
+        })
     }
 
     fn read_at(&self, offset: u64, length: usize) -> BoxFuture<'_, io::Result<Vec<u8>>> {
@@ -319,7 +345,7 @@ impl File for SlowFile {
     fn sync_data(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
             self.manner.pause().await;
-            self.manner.told(self.file.sync_data().await)
+            self.manner.told(quietly(|| self.file.sync_data()).await)
         })
     }
 
@@ -327,7 +353,7 @@ impl File for SlowFile {
         Box::pin(async move {
             self.write_at(offset, bytes.clone()).await?;
             if offset > 0 {
-                self.manner.lock().written(&self.path, offset, &bytes);
+                aside(|| self.manner.lock().written(&self.path, offset, &bytes));
             }
             let _open = Open::new(&self.manner, offset, bytes.len());
             self.sync_data().await?;

@@ -48,8 +48,8 @@ impl Plan {
         }
         self.check_world(&mut wrong);
         for (i, document) in self.documents.iter().enumerate() {
-            if document.initial > 100_000 {
-                wrong.push(format!("document {i} starts with more than 100000 units"));
+            if document.initial > 300_000 {
+                wrong.push(format!("document {i} starts with more than 300000 units"));
             }
             if document
                 .grants
@@ -162,11 +162,14 @@ impl Plan {
                 | What::Offline { ms, .. }
                 | What::Mute { ms }
                 | What::Doze { ms }
+                | What::LatePaste { ms, .. }
                     if *ms > LONGEST_MS =>
                 {
                     bad("it takes more than an hour");
                 }
-                What::Format { .. } | What::Embed if document.is_some_and(|d| !d.rich) => {
+                What::Format { .. } | What::Embed | What::Shapes { .. }
+                    if document.is_some_and(|d| !d.rich) =>
+                {
                     bad("the document is not a rich one");
                 }
                 What::Move { router } if *router >= self.world.routers => bad("no such router"),
@@ -178,6 +181,13 @@ impl Plan {
                 {
                     bad("1 to 20000 units");
                 }
+                What::LatePaste { units, .. } if !(1..=80_000).contains(units) => {
+                    bad("1 to 80000 units");
+                }
+                What::Shapes { letters } if !(1..=9_000).contains(letters) => {
+                    bad("1 to 9000 letters");
+                }
+                What::Opens { times } if !(1..=64).contains(times) => bad("1 to 64 times"),
                 _ => {}
             }
         }
@@ -271,6 +281,7 @@ impl FaultKind {
             FaultKind::DiskFull { .. } => "disk_full",
             FaultKind::DiskSlow { .. } => "disk_slow",
             FaultKind::Wiped { .. } => "wiped",
+            FaultKind::FolderPutBack { .. } => "folder_put_back",
             FaultKind::Partition { .. } => "partition",
             FaultKind::Flap { .. } => "flap",
             FaultKind::Delay { .. } => "delay",
@@ -291,6 +302,7 @@ impl FaultKind {
             | FaultKind::DiskFull { node, .. }
             | FaultKind::DiskSlow { node, .. }
             | FaultKind::Wiped { node }
+            | FaultKind::FolderPutBack { node, .. }
             | FaultKind::Drain { node, .. } => vec![Host::Node(*node)],
             FaultKind::Partition { a, b, .. } | FaultKind::Flap { a, b, .. } => {
                 a.iter().chain(b).copied().collect()
@@ -317,7 +329,8 @@ impl FaultKind {
             FaultKind::Corrupt {
                 node, tail: false, ..
             }
-            | FaultKind::Wiped { node } => Some(u64::from(*node)),
+            | FaultKind::Wiped { node }
+            | FaultKind::FolderPutBack { node, .. } => Some(u64::from(*node)),
             _ => None,
         }
     }
@@ -342,6 +355,7 @@ impl FaultKind {
             | FaultKind::Loss { for_ms, .. }
             | FaultKind::Pause { for_ms, .. }
             | FaultKind::Clock { for_ms, .. }
+            | FaultKind::FolderPutBack { for_ms, .. }
             | FaultKind::Drain { for_ms, .. } => Some(for_ms),
             FaultKind::Wiped { .. } => None,
         }

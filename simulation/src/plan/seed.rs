@@ -33,6 +33,9 @@ impl Plan {
         let documents: Vec<Document> = (0..documents).map(document).collect();
         let mut clients = clients;
         change_minds(seed, &world, &documents, &mut clients);
+        let mut documents = documents;
+        large(seed, &mut documents, &mut clients);
+        worst(seed, &world, &documents, &mut clients);
         let faults = faults(seed, &world, &clients);
         Plan {
             version: VERSION,
@@ -133,6 +136,62 @@ fn change_minds(seed: u64, world: &World, documents: &[Document], clients: &mut 
             }
         }
         owner.acts.sort_by_key(|act| act.at_ms);
+    }
+}
+
+/// In a few seeds the first document is large, and has few clients who do little.
+fn large(seed: u64, documents: &mut [Document], clients: &mut Vec<Client>) {
+    let mut rng = stream(seed, "large", 0);
+    let (Some(document), true) = (documents.first_mut(), rng.random_bool(1.0 / 60.0)) else {
+        return;
+    };
+    document.initial = rng.random_range(100_001..=300_000);
+    let mut there = 0;
+    clients.retain(|client| {
+        there += u32::from(client.document == 0);
+        client.document != 0 || there <= 3
+    });
+    for client in clients.iter_mut().filter(|client| client.document == 0) {
+        client.acts.truncate(6);
+        for act in &mut client.acts {
+            if let What::Type { letters, .. } = &mut act.what {
+                *letters = (*letters).min(8);
+            }
+        }
+    }
+}
+
+/// Clients that keep to every limit and do their worst within, in one seed of four.
+fn worst(seed: u64, world: &World, documents: &[Document], clients: &mut [Client]) {
+    let mut rng = stream(seed, "worst", 0);
+    if clients.is_empty() || !rng.random_bool(0.25) {
+        return;
+    }
+    for _ in 0..rng.random_range(1..=5) {
+        let at = rng.random_range(0..clients.len());
+        let client = &mut clients[at];
+        let document = &documents[client.document as usize];
+        let what = match rng.random_range(0..6) {
+            0 => What::LatePaste {
+                units: *[300, 3_000, 30_000].choose(&mut rng).unwrap_or(&300),
+                ms: rng.random_range(500..4_000),
+            },
+            1 if document.rich => What::Shapes {
+                letters: *[20, 200, 1_500].choose(&mut rng).unwrap_or(&20),
+            },
+            2 => What::Opens {
+                times: rng.random_range(2..=24),
+            },
+            3 => What::Type {
+                letters: rng.random_range(100..400),
+                gap_ms: rng.random_range(1..6),
+            },
+            _ => What::Steal,
+        };
+        let at_ms = rng.random_range(client.joins_ms..=world.safety_ms);
+        let seed = rng.random();
+        client.acts.push(Act { at_ms, seed, what });
+        client.acts.sort_by_key(|act| act.at_ms);
     }
 }
 

@@ -76,14 +76,15 @@ fn a_group_tells_of_itself() {
     let committed = place(&|s| matches!(s, NodeSeen::Committed { index: at, .. } if *at >= index));
     assert!(members < voted && voted < leads && leads < appended);
     assert!(appended < synced && synced < committed && committed < created);
+    let writer = author("ada", &one_node::CLIENT.0);
     place(&|s| {
         matches!(s, NodeSeen::Applied { kind, rev: 2, client, seq: 1, edit, .. }
-            if kind == "edit" && *client == Some(one_node::CLIENT.0)
+            if kind == "edit" && *client == Some(writer)
             && *edit == Some(vec![Edit::Retain(5, vec![]), Edit::Insert("!".into(), vec![])]))
     });
     place(&|s| {
         matches!(s, NodeSeen::Outcome { client, seq: 1, outcome, .. }
-            if *client == Some(one_node::CLIENT.0) && outcome == "already 2")
+            if *client == Some(writer) && outcome == "already 2")
     });
     place(&|s| {
         matches!(s, NodeSeen::Applied { kind, grant, .. }

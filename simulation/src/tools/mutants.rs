@@ -16,11 +16,11 @@ use crate::{
         pool,
         processes::{Processes, Runner, Target, With},
         progress::Progress,
-        readme,
+        readme, scenarios,
         seeds::Commit,
         tally::first_violation,
     },
-    verdict::Violation,
+    verdict::{Verdict, Violation},
 };
 
 /// Plays each planted bug until an oracle catches it.
@@ -72,8 +72,8 @@ struct Rotation {
 struct Tried {
     planted: Planted,
     end: End,
-    /// Seeds on which a violation did not count, since the same seed fails without the bug.
-    unclean: Vec<u64>,
+    /// Where a violation did not count, since the same fails without the bug.
+    unclean: Vec<Trial>,
     /// What else broke before it was caught: oracles that it was not expected by.
     elsewhere: BTreeSet<String>,
 }
@@ -81,7 +81,7 @@ struct Tried {
 #[derive(Debug, Clone, PartialEq)]
 enum End {
     Caught {
-        seed: u64,
+        on: Trial,
         /// How many seeds were played.
         seeds: u64,
         oracle: String,
@@ -89,6 +89,14 @@ enum End {
     },
     /// `reached`: on how many seeds the bug's line was reached at all.
     Escaped { seeds: u64, reached: u64 },
+}
+
+/// What a bug is played on.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Trial {
+    Seed(u64),
+    /// One of the pinned ones, for what seeds do not meet.
+    Scenario(String),
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -216,30 +224,51 @@ impl Rotation {
     }
 }
 
-/// Seeds and whether all holds on them without a bug.
-type Clean = Mutex<BTreeMap<u64, bool>>;
+impl Trial {
+    fn play(&self, runner: &Runner, with: &With) -> Result<Verdict> {
+        match self {
+            Self::Seed(seed) => runner.run(&Target::Seed(*seed), with),
+            Self::Scenario(name) => scenarios::play(runner, name, with),
+        }
+    }
+
+    /// The command that plays it again.
+    fn command(&self, mutant: &str) -> String {
+        match self {
+            Self::Seed(seed) => format!("run --seed {seed} --mutant {mutant}"),
+            Self::Scenario(name) => format!("scenarios --only {name} --mutant {mutant}"),
+        }
+    }
+}
+
+/// Whether all holds without a bug.
+type Clean = Mutex<BTreeMap<Trial, bool>>;
 
 fn attempt(runner: &Runner, planted: Planted, most: u64, clean: &Clean) -> Result<Tried> {
     let with = With {
         mutant: Some(planted.name.clone()),
         ..With::default()
     };
+    let trials: Vec<_> = match scenarios::that_meets(&planted.name)? {
+        Some(name) => vec![Trial::Scenario(name)],
+        None => (1..=most).map(Trial::Seed).collect(),
+    };
     let (mut reached, mut unclean, mut elsewhere) = (0, Vec::new(), BTreeSet::new());
-    for seed in 1..=most {
-        let verdict = runner.run(&Target::Seed(seed), &with)?;
+    for (on, seeds) in trials.iter().cloned().zip(1..) {
+        let verdict = on.play(runner, &with)?;
         reached += u64::from(verdict.mutant_reached > 0);
         let expected = |violation: &&Violation| planted.expect.contains(&violation.oracle);
         let Some(violation) = verdict.violations.iter().find(expected) else {
             elsewhere.extend(first_violation(&verdict).map(|first| first.oracle.clone()));
             continue;
         };
-        if !is_clean(runner, seed, clean)? {
-            unclean.push(seed);
+        if !is_clean(runner, &on, clean)? {
+            unclean.push(on);
             continue;
         }
         let end = End::Caught {
-            seed,
-            seeds: seed,
+            on,
+            seeds,
             oracle: violation.oracle.clone(),
             property: violation.property.clone(),
         };
@@ -251,7 +280,7 @@ fn attempt(runner: &Runner, planted: Planted, most: u64, clean: &Clean) -> Resul
         });
     }
     let end = End::Escaped {
-        seeds: most,
+        seeds: trials.len() as u64,
         reached,
     };
     Ok(Tried {
@@ -262,22 +291,22 @@ fn attempt(runner: &Runner, planted: Planted, most: u64, clean: &Clean) -> Resul
     })
 }
 
-fn is_clean(runner: &Runner, seed: u64, clean: &Clean) -> Result<bool> {
+fn is_clean(runner: &Runner, on: &Trial, clean: &Clean) -> Result<bool> {
     let known = |clean: &Clean| {
         let clean = clean
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        clean.get(&seed).copied()
+        clean.get(on).copied()
     };
     if let Some(held) = known(clean) {
         return Ok(held);
     }
     // Two may play the same: they find the same.
-    let held = runner.run(&Target::Seed(seed), &With::default())?.held();
+    let held = on.play(runner, &With::default())?.held();
     let mut clean = clean
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
-    clean.insert(seed, held);
+    clean.insert(on.clone(), held);
     Ok(held)
 }
 
@@ -285,7 +314,7 @@ fn told(one: &Tried) -> String {
     let name = &one.planted.name;
     let unclean = match one.unclean.as_slice() {
         [] => String::new(),
-        seeds => format!(" (fails without it too: seeds {seeds:?})"),
+        seeds => format!(" (fails without it too: {seeds:?})"),
     };
     let elsewhere = match one.elsewhere.is_empty() {
         true => String::new(),
@@ -317,12 +346,13 @@ fn table(tried: &[Tried]) -> String {
         let expect = expect.join(", ");
         let rest = match &one.end {
             End::Caught {
-                seed,
+                on,
                 seeds,
                 oracle,
                 property,
             } => format!(
-                "`{oracle}` ({property}) | {expect} | {seeds} | `make sim ARGS=\"run --seed {seed} --mutant {name}\"`"
+                "`{oracle}` ({property}) | {expect} | {seeds} | `make sim ARGS=\"{}\"`",
+                on.command(name)
             ),
             End::Escaped { seeds, reached } => {
                 format!("**nothing**, reached on {reached} seeds | {expect} | > {seeds} | ")
@@ -377,7 +407,7 @@ mod tests {
 
     fn caught(name: &str, seed: u64) -> Tried {
         let end = End::Caught {
-            seed,
+            on: Trial::Seed(seed),
             seeds: seed,
             oracle: "durable".into(),
             property: "O6".into(),

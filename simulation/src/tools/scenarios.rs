@@ -45,6 +45,9 @@ struct Scenario {
     seen: String,
     /// Rare states that it must reach, or it says nothing.
     marks: BTreeSet<String>,
+    /// A planted bug that it is there to meet, and seeds do not: `mutants` plays it here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bug: Option<String>,
     plan: Plan,
 }
 
@@ -52,22 +55,18 @@ impl Scenarios {
     /// Whether all held.
     pub fn run(&self) -> Result<bool> {
         let runner = self.processes.runner()?;
-        let files = files()?;
-        let wanted = |(name, _): &(String, PathBuf)| match &self.only {
-            Some(only) => only == name,
-            None => true,
-        };
-        let files: Vec<_> = files.into_iter().filter(wanted).collect();
-        if files.is_empty() {
+        let wanted = |name: &String| self.only.as_ref().is_none_or(|only| only == name);
+        let names: Vec<_> = names()?.into_iter().filter(wanted).collect();
+        if names.is_empty() {
             bail!("no scenario of that name in {}", folder().display());
         }
-        let count = files.len();
+        let count = names.len();
         let mut broken = 0;
         let mut problem = None;
         pool::spread(
             self.jobs,
-            files.into_iter(),
-            |(name, path)| (self.play(&runner, &name, &path), name),
+            names.into_iter(),
+            |name| (self.judged(&runner, &name), name),
             |result| match result {
                 Some((Ok(None), name)) => println!("{name}: held"),
                 Some((Ok(Some(why)), name)) => {
@@ -87,23 +86,41 @@ impl Scenarios {
     }
 
     /// What is wrong with it, if anything.
-    fn play(&self, runner: &Runner, name: &str, path: &Path) -> Result<Option<String>> {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        let scenario: Scenario =
-            serde_json::from_str(&text).with_context(|| format!("the scenario {name}"))?;
-        let scratch = Scratch::new("scenario")?;
-        let file = scratch.path("plan.json");
-        let mut plan = scenario.plan;
-        plan.scenario = Some(name.to_owned());
-        write_plan(&file, &plan)?;
+    fn judged(&self, runner: &Runner, name: &str) -> Result<Option<String>> {
         let with = With {
             mutant: self.mutant.clone(),
             ..With::default()
         };
-        let verdict = runner.run(&Target::Plan(file), &with)?;
-        Ok(wrong(&verdict, &scenario.marks))
+        let verdict = play(runner, name, &with)?;
+        Ok(wrong(&verdict, &read(name)?.marks))
     }
+}
+
+fn read(name: &str) -> Result<Scenario> {
+    let path = folder().join(name).with_extension("json");
+    let text =
+        std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("the scenario {name}"))
+}
+
+/// Plays the scenario of that name.
+pub fn play(runner: &Runner, name: &str, with: &With) -> Result<Verdict> {
+    let Scenario { mut plan, .. } = read(name)?;
+    let scratch = Scratch::new("scenario")?;
+    let file = scratch.path("plan.json");
+    plan.scenario = Some(name.to_owned());
+    write_plan(&file, &plan)?;
+    runner.run(&Target::Plan(file), with)
+}
+
+/// The name of the scenario that is there to meet a planted bug, if one is.
+pub fn that_meets(bug: &str) -> Result<Option<String>> {
+    for name in names()? {
+        if read(&name)?.bug.as_deref() == Some(bug) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 fn wrong(verdict: &Verdict, marks: &BTreeSet<String>) -> Option<String> {
@@ -122,9 +139,9 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")
 }
 
-/// In the order of their names.
-fn files() -> Result<Vec<(String, PathBuf)>> {
-    let mut files = Vec::new();
+/// In order.
+fn names() -> Result<Vec<String>> {
+    let mut names = Vec::new();
     let folder = folder();
     let entries =
         std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
@@ -134,11 +151,11 @@ fn files() -> Result<Vec<(String, PathBuf)>> {
             path.file_stem().and_then(|stem| stem.to_str()),
             path.extension().and_then(|e| e.to_str()),
         ) {
-            files.push((name.to_owned(), path.clone()));
+            names.push(name.to_owned());
         }
     }
-    files.sort();
-    Ok(files)
+    names.sort();
+    Ok(names)
 }
 
 #[cfg(test)]
@@ -149,17 +166,21 @@ mod tests {
     #[test]
     fn every_file_is_a_plan_that_can_be_played_and_names_known_marks() {
         let known: BTreeSet<&str> = MARKS.iter().map(|(name, _)| *name).collect();
-        let files = files().unwrap();
-        assert!(!files.is_empty());
-        for (name, path) in files {
-            let text = std::fs::read_to_string(&path).unwrap();
-            let scenario: Scenario = serde_json::from_str(&text).unwrap();
+        let names = names().unwrap();
+        assert!(!names.is_empty());
+        for name in names {
+            let scenario = read(&name).unwrap();
             scenario
                 .plan
                 .check()
                 .unwrap_or_else(|e| panic!("{name}: {e}"));
             for mark in &scenario.marks {
                 assert!(known.contains(&**mark), "{name} wants {mark}");
+            }
+            #[cfg(codraft_mutants)]
+            if let Some(bug) = &scenario.bug {
+                let planted = codraft_mutant::ALL.iter().any(|one| one.name == bug);
+                assert!(planted, "{name} is there to meet {bug}");
             }
         }
     }

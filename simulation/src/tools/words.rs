@@ -94,6 +94,10 @@ fn verb(what: &What) -> &'static str {
         What::Resend => "resend",
         What::Mute { .. } => "mute",
         What::Doze { .. } => "doze",
+        What::LatePaste { .. } => "late paste",
+        What::Shapes { .. } => "shapes",
+        What::Opens { .. } => "opens",
+        What::Steal => "steal",
         What::Twin => "twin",
     }
 }
@@ -112,7 +116,12 @@ fn does(what: &What) -> String {
             Some(role) => format!("{verb} user {user} {role:?}").to_lowercase(),
             None => format!("{verb} user {user} nothing"),
         },
-        What::Embed | What::Reload | What::Reopen | What::Resend | What::Twin => verb.into(),
+        What::LatePaste { units, ms } => format!("{verb} of {units} units, sent after {ms} ms"),
+        What::Shapes { letters } => format!("{verb} of {letters} letters"),
+        What::Opens { times } => format!("{verb} × {times}"),
+        What::Embed | What::Reload | What::Reopen | What::Resend | What::Steal | What::Twin => {
+            verb.into()
+        }
     }
 }
 
@@ -134,11 +143,7 @@ pub fn strikes(kind: &FaultKind) -> String {
             format!("node-{node}'s next sync fails, back after {for_ms} ms")
         }
         FaultKind::Corrupt { node, tail, for_ms } => {
-            let place = if *tail {
-                "a torn tail"
-            } else {
-                "a flipped bit"
-            };
+            let place = ["a flipped bit", "a torn tail"][usize::from(*tail)];
             format!("node-{node} down with {place} in its log for {for_ms} ms")
         }
         FaultKind::DiskFull { node, for_ms } => format!("node-{node}'s disk full for {for_ms} ms"),
@@ -148,6 +153,9 @@ pub fn strikes(kind: &FaultKind) -> String {
             for_ms,
         } => format!("node-{node}'s syncs {times} times slower for {for_ms} ms"),
         FaultKind::Wiped { node } => format!("node-{node} back with an empty disk"),
+        FaultKind::FolderPutBack { node, for_ms } => {
+            format!("node-{node} back with its disk of {for_ms} ms before")
+        }
         FaultKind::Partition {
             a,
             b,

@@ -2,6 +2,7 @@
 //! stands in between, whatever the size.
 
 use bytes::Bytes;
+use codraft_mutant::cost::{Work, spend};
 use codraft_ot::{Component, Components, Fields, Limits, ValueRef};
 use serde::{
     Serialize, Serializer,
@@ -72,6 +73,7 @@ pub(super) struct ComponentText<'a>(pub &'a Component);
 
 impl Serialize for ComponentText<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        spend(Work::Json, 1);
         let mut map = serializer.serialize_map(None)?;
         if let Some(attributes) = self.0.attributes() {
             map.serialize_entry("attributes", &FieldsText(attributes.iter()))?;

@@ -91,6 +91,7 @@ pub fn for_nodes(plan: &mut Plan, f: &mut dyn FnMut(&mut u32)) {
             | FaultKind::DiskFull { node, .. }
             | FaultKind::DiskSlow { node, .. }
             | FaultKind::Wiped { node }
+            | FaultKind::FolderPutBack { node, .. }
             | FaultKind::Drain { node, .. } => f(node),
             FaultKind::RouterCrash { .. } => {}
         }
@@ -111,7 +112,10 @@ pub fn without_document(plan: &mut Plan, i: u32) {
 pub fn last_moment(plan: &Plan) -> u64 {
     let length = |what: &What| match what {
         What::Type { letters, gap_ms } => u64::from(*letters) * gap_ms,
-        What::Offline { ms, .. } | What::Mute { ms } | What::Doze { ms } => *ms,
+        What::Offline { ms, .. }
+        | What::Mute { ms }
+        | What::Doze { ms }
+        | What::LatePaste { ms, .. } => *ms,
         _ => 0,
     };
     let acts = plan.clients.iter().flat_map(|client| &client.acts);
@@ -146,6 +150,7 @@ pub fn tidy(plan: &mut Plan) {
         | FaultKind::DiskFull { node, .. }
         | FaultKind::DiskSlow { node, .. }
         | FaultKind::Wiped { node }
+        | FaultKind::FolderPutBack { node, .. }
         | FaultKind::Drain { node, .. } => *node <= nodes,
         FaultKind::Delay { a, b, .. } | FaultKind::Loss { a, b, .. } => there(a) && there(b),
         FaultKind::Pause { host, .. } | FaultKind::Clock { host, .. } => there(host),
