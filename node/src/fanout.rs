@@ -140,8 +140,8 @@ impl GroupEvents for Fanout {
                         doc,
                         client,
                         user: user.to_string(),
-                        seq,
-                        base,
+                        seq: seq.0,
+                        base: base.0,
                         verdict,
                     }));
                 }

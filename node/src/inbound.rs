@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use codraft_mutant::mutant;
 use codraft_proto::{
-    ids::{ClientId, DocId, UserId},
+    ids::{ClientId, DocId, Revision, Seq, UserId},
     link::{Inbound, Lane, LinkError},
     reject::Code,
     v1::{self, Message, answer::Verdict, call, message::Body},
 };
 use codraft_raft::{
     command::{Command, Edit, Quarantine, Trim},
-    group::Origin,
+    group::{Group, Origin},
 };
 
 use crate::{
@@ -82,8 +82,8 @@ impl RouterInbound {
                 doc,
                 user: user.clone(),
                 client,
-                seq,
-                base,
+                seq: Seq(seq),
+                base: Revision(base),
             }) {
                 None => wire::problem(Code::Busy, "too many operations without an outcome"),
                 Some(tag) => {
@@ -91,22 +91,17 @@ impl RouterInbound {
                         doc,
                         client,
                         user: user.clone(),
-                        seq,
-                        base,
+                        seq: Seq(seq),
+                        base: Revision(base),
                         ops,
                     };
                     let origin = Origin {
                         link: self.link.id,
                         tag,
                     };
-                    let elsewhere = (self.link.id ^ u64::from(client.0[0])) & 1 == 1;
-                    if elsewhere && mutant!("record_forgotten_on_another_router") {
-                        let nobody = Origin {
-                            tag: u64::MAX,
-                            ..origin
-                        };
-                        let forget = Command::Trim(Trim { doc, floor: 0 });
-                        let _ = hosted.group.submit(forget, nobody);
+                    if is_elsewhere(origin, client) && mutant!("record_forgotten_on_another_router")
+                    {
+                        forget_clients(&hosted.group, origin, doc);
                     }
                     match hosted.group.submit(Command::Edit(edit), origin) {
                         Ok(()) => return Ok(()),
@@ -195,4 +190,15 @@ impl Inbound for RouterInbound {
 
 fn doc_of(bytes: &[u8]) -> Result<DocId, Malformed> {
     DocId::from_slice(bytes).ok_or(Malformed("document id"))
+}
+/// Of a planted bug: whether an operation comes by another link than its client's own.
+fn is_elsewhere(origin: Origin, client: ClientId) -> bool {
+    (origin.link ^ u64::from(client.0[0])) & 1 == 1
+}
+
+/// Of a planted bug: drops what is recorded of a document's clients.
+fn forget_clients(group: &Group, origin: Origin, doc: DocId) {
+    let tag = u64::MAX;
+    let floor = Revision(0);
+    let _ = group.submit(Command::Trim(Trim { doc, floor }), Origin { tag, ..origin });
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use codraft_mutant::mutant;
 use codraft_ot::{Delta, Kind};
 use codraft_proto::{
-    ids::{ClientId, DocId, Role},
+    ids::{ClientId, DocId, Revision, Role, Seq},
     link::event_cost,
     reject::Code,
     v1::{self, OpenedFrom, message::Body, reply},
@@ -508,9 +508,9 @@ struct Reader<'a> {
     document: &'a Document,
     role: Role,
     /// The first revision that it may resume from.
-    visible_from: u64,
+    visible_from: Revision,
     /// Sequence and revision of what was last applied of its client's.
-    acked: Option<(u64, u64)>,
+    acked: Option<(Seq, Revision)>,
 }
 
 impl<'a> Reader<'a> {
@@ -527,7 +527,7 @@ impl<'a> Reader<'a> {
 
     /// All after what it has.
     fn after(&self, at: &v1::Resume) -> Option<Vec<v1::Event>> {
-        (at.rev >= self.visible_from)
+        (at.rev >= self.visible_from.0)
             .then(|| events_after(self.document, at))
             .flatten()
     }
@@ -535,10 +535,10 @@ impl<'a> Reader<'a> {
     /// All after a state, where that takes `most` at most. None of its own is among them: to a client
     /// that starts with a document, what is in flight is all there can be.
     fn after_state(&self, at: &v1::Resume, most: u64) -> Option<Vec<v1::Event>> {
-        if self.acked.is_some_and(|(_, rev)| rev > at.rev) {
+        if self.acked.is_some_and(|(_, rev)| rev > Revision(at.rev)) {
             return None;
         }
-        let missed = self.document.events_after(at.rev)?;
+        let missed = self.document.events_after(Revision(at.rev))?;
         let cost: u64 = missed.map(|event| event_cost(event.body.len())).sum();
         (cost <= most).then(|| self.after(at)).flatten()
     }
@@ -556,7 +556,7 @@ fn followed(document: &Document, after: Option<&v1::Resume>) -> v1::Followed {
     v1::Followed {
         doc: document.id().to_bytes(),
         problem: None,
-        rev: document.rev(),
+        rev: document.rev().0,
         hash: Bytes::copy_from_slice(&document.hash().0),
         resumed: events.is_some(),
         events: events.unwrap_or_default(),
@@ -577,14 +577,17 @@ fn opened(reader: &Reader<'_>, open: &v1::Open, start: Start) -> v1::Opened {
         role: reader.role as u32,
         kind: document.kind() as u32,
         algebra: document.algebra().as_str().to_owned(),
-        rev: document.rev(),
+        rev: document.rev().0,
         hash: Bytes::copy_from_slice(&document.hash().0),
-        acked: acked.map(|(seq, rev)| v1::Acked { seq, rev }),
+        acked: acked.map(|(seq, rev)| v1::Acked {
+            seq: seq.0,
+            rev: rev.0,
+        }),
         from: start.from.into(),
         events: start.events,
         state: state.unwrap_or_default(),
         title: document.title().to_owned(),
-        floor: document.floor(),
+        floor: document.floor().0,
         ts_ms: document.updated_ms(),
         state_at,
     }
@@ -592,22 +595,22 @@ fn opened(reader: &Reader<'_>, open: &v1::Open, start: Start) -> v1::Opened {
 
 /// The first revision that a reader may resume from: owners and editors see all history,
 /// the others what came since they were let in.
-fn visible_from(document: &Document, role: Role, user: &str) -> u64 {
+fn visible_from(document: &Document, role: Role, user: &str) -> Revision {
     if role.can_edit() {
-        return 0;
+        return Revision(0);
     }
     let grant = document.grants().find(|(name, _)| name.as_ref() == user);
-    grant.map_or(u64::MAX, |(_, grant)| grant.rev)
+    grant.map_or(Revision(u64::MAX), |(_, grant)| grant.rev)
 }
 
 /// All after a revision, if it is in the window and was this very one.
 fn events_after(document: &Document, after: &v1::Resume) -> Option<Vec<v1::Event>> {
-    let hash = document.hash_at(after.rev)?;
+    let hash = document.hash_at(Revision(after.rev))?;
     if after.hash != hash.0.as_slice() {
         return None;
     }
-    let one_off = after.rev < document.rev() && mutant!("tail_off_by_one");
-    let events = document.events_after(after.rev + u64::from(one_off))?;
+    let one_off = after.rev < document.rev().0 && mutant!("tail_off_by_one");
+    let events = document.events_after(Revision(after.rev + u64::from(one_off)))?;
     Some(events.map(|event| wire::event(event)).collect())
 }
 

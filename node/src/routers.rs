@@ -9,7 +9,7 @@ use std::{
 };
 
 use codraft_proto::{
-    ids::{ClientId, DocId, UserId},
+    ids::{ClientId, DocId, Revision, Seq, UserId},
     link::{Lane, Outbox, SendError},
     v1::message::Body,
 };
@@ -34,8 +34,8 @@ pub(crate) enum Pending {
         doc: DocId,
         user: UserId,
         client: ClientId,
-        seq: u64,
-        base: u64,
+        seq: Seq,
+        base: Revision,
     },
     Call(oneshot::Sender<ProposeResult>),
 }
@@ -191,34 +191,43 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn edit(seq: u64) -> Pending {
+    fn edit(seq: Seq) -> Pending {
         Pending::Edit {
             doc: DocId::default(),
             user: "ana".into(),
             client: ClientId::default(),
             seq,
-            base: 0,
+            base: Revision(0),
         }
     }
 
     #[test]
     fn an_outcome_is_told_once_and_its_tag_used_again() {
         let link = Routers::default().add(Outbox::detached());
-        let (a, b) = (link.expect(edit(1)).unwrap(), link.expect(edit(2)).unwrap());
-        assert!(matches!(link.take(b), Some(Pending::Edit { seq: 2, .. })));
+        let (a, b) = (
+            link.expect(edit(Seq(1))).unwrap(),
+            link.expect(edit(Seq(2))).unwrap(),
+        );
+        assert!(matches!(
+            link.take(b),
+            Some(Pending::Edit { seq: Seq(2), .. })
+        ));
         assert!(link.take(b).is_none());
         assert!(link.take(99).is_none());
-        assert_eq!(link.expect(edit(3)), Some(b));
-        assert!(matches!(link.take(a), Some(Pending::Edit { seq: 1, .. })));
+        assert_eq!(link.expect(edit(Seq(3))), Some(b));
+        assert!(matches!(
+            link.take(a),
+            Some(Pending::Edit { seq: Seq(1), .. })
+        ));
     }
 
     #[test]
     fn what_waits_is_bounded() {
         let link = Routers::default().add(Outbox::detached());
         for n in 0..PENDING_MAX {
-            assert!(link.expect(edit(n as u64)).is_some());
+            assert!(link.expect(edit(Seq(n as u64))).is_some());
         }
-        assert!(link.expect(edit(0)).is_none());
+        assert!(link.expect(edit(Seq(0))).is_none());
         let permits: Vec<_> = (0..REQUESTS_MAX).map(|_| link.permit().unwrap()).collect();
         assert!(link.permit().is_none());
         drop(permits);

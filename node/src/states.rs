@@ -154,7 +154,7 @@ impl States {
 
 pub(crate) fn head_of(document: &Document) -> v1::Resume {
     v1::Resume {
-        rev: document.rev(),
+        rev: document.rev().0,
         hash: Bytes::copy_from_slice(&document.hash().0),
     }
 }

@@ -19,7 +19,7 @@ pub(crate) fn leadership(lead: &Leadership) -> v1::Leadership {
     let node = lead.node.map_or(0, |NodeId(n)| n);
     v1::Leadership {
         group: lead.group.0,
-        term: lead.term,
+        term: lead.term.0,
         node,
     }
 }
@@ -54,11 +54,11 @@ pub(crate) fn not_leader(hint: &Leadership) -> v1::Problem {
 
 pub(crate) fn event(event: &Event) -> v1::Event {
     v1::Event {
-        rev: event.rev,
+        rev: event.rev.0,
         client: event.client.map_or_else(Bytes::new, |c| c.to_bytes()),
         user: event.user.to_string(),
-        seq: event.seq,
-        base: event.base,
+        seq: event.seq.0,
+        base: event.base.0,
         ts_ms: event.ts_ms,
         kind: event.kind.into(),
         body: event.body.clone(),
@@ -69,9 +69,12 @@ pub(crate) fn event(event: &Event) -> v1::Event {
 pub(crate) fn verdict(outcome: Outcome) -> Option<Verdict> {
     Some(match outcome {
         Outcome::Applied { .. } => return None,
-        Outcome::Already { rev, .. } => Verdict::Already(rev),
+        Outcome::Already { rev, .. } => Verdict::Already(rev.0),
         Outcome::Refused(refusal) => Verdict::Refused(problem(refusal.code, refusal.message)),
-        Outcome::Rebase { floor, head } => Verdict::Rebase(v1::Rebase { floor, head }),
+        Outcome::Rebase { floor, head } => Verdict::Rebase(v1::Rebase {
+            floor: floor.0,
+            head: head.0,
+        }),
         Outcome::Retry(code) => Verdict::Retry(problem(code, "")),
     })
 }
@@ -79,7 +82,7 @@ pub(crate) fn verdict(outcome: Outcome) -> Option<Verdict> {
 /// The reply to a change that was asked for by a call.
 pub(crate) fn change(outcome: Outcome) -> reply::Body {
     match outcome {
-        Outcome::Applied { rev } | Outcome::Already { rev, .. } => reply::Body::Rev(rev),
+        Outcome::Applied { rev } | Outcome::Already { rev, .. } => reply::Body::Rev(rev.0),
         Outcome::Refused(refusal) => reply::Body::Problem(problem(refusal.code, refusal.message)),
         Outcome::Rebase { .. } => reply::Body::Problem(problem(Code::Internal, "")),
         Outcome::Retry(code) => reply::Body::Problem(problem(code, "")),
@@ -92,7 +95,7 @@ pub(crate) fn description(document: &Document, user: &str) -> v1::Description {
             v1::Permission {
                 user: user.to_string(),
                 role: grant.role as u32,
-                rev: grant.rev,
+                rev: grant.rev.0,
             }
         };
     v1::Description {
@@ -109,12 +112,12 @@ pub(crate) fn short_description(document: &Document, user: &str) -> v1::Descript
         owner: document.owner().to_string(),
         kind: document.kind() as u32,
         algebra: document.algebra().as_str().to_owned(),
-        rev: document.rev(),
+        rev: document.rev().0,
         role: document.role(user).map_or(0, |role| role as u32),
         permissions: Vec::new(),
         created_ms: document.created_ms(),
         updated_ms: document.updated_ms(),
-        floor: document.floor(),
+        floor: document.floor().0,
     }
 }
 
@@ -122,7 +125,7 @@ pub(crate) fn set_apart(document: &Document) -> v1::SetApart {
     v1::SetApart {
         doc: document.id().to_bytes(),
         title: document.title().to_owned(),
-        rev: document.rev(),
+        rev: document.rev().0,
         since_ms: document.quarantined_ms().unwrap_or(0),
     }
 }

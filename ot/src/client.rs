@@ -8,14 +8,14 @@ use std::fmt;
 
 use codraft_mutant::mutant;
 
-use crate::{Content, Delta, Kind, Limits, OpError};
+use crate::{Content, Delta, Kind, Limits, OpError, Revision, Seq};
 
 /// An operation under way.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inflight {
-    pub seq: u64,
+    pub seq: Seq,
     /// The revision it was made against; sent again with the same one.
-    pub base: u64,
+    pub base: Revision,
     /// As it was sent.
     pub sent: Delta,
     /// The same, moved past all that arrived since.
@@ -25,7 +25,7 @@ pub struct Inflight {
 /// What becomes of an operation that was refused for good.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refused {
-    pub seq: u64,
+    pub seq: Seq,
     /// As it was sent, for the user to keep.
     pub given_back: Delta,
     /// What changes on the screen: the operation undone under whatever was typed since.
@@ -36,7 +36,7 @@ pub struct Refused {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// This client's own operation of that sequence number.
-    Own { seq: u64 },
+    Own { seq: Seq },
     /// Another's operation, as it was applied.
     Other(Delta),
     /// Without text: a grant, a title.
@@ -47,9 +47,9 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientError {
     /// A revision was left out or came twice.
-    Gap { expected: u64, got: u64 },
+    Gap { expected: Revision, got: Revision },
     /// An own operation that is not the one under way.
-    NotInflight { seq: u64 },
+    NotInflight { seq: Seq },
     /// An operation does not fit the content: the two have diverged.
     Diverged(OpError),
 }
@@ -82,9 +82,9 @@ pub struct ClientDocument {
     /// As the server has it at `rev`.
     confirmed: Content,
     /// The last revision received.
-    rev: u64,
+    rev: Revision,
     /// The last sequence number given to an operation.
-    seq: u64,
+    seq: Seq,
     inflight: Option<Inflight>,
     pending: Option<Delta>,
     limits: Limits,
@@ -93,7 +93,7 @@ pub struct ClientDocument {
 impl ClientDocument {
     /// `content` is the document at `rev`; `acked` the last sequence number of this client that
     /// was answered, 0 for none.
-    pub fn new(content: Content, rev: u64, acked: u64) -> Self {
+    pub fn new(content: Content, rev: Revision, acked: Seq) -> Self {
         Self {
             confirmed: content.clone(),
             content,
@@ -106,7 +106,7 @@ impl ClientDocument {
     }
 
     pub fn empty(kind: Kind) -> Self {
-        Self::new(Content::new(kind), 0, 0)
+        Self::new(Content::new(kind), Revision(0), Seq(0))
     }
 
     pub fn content(&self) -> &Content {
@@ -118,7 +118,7 @@ impl ClientDocument {
         &self.confirmed
     }
 
-    pub fn rev(&self) -> u64 {
+    pub fn rev(&self) -> Revision {
         self.rev
     }
 
@@ -167,7 +167,7 @@ impl ClientDocument {
     ///
     /// # Errors
     /// Where it does not fit what the server has: the two have diverged.
-    pub fn acked(&mut self, rev: u64) -> Result<Option<Inflight>, OpError> {
+    pub fn acked(&mut self, rev: Revision) -> Result<Option<Inflight>, OpError> {
         if let Some(inflight) = &self.inflight {
             self.confirmed.apply(&inflight.moved, &self.limits)?;
         }
@@ -179,7 +179,7 @@ impl ClientDocument {
     ///
     /// # Errors
     /// Where it does not fit: the two have diverged.
-    pub fn remote(&mut self, rev: u64, delta: &Delta) -> Result<Delta, OpError> {
+    pub fn remote(&mut self, rev: Revision, delta: &Delta) -> Result<Delta, OpError> {
         self.confirmed.apply(delta, &self.limits)?;
         let mut delta = delta.clone();
         // Theirs came first in the order, so it goes first at one place.
@@ -199,7 +199,7 @@ impl ClientDocument {
     }
 
     /// An event without text took revision `rev`.
-    pub fn passed(&mut self, rev: u64) {
+    pub fn passed(&mut self, rev: Revision) {
         self.rev = rev;
     }
 
@@ -207,7 +207,7 @@ impl ClientDocument {
     ///
     /// # Errors
     /// `ClientError`; the document is of no more use then.
-    pub fn receive(&mut self, rev: u64, event: &Event) -> Result<Option<Delta>, ClientError> {
+    pub fn receive(&mut self, rev: Revision, event: &Event) -> Result<Option<Delta>, ClientError> {
         let expected = self.rev + 1;
         if rev != expected {
             return Err(ClientError::Gap { expected, got: rev });
@@ -228,7 +228,7 @@ impl ClientDocument {
 
     /// The connection is new: follow from the revision after this one, and send this again,
     /// unchanged, so that the server knows a repeat when it sees one.
-    pub fn resume(&mut self) -> (u64, Option<&Inflight>) {
+    pub fn resume(&mut self) -> (Revision, Option<&Inflight>) {
         if let Some(inflight) = &mut self.inflight {
             if inflight.base < self.rev && mutant!("client_resends_changed_bytes") {
                 inflight.base = self.rev;
@@ -257,7 +257,7 @@ impl ClientDocument {
     /// As `receive`.
     pub fn rebase(
         &mut self,
-        events: impl IntoIterator<Item = (u64, Event)>,
+        events: impl IntoIterator<Item = (Revision, Event)>,
     ) -> Result<Option<&Inflight>, ClientError> {
         for (rev, event) in events {
             self.receive(rev, &event)?;

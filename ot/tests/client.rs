@@ -4,7 +4,7 @@
 mod common;
 
 use codraft_ot::{
-    ClientDocument, Content, Delta, Kind, Limits,
+    ClientDocument, Content, Delta, Kind, Limits, Revision, Seq,
     client::{ClientError, Event},
 };
 use common::*;
@@ -24,8 +24,8 @@ enum Answer {
 }
 
 impl Server {
-    fn submit(&mut self, who: usize, sent: (u64, u64, Delta), refuse: bool) -> Answer {
-        let (seq, base, mut delta) = sent;
+    fn submit(&mut self, who: usize, sent: (Seq, Revision, Delta), refuse: bool) -> Answer {
+        let (Seq(seq), Revision(base), mut delta) = sent;
         if self
             .log
             .iter()
@@ -47,15 +47,16 @@ impl Server {
         Answer::Logged
     }
 
-    fn events_after(&self, who: usize, rev: u64) -> Vec<(u64, Event)> {
+    fn events_after(&self, who: usize, rev: u64) -> Vec<(Revision, Event)> {
         let event = |(author, seq, delta): &(usize, u64, Delta)| {
             if *author == who {
-                Event::Own { seq: *seq }
+                Event::Own { seq: Seq(*seq) }
             } else {
                 Event::Other(delta.clone())
             }
         };
         (rev + 1..)
+            .map(Revision)
             .zip(self.log[rev as usize..].iter().map(event))
             .collect()
     }
@@ -69,7 +70,7 @@ struct Desk {
 
 impl Desk {
     fn hear(&mut self, server: &Server, who: usize) {
-        for (rev, event) in server.events_after(who, self.client.rev()) {
+        for (rev, event) in server.events_after(who, self.client.rev().0) {
             let view = self.client.receive(rev, &event).unwrap();
             self.show(view);
         }
@@ -98,7 +99,7 @@ impl Desk {
                 self.show(Some(refused.view));
             }
             Answer::Rebase => {
-                let events = server.events_after(who, self.client.rev());
+                let events = server.events_after(who, self.client.rev().0);
                 self.client.rebase(events).unwrap();
                 self.screen = self.client.content().clone();
                 let again = self.client.inflight().unwrap();
@@ -138,7 +139,7 @@ proptest! {
         let content = content(kind, &start);
         let mut server = Server { content: content.clone(), log: vec![], floor: 0 };
         let desk = || Desk {
-            client: ClientDocument::new(content.clone(), 0, 0),
+            client: ClientDocument::new(content.clone(), Revision(0), Seq(0)),
             screen: content.clone(),
         };
         let mut desks: Vec<Desk> = (0..3).map(|_| desk()).collect();
@@ -173,19 +174,19 @@ proptest! {
 fn a_feed_that_does_not_continue_is_an_error() {
     let mut client = ClientDocument::empty(Kind::Text);
     let gap = ClientError::Gap {
-        expected: 1,
-        got: 2,
+        expected: Revision(1),
+        got: Revision(2),
     };
-    assert_eq!(client.receive(2, &Event::Passed), Err(gap));
-    let own = Event::Own { seq: 1 };
+    assert_eq!(client.receive(Revision(2), &Event::Passed), Err(gap));
+    let own = Event::Own { seq: Seq(1) };
     assert_eq!(
-        client.receive(1, &own),
-        Err(ClientError::NotInflight { seq: 1 })
+        client.receive(Revision(1), &own),
+        Err(ClientError::NotInflight { seq: Seq(1) })
     );
     let mut beyond = Delta::new();
     beyond.delete(1);
-    let other = client.receive(1, &Event::Other(beyond));
+    let other = client.receive(Revision(1), &Event::Other(beyond));
     assert!(matches!(other, Err(ClientError::Diverged(_))));
-    assert_eq!(client.receive(1, &Event::Passed), Ok(None));
-    assert_eq!(client.rev(), 1);
+    assert_eq!(client.receive(Revision(1), &Event::Passed), Ok(None));
+    assert_eq!(client.rev(), Revision(1));
 }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use codraft_ot::{ClientDocument, Content, Delta, Kind, Late, Limits};
+use codraft_ot::{ClientDocument, Content, Delta, Kind, Late, Limits, Revision, Seq};
 use common::*;
 use proptest::prelude::*;
 
@@ -126,11 +126,11 @@ proptest! {
         let mut server = content(Kind::Text, &start);
         let mut log: Vec<(usize, Delta)> = Vec::new();
         let mut clients: Vec<ClientDocument> =
-            (0..3).map(|_| ClientDocument::new(server.clone(), 0, 0)).collect();
+            (0..3).map(|_| ClientDocument::new(server.clone(), Revision(0), Seq(0))).collect();
         let mut submit = |log: &mut Vec<(usize, Delta)>, who: usize, client: &mut ClientDocument| {
             if let Some(sent) = client.send() {
                 let mut delta = sent.sent.clone();
-                for (_, earlier) in &log[sent.base as usize..] {
+                for (_, earlier) in &log[sent.base.0 as usize..] {
                     delta = earlier.transform(&delta, true);
                 }
                 server.apply(&delta, &Limits::default()).unwrap();
@@ -138,11 +138,11 @@ proptest! {
             }
         };
         let receive = |log: &[(usize, Delta)], who: usize, client: &mut ClientDocument| {
-            for (rev, (author, delta)) in (1..).zip(log).skip(client.rev() as usize) {
+            for (rev, (author, delta)) in (1..).zip(log).skip(client.rev().0 as usize) {
                 if *author == who {
-                    client.acked(rev).unwrap();
+                    client.acked(Revision(rev)).unwrap();
                 } else {
-                    client.remote(rev, delta).unwrap();
+                    client.remote(Revision(rev), delta).unwrap();
                 }
             }
         };

@@ -9,7 +9,7 @@ pub mod json;
 use bytes::Bytes;
 
 use crate::{
-    ids::{ClientId, Role, UserId},
+    ids::{ClientId, Revision, Role, Seq, UserId},
     reject::Code,
 };
 
@@ -38,7 +38,7 @@ impl Encoding {
 /// A revision and the chain hash there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct At {
-    pub rev: u64,
+    pub rev: Revision,
     pub hash: [u8; 32],
 }
 
@@ -52,18 +52,18 @@ pub enum ClientFrame {
     },
     /// One in flight a document; sent again with the same bytes until answered.
     Op {
-        seq: u64,
-        base: u64,
+        seq: Seq,
+        base: Revision,
         ops: Bytes,
     },
     /// Positions in UTF-16 units at `rev`; no data: gone.
     Presence {
-        rev: u64,
+        rev: Revision,
         data: Option<String>,
     },
     /// The digest of an idle client's document.
     Check {
-        rev: u64,
+        rev: Revision,
         digest: [u8; 32],
     },
     /// A new token on the open socket.
@@ -94,11 +94,11 @@ pub struct Welcome {
     pub title: String,
     /// The head, its chain hash, and the time of its event; events after it follow. With a
     /// resume, `rev` is the revision resumed from, and the missing events follow.
-    pub rev: u64,
+    pub rev: Revision,
     pub hash: [u8; 32],
     pub ts_ms: u64,
     /// What of this client's was answered last: sequence number and revision.
-    pub acked: Option<(u64, u64)>,
+    pub acked: Option<(Seq, Revision)>,
     pub who: Vec<Who>,
     /// The document at `rev` as a Delta; none with a resume.
     pub doc: Option<Bytes>,
@@ -111,12 +111,12 @@ pub struct Welcome {
 /// An edit on a document's feed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpEvent {
-    pub rev: u64,
+    pub rev: Revision,
     pub slot: u32,
     /// 0 in the binary encoding, which carries neither this nor `base`.
-    pub seq: u64,
+    pub seq: Seq,
     /// The revision that its author had seen.
-    pub base: u64,
+    pub base: Revision,
     pub ts_ms: u64,
     pub ops: Bytes,
 }
@@ -124,7 +124,7 @@ pub struct OpEvent {
 /// Another event: a grant, a title…
 #[derive(Debug, Clone, PartialEq)]
 pub struct OtherEvent {
-    pub rev: u64,
+    pub rev: Revision,
     pub slot: u32,
     pub ts_ms: u64,
     /// `event::name`.
@@ -144,18 +144,18 @@ pub enum ServerFrame {
     Event(OtherEvent),
     /// An event that this reader may not see.
     Skip {
-        rev: u64,
+        rev: Revision,
         ts_ms: u64,
     },
     /// A repeat of what was applied.
     Already {
-        seq: u64,
-        rev: u64,
+        seq: Seq,
+        rev: Revision,
     },
     /// `last`: the outcome is in the log. Else nothing was proposed: send again.
     Reject {
-        seq: u64,
-        base: u64,
+        seq: Seq,
+        base: Revision,
         last: bool,
         code: Code,
         message: String,
@@ -163,10 +163,10 @@ pub enum ServerFrame {
     },
     /// The base is too old.
     Rebase {
-        seq: u64,
-        base: u64,
-        floor: u64,
-        head: u64,
+        seq: Seq,
+        base: Revision,
+        floor: Revision,
+        head: Revision,
     },
     /// The chain hash at a revision.
     Mark(At),

@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
+pub use codraft_ot::{Revision, Seq};
+
 macro_rules! id128 {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -107,6 +109,10 @@ macro_rules! number {
 number!(
     /// A node of the cluster. Never used again for another disk.
     NodeId(u64)
+);
+number!(
+    /// Of a group: each has at most one leader.
+    Term(u64)
 );
 number!(
     /// A Raft group: a shard of the documents.

@@ -7,10 +7,13 @@
 mod samples;
 
 use bytes::Bytes;
-use codraft_proto::frame::{
-    ClientFrame, OpEvent, ServerFrame,
-    binary::{self, Clock},
-    json,
+use codraft_proto::{
+    frame::{
+        ClientFrame, OpEvent, ServerFrame,
+        binary::{self, Clock},
+        json,
+    },
+    ids::{Revision, Seq},
 };
 use samples::{client_messages, server_messages};
 use serde_json::{Value, json};
@@ -19,7 +22,7 @@ const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/frames
 
 /// The event before the message, which the binary form counts revisions and times from.
 const BEFORE: Clock = Clock {
-    rev: 41,
+    rev: Revision(41),
     ts_ms: 1_764_000_000_000,
 };
 
@@ -43,8 +46,8 @@ fn client_binary(frame: &ClientFrame) -> Vec<u8> {
 fn without_seq(frames: &[ServerFrame]) -> Vec<ServerFrame> {
     let strip = |frame: &ServerFrame| match frame {
         ServerFrame::Op(op) => ServerFrame::Op(OpEvent {
-            seq: 0,
-            base: 0,
+            seq: Seq(0),
+            base: Revision(0),
             ..op.clone()
         }),
         other => other.clone(),
@@ -63,7 +66,7 @@ fn vectors() -> Value {
     });
     let server = server_messages().into_iter().map(|(name, frames)| {
         json!({"name": name, "direction": "server",
-            "before": {"rev": BEFORE.rev, "ts": BEFORE.ts_ms},
+            "before": {"rev": BEFORE.rev.0, "ts": BEFORE.ts_ms},
             "json": as_json(&json::encode_server(&frames).unwrap()),
             "binary_hex": json::hex(&server_binary(&frames))})
     });
@@ -137,10 +140,10 @@ fn a_keystroke_is_as_described_and_small() {
         delta.retain(5_000).insert("x");
         let ops = delta.to_bytes().into();
         ServerFrame::Op(OpEvent {
-            rev: 42,
+            rev: Revision(42),
             slot: 3,
-            seq: 9,
-            base: 41,
+            seq: Seq(9),
+            base: Revision(41),
             ts_ms,
             ops,
         })
@@ -159,8 +162,8 @@ fn a_keystroke_is_as_described_and_small() {
     );
     // The author's side.
     let sent = ClientFrame::Op {
-        seq: 9,
-        base: 300,
+        seq: Seq(9),
+        base: Revision(300),
         ops: Bytes::copy_from_slice(&delta),
     };
     assert_eq!(
@@ -174,10 +177,10 @@ fn a_batch_encoded_in_parts_is_read_as_one_feed() {
     let ops = |rev: u64, ts_ms: u64| {
         let ops = codraft_ot::Delta::new().insert("y").to_bytes().into();
         ServerFrame::Op(OpEvent {
-            rev,
+            rev: Revision(rev),
             slot: 1,
-            seq: 0,
-            base: 0,
+            seq: Seq(0),
+            base: Revision(0),
             ts_ms,
             ops,
         })
@@ -202,7 +205,7 @@ fn a_batch_encoded_in_parts_is_read_as_one_feed() {
         (
             reader,
             Clock {
-                rev: 45,
+                rev: Revision(45),
                 ts_ms: BEFORE.ts_ms + 400
             }
         )
@@ -251,10 +254,10 @@ fn a_document_in_steps_is_the_same_text() {
 fn an_operation_that_cannot_be_read_is_not_another_one() {
     let ops = Bytes::from_static(&[0xff]);
     let op = OpEvent {
-        rev: 1,
+        rev: Revision(1),
         slot: 0,
-        seq: 1,
-        base: 0,
+        seq: Seq(1),
+        base: Revision(0),
         ts_ms: 1,
         ops,
     };
@@ -277,7 +280,7 @@ fn a_welcome_may_be_written_around_its_document() {
         let op = OpEvent {
             rev: welcome.rev + 1,
             slot: 2,
-            seq: 3,
+            seq: Seq(3),
             base: welcome.rev,
             ts_ms: welcome.ts_ms + 5,
             ops: codraft_ot::Delta::new().insert("é").to_bytes().into(),

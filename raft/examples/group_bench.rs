@@ -79,7 +79,7 @@ async fn main() {
                         let seq = &mut seqs[origin.tag as usize];
                         *seq += 1;
                         handle
-                            .submit(edit(origin.tag % 4, origin.tag, *seq, base), origin)
+                            .submit(edit(origin.tag % 4, origin.tag, *seq, base.0), origin)
                             .unwrap();
                     }
                     (done, leader)

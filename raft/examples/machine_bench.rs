@@ -9,7 +9,7 @@ use std::{error::Error, hint::black_box};
 
 use bytes::Bytes;
 use codraft_ot::{Delta, Kind};
-use codraft_proto::ids::{ClientId, DocId, GroupId, Role, UserId};
+use codraft_proto::ids::{ClientId, DocId, GroupId, Revision, Role, Seq, UserId};
 use codraft_raft::{
     command::{Algebra, Batch, Command, Create, Edit, Grant},
     machine::{MachineLimits, Outcome, Shard},
@@ -124,8 +124,8 @@ fn typed(n: usize, users: &[UserId]) -> Command {
         doc: doc(document),
         client: ClientId([document as u8 * 2 + writer as u8; 16]),
         user: users[writer].clone(),
-        seq: (round / users.len()) as u64 + 1,
-        base: head - lag.min(head - 2),
+        seq: Seq((round / users.len()) as u64 + 1),
+        base: Revision(head - lag.min(head - 2)),
         ops: delta.to_bytes().into(),
     })
 }

@@ -7,7 +7,7 @@ mod tests;
 
 use bytes::Bytes;
 use codraft_ot::Kind;
-use codraft_proto::ids::{ClientId, DocId, Role, UserId};
+use codraft_proto::ids::{ClientId, DocId, Revision, Role, Seq, UserId};
 
 pub use stored::{DecodeError, FORMAT, LEVEL};
 pub(crate) use stored::{Input, put_blob, put_varint};
@@ -41,9 +41,9 @@ pub struct Edit {
     pub client: ClientId,
     pub user: UserId,
     /// The client's own count of its operations.
-    pub seq: u64,
+    pub seq: Seq,
     /// The revision that the author had seen.
-    pub base: u64,
+    pub base: Revision,
     /// A Delta in `ot`'s binary form, not yet judged.
     pub ops: Bytes,
 }
@@ -76,7 +76,7 @@ pub struct Grant {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trim {
     pub doc: DocId,
-    pub floor: u64,
+    pub floor: Revision,
 }
 
 /// No operation on a base below `below` is taken any more, so that the records of clients whose
@@ -84,7 +84,7 @@ pub struct Trim {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expire {
     pub doc: DocId,
-    pub below: u64,
+    pub below: Revision,
 }
 
 /// The barrier of an upgrade: from this entry on the log may hold what `level` brought.

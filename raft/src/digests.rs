@@ -121,10 +121,10 @@ impl AppliedSink for Digests {
 
 fn number(outcome: &Outcome) -> u64 {
     match outcome {
-        Outcome::Applied { rev } => *rev,
-        Outcome::Already { seq, rev } => 1 << 60 | (seq ^ rev),
+        Outcome::Applied { rev } => rev.0,
+        Outcome::Already { seq, rev } => 1 << 60 | (seq.0 ^ rev.0),
         Outcome::Refused(refusal) => 2 << 60 | refusal.code as u64,
-        Outcome::Rebase { floor, head } => 3 << 60 | (floor ^ head),
+        Outcome::Rebase { floor, head } => 3 << 60 | (floor.0 ^ head.0),
         Outcome::Retry(code) => 4 << 60 | *code as u64,
     }
 }
@@ -132,7 +132,7 @@ fn number(outcome: &Outcome) -> u64 {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use codraft_proto::ids::{DocId, GroupId};
+    use codraft_proto::ids::{DocId, GroupId, Revision};
 
     use super::*;
     use crate::{machine::MachineLimits, types::LeaderId};
@@ -146,7 +146,7 @@ mod tests {
         let log_id = LogId { leader_id, index };
         let applied = Applied {
             doc: DocId::default(),
-            outcome: Outcome::Applied { rev },
+            outcome: Outcome::Applied { rev: Revision(rev) },
             event: None,
         };
         digests.applied(&shard, log_id, &[applied]);

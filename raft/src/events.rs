@@ -1,7 +1,7 @@
 //! What a group and those who serve it say to each other.
 
 use codraft_proto::{
-    ids::{GroupId, NodeId},
+    ids::{GroupId, NodeId, Term},
     link::Outbox,
 };
 
@@ -27,7 +27,7 @@ impl Origin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leadership {
     pub group: GroupId,
-    pub term: u64,
+    pub term: Term,
     pub node: Option<NodeId>,
 }
 

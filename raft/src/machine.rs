@@ -26,7 +26,7 @@ use std::{
 
 use codraft_mutant::mutant;
 use codraft_proto::{
-    ids::{DocId, GroupId, Slot},
+    ids::{DocId, GroupId, Revision, Seq, Slot},
     placement::slot_of,
     reject::Code,
 };
@@ -44,15 +44,15 @@ pub use stored::{FORMAT as DOCUMENT_FORMAT, StateError};
 pub enum Outcome {
     /// It took this revision; without an event (trim, level, most of expire) it took none and
     /// this is the document's head.
-    Applied { rev: u64 },
+    Applied { rev: Revision },
     /// It was decided before. `rev` is its revision where `seq` is the client's last applied one.
     /// Of an older sequence no more is known (it may have been refused, and its client was told
     /// so): `rev` is then that of the client's last applied one, 0 without any.
-    Already { seq: u64, rev: u64 },
+    Already { seq: Seq, rev: Revision },
     /// Final: these bytes never take a revision.
     Refused(Refusal),
     /// Not applied and not recorded: its base is too old, or too much happened since.
-    Rebase { floor: u64, head: u64 },
+    Rebase { floor: Revision, head: Revision },
     /// Not applied and not recorded: the same bytes may be sent again.
     Retry(Code),
 }
@@ -216,7 +216,7 @@ impl Shard {
             }
             Command::Level(Level { level }) => {
                 self.level = self.level.max(*level);
-                (Outcome::Applied { rev: 0 }, None)
+                (Outcome::Applied { rev: Revision(0) }, None)
             }
         };
         Applied {

@@ -187,7 +187,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use codraft_ot::Delta;
-    use codraft_proto::ids::{ClientId, DocId, Role};
+    use codraft_proto::ids::{ClientId, DocId, Revision, Role, Seq};
 
     use super::*;
     use crate::command::{Edit, Grant};
@@ -197,8 +197,8 @@ mod tests {
             doc: DocId::default(),
             client: ClientId([1; 16]),
             user: "ada".into(),
-            seq: 1,
-            base: 1,
+            seq: Seq(1),
+            base: Revision(1),
             ops: delta.to_bytes().into(),
         })
     }

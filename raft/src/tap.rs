@@ -4,7 +4,7 @@
 //! Events of target `codraft_record` with a field `what`; ids, hashes and stored forms as bytes.
 
 use bytes::Bytes;
-use codraft_proto::ids::{GroupId, NodeId};
+use codraft_proto::ids::{GroupId, NodeId, Term};
 
 use crate::{
     command::{Batch, Command},
@@ -62,8 +62,8 @@ pub fn committed(group: GroupId, index: u64) {
     tell!(what = "committed", group = group.0, index);
 }
 
-pub fn leads(group: GroupId, term: u64) {
-    tell!(what = "leads", group = group.0, term);
+pub fn leads(group: GroupId, term: Term) {
+    tell!(what = "leads", group = group.0, term = term.0);
 }
 
 /// This node told another one that it holds `about` for dead; `evidence`: whether it has some.
@@ -103,18 +103,18 @@ pub fn applied(shard: &Shard, index: u64, batch: &Batch, applied: &[Applied]) {
                 group,
                 index,
                 doc,
-                rev = event.rev,
+                rev = event.rev.0,
                 kind = event.kind,
                 user = &*event.user,
                 client,
-                seq = event.seq,
+                seq = event.seq.0,
                 body = &event.body[..],
                 chain = &event.hash.0[..]
             );
             continue;
         }
         let (client, user, seq) = match command {
-            Command::Edit(edit) => (Some(&edit.client.0[..]), &*edit.user, edit.seq),
+            Command::Edit(edit) => (Some(&edit.client.0[..]), &*edit.user, edit.seq.0),
             _ => (None, "", 0),
         };
         let outcome = spelled(outcome);

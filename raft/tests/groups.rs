@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use codraft_proto::{ids::GroupId, reject::Code};
+use codraft_proto::{
+    ids::{GroupId, Revision, Seq},
+    reject::Code,
+};
 use codraft_raft::{
     command::{Command, Edit},
     group::{Origin, ProposeError, ReadError},
@@ -59,7 +62,7 @@ async fn group_replicas_apply_equally_and_a_restart_replays() {
     let cluster = Cluster::start(2, true).await;
     assert_eq!(
         commit(&cluster, 1, create(1)).await,
-        Outcome::Applied { rev: 1 }
+        Outcome::Applied { rev: Revision(1) }
     );
     let leader = cluster.leader(G).await;
     let group = leader.groups.group(G).unwrap().clone();
@@ -83,7 +86,12 @@ async fn group_replicas_apply_equally_and_a_restart_replays() {
         let (origin, answer) = answers.recv().await.unwrap();
         assert_eq!(
             (origin.tag, answer),
-            (client, Ok(Outcome::Applied { rev: client + 2 }))
+            (
+                client,
+                Ok(Outcome::Applied {
+                    rev: Revision(client + 2)
+                })
+            )
         );
     }
     let batches = leader
@@ -115,7 +123,10 @@ async fn group_replicas_apply_equally_and_a_restart_replays() {
     );
     assert_eq!(
         commit(&cluster, 3, edit(1, 3, 1, 1)).await,
-        Outcome::Already { seq: 1, rev: 5 },
+        Outcome::Already {
+            seq: Seq(1),
+            rev: Revision(5)
+        },
         "a repeat is known after a restart",
     );
 }
@@ -163,7 +174,7 @@ async fn group_leadership_is_handed_over() {
     assert!(old.groups.group(G).unwrap().transfer_leadership().await);
     assert_eq!(
         commit(&cluster, 2, edit(1, 1, 1, 1)).await,
-        Outcome::Applied { rev: 2 }
+        Outcome::Applied { rev: Revision(2) }
     );
     println!("handed over, next commit after {:?}", started.elapsed());
     assert_ne!(cluster.leader(G).await.id, old.id);
@@ -181,7 +192,7 @@ async fn next_commit_after_kill(suspicion: bool) -> Duration {
     cluster.kill(&dead, suspicion);
     assert_eq!(
         commit(&cluster, 2, edit(1, 1, 1, 1)).await,
-        Outcome::Applied { rev: 2 }
+        Outcome::Applied { rev: Revision(2) }
     );
     let took = started.elapsed();
     cluster.equal(G).await;
@@ -223,7 +234,7 @@ async fn group_wrong_suspicion_is_harmless() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(
         commit(&cluster, 2, edit(1, 1, 1, 1)).await,
-        Outcome::Applied { rev: 2 }
+        Outcome::Applied { rev: Revision(2) }
     );
     assert_ne!(cluster.leader(G).await.id, leader.id);
     cluster.equal(G).await;
@@ -254,7 +265,7 @@ async fn group_leader_with_a_wrong_clock_stamps_with_the_median_and_hands_over()
     leader.clock.jump(86_400_000);
     assert_eq!(
         commit(&cluster, 1, edit(1, 7, 1, 1)).await,
-        Outcome::Applied { rev: 2 }
+        Outcome::Applied { rev: Revision(2) }
     );
     let group = leader.groups.group(G).unwrap();
     let elsewhere = || group.leadership().node.filter(|node| *node != leader.id);
@@ -330,7 +341,7 @@ async fn group_room_for_refusals_comes_back_in_a_quiet_document() {
     let mut told = Vec::new();
     loop {
         match commit(&cluster, 3, trespass(most, base)).await {
-            Outcome::Rebase { head, .. } => base = head,
+            Outcome::Rebase { head, .. } => base = head.0,
             Outcome::Refused(refusal) => break assert_eq!(refusal.code, Code::Forbidden),
             outcome => assert_eq!(outcome, Outcome::Retry(Code::Busy)),
         }

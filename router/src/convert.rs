@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use codraft_proto::{
     frame::At,
-    ids::{ClientId, Role},
+    ids::{ClientId, Revision, Role, Seq},
     reject::Code,
     v1::{self, answer::Verdict, message::Body},
 };
@@ -27,11 +27,11 @@ pub fn events(events: Vec<v1::Event>) -> Vec<FeedEvent> {
 
 fn event(event: v1::Event) -> FeedEvent {
     FeedEvent {
-        rev: event.rev,
+        rev: Revision(event.rev),
         client: ClientId::from_slice(&event.client),
         user: event.user,
-        seq: event.seq,
-        base: event.base,
+        seq: Seq(event.seq),
+        base: Revision(event.base),
         ts_ms: event.ts_ms,
         kind: event.kind,
         body: event.body,
@@ -61,11 +61,13 @@ pub fn opened(opened: v1::Opened) -> Result<Box<Opened>, Code> {
         algebra: opened.algebra,
         title: opened.title,
         head: Position {
-            rev: opened.rev,
+            rev: Revision(opened.rev),
             hash,
             ts_ms: opened.ts_ms,
         },
-        acked: opened.acked.map(|acked| (acked.seq, acked.rev)),
+        acked: opened
+            .acked
+            .map(|acked| (Seq(acked.seq), Revision(acked.rev))),
         start,
         events: events(opened.events),
     }))
@@ -76,7 +78,7 @@ pub fn followed(followed: v1::Followed) -> Result<Followed, Code> {
         return Err(code_of(&problem));
     }
     Ok(Followed {
-        rev: followed.rev,
+        rev: Revision(followed.rev),
         hash: hash(&followed.hash),
         resumed: followed.resumed,
         events: events(followed.events),
@@ -93,15 +95,18 @@ pub fn attempt(answer: &v1::Answer) -> Option<Attempt> {
     Some(Attempt {
         user: answer.user.clone(),
         client: ClientId::from_slice(&answer.client)?,
-        seq: answer.seq,
-        base: answer.base,
+        seq: Seq(answer.seq),
+        base: Revision(answer.base),
     })
 }
 
 pub fn answer(verdict: Verdict) -> Answer {
     match verdict {
-        Verdict::Already(rev) => Answer::Already { rev },
-        Verdict::Rebase(v1::Rebase { floor, head }) => Answer::Rebase { floor, head },
+        Verdict::Already(rev) => Answer::Already { rev: Revision(rev) },
+        Verdict::Rebase(v1::Rebase { floor, head }) => Answer::Rebase {
+            floor: Revision(floor),
+            head: Revision(head),
+        },
         Verdict::Refused(problem) => Answer::Refused {
             code: Code::from_number(problem.code).unwrap_or(Code::Malformed),
             message: problem.message,
@@ -133,14 +138,14 @@ pub fn leader_of(body: &Body) -> Option<v1::Leadership> {
 fn at(resume: v1::Resume) -> Option<At> {
     let hash = hash(&resume.hash)?;
     Some(At {
-        rev: resume.rev,
+        rev: Revision(resume.rev),
         hash,
     })
 }
 
 pub fn resume(at: At) -> v1::Resume {
     v1::Resume {
-        rev: at.rev,
+        rev: at.rev.0,
         hash: Bytes::copy_from_slice(&at.hash),
     }
 }

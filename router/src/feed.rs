@@ -21,6 +21,7 @@ use codraft_proto::{
 };
 
 use crate::ids::{LinkId, OpenTag, ReaderId};
+use codraft_proto::ids::Revision;
 pub use io::{Action, Event, FeedEvent, Followed, Hello, Message, Opened, Position, Start};
 
 /// Delivered bytes are credited to the node in steps of this.
@@ -228,8 +229,8 @@ impl Feed {
 
     /// The revision that these events lead to from the position, those up to it left out;
     /// `None` when they leave a gap.
-    fn reaches(&self, events: &[FeedEvent]) -> Option<u64> {
-        let position = self.position.map_or(0, |p| p.rev);
+    fn reaches(&self, events: &[FeedEvent]) -> Option<Revision> {
+        let position = self.position.map_or(Revision(0), |p| p.rev);
         events
             .iter()
             .try_fold(position, |rev, event| match event.rev {

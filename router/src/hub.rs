@@ -17,7 +17,7 @@ use bytes::Bytes;
 use codraft_mutant::mutant;
 use codraft_proto::{
     frame::{Encoding, ServerFrame},
-    ids::{ClientId, DocId, GroupId, Role, UserId},
+    ids::{ClientId, DocId, GroupId, Revision, Role, Seq, UserId},
     reject::Code,
     v1::{self, message::Body},
 };
@@ -62,7 +62,7 @@ struct State {
     /// The way by the feed's link, kept so that it is not looked up for each message.
     route: Option<Route>,
     /// The last revision whose chain hash was sent, and whether a later one is due.
-    marked: u64,
+    marked: Revision,
     mark_due: bool,
     empty_since_ms: u64,
 }
@@ -101,7 +101,7 @@ impl Hub {
             next: 0,
             slots: Slots::default(),
             route: None,
-            marked: 0,
+            marked: Revision(0),
             mark_due: false,
             empty_since_ms: 0,
         };
@@ -334,7 +334,7 @@ impl Hub {
     // ---- Operations ------------------------------------------------------------------------
 
     /// A client sent an operation.
-    pub fn op(&self, shared: &Shared, reader: ReaderId, seq: u64, base: u64, ops: Bytes) {
+    pub fn op(&self, shared: &Shared, reader: ReaderId, seq: Seq, base: Revision, ops: Bytes) {
         let mut state = lock(&self.state);
         let state = &mut *state;
         let Some(member) = state.members.get_mut(&reader) else {
@@ -345,8 +345,8 @@ impl Hub {
             return member.push(&refused(seq, base, true, Code::Forbidden, None));
         }
         let now_ms = shared.now_ms();
-        let head = state.feed.position().map_or(0, |at| at.rev);
-        let behind = head.saturating_sub(base);
+        let head = state.feed.position().map_or(Revision(0), |at| at.rev);
+        let behind = head.0.saturating_sub(base.0);
         let (action, retry_after_ms) = match member.account.operation(ops.len(), behind, now_ms) {
             Ok(()) => (member.session.op(seq, base, ops, now_ms), None),
             Err(wait_ms) => (OpAction::Refuse(Code::Rate), Some(wait_ms)),
@@ -387,8 +387,8 @@ impl Hub {
             doc: self.doc_bytes.clone(),
             client: session.client_bytes.clone(),
             user: session.user.to_string(),
-            seq: own.seq,
-            base: own.base,
+            seq: own.seq.0,
+            base: own.base.0,
             ops: own.ops.clone(),
         };
         let route = state.route_by(shared, link);
@@ -424,7 +424,7 @@ impl Hub {
         };
         let mut state = lock(&self.state);
         let state = &mut *state;
-        let delivered = state.feed.position().map_or(0, |p| p.rev);
+        let delivered = state.feed.position().map_or(Revision(0), |p| p.rev);
         let reader = state.reader_of(&attempt.user, attempt.client);
         let Some(member) = reader.and_then(|id| state.members.get_mut(&id)) else {
             return;
@@ -539,8 +539,8 @@ impl Member {
 }
 
 fn refused(
-    seq: u64,
-    base: u64,
+    seq: Seq,
+    base: Revision,
     last: bool,
     code: Code,
     retry_after_ms: Option<u32>,

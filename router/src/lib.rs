@@ -268,7 +268,7 @@ impl Handle {
     pub fn leader_of(&self, doc: DocId) -> Option<(u32, u64, u64)> {
         let group = self.shared.upstream.group_of(doc);
         let leader = self.shared.upstream.leader(group)?;
-        Some((group.0, leader.term, leader.node?.0))
+        Some((group.0, leader.term.0, leader.node?.0))
     }
 
     /// Whether an `Authorization` header names somebody.

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use codraft_mutant::mutant;
 use codraft_proto::{
-    ids::{ClientId, Role, UserId},
+    ids::{ClientId, Revision, Role, Seq, UserId},
     reject::Code,
 };
 
@@ -15,8 +15,8 @@ use crate::ids::LinkId;
 /// to whoever leads next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inflight {
-    pub seq: u64,
-    pub base: u64,
+    pub seq: Seq,
+    pub base: Revision,
     /// ot's binary form, as the client sent it.
     pub ops: Bytes,
     /// When the client sent it, in milliseconds of the router's own time.
@@ -34,7 +34,7 @@ pub struct Session {
     pub user: UserId,
     pub role: Option<Role>,
     /// The last that this client was told of as applied: (seq, rev).
-    pub acked: Option<(u64, u64)>,
+    pub acked: Option<(Seq, Revision)>,
     inflight: Option<Inflight>,
 }
 
@@ -54,15 +54,15 @@ pub enum OpAction {
 pub struct Attempt {
     pub user: String,
     pub client: ClientId,
-    pub seq: u64,
-    pub base: u64,
+    pub seq: Seq,
+    pub base: Revision,
 }
 
 /// An answer of the shard that is not the event itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     Already {
-        rev: u64,
+        rev: Revision,
     },
     Refused {
         code: Code,
@@ -74,8 +74,8 @@ pub enum Answer {
         retry_after_ms: u32,
     },
     Rebase {
-        floor: u64,
-        head: u64,
+        floor: Revision,
+        head: Revision,
     },
 }
 
@@ -109,7 +109,7 @@ impl Session {
     }
 
     /// The client sent an operation.
-    pub fn op(&mut self, seq: u64, base: u64, ops: Bytes, now_ms: u64) -> OpAction {
+    pub fn op(&mut self, seq: Seq, base: Revision, ops: Bytes, now_ms: u64) -> OpAction {
         match &self.inflight {
             Some(own) if own.seq == seq && own.base == base && own.ops == ops => OpAction::Repeat,
             Some(own) if own.seq == seq => OpAction::Refuse(Code::SeqConflict),
@@ -168,7 +168,7 @@ impl Session {
 
     /// An event of this client went by on the feed: the acknowledgement. The operation it
     /// acknowledges, when it is the one in flight.
-    pub fn applied(&mut self, seq: u64, rev: u64) -> Option<Inflight> {
+    pub fn applied(&mut self, seq: Seq, rev: Revision) -> Option<Inflight> {
         self.acked = Some((seq, rev));
         if self.inflight.as_ref().is_some_and(|own| own.seq <= seq) {
             return self.inflight.take();
@@ -178,7 +178,7 @@ impl Session {
 
     /// The document was opened, and this is what the shard last applied of this client. An
     /// operation in flight that is covered by it was acknowledged by it.
-    pub fn opened(&mut self, role: Role, acked: Option<(u64, u64)>) {
+    pub fn opened(&mut self, role: Role, acked: Option<(Seq, Revision)>) {
         self.role = Some(role);
         self.acked = acked;
         if let (Some(own), Some((seq, _))) = (&self.inflight, acked)
@@ -192,10 +192,10 @@ impl Session {
     /// sent: an `already` above it is said by the feed, in its place.
     pub fn answered(
         &mut self,
-        seq: u64,
-        base: u64,
+        seq: Seq,
+        base: Revision,
         answer: Answer,
-        delivered: u64,
+        delivered: Revision,
     ) -> AnswerAction {
         if !self
             .inflight

@@ -4,10 +4,13 @@
 use std::collections::VecDeque;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use codraft_proto::frame::{
-    Encoding, ServerFrame,
-    binary::{self, Clock},
-    json,
+use codraft_proto::{
+    frame::{
+        Encoding, ServerFrame,
+        binary::{self, Clock},
+        json,
+    },
+    ids::{Revision, Seq},
 };
 
 use crate::session::Answer;
@@ -54,7 +57,7 @@ pub fn around_document(
 }
 
 /// What the shard answered, as the client is told.
-pub fn answer(seq: u64, base: u64, answer: Answer) -> ServerFrame {
+pub fn answer(seq: Seq, base: Revision, answer: Answer) -> ServerFrame {
     match answer {
         Answer::Already { rev } => ServerFrame::Already { seq, rev },
         Answer::Rebase { floor, head } => ServerFrame::Rebase {
@@ -165,27 +168,38 @@ mod tests {
             ServerFrame::Op(OpEvent {
                 rev,
                 slot: 3,
-                seq: 0,
-                base: 0,
-                ts_ms: rev * 10,
+                seq: Seq(0),
+                base: Revision(0),
+                ts_ms: rev.0 * 10,
                 ops,
             })
         };
         let mark = ServerFrame::Mark(At {
-            rev: 2,
+            rev: Revision(2),
             hash: [7; 32],
         });
         let all = [
-            op(1, 3),
-            op(2, 500),
+            op(Revision(1), 3),
+            op(Revision(2), 500),
             mark.clone(),
-            op(3, 1),
+            op(Revision(3), 1),
             ServerFrame::Pong,
         ];
-        let start = Clock { rev: 0, ts_ms: 0 };
+        let start = Clock {
+            rev: Revision(0),
+            ts_ms: 0,
+        };
         let messages = [
             frames(Encoding::Binary, start, &all[..3]).unwrap(),
-            frames(Encoding::Binary, Clock { rev: 2, ts_ms: 20 }, &all[3..4]).unwrap(),
+            frames(
+                Encoding::Binary,
+                Clock {
+                    rev: Revision(2),
+                    ts_ms: 20,
+                },
+                &all[3..4],
+            )
+            .unwrap(),
             frame(Encoding::Binary, &all[4]),
         ];
         let joined = join(Encoding::Binary, messages.into()).unwrap();

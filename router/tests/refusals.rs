@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use codraft_proto::{
     frame::{ClientFrame, Encoding, ServerFrame},
-    ids::ClientId,
+    ids::{ClientId, Revision, Seq},
     limits::Limits,
     reject::Code,
     topology::FileTopology,
@@ -258,12 +258,12 @@ async fn operations_out_of_order_are_not_proposed() {
     ana.op("first").await;
     let op = |seq, text| ClientFrame::Op {
         seq,
-        base: 0,
+        base: Revision(0),
         ops: insert(text),
     };
     for (frame, expected) in [
-        (op(1, "other"), Code::SeqConflict),
-        (op(2, "second"), Code::Busy),
+        (op(Seq(1), "other"), Code::SeqConflict),
+        (op(Seq(2), "second"), Code::Busy),
     ] {
         ana.send(&frame).await;
         match ana.next().await {
@@ -273,7 +273,7 @@ async fn operations_out_of_order_are_not_proposed() {
             other => panic!("{other:?}"),
         }
     }
-    ana.send(&op(1, "first")).await; // a repeat: nothing
+    ana.send(&op(Seq(1), "first")).await; // a repeat: nothing
     ana.send(&ClientFrame::Ping).await;
     assert_eq!(ana.next().await, ServerFrame::Pong);
     assert_eq!(scene.with_world(|w| w.submits), 1);

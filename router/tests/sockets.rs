@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use codraft_proto::{
     frame::{At, ClientFrame, Encoding, ServerFrame},
-    ids::Role,
+    ids::{Revision, Role, Seq},
     limits::Limits,
     reject::Code,
 };
@@ -28,7 +28,7 @@ async fn two_type_in_two_encodings_and_each_sees_all() {
     let (mut ana, welcome) = Client::open(&at, doc, "ana", 1, Encoding::Binary).await;
     assert_eq!(
         (welcome.role, welcome.rev, welcome.acked),
-        (Role::Owner, 0, None)
+        (Role::Owner, Revision(0), None)
     );
     let own = welcome.who.iter().find(|who| who.slot == welcome.you);
     assert_eq!(own.map(|who| who.client), Some(ana.id), "its own slot");
@@ -50,18 +50,18 @@ async fn two_type_in_two_encodings_and_each_sees_all() {
     let mut late = Client::silent(&at, doc, "bo", 4, Encoding::Binary).await;
     let welcome = late
         .hello(Some(At {
-            rev: 2,
+            rev: Revision(2),
             hash: hash_at(2),
         }))
         .await;
-    assert_eq!((welcome.rev, welcome.resumed()), (2, true));
+    assert_eq!((welcome.rev, welcome.resumed()), (Revision(2), true));
     assert_eq!(late.edit().await, (3, insert("c")));
     assert_eq!(late.edit().await, (4, insert("d")));
     ana.op("e").await;
     assert_eq!(late.edit().await, (5, insert("e")));
     // The same client id again: the newer socket has it.
     let (_, welcome) = Client::open(&at, doc, "ana", 1, Encoding::Binary).await;
-    assert_eq!(welcome.acked, Some((3, 5)));
+    assert_eq!(welcome.acked, Some((Seq(3), Revision(5))));
     assert_eq!(ana.closed().await, Code::Replaced.close_code());
     scene.end().await;
 }
@@ -82,7 +82,7 @@ async fn a_json_op_says_its_vector_clock() {
     let mut clocks = Vec::new();
     while clocks.len() < 3 {
         if let ServerFrame::Op(op) = bo.next().await {
-            clocks.push((op.rev, op.seq, op.base));
+            clocks.push((op.rev.0, op.seq.0, op.base.0));
         }
     }
     assert_eq!(clocks, [(1, 1, 0), (2, 2, 1), (3, 1, 0)]);
@@ -107,7 +107,7 @@ async fn who_takes_the_client_id_of_another_is_somebody_else() {
                 }
             };
             let slot = if is_ana { hers.you } else { his.you };
-            assert_eq!((event.rev, event.slot), (rev, slot));
+            assert_eq!((event.rev, event.slot), (Revision(rev), slot));
         }
     }
     // What is refused is told to who sent it.
@@ -270,7 +270,7 @@ async fn a_feed_that_cannot_go_on_is_opened_again_on_the_same_socket() {
     scene.lead(2);
     assert!(matches!(ana.next().await, ServerFrame::Resync { .. }));
     let welcome = ana.hello(None).await;
-    assert_eq!(welcome.rev, 1);
+    assert_eq!(welcome.rev, Revision(1));
     ana.op("x").await;
     assert_eq!(ana.edit().await.0, 2);
     scene.end().await;
@@ -303,12 +303,12 @@ async fn answers_of_the_shard_reach_the_client() {
         match ana.next().await {
             ServerFrame::Reject {
                 seq: s,
-                base: 0,
+                base: Revision(0),
                 last: l,
                 code: c,
                 ..
             } => {
-                assert_eq!((s, l, c), (seq, last, code));
+                assert_eq!((s, l, c), (Seq(seq), last, code));
             }
             other => panic!("{other:?}"),
         }
@@ -321,16 +321,16 @@ async fn answers_of_the_shard_reach_the_client() {
     assert_eq!(ana.edit().await, (1, insert("patience")));
     // What was acknowledged already is said to be so.
     ana.send(&ClientFrame::Op {
-        seq: ana.seq,
-        base: 0,
+        seq: Seq(ana.seq),
+        base: Revision(0),
         ops: insert("patience"),
     })
     .await;
     assert_eq!(
         ana.next().await,
         ServerFrame::Already {
-            seq: ana.seq,
-            rev: 1
+            seq: Seq(ana.seq),
+            rev: Revision(1)
         }
     );
     scene.end().await;

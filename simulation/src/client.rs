@@ -16,7 +16,7 @@ use anyhow::Result;
 use codraft_ot::client::ClientDocument;
 use codraft_proto::{
     frame::{At, ClientFrame, Encoding, ServerFrame},
-    ids::{ClientId, DocId, Role},
+    ids::{ClientId, DocId, Role, Seq},
 };
 use rand::{Rng, rngs::StdRng};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -317,7 +317,7 @@ impl Client {
         self.note(ClientSeen::Hello {
             client: self.author(),
             doc: self.doc.0,
-            resume: resume.map(|at| at.rev),
+            resume: resume.map(|at| at.rev).map(|n| n.0),
             unsent,
         });
         socket.hello(resume, unsent).await
@@ -395,15 +395,15 @@ impl Client {
         };
         let (seq, base) = (inflight.seq, inflight.base);
         let ops = inflight.sent.to_bytes();
-        self.store.seq = seq;
+        self.store.seq = seq.0;
         let bytes: Hash = *blake3::hash(&ops).as_bytes();
         let (client, doc) = (self.author(), self.doc.0);
         let seen = if again {
             ClientSeen::Resent {
                 client,
                 doc,
-                seq,
-                base,
+                seq: seq.0,
+                base: base.0,
                 bytes,
             }
         } else {
@@ -412,8 +412,8 @@ impl Client {
                 client,
                 user,
                 doc,
-                seq,
-                base,
+                seq: seq.0,
+                base: base.0,
                 sent,
                 bytes,
             }
@@ -443,9 +443,9 @@ impl Client {
         let mut text = String::new();
         let mut seq = 0;
         if let Some(inflight) = document.inflight()
-            && inflight.seq > applied
+            && inflight.seq > Seq(applied)
         {
-            seq = inflight.seq;
+            seq = inflight.seq.0;
             text = convert::inserted(&inflight.sent);
         }
         // What waits is next to be sent once nothing is under way.
@@ -497,7 +497,7 @@ impl Client {
         let standing = Standing {
             live: self.is_live(),
             saved,
-            rev: document.map_or(0, ClientDocument::rev),
+            rev: document.map_or(0, |document| document.rev().0),
             told_saving: matches!(&self.connection, Connection::Open(open) if open.told_saving),
             barred: self.barred,
             role: self.role,
@@ -518,7 +518,7 @@ impl Client {
         self.note(ClientSeen::Settled {
             client: self.author(),
             doc: self.doc.0,
-            rev: document.rev(),
+            rev: document.rev().0,
             text,
             digest,
         });

@@ -8,6 +8,7 @@ use crate::{
     record::{NodeSeen, Seen},
     shared::{Shared, user_name},
 };
+use codraft_proto::ids::Revision;
 
 /// What has not healed yet.
 pub fn missing(shared: &Shared, cluster: &Cluster, faults: &Faults) -> Vec<String> {
@@ -113,7 +114,8 @@ fn client_misses(
             "{host} was told that nothing is saved, and nothing since"
         ));
     }
-    (standing.rev != head).then(|| format!("{host} is at revision {} of {head}", standing.rev))
+    (Revision(standing.rev) != head)
+        .then(|| format!("{host} is at revision {} of {head}", standing.rev))
 }
 
 /// Notes what each node ended with.
@@ -144,7 +146,7 @@ pub fn read(shared: &Shared, cluster: &Cluster) {
                     node,
                     group,
                     doc,
-                    rev,
+                    rev: rev.0,
                     chain,
                     text,
                     digest,

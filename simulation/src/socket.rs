@@ -11,7 +11,7 @@ use bytes::Bytes;
 use codraft_ot::Delta;
 use codraft_proto::{
     frame::{At, ClientFrame, Encoding, ServerFrame, binary, json},
-    ids::ClientId,
+    ids::{ClientId, Revision, Seq},
     limits::Limits,
     transport::{Io, Transport},
 };
@@ -71,8 +71,8 @@ impl Speaker {
     /// Whether an operation goes into one message, with room to grow where it is moved.
     pub fn fits(&self, delta: &Delta) -> bool {
         let frame = ClientFrame::Op {
-            seq: u64::MAX,
-            base: u64::MAX,
+            seq: Seq(u64::MAX),
+            base: Revision(u64::MAX),
             ops: delta.to_bytes().into(),
         };
         let most = Limits::default().frame_bytes as usize;
@@ -222,12 +222,16 @@ impl Socket {
 
     /// The last revision that what came in the present message leads to.
     pub fn reaches(&self) -> Option<u64> {
-        self.waiting.iter().rev().find_map(|frame| match frame {
-            ServerFrame::Op(op) => Some(op.rev),
-            ServerFrame::Event(event) => Some(event.rev),
-            ServerFrame::Skip { rev, .. } => Some(*rev),
-            _ => None,
-        })
+        self.waiting
+            .iter()
+            .rev()
+            .find_map(|frame| match frame {
+                ServerFrame::Op(op) => Some(op.rev),
+                ServerFrame::Event(event) => Some(event.rev),
+                ServerFrame::Skip { rev, .. } => Some(*rev),
+                _ => None,
+            })
+            .map(|n| n.0)
     }
 
     /// Who an event's slot is.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use codraft_ot::{Delta, Limits};
 use codraft_proto::{
     frame::{ClientFrame, ServerFrame},
-    ids::ClientId,
+    ids::{ClientId, Revision, Seq},
 };
 use tokio::{sync::watch, time::timeout};
 
@@ -159,7 +159,7 @@ async fn write(
     gaps: &Gaps,
 ) -> Result<End> {
     let (mut socket, welcome) = Socket::open(rest, doc, clients[agent], None, false).await?;
-    let mut author = Author::new(&plan.trace.start_content, welcome.rev)?;
+    let mut author = Author::new(&plan.trace.start_content, welcome.rev.0)?;
     let mine: Vec<usize> = transactions(plan, agent);
     let theirs: Vec<usize> = (0..plan.trace.txns.len())
         .filter(|i| plan.trace.txns[*i].agent != agent)
@@ -207,8 +207,8 @@ async fn write(
                 sent[agent].push(transaction);
             }
             let op = ClientFrame::Op {
-                seq,
-                base: author.rev,
+                seq: Seq(seq),
+                base: Revision(author.rev),
                 ops: ops.into(),
             };
             gaps.sent();
@@ -220,18 +220,18 @@ async fn write(
         match socket.next().await? {
             ServerFrame::Op(op) if socket.is_mine(op.slot) => {
                 ensure!(
-                    op.rev == author.rev + 1,
+                    op.rev == Revision(author.rev + 1),
                     "a gap: {} after {}",
                     op.rev,
                     author.rev
                 );
-                author.acked(op.rev)?;
+                author.acked(op.rev.0)?;
                 plan.acked.send_modify(|acked| acked[agent] += 1);
                 gaps.acked();
             }
             ServerFrame::Op(op) => {
                 ensure!(
-                    op.rev == author.rev + 1,
+                    op.rev == Revision(author.rev + 1),
                     "a gap: {} after {}",
                     op.rev,
                     author.rev
@@ -246,12 +246,12 @@ async fn write(
                 received += 1;
                 arrived[other] = transaction + 1;
                 let delta = Delta::decode(&op.ops, &Limits::default())?;
-                author.remote(op.rev, transaction, &delta)?;
+                author.remote(op.rev.0, transaction, &delta)?;
             }
             ServerFrame::Already { seq: repeated, rev } => {
                 bail!("{repeated} was answered as a repeat at {rev}, its event never came");
             }
-            ServerFrame::Mark(at) => marks.push((at.rev, at.hash)),
+            ServerFrame::Mark(at) => marks.push((at.rev.0, at.hash)),
             ServerFrame::Who(_) | ServerFrame::Saving { .. } | ServerFrame::Pong => {}
             other => bail!("unexpected: {other:?}"),
         }
@@ -288,7 +288,7 @@ async fn read(
     let mut content = codraft_ot::Content::from_delta(codraft_ot::Kind::Text, &start, &limits)?;
     let mut rev = welcome.rev;
     let first = 1;
-    let mut marks = vec![(welcome.rev, welcome.hash)];
+    let mut marks = vec![(welcome.rev.0, welcome.hash)];
     loop {
         let sent = || {
             plan.sent
@@ -296,8 +296,8 @@ async fn read(
                 .map(|s| s.iter().map(Vec::len).sum::<usize>())
                 .unwrap_or(0)
         };
-        if *finish.borrow_and_update() == agents && rev == first + sent() as u64 {
-            return Ok((rev, content.text(), marks));
+        if *finish.borrow_and_update() == agents && rev == Revision(first + sent() as u64) {
+            return Ok((rev.0, content.text(), marks));
         }
         let frame = tokio::select! {
             biased;
@@ -313,7 +313,7 @@ async fn read(
                 content.apply(&Delta::decode(&op.ops, &limits)?, &limits)?;
                 rev = op.rev;
             }
-            ServerFrame::Mark(at) => marks.push((at.rev, at.hash)),
+            ServerFrame::Mark(at) => marks.push((at.rev.0, at.hash)),
             ServerFrame::Who(_) | ServerFrame::Saving { .. } | ServerFrame::Pong => {}
             other => bail!("unexpected: {other:?}"),
         }

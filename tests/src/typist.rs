@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use codraft_ot::{Content, Delta, Kind, Limits};
 use codraft_proto::frame::{ClientFrame, ServerFrame, Welcome};
-use codraft_proto::ids::ClientId;
+use codraft_proto::ids::{ClientId, Revision, Seq};
 use tokio::time::Instant;
 
 use crate::{
@@ -48,14 +48,14 @@ impl Typist {
         let mut content = Content::new(Kind::Text);
         let doc = doc.context("a welcome without the document")?;
         content.apply(&Delta::decode(&doc, &limits)?, &limits)?;
-        let seq = acked.map_or(0, |(seq, _)| seq);
+        let seq = acked.map_or(Seq(0), |(seq, _)| seq);
         let mut typist = Typist {
             socket,
             limits,
             content,
-            rev,
-            seq,
-            marks: vec![(rev, hash)],
+            rev: rev.0,
+            seq: seq.0,
+            marks: vec![(rev.0, hash)],
         };
         // A document may come with what was missed since.
         while typist.socket.has_more() {
@@ -97,7 +97,11 @@ impl Typist {
         let (seq, base, ops) = (self.seq, self.rev, delta.to_bytes().into());
         let started = Instant::now();
         self.socket
-            .send(&ClientFrame::Op { seq, base, ops })
+            .send(&ClientFrame::Op {
+                seq: Seq(seq),
+                base: Revision(base),
+                ops,
+            })
             .await?;
         Ok(started)
     }
@@ -127,19 +131,19 @@ impl Typist {
         match self.socket.next().await? {
             ServerFrame::Op(op) => {
                 ensure!(
-                    op.rev == self.rev + 1,
+                    op.rev == Revision(self.rev + 1),
                     "revision {} after {}",
                     op.rev,
                     self.rev
                 );
-                self.rev = op.rev;
+                self.rev = op.rev.0;
                 self.content
                     .apply(&Delta::decode(&op.ops, &self.limits)?, &self.limits)?;
                 return Ok(self.socket.is_mine(op.slot));
             }
-            ServerFrame::Event(event) => self.rev = event.rev,
-            ServerFrame::Skip { rev, .. } => self.rev = rev,
-            ServerFrame::Mark(at) => self.marks.push((at.rev, at.hash)),
+            ServerFrame::Event(event) => self.rev = event.rev.0,
+            ServerFrame::Skip { rev, .. } => self.rev = rev.0,
+            ServerFrame::Mark(at) => self.marks.push((at.rev.0, at.hash)),
             frame @ (ServerFrame::Reject { .. }
             | ServerFrame::Rebase { .. }
             | ServerFrame::Already { .. }

@@ -1,6 +1,7 @@
 //! What was marked saved is on a majority of disks, and a disk that lost its memory has no say.
 #![allow(clippy::disallowed_methods)] // outside the product: files, clocks, children
 
+use codraft_proto::ids::Revision;
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -317,7 +318,10 @@ async fn type_some(processes: &Processes, operations: usize) -> Result<Seen> {
     Ok(Seen {
         doc,
         text: typist.text(),
-        at: At { rev, hash },
+        at: At {
+            rev: Revision(rev),
+            hash,
+        },
     })
 }
 
@@ -329,7 +333,7 @@ async fn is_still_there(processes: &Processes, seen: &Seen) -> Result<()> {
     assert_eq!(typist.text(), seen.text);
     assert_eq!(
         typist.marks.last(),
-        Some(&(seen.at.rev, seen.at.hash)),
+        Some(&(seen.at.rev.0, seen.at.hash)),
         "revision and chain hash"
     );
     let (mut socket, welcome) =
@@ -339,8 +343,8 @@ async fn is_still_there(processes: &Processes, seen: &Seen) -> Result<()> {
         "resumed: {welcome:?}"
     );
     let acked = typist.append("more").await?;
-    assert_eq!(acked.rev, seen.at.rev + 1);
-    while !matches!(socket.next().await?, ServerFrame::Op(op) if op.rev == acked.rev) {}
+    assert_eq!(acked.rev, seen.at.rev.0 + 1);
+    while !matches!(socket.next().await?, ServerFrame::Op(op) if op.rev == Revision(acked.rev)) {}
     Ok(())
 }
 

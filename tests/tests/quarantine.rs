@@ -11,7 +11,7 @@ use codraft_e2e::{
 use codraft_ot::Delta;
 use codraft_proto::{
     frame::{ClientFrame, ServerFrame},
-    ids::ClientId,
+    ids::{ClientId, Revision, Seq},
     reject::Code,
 };
 
@@ -24,7 +24,13 @@ async fn write(socket: &mut Socket, base: u64) -> Result<Option<Code>> {
     let mut delta = Delta::new();
     delta.insert("typed ");
     let ops = delta.to_bytes().into();
-    socket.send(&ClientFrame::Op { seq: 1, base, ops }).await?;
+    socket
+        .send(&ClientFrame::Op {
+            seq: Seq(1),
+            base: Revision(base),
+            ops,
+        })
+        .await?;
     loop {
         match socket.next().await? {
             ServerFrame::Op(op) if socket.is_mine(op.slot) => return Ok(None),

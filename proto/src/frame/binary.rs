@@ -59,7 +59,7 @@ use super::{
     At, BATCH_MAX, ClientFrame, FrameError, OpEvent, OtherEvent, ServerFrame,
     json::{self, parse_json},
 };
-use crate::ids::Role;
+use crate::ids::{Revision, Role, Seq};
 
 const LAST: u8 = 0x80;
 const KIND: u8 = 0x3f;
@@ -91,7 +91,7 @@ mod kind {
 /// The time of the event before, which the next one counts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Clock {
-    pub rev: u64,
+    pub rev: Revision,
     pub ts_ms: u64,
 }
 
@@ -128,7 +128,7 @@ fn server_frame(out: &mut Vec<u8>, clock: &mut Clock, frame: &ServerFrame, last:
 }
 
 fn server_body(body: &mut Vec<u8>, clock: &mut Clock, frame: &ServerFrame) -> u8 {
-    let mut since = |body: &mut Vec<u8>, rev: u64, ts_ms: u64| {
+    let mut since = |body: &mut Vec<u8>, rev: Revision, ts_ms: u64| {
         varint(body, ts_ms.saturating_sub(clock.ts_ms));
         *clock = Clock {
             rev,
@@ -164,8 +164,8 @@ fn server_body(body: &mut Vec<u8>, clock: &mut Clock, frame: &ServerFrame) -> u8
             kind::SKIP
         }
         ServerFrame::Already { seq, rev } => {
-            varint(body, *seq);
-            varint(body, *rev);
+            varint(body, seq.0);
+            varint(body, rev.0);
             kind::ALREADY
         }
         ServerFrame::Rebase {
@@ -174,13 +174,13 @@ fn server_body(body: &mut Vec<u8>, clock: &mut Clock, frame: &ServerFrame) -> u8
             floor,
             head,
         } => {
-            [seq, base, floor, head]
+            [seq.0, base.0, floor.0, head.0]
                 .into_iter()
-                .for_each(|n| varint(body, *n));
+                .for_each(|n| varint(body, n));
             kind::REBASE
         }
         ServerFrame::Mark(At { rev, hash }) => {
-            varint(body, *rev);
+            varint(body, rev.0);
             body.extend_from_slice(hash);
             kind::MARK
         }
@@ -256,12 +256,10 @@ pub fn decode_server(message: &Bytes, clock: &mut Clock) -> Result<Vec<ServerFra
 fn server_of(kind: u8, mut body: Bytes, clock: &mut Clock) -> Result<ServerFrame, FrameError> {
     let next = |body: &mut Bytes, clock: &mut Clock| -> Result<Clock, FrameError> {
         let since = take_varint(body)?;
-        let rev = clock
-            .rev
-            .checked_add(1)
-            .ok_or_else(|| FrameError::malformed("no revision left"))?;
+        let rev = clock.rev.0.checked_add(1);
+        let rev = rev.ok_or_else(|| FrameError::malformed("no revision left"))?;
         *clock = Clock {
-            rev,
+            rev: Revision(rev),
             ts_ms: clock.ts_ms.saturating_add(since),
         };
         Ok(*clock)
@@ -273,8 +271,8 @@ fn server_of(kind: u8, mut body: Bytes, clock: &mut Clock) -> Result<ServerFrame
             ServerFrame::Op(OpEvent {
                 rev: at.rev,
                 slot,
-                seq: 0,
-                base: 0,
+                seq: Seq(0),
+                base: Revision(0),
                 ts_ms: at.ts_ms,
                 ops: body,
             })
@@ -317,17 +315,17 @@ fn server_of(kind: u8, mut body: Bytes, clock: &mut Clock) -> Result<ServerFrame
             }
         }
         kind::ALREADY => ServerFrame::Already {
-            seq: take_varint(&mut body)?,
-            rev: take_varint(&mut body)?,
+            seq: Seq(take_varint(&mut body)?),
+            rev: Revision(take_varint(&mut body)?),
         },
         kind::REBASE => ServerFrame::Rebase {
-            seq: take_varint(&mut body)?,
-            base: take_varint(&mut body)?,
-            floor: take_varint(&mut body)?,
-            head: take_varint(&mut body)?,
+            seq: Seq(take_varint(&mut body)?),
+            base: Revision(take_varint(&mut body)?),
+            floor: Revision(take_varint(&mut body)?),
+            head: Revision(take_varint(&mut body)?),
         },
         kind::MARK => ServerFrame::Mark(At {
-            rev: take_varint(&mut body)?,
+            rev: Revision(take_varint(&mut body)?),
             hash: take_hash(&body)?,
         }),
         kind::PRESENCE => {
@@ -367,18 +365,18 @@ pub fn encode_client(out: &mut Vec<u8>, frame: &ClientFrame) {
             kind::HELLO
         }
         ClientFrame::Op { seq, base, ops } => {
-            varint(&mut body, *seq);
-            varint(&mut body, *base);
+            varint(&mut body, seq.0);
+            varint(&mut body, base.0);
             body.extend_from_slice(ops);
             kind::CLIENT_OP
         }
         ClientFrame::Presence { rev, data } => {
-            varint(&mut body, *rev);
+            varint(&mut body, rev.0);
             body.extend_from_slice(data.as_deref().unwrap_or_default().as_bytes());
             kind::CLIENT_PRESENCE
         }
         ClientFrame::Check { rev, digest } => {
-            varint(&mut body, *rev);
+            varint(&mut body, rev.0);
             body.extend_from_slice(digest);
             kind::CHECK
         }
@@ -417,8 +415,8 @@ pub fn decode_client(message: &Bytes) -> Result<Vec<ClientFrame>, FrameError> {
 fn client_of(kind: u8, mut body: Bytes) -> Result<ClientFrame, FrameError> {
     Ok(match kind {
         kind::CLIENT_OP => ClientFrame::Op {
-            seq: take_varint(&mut body)?,
-            base: take_varint(&mut body)?,
+            seq: Seq(take_varint(&mut body)?),
+            base: Revision(take_varint(&mut body)?),
             ops: body,
         },
         kind::HELLO => match json::client_of(&parse_json(&body)?)? {
@@ -428,12 +426,12 @@ fn client_of(kind: u8, mut body: Bytes) -> Result<ClientFrame, FrameError> {
         kind::CLIENT_PRESENCE => {
             let rev = take_varint(&mut body)?;
             ClientFrame::Presence {
-                rev,
+                rev: Revision(rev),
                 data: take_presence(&body)?,
             }
         }
         kind::CHECK => ClientFrame::Check {
-            rev: take_varint(&mut body)?,
+            rev: Revision(take_varint(&mut body)?),
             digest: take_hash(&body)?,
         },
         kind::AUTH => {

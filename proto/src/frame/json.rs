@@ -21,7 +21,7 @@ use super::{
     At, BATCH_MAX, ClientFrame, FrameError, OpEvent, OtherEvent, ServerFrame, Welcome, Who,
 };
 use crate::{
-    ids::{ClientId, Role, UserId},
+    ids::{ClientId, Revision, Role, Seq, UserId},
     reject::Code,
 };
 
@@ -141,16 +141,16 @@ pub(super) fn client_of(value: &Value) -> Result<ClientFrame, FrameError> {
         },
         // The operation itself is read by `decode_client`, which has the limits.
         "op" => ClientFrame::Op {
-            seq: frame.number("seq")?,
-            base: frame.number("base")?,
+            seq: Seq(frame.number("seq")?),
+            base: Revision(frame.number("base")?),
             ops: Bytes::new(),
         },
         "presence" => ClientFrame::Presence {
-            rev: value["rev"].as_u64().unwrap_or(0),
+            rev: Revision(value["rev"].as_u64().unwrap_or(0)),
             data: presence_of(&value["data"])?,
         },
         "check" => ClientFrame::Check {
-            rev: frame.number("rev")?,
+            rev: Revision(frame.number("rev")?),
             digest: frame.hash("digest")?,
         },
         "auth" => ClientFrame::Auth {
@@ -164,9 +164,9 @@ pub(super) fn client_of(value: &Value) -> Result<ClientFrame, FrameError> {
 pub(super) fn client_text(frame: &ClientFrame) -> String {
     if let ClientFrame::Op { seq, base, ops } = frame {
         let text = ClientOpText {
-            base: *base,
+            base: base.0,
             ops: OpsText(ops),
-            seq: *seq,
+            seq: seq.0,
             r#type: "op",
         };
         // What is no operation is no message either: the server says so.
@@ -181,16 +181,16 @@ pub(super) fn client_text(frame: &ClientFrame) -> String {
             let mut value =
                 json!({"type": "hello", "client": client.to_string(), "unsent": unsent});
             if let Some(at) = resume {
-                value["resume"] = json!({"rev": at.rev, "hash": hex(&at.hash)});
+                value["resume"] = json!({"rev": at.rev.0, "hash": hex(&at.hash)});
             }
             value
         }
         ClientFrame::Op { .. } => Value::Null,
         ClientFrame::Presence { rev, data } => {
-            json!({"type": "presence", "rev": rev, "data": embedded(data)})
+            json!({"type": "presence", "rev": rev.0, "data": embedded(data)})
         }
         ClientFrame::Check { rev, digest } => {
-            json!({"type": "check", "rev": rev, "digest": hex(digest)})
+            json!({"type": "check", "rev": rev.0, "digest": hex(digest)})
         }
         ClientFrame::Auth { token } => json!({"type": "auth", "token": token}),
         ClientFrame::Ping => json!({"type": "ping"}),
@@ -209,10 +209,10 @@ fn text(value: &impl Serialize) -> Result<String, FrameError> {
 pub(super) fn server_text(frame: &ServerFrame, with_doc: bool) -> Result<String, FrameError> {
     match frame {
         ServerFrame::Op(op) => text(&OpText {
-            base: op.base,
+            base: op.base.0,
             ops: OpsText(&op.ops),
-            rev: op.rev,
-            seq: op.seq,
+            rev: op.rev.0,
+            seq: op.seq.0,
             slot: op.slot,
             ts: op.ts_ms,
             r#type: "op",
@@ -241,13 +241,13 @@ fn server_value(frame: &ServerFrame) -> Value {
         ServerFrame::Event(event) => {
             let mut value = other_event_value(event);
             value["type"] = json!("event");
-            value["rev"] = json!(event.rev);
+            value["rev"] = json!(event.rev.0);
             value["slot"] = json!(event.slot);
             value["ts"] = json!(event.ts_ms);
             value
         }
-        ServerFrame::Skip { rev, ts_ms } => json!({"type": "skip", "rev": rev, "ts": ts_ms}),
-        ServerFrame::Already { seq, rev } => json!({"type": "already", "seq": seq, "rev": rev}),
+        ServerFrame::Skip { rev, ts_ms } => json!({"type": "skip", "rev": rev.0, "ts": ts_ms}),
+        ServerFrame::Already { seq, rev } => json!({"type": "already", "seq": seq.0, "rev": rev.0}),
         ServerFrame::Reject {
             seq,
             base,
@@ -256,7 +256,7 @@ fn server_value(frame: &ServerFrame) -> Value {
             message,
             retry_after_ms,
         } => {
-            let mut value = json!({"type": "reject", "seq": seq, "base": base, "final": last,
+            let mut value = json!({"type": "reject", "seq": seq.0, "base": base.0, "final": last,
                 "code": code.as_str(), "message": message});
             if *retry_after_ms > 0 {
                 value["retry_after_ms"] = json!(retry_after_ms);
@@ -269,9 +269,9 @@ fn server_value(frame: &ServerFrame) -> Value {
             floor,
             head,
         } => {
-            json!({"type": "rebase", "seq": seq, "base": base, "floor": floor, "head": head})
+            json!({"type": "rebase", "seq": seq.0, "base": base.0, "floor": floor.0, "head": head.0})
         }
-        ServerFrame::Mark(at) => json!({"type": "mark", "rev": at.rev, "hash": hex(&at.hash)}),
+        ServerFrame::Mark(at) => json!({"type": "mark", "rev": at.rev.0, "hash": hex(&at.hash)}),
         ServerFrame::Presence { slot, data } => {
             json!({"type": "presence", "slot": slot, "data": embedded(data)})
         }
@@ -294,10 +294,10 @@ pub(super) fn server_of(value: &Value) -> Result<ServerFrame, FrameError> {
         "welcome" => ServerFrame::Welcome(Box::new(welcome_of(&frame)?)),
         "who" => ServerFrame::Who(who_of(&frame)?),
         "op" => ServerFrame::Op(OpEvent {
-            rev: frame.number("rev")?,
+            rev: Revision(frame.number("rev")?),
             slot: frame.slot()?,
-            seq: frame.number("seq")?,
-            base: frame.number("base")?,
+            seq: Seq(frame.number("seq")?),
+            base: Revision(frame.number("base")?),
             ts_ms: frame.number("ts")?,
             ops: ops_of(&value["ops"])?,
         }),
@@ -305,7 +305,7 @@ pub(super) fn server_of(value: &Value) -> Result<ServerFrame, FrameError> {
             let (kind, user, role) = other_event_of(value)?;
             let (rev, slot, ts_ms) = (frame.number("rev")?, frame.slot()?, frame.number("ts")?);
             ServerFrame::Event(OtherEvent {
-                rev,
+                rev: Revision(rev),
                 slot,
                 ts_ms,
                 kind,
@@ -314,26 +314,26 @@ pub(super) fn server_of(value: &Value) -> Result<ServerFrame, FrameError> {
             })
         }
         "skip" => ServerFrame::Skip {
-            rev: frame.number("rev")?,
+            rev: Revision(frame.number("rev")?),
             ts_ms: frame.number("ts")?,
         },
         "already" => ServerFrame::Already {
-            seq: frame.number("seq")?,
-            rev: frame.number("rev")?,
+            seq: Seq(frame.number("seq")?),
+            rev: Revision(frame.number("rev")?),
         },
         "reject" => ServerFrame::Reject {
-            seq: frame.number("seq")?,
-            base: frame.number("base")?,
+            seq: Seq(frame.number("seq")?),
+            base: Revision(frame.number("base")?),
             last: value["final"].as_bool().unwrap_or(false),
             code: frame.code()?,
             message: value["message"].as_str().unwrap_or_default().to_owned(),
             retry_after_ms: frame.retry_after(),
         },
         "rebase" => ServerFrame::Rebase {
-            seq: frame.number("seq")?,
-            base: frame.number("base")?,
-            floor: frame.number("floor")?,
-            head: frame.number("head")?,
+            seq: Seq(frame.number("seq")?),
+            base: Revision(frame.number("base")?),
+            floor: Revision(frame.number("floor")?),
+            head: Revision(frame.number("head")?),
         },
         "mark" => ServerFrame::Mark(at_of(&frame)?),
         "presence" => ServerFrame::Presence {
@@ -369,13 +369,13 @@ impl Welcome {
 fn welcome_value(welcome: &Welcome) -> Value {
     let mut value = json!({"type": "welcome", "client": welcome.client.to_string(),
         "user": &*welcome.user, "you": welcome.you, "role": welcome.role.as_str(), "kind": welcome.kind,
-        "algebra": welcome.algebra, "title": welcome.title, "rev": welcome.rev,
+        "algebra": welcome.algebra, "title": welcome.title, "rev": welcome.rev.0,
         "hash": hex(&welcome.hash), "ts": welcome.ts_ms, "resumed": welcome.resumed(),
         "who": welcome.who.iter().map(who_value).collect::<Vec<_>>(),
         "limits": {"frame_bytes": welcome.frame_bytes},
         "incarnation": welcome.incarnation.to_string()});
     if let Some((seq, rev)) = welcome.acked {
-        value["acked"] = json!({"seq": seq, "rev": rev});
+        value["acked"] = json!({"seq": seq.0, "rev": rev.0});
     }
     value
 }
@@ -389,7 +389,7 @@ fn welcome_of(frame: &Fields<'_>) -> Result<Welcome, FrameError> {
                 value: at,
                 name: "acked",
             };
-            Some((at.number("seq")?, at.number("rev")?))
+            Some((Seq(at.number("seq")?), Revision(at.number("rev")?)))
         }
     };
     let who = value["who"]
@@ -405,7 +405,7 @@ fn welcome_of(frame: &Fields<'_>) -> Result<Welcome, FrameError> {
         kind: frame.text("kind")?.to_owned(),
         algebra: frame.text("algebra")?.to_owned(),
         title: value["title"].as_str().unwrap_or_default().to_owned(),
-        rev: frame.number("rev")?,
+        rev: Revision(frame.number("rev")?),
         hash: frame.hash("hash")?,
         ts_ms: frame.number("ts")?,
         acked,
@@ -468,7 +468,7 @@ pub(super) fn other_event_of(value: &Value) -> Result<OtherFields, FrameError> {
 
 fn at_of(frame: &Fields<'_>) -> Result<At, FrameError> {
     Ok(At {
-        rev: frame.number("rev")?,
+        rev: Revision(frame.number("rev")?),
         hash: frame.hash("hash")?,
     })
 }

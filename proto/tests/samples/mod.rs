@@ -5,7 +5,7 @@ use bytes::Bytes;
 use codraft_ot::{Attributes, Delta, Value};
 use codraft_proto::{
     frame::{At, ClientFrame, OpEvent, OtherEvent, ServerFrame, Welcome, Who},
-    ids::{ClientId, Role},
+    ids::{ClientId, Revision, Role, Seq},
     reject::Code,
 };
 
@@ -51,10 +51,10 @@ fn rich() -> Bytes {
 
 fn op(rev: u64, slot: u32, ts_ms: u64, ops: Bytes) -> ServerFrame {
     ServerFrame::Op(OpEvent {
-        rev,
+        rev: Revision(rev),
         slot,
-        seq: 9,
-        base: rev - 2,
+        seq: Seq(9),
+        base: Revision(rev - 2),
         ts_ms,
         ops,
     })
@@ -62,7 +62,7 @@ fn op(rev: u64, slot: u32, ts_ms: u64, ops: Bytes) -> ServerFrame {
 
 fn grant(role: Option<Role>) -> ServerFrame {
     ServerFrame::Event(OtherEvent {
-        rev: 42,
+        rev: Revision(42),
         slot: 0,
         ts_ms: TS,
         kind: "grant".into(),
@@ -71,7 +71,7 @@ fn grant(role: Option<Role>) -> ServerFrame {
     })
 }
 
-fn welcome(doc: Option<Bytes>, acked: Option<(u64, u64)>) -> ServerFrame {
+fn welcome(doc: Option<Bytes>, acked: Option<(Seq, Revision)>) -> ServerFrame {
     ServerFrame::Welcome(Box::new(Welcome {
         client: client(1),
         user: "alice".into(),
@@ -80,7 +80,7 @@ fn welcome(doc: Option<Bytes>, acked: Option<(u64, u64)>) -> ServerFrame {
         kind: "rich".into(),
         algebra: "delta-1".into(),
         title: "Notes \"2026\"".into(),
-        rev: 41,
+        rev: Revision(41),
         hash: hash(),
         ts_ms: TS - 150,
         acked,
@@ -97,7 +97,7 @@ fn welcome(doc: Option<Bytes>, acked: Option<(u64, u64)>) -> ServerFrame {
 
 pub fn client_messages() -> Vec<(&'static str, ClientFrame)> {
     let at = At {
-        rev: 41,
+        rev: Revision(41),
         hash: hash(),
     };
     let data = r#"{"cursor":7,"selection":{"anchor":3,"head":7}}"#.to_owned();
@@ -121,45 +121,45 @@ pub fn client_messages() -> Vec<(&'static str, ClientFrame)> {
         (
             "op, keystroke",
             ClientFrame::Op {
-                seq: 9,
-                base: 300,
+                seq: Seq(9),
+                base: Revision(300),
                 ops: keystroke(),
             },
         ),
         (
             "op, rich",
             ClientFrame::Op {
-                seq: 1,
-                base: 0,
+                seq: Seq(1),
+                base: Revision(0),
                 ops: rich(),
             },
         ),
         (
             "op, nothing",
             ClientFrame::Op {
-                seq: 128,
-                base: 1 << 40,
+                seq: Seq(128),
+                base: Revision(1 << 40),
                 ops: Bytes::new(),
             },
         ),
         (
             "presence",
             ClientFrame::Presence {
-                rev: 41,
+                rev: Revision(41),
                 data: Some(data),
             },
         ),
         (
             "presence, gone",
             ClientFrame::Presence {
-                rev: 41,
+                rev: Revision(41),
                 data: None,
             },
         ),
         (
             "check",
             ClientFrame::Check {
-                rev: 41,
+                rev: Revision(41),
                 digest: hash(),
             },
         ),
@@ -183,8 +183,8 @@ pub fn server_messages() -> Vec<(&'static str, Vec<ServerFrame>)> {
     let reject = |last, code, retry_after_ms| {
         let message = "not now".to_owned();
         ServerFrame::Reject {
-            seq: 9,
-            base: 300,
+            seq: Seq(9),
+            base: Revision(300),
             last,
             code,
             message,
@@ -203,29 +203,44 @@ pub fn server_messages() -> Vec<(&'static str, Vec<ServerFrame>)> {
             "welcome, empty text",
             vec![welcome(Some(Bytes::new()), None)],
         ),
-        ("welcome, resumed", vec![welcome(None, Some((9, 40)))]),
+        (
+            "welcome, resumed",
+            vec![welcome(None, Some((Seq(9), Revision(40))))],
+        ),
         ("who", vec![ServerFrame::Who(who.clone())]),
         ("op, keystroke", vec![op(42, 3, TS, keystroke())]),
         ("op, rich", vec![op(42, 200, TS, rich())]),
         ("event, grant", vec![grant(Some(Role::Viewer))]),
         ("event, grant taken away", vec![grant(None)]),
-        ("skip", vec![ServerFrame::Skip { rev: 42, ts_ms: TS }]),
-        ("already", vec![ServerFrame::Already { seq: 9, rev: 40 }]),
+        (
+            "skip",
+            vec![ServerFrame::Skip {
+                rev: Revision(42),
+                ts_ms: TS,
+            }],
+        ),
+        (
+            "already",
+            vec![ServerFrame::Already {
+                seq: Seq(9),
+                rev: Revision(40),
+            }],
+        ),
         ("reject, final", vec![reject(true, Code::LengthMismatch, 0)]),
         ("reject, try again", vec![reject(false, Code::Busy, 250)]),
         (
             "rebase",
             vec![ServerFrame::Rebase {
-                seq: 9,
-                base: 300,
-                floor: 4_000,
-                head: 9_000,
+                seq: Seq(9),
+                base: Revision(300),
+                floor: Revision(4_000),
+                head: Revision(9_000),
             }],
         ),
         (
             "mark",
             vec![ServerFrame::Mark(At {
-                rev: 41,
+                rev: Revision(41),
                 hash: hash(),
             })],
         ),
@@ -261,11 +276,11 @@ pub fn server_messages() -> Vec<(&'static str, Vec<ServerFrame>)> {
                 op(42, 200, TS, keystroke()),
                 op(43, 3, TS, keystroke()),
                 ServerFrame::Skip {
-                    rev: 44,
+                    rev: Revision(44),
                     ts_ms: TS + 300,
                 },
                 ServerFrame::Mark(At {
-                    rev: 44,
+                    rev: Revision(44),
                     hash: hash(),
                 }),
                 op(45, 200, TS + 301, rich()),

@@ -21,7 +21,7 @@
 
 use bytes::Bytes;
 use codraft_ot::Kind;
-use codraft_proto::ids::{ClientId, DocId, Role};
+use codraft_proto::ids::{ClientId, DocId, Revision, Role, Seq};
 
 use super::{Algebra, Batch, Command, Create, Edit, Expire, Grant, Level, Quarantine, Trim};
 
@@ -144,8 +144,8 @@ fn put_command(out: &mut Vec<u8>, command: &Command) {
             out.extend_from_slice(&edit.doc.0);
             out.extend_from_slice(&edit.client.0);
             put_blob(out, edit.user.as_bytes());
-            put_varint(out, edit.seq);
-            put_varint(out, edit.base);
+            put_varint(out, edit.seq.0);
+            put_varint(out, edit.base.0);
             put_blob(out, &edit.ops);
         }
         Command::Create(create) => {
@@ -177,12 +177,12 @@ fn put_command(out: &mut Vec<u8>, command: &Command) {
         Command::Trim(trim) => {
             out.push(kind::TRIM);
             out.extend_from_slice(&trim.doc.0);
-            put_varint(out, trim.floor);
+            put_varint(out, trim.floor.0);
         }
         Command::Expire(expire) => {
             out.push(kind::EXPIRE);
             out.extend_from_slice(&expire.doc.0);
-            put_varint(out, expire.below);
+            put_varint(out, expire.below.0);
         }
         Command::Quarantine(quarantine) => {
             out.push(kind::QUARANTINE);
@@ -308,8 +308,8 @@ impl<'a> Input<'a> {
                 doc: DocId(self.array("doc")?),
                 client: ClientId(self.array("client")?),
                 user: self.text("user")?.into(),
-                seq: self.varint("seq")?,
-                base: self.varint("base")?,
+                seq: Seq(self.varint("seq")?),
+                base: Revision(self.varint("base")?),
                 ops: self.blob("ops")?,
             }),
             kind::CREATE => Command::Create(Create {
@@ -341,11 +341,11 @@ impl<'a> Input<'a> {
             }
             kind::TRIM => Command::Trim(Trim {
                 doc: DocId(self.array("doc")?),
-                floor: self.varint("floor")?,
+                floor: Revision(self.varint("floor")?),
             }),
             kind::EXPIRE => Command::Expire(Expire {
                 doc: DocId(self.array("doc")?),
-                below: self.varint("below")?,
+                below: Revision(self.varint("below")?),
             }),
             kind::QUARANTINE => Command::Quarantine(Quarantine {
                 doc: DocId(self.array("doc")?),

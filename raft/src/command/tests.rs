@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use codraft_ot::{Delta, Kind};
-use codraft_proto::ids::{ClientId, DocId, Role};
+use codraft_proto::ids::{ClientId, DocId, Revision, Role, Seq};
 use proptest::prelude::*;
 
 use super::{
@@ -27,8 +27,8 @@ fn golden(name: &str) -> Vec<Command> {
         doc: doc(),
         client: ClientId(std::array::from_fn(|i| 0xf0 + i as u8)),
         user: "ada".into(),
-        seq: 300,
-        base: 5_000,
+        seq: Seq(300),
+        base: Revision(5_000),
         ops: ops.to_bytes().into(),
     });
     let create_text = Command::Create(Create {
@@ -60,11 +60,11 @@ fn golden(name: &str) -> Vec<Command> {
     let level = Command::Level(Level { level: 1 });
     let trim = Command::Trim(Trim {
         doc: doc(),
-        floor: 1 << 40,
+        floor: Revision(1 << 40),
     });
     let expire = Command::Expire(Expire {
         doc: doc(),
-        below: 1 << 40,
+        below: Revision(1 << 40),
     });
     let quarantine = |on| Command::Quarantine(Quarantine { doc: doc(), on });
     match name {
@@ -149,8 +149,8 @@ fn command() -> impl Strategy<Value = Command> {
                 doc: DocId(doc),
                 client: ClientId(client),
                 user: user.into(),
-                seq,
-                base,
+                seq: Seq(seq),
+                base: Revision(base),
                 ops,
             })
         ),
@@ -182,13 +182,13 @@ fn command() -> impl Strategy<Value = Command> {
         (id(), any::<u64>()).prop_map(|(doc, floor)| {
             Command::Trim(Trim {
                 doc: DocId(doc),
-                floor,
+                floor: Revision(floor),
             })
         }),
         (id(), any::<u64>()).prop_map(|(doc, below)| {
             Command::Expire(Expire {
                 doc: DocId(doc),
-                below,
+                below: Revision(below),
             })
         }),
         (id(), any::<bool>()).prop_map(|(doc, on)| {

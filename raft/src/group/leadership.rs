@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use codraft_proto::{ids::NodeId, tasks::Tasks};
+use codraft_proto::{
+    ids::{NodeId, Term},
+    tasks::Tasks,
+};
 use openraft::async_runtime::watch::WatchReceiver as _;
 
 use super::{Group, Inner, Leadership, ProposeError};
@@ -14,7 +17,7 @@ impl Inner {
         let metrics = metrics.borrow_watched();
         Leadership {
             group: self.id,
-            term: metrics.vote.leader_id.term,
+            term: Term(metrics.vote.leader_id.term),
             node: metrics.current_leader.map(NodeId),
         }
     }
@@ -60,7 +63,7 @@ impl Inner {
         if was == lead {
             return;
         }
-        tracing::info!(group = %self.id, term = lead.term, leader = ?lead.node, "leader changed");
+        tracing::info!(group = %self.id, term = %lead.term, leader = ?lead.node, "leader changed");
         if lead.node == Some(self.node) {
             tap::leads(self.id, lead.term);
         }

@@ -7,7 +7,7 @@ use std::{
 
 use codraft_mutant::mutant;
 use codraft_proto::{
-    ids::{GroupId, NodeId},
+    ids::{GroupId, NodeId, Term},
     outside::Outside,
     tasks::Tasks,
 };
@@ -76,7 +76,7 @@ impl Groups {
                 reads: Reads::new(config.limits.reads),
                 leadership: Arc::new(Mutex::new(Leadership {
                     group: *id,
-                    term: 0,
+                    term: Term(0),
                     node: None,
                 })),
             });

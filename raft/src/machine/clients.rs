@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use codraft_mutant::mutant;
 use codraft_proto::{
-    ids::{ClientId, UserId},
+    ids::{ClientId, Revision, Seq, UserId},
     reject::Code,
 };
 
@@ -25,9 +25,9 @@ use crate::command::{Edit, Input, put_blob, put_varint};
 pub(super) struct PayloadHash([u8; 16]);
 
 impl PayloadHash {
-    pub fn of(base: u64, ops: &[u8]) -> Self {
+    pub fn of(base: Revision, ops: &[u8]) -> Self {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&base.to_le_bytes());
+        hasher.update(&base.0.to_le_bytes());
         hasher.update(ops);
         let mut half = [0; 16];
         half.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
@@ -37,36 +37,36 @@ impl PayloadHash {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Recorded {
-    Applied(u64),
+    Applied(Revision),
     Refused(Code),
 }
 
 /// An operation that took a revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Took {
-    seq: u64,
-    rev: u64,
+    seq: Seq,
+    rev: Revision,
 }
 
 #[derive(Debug, Clone)]
 struct Record {
     /// The last operation that was decided, and how.
-    seq: u64,
+    seq: Seq,
     payload: PayloadHash,
     outcome: Recorded,
     /// The last that was applied: what the client's acknowledgement is.
     took: Option<Took>,
     /// The lowest sequence that was refused because it skipped one. It stays refused, or a
     /// late copy would be applied after all when the sequences before it have come.
-    skipped_to: Option<u64>,
+    skipped_to: Option<Seq>,
     /// The head when the record was last touched.
-    at_rev: u64,
+    at_rev: Revision,
 }
 
 impl Record {
     /// Not one of the events at or above `at_rev` is this client's: a refusal alone keeps it.
     fn lives_by_refusal(&self) -> bool {
-        self.at_rev > self.took.map_or(0, |took| took.rev)
+        self.at_rev > self.took.map_or(Revision(0), |took| took.rev)
     }
 }
 
@@ -97,7 +97,7 @@ pub(super) enum Standing {
     /// The very operation that was decided last.
     Repeat(Recorded),
     /// An older sequence. The revision of the last that was applied.
-    Older(u64),
+    Older(Revision),
     /// The last sequence with other bytes.
     OtherBytes,
     Gap,
@@ -116,7 +116,7 @@ impl Clients {
             if mutant!("older_sequence_applied") {
                 return Standing::Next;
             }
-            return Standing::Older(record.took.map_or(0, |took| took.rev));
+            return Standing::Older(record.took.map_or(Revision(0), |took| took.rev));
         }
         if edit.seq == record.seq {
             return match record.payload == payload {
@@ -125,7 +125,7 @@ impl Clients {
                 false => Standing::OtherBytes,
             };
         }
-        if edit.seq - record.seq > 1 || record.skipped_to == Some(edit.seq) {
+        if edit.seq > record.seq + 1 || record.skipped_to == Some(edit.seq) {
             return Standing::Gap;
         }
         Standing::Next
@@ -134,7 +134,13 @@ impl Clients {
     /// Keeps the record for as long as `edit` could be applied without it: called before
     /// `edit` is answered finally from a record that stays as it is. `gap` bars its
     /// sequence for good.
-    pub fn settle(&mut self, edit: &Edit, gap: bool, head: u64, most: usize) -> Result<(), Full> {
+    pub fn settle(
+        &mut self,
+        edit: &Edit,
+        gap: bool,
+        head: Revision,
+        most: usize,
+    ) -> Result<(), Full> {
         let Some(record) = self.records.get_mut(&key(edit)) else {
             return Ok(());
         };
@@ -162,7 +168,7 @@ impl Clients {
         edit: &Edit,
         payload: PayloadHash,
         code: Code,
-        head: u64,
+        head: Revision,
         most: usize,
     ) -> Result<(), Full> {
         let lived = self
@@ -179,7 +185,7 @@ impl Clients {
     }
 
     /// Records that `edit` took revision `rev`, which is now the head.
-    pub fn applied(&mut self, edit: &Edit, payload: PayloadHash, rev: u64) {
+    pub fn applied(&mut self, edit: &Edit, payload: PayloadHash, rev: Revision) {
         let lived = self
             .records
             .get(&key(edit))
@@ -194,7 +200,7 @@ impl Clients {
         edit: &Edit,
         payload: PayloadHash,
         outcome: Recorded,
-        head: u64,
+        head: Revision,
     ) -> &mut Record {
         let record = self.records.entry(key(edit)).or_insert_with(|| Record {
             seq: edit.seq,
@@ -220,14 +226,14 @@ impl Clients {
     }
 
     /// Drops the records that the window's floor has passed.
-    pub fn evict_below(&mut self, floor: u64) {
+    pub fn evict_below(&mut self, floor: Revision) {
         self.records.retain(|_, record| record.at_rev >= floor);
         self.by_refusal = self.living_by_refusal();
     }
 
     /// Lets go what only a refusal keeps and the oldest base has passed. Who has something in the
     /// window keeps the record of that: it is what a welcome tells them.
-    pub fn expire_below(&mut self, oldest: u64, floor: u64) {
+    pub fn expire_below(&mut self, oldest: Revision, floor: Revision) {
         self.records.retain(|_, record| {
             if record.lives_by_refusal() && record.at_rev < oldest {
                 let Some(took) = record.took else {
@@ -247,15 +253,15 @@ impl Clients {
     }
 
     /// When half of the records that live by a refusal had last been touched; none without any.
-    pub fn median_refusal(&self) -> Option<u64> {
+    pub fn median_refusal(&self) -> Option<Revision> {
         let living = self.records.values().filter(|r| r.lives_by_refusal());
-        let mut touched: Vec<u64> = living.map(|record| record.at_rev).collect();
+        let mut touched: Vec<Revision> = living.map(|record| record.at_rev).collect();
         touched.sort_unstable();
         touched.get(touched.len().checked_sub(1)? / 2).copied()
     }
 
     /// The last operation of this user's client that was applied: its sequence and revision.
-    pub fn acked(&self, user: &UserId, client: ClientId) -> Option<(u64, u64)> {
+    pub fn acked(&self, user: &UserId, client: ClientId) -> Option<(Seq, Revision)> {
         let record = self.records.get(&(client, user.clone()))?;
         record.took.map(|took| (took.seq, took.rev))
     }
@@ -270,29 +276,33 @@ impl Clients {
         for ((client, user), record) in &self.records {
             out.extend_from_slice(&client.0);
             put_blob(out, user.as_bytes());
-            put_varint(out, record.seq);
+            put_varint(out, record.seq.0);
             out.extend_from_slice(&record.payload.0);
             let (kind, number) = match record.outcome {
-                Recorded::Applied(rev) => (APPLIED, rev),
+                Recorded::Applied(rev) => (APPLIED, rev.0),
                 Recorded::Refused(code) => (REFUSED, code as u64),
             };
             out.push(kind);
             put_varint(out, number);
             out.push(record.took.is_some().into());
             if let Some(Took { seq, rev }) = record.took {
-                put_varint(out, seq);
-                put_varint(out, rev);
+                put_varint(out, seq.0);
+                put_varint(out, rev.0);
             }
             out.push(record.skipped_to.is_some().into());
             if let Some(seq) = record.skipped_to {
-                put_varint(out, seq);
+                put_varint(out, seq.0);
             }
-            put_varint(out, record.at_rev);
+            put_varint(out, record.at_rev.0);
         }
     }
 
     /// Reads the records of a document whose window begins at `floor` and whose head is `head`.
-    pub fn decode(input: &mut Input<'_>, floor: u64, head: u64) -> Result<Self, StateError> {
+    pub fn decode(
+        input: &mut Input<'_>,
+        floor: Revision,
+        head: Revision,
+    ) -> Result<Self, StateError> {
         let mut records = BTreeMap::new();
         for _ in 0..input.varint("clients")? {
             let client = ClientId(input.array("client")?);
@@ -304,7 +314,7 @@ impl Clients {
                 return Err(StateError::Invalid("order of clients"));
             }
             let record = Record::decode(input)?;
-            let took = record.took.map_or(0, |took| took.rev);
+            let took = record.took.map_or(Revision(0), |took| took.rev);
             if !(floor..=head).contains(&record.at_rev) || took > record.at_rev {
                 return Err(StateError::Invalid("record of a client"));
             }
@@ -331,28 +341,28 @@ impl Record {
         let number = input.varint("outcome")?;
         let refused = || Code::from_number(u32::try_from(number).ok()?);
         let outcome = match kind {
-            APPLIED => Some(Recorded::Applied(number)),
+            APPLIED => Some(Recorded::Applied(Revision(number))),
             REFUSED => refused().map(Recorded::Refused),
             _ => None,
         };
         let took = match input.flag("took")? {
             true => Some(Took {
-                seq: input.varint("seq")?,
-                rev: input.varint("rev")?,
+                seq: Seq(input.varint("seq")?),
+                rev: Revision(input.varint("rev")?),
             }),
             false => None,
         };
         let skipped_to = match input.flag("skipped to")? {
-            true => Some(input.varint("seq")?),
+            true => Some(Seq(input.varint("seq")?)),
             false => None,
         };
         Ok(Self {
-            seq,
+            seq: Seq(seq),
             payload,
             outcome: outcome.ok_or(StateError::Invalid("outcome"))?,
             took,
             skipped_to,
-            at_rev: input.varint("at rev")?,
+            at_rev: Revision(input.varint("at rev")?),
         })
     }
 }

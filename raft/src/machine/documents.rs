@@ -12,7 +12,7 @@ use codraft_mutant::mutant;
 use codraft_ot::{Chain, Content, Delta, Kind, Limits, OpError};
 use codraft_proto::{
     event,
-    ids::{ClientId, DocId, Role, UserId},
+    ids::{ClientId, DocId, Revision, Role, Seq, UserId},
     reject::Code,
 };
 
@@ -45,13 +45,13 @@ pub struct Document {
     /// Of the last event; no event is older than the one before it.
     updated_ms: u64,
     /// The last revision; the create event took 1.
-    rev: u64,
+    rev: Revision,
     /// The chain hash at `rev`.
     hash: Chain,
     content: Content,
     window: Window,
     /// The oldest base that is taken, where that is later than the window's floor.
-    expired: u64,
+    expired: Revision,
     clients: Clients,
     grants: Grants,
     /// When it was set apart; none while it takes edits.
@@ -68,8 +68,8 @@ type Effect = (Outcome, Option<Arc<Event>>);
 struct Draft {
     client: Option<ClientId>,
     user: UserId,
-    seq: u64,
-    base: u64,
+    seq: Seq,
+    base: Revision,
     kind: u8,
     body: Bytes,
     units_before: u32,
@@ -112,13 +112,13 @@ impl Document {
             created_as: created_as(create),
             created_ms: ts_ms,
             updated_ms: ts_ms,
-            rev: 0,
+            rev: Revision(0),
             hash: Chain::default(),
             content,
             window: Window::default(),
-            expired: 0,
+            expired: Revision(0),
             clients: Clients::default(),
-            grants: Grants::of_owner(create.owner.clone(), 1),
+            grants: Grants::of_owner(create.owner.clone(), Revision(1)),
             quarantined_ms: None,
             changing: false,
             digest: OnceLock::new(),
@@ -126,8 +126,8 @@ impl Document {
         let draft = Draft {
             client: None,
             user: create.owner.clone(),
-            seq: 0,
-            base: 0,
+            seq: Seq(0),
+            base: Revision(0),
             kind: event::CREATE as u8,
             body,
             units_before: 0,
@@ -140,7 +140,10 @@ impl Document {
     /// A create for an id that exists: the repeat of what made it, or another document's.
     pub(super) fn create_again(&self, create: &Create) -> Outcome {
         match self.created_as == created_as(create) {
-            true => Outcome::Already { seq: 0, rev: 1 },
+            true => Outcome::Already {
+                seq: Seq(0),
+                rev: Revision(1),
+            },
             false => Outcome::Refused(Refusal::new(Code::Exists, "the document exists")),
         }
     }
@@ -327,7 +330,7 @@ impl Document {
             Err(refusal) => (Outcome::Refused(refusal), None),
             Ok(Change::Holds(since)) => (
                 Outcome::Already {
-                    seq: 0,
+                    seq: Seq(0),
                     rev: since.unwrap_or(self.rev),
                 },
                 None,
@@ -338,7 +341,7 @@ impl Document {
                 let draft = Draft {
                     client: None,
                     user: grant.by.clone(),
-                    seq: 0,
+                    seq: Seq(0),
                     base: self.rev,
                     kind: event::GRANT as u8,
                     body: event::grant_body(&grant.user, grant.role),
@@ -351,10 +354,10 @@ impl Document {
         }
     }
 
-    pub(super) fn trim(&mut self, floor: u64) -> Outcome {
+    pub(super) fn trim(&mut self, floor: Revision) -> Outcome {
         self.changing = true;
         if mutant!("record_forgotten_on_another_router") {
-            self.clients.evict_below(u64::MAX);
+            self.clients.evict_below(Revision(u64::MAX));
         }
         if self.window.trim_to(floor) {
             self.clients.evict_below(self.window.floor());
@@ -367,7 +370,7 @@ impl Document {
     /// touched at the head is in nobody's way only once there is another one.
     pub(super) fn expire(
         &mut self,
-        below: u64,
+        below: Revision,
         ts_ms: u64,
         limits: &MachineLimits,
         scratch: &mut Vec<u8>,
@@ -377,7 +380,7 @@ impl Document {
             let draft = Draft {
                 client: None,
                 user: self.creator.clone(),
-                seq: 0,
+                seq: Seq(0),
                 base: self.rev,
                 kind: event::EXPIRE as u8,
                 body: Bytes::new(),
@@ -460,7 +463,7 @@ impl Document {
         first.map_or(&self.creator, |(user, _)| user)
     }
     /// The head: the revision of the last event.
-    pub fn rev(&self) -> u64 {
+    pub fn rev(&self) -> Revision {
         self.rev
     }
     /// The chain hash at the head.
@@ -468,17 +471,19 @@ impl Document {
         self.hash
     }
     /// The window of history holds the events after this revision.
-    pub fn floor(&self) -> u64 {
+    pub fn floor(&self) -> Revision {
         self.window.floor()
     }
     /// The oldest base that an operation may have.
-    pub fn oldest_base(&self) -> u64 {
+    pub fn oldest_base(&self) -> Revision {
         self.window.floor().max(self.expired)
     }
     /// What to expire below so that half of the records that live by a refusal can go; one ahead
     /// of the head at most.
-    pub fn expirable_below(&self) -> u64 {
-        self.clients.median_refusal().map_or(0, |at_rev| at_rev + 1)
+    pub fn expirable_below(&self) -> Revision {
+        self.clients
+            .median_refusal()
+            .map_or(Revision(0), |at_rev| at_rev + 1)
     }
     pub fn role(&self, user: &str) -> Option<Role> {
         self.grants.role(user)
@@ -494,16 +499,16 @@ impl Document {
     /// head.
     pub fn events_after(
         &self,
-        rev: u64,
+        rev: Revision,
     ) -> Option<impl ExactSizeIterator<Item = &Arc<Event>> + Clone> {
         self.window.events_after(rev)
     }
     /// The chain hash at a revision from the floor to the head.
-    pub fn hash_at(&self, rev: u64) -> Option<Chain> {
+    pub fn hash_at(&self, rev: Revision) -> Option<Chain> {
         self.window.hash_at(rev)
     }
     /// Sequence and revision of the last operation of this user's client that was applied.
-    pub fn acked(&self, user: &UserId, client: ClientId) -> Option<(u64, u64)> {
+    pub fn acked(&self, user: &UserId, client: ClientId) -> Option<(Seq, Revision)> {
         self.clients.acked(user, client)
     }
     /// What it takes in memory where nobody shares it, in bytes: text, attributes and embeds,
@@ -575,7 +580,7 @@ impl Document {
     pub(super) fn set_quarantine(&mut self, since_ms: Option<u64>) -> Outcome {
         let rev = self.rev;
         if self.quarantined_ms.is_some() == since_ms.is_some() {
-            return Outcome::Already { seq: 0, rev };
+            return Outcome::Already { seq: Seq(0), rev };
         }
         self.quarantined_ms = since_ms;
         Outcome::Applied { rev }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use codraft_ot::{Chain, Kind};
-use codraft_proto::ids::{ClientId, DocId, UserId};
+use codraft_proto::ids::{ClientId, DocId, Revision, Seq, UserId};
 
 use super::stored::StateError;
 use crate::command::{Algebra, Input, put_blob, put_varint};
@@ -12,15 +12,15 @@ use crate::command::{Algebra, Input, put_blob, put_varint};
 pub struct Event {
     pub doc: DocId,
     /// 1 for the create event, then one more each.
-    pub rev: u64,
+    pub rev: Revision,
     /// Whose operation; none for what is not an edit.
     pub client: Option<ClientId>,
     pub user: UserId,
     /// The client's count; 0 without a client.
-    pub seq: u64,
+    pub seq: Seq,
     /// The revision that an edit's author had seen; of any other event the one before it. With
     /// `seq` it is the vector clock of the operation under one sequencer, so it outlives `apply`.
-    pub base: u64,
+    pub base: Revision,
     /// Milliseconds since 1970, never less than the event's before it.
     pub ts_ms: u64,
     /// One of `codraft_proto::event`.
@@ -53,8 +53,8 @@ impl Event {
             }
         }
         put_blob(out, self.user.as_bytes());
-        put_varint(out, self.seq);
-        put_varint(out, self.base);
+        put_varint(out, self.seq.0);
+        put_varint(out, self.base.0);
         put_varint(out, self.ts_ms);
         out.extend_from_slice(&self.body);
     }
@@ -63,7 +63,7 @@ impl Event {
     pub(super) fn from_canonical(
         canonical: &Bytes,
         doc: DocId,
-        rev: u64,
+        rev: Revision,
         hash: Chain,
     ) -> Result<Self, StateError> {
         let mut input = Input::new(canonical);
@@ -82,8 +82,8 @@ impl Event {
             rev,
             client,
             user,
-            seq,
-            base,
+            seq: Seq(seq),
+            base: Revision(base),
             ts_ms,
             kind,
             body,

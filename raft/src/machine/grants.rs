@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use codraft_proto::{
-    ids::{Role, USER_BYTES_MAX, UserId},
+    ids::{Revision, Role, USER_BYTES_MAX, UserId},
     reject::Code,
 };
 
@@ -15,7 +15,7 @@ use crate::command::{self, Input, put_blob, put_varint};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grant {
     pub role: Role,
-    pub rev: u64,
+    pub rev: Revision,
 }
 
 /// The roles in one document. There is always an owner.
@@ -32,11 +32,11 @@ pub(super) enum Change {
     /// It takes a revision.
     Takes,
     /// It is so already, since this revision (none: it never was).
-    Holds(Option<u64>),
+    Holds(Option<Revision>),
 }
 
 impl Grants {
-    pub fn of_owner(owner: UserId, rev: u64) -> Self {
+    pub fn of_owner(owner: UserId, rev: Revision) -> Self {
         Self {
             roles: Arc::new(BTreeMap::from([(
                 owner,
@@ -86,7 +86,7 @@ impl Grants {
         Ok(Change::Takes)
     }
 
-    pub fn set(&mut self, user: &UserId, role: Option<Role>, rev: u64) {
+    pub fn set(&mut self, user: &UserId, role: Option<Role>, rev: Revision) {
         let roles = Arc::make_mut(&mut self.roles);
         let before = match role {
             Some(role) => roles.insert(user.clone(), Grant { role, rev }),
@@ -107,12 +107,12 @@ impl Grants {
         for (user, grant) in self.roles.iter() {
             put_blob(out, user.as_bytes());
             out.push(grant.role as u8);
-            put_varint(out, grant.rev);
+            put_varint(out, grant.rev.0);
         }
     }
 
     /// Reads the roles of a document whose head is `head`.
-    pub fn decode(input: &mut Input<'_>, head: u64) -> Result<Self, StateError> {
+    pub fn decode(input: &mut Input<'_>, head: Revision) -> Result<Self, StateError> {
         let mut roles: BTreeMap<UserId, Grant> = BTreeMap::new();
         for _ in 0..input.varint("grants")? {
             let user: UserId = input.text("user")?.into();
@@ -123,8 +123,8 @@ impl Grants {
                 return Err(StateError::Invalid("order of users"));
             }
             let role = input.number("role", Role::from_number)?;
-            let rev = input.varint("rev")?;
-            if !(1..=head).contains(&rev) {
+            let rev = Revision(input.varint("rev")?);
+            if !(Revision(1)..=head).contains(&rev) {
                 return Err(StateError::Invalid("grant"));
             }
             roles.insert(user, Grant { role, rev });

@@ -14,7 +14,7 @@ mod window;
 use bytes::Bytes;
 use codraft_ot::{Delta, Kind};
 use codraft_proto::{
-    ids::{ClientId, DocId, GroupId, Role},
+    ids::{ClientId, DocId, GroupId, Revision, Role, Seq},
     reject::Code,
 };
 
@@ -51,7 +51,7 @@ impl World {
         let mut world = Self::empty(limits);
         assert_eq!(
             world.apply(create(kind, ADA)).outcome,
-            Outcome::Applied { rev: 1 }
+            Outcome::Applied { rev: Revision(1) }
         );
         world
     }
@@ -65,7 +65,7 @@ impl World {
         let mut world = Self::new();
         assert_eq!(
             world.grant(ADA, BOB, Some(Role::Editor)),
-            Outcome::Applied { rev: 2 }
+            Outcome::Applied { rev: Revision(2) }
         );
         world
     }
@@ -98,12 +98,17 @@ impl World {
         let mut seq = self
             .doc()
             .acked(&ADA.into(), id(client))
-            .map_or(0, |(seq, _)| seq);
+            .map_or(Seq(0), |(seq, _)| seq);
         while self.head() < rev {
             seq += 1;
             let head = self.head();
-            let typed = self.edit(ADA, client, seq, head, &insert(0, "x"));
-            assert_eq!(typed, Outcome::Applied { rev: head + 1 });
+            let typed = self.edit(ADA, client, seq.0, head, &insert(0, "x"));
+            assert_eq!(
+                typed,
+                Outcome::Applied {
+                    rev: Revision(head + 1)
+                }
+            );
         }
     }
 
@@ -111,7 +116,7 @@ impl World {
         self.shard.document(&DOC).present().unwrap()
     }
     fn head(&self) -> u64 {
-        self.doc().rev()
+        self.doc().rev().0
     }
     fn text(&self) -> String {
         self.doc().content().text()
@@ -146,8 +151,8 @@ fn edit_bytes(user: &str, client: u8, seq: u64, base: u64, ops: Bytes) -> Comman
         doc: DOC,
         client: id(client),
         user: user.into(),
-        seq,
-        base,
+        seq: Seq(seq),
+        base: Revision(base),
         ops,
     })
 }

@@ -4,7 +4,10 @@ use std::{collections::VecDeque, sync::Arc};
 
 use codraft_mutant::mutant;
 use codraft_ot::{Chain, Delta, Late, Limits};
-use codraft_proto::{event, ids::DocId};
+use codraft_proto::{
+    event,
+    ids::{DocId, Revision},
+};
 
 use super::{
     Event, MachineLimits,
@@ -28,7 +31,7 @@ const CHUNK: usize = 64;
 /// The events `floor + 1 ..= head`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Window {
-    floor: u64,
+    floor: Revision,
     /// The chain hash at the floor.
     floor_hash: Chain,
     /// Each full, but for the first, of which some were forgotten, and the last.
@@ -45,7 +48,7 @@ pub(super) struct Window {
 pub(super) struct TooFar;
 
 impl Window {
-    pub fn floor(&self) -> u64 {
+    pub fn floor(&self) -> Revision {
         self.floor
     }
 
@@ -58,7 +61,7 @@ impl Window {
         self.bytes
     }
 
-    fn head(&self) -> u64 {
+    fn head(&self) -> Revision {
         self.floor + self.len as u64
     }
 
@@ -111,8 +114,8 @@ impl Window {
 
     /// Forgets the events up to `floor`, or to the head if that is lower. Returns whether
     /// the floor moved.
-    pub fn trim_to(&mut self, floor: u64) -> bool {
-        let count = floor.min(self.head()).saturating_sub(self.floor);
+    pub fn trim_to(&mut self, floor: Revision) -> bool {
+        let count = floor.min(self.head()).0.saturating_sub(self.floor.0);
         self.forget(count as usize);
         count > 0
     }
@@ -154,14 +157,14 @@ impl Window {
 
     /// Units of the document at revision `rev`; none for the head, which no event follows,
     /// and for what is outside of the window.
-    pub fn units_at(&self, rev: u64) -> Option<u32> {
+    pub fn units_at(&self, rev: Revision) -> Option<u32> {
         let place = self.place_after(rev).filter(|place| *place < self.len)?;
         Some(self.entry(place).units_before)
     }
 
     /// Moves an operation made at revision `base` past every later one, one by one: the
     /// later in the log, the later in the document.
-    pub fn transform(&self, base: u64, delta: Delta, effort: u64) -> Result<Delta, TooFar> {
+    pub fn transform(&self, base: Revision, delta: Delta, effort: u64) -> Result<Delta, TooFar> {
         let place = self.place_after(base).ok_or(TooFar)?;
         // Only edits change the text.
         let later = self.entries(place).map(|entry| &entry.event);
@@ -188,13 +191,13 @@ impl Window {
     /// The events after `rev`; none below the floor or ahead of the head.
     pub fn events_after(
         &self,
-        rev: u64,
+        rev: Revision,
     ) -> Option<impl ExactSizeIterator<Item = &Arc<Event>> + Clone> {
         let place = self.place_after(rev)?;
         Some(self.entries(place).map(|entry| &entry.event))
     }
 
-    pub fn hash_at(&self, rev: u64) -> Option<Chain> {
+    pub fn hash_at(&self, rev: Revision) -> Option<Chain> {
         match self.place_after(rev)? {
             0 => Some(self.floor_hash),
             place => Some(self.entry(place - 1).event.hash),
@@ -202,14 +205,14 @@ impl Window {
     }
 
     /// Where the event after `rev` is, or will be.
-    fn place_after(&self, rev: u64) -> Option<usize> {
-        let place = usize::try_from(rev.checked_sub(self.floor)?).ok()?;
+    fn place_after(&self, rev: Revision) -> Option<usize> {
+        let place = usize::try_from(rev.0.checked_sub(self.floor.0)?).ok()?;
         (place <= self.len).then_some(place)
     }
 
     /// Appends the stored form: see `documents/stored.rs`.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        put_varint(out, self.floor);
+        put_varint(out, self.floor.0);
         out.extend_from_slice(&self.floor_hash.0);
         put_varint(out, self.len as u64);
         let mut canonical = Vec::new();
@@ -223,7 +226,7 @@ impl Window {
     /// Reads the window of `doc`, and computes the chain anew.
     pub fn decode(input: &mut Input<'_>, doc: DocId, limits: &Limits) -> Result<Self, StateError> {
         let mut window = Self {
-            floor: input.varint("floor")?,
+            floor: Revision(input.varint("floor")?),
             floor_hash: Chain(input.array("floor hash")?),
             ..Self::default()
         };
@@ -234,8 +237,8 @@ impl Window {
             let units_before = u32::try_from(units).map_err(|_| StateError::Invalid("units"))?;
             let canonical = input.blob("event")?;
             hash = hash.next(&canonical);
-            let rev = window.head().checked_add(1);
-            let rev = rev.ok_or(StateError::Invalid("revision"))?;
+            let rev = window.head().0.checked_add(1);
+            let rev = Revision(rev.ok_or(StateError::Invalid("revision"))?);
             let event = Event::from_canonical(&canonical, doc, rev, hash)?;
             if event.base >= rev || event.ts_ms < updated_ms {
                 return Err(StateError::Invalid("event"));
@@ -261,7 +264,7 @@ impl Window {
             .checked_sub(1)
             .map(|place| &self.entry(place).event);
         let hash = last.map_or(self.floor_hash, |event| event.hash);
-        (self.head(), hash, last.map(|event| event.ts_ms))
+        (self.head().0, hash, last.map(|event| event.ts_ms))
     }
 }
 
@@ -276,16 +279,18 @@ fn check_operation(body: &[u8], limits: &Limits) -> Result<u32, StateError> {
 
 #[cfg(test)]
 mod tests {
+    use codraft_proto::ids::Seq;
+
     use super::*;
 
     fn event(rev: u64) -> Arc<Event> {
         Arc::new(Event {
             doc: DocId::default(),
-            rev,
+            rev: Revision(rev),
             client: None,
             user: "ada".into(),
-            seq: 0,
-            base: rev - 1,
+            seq: Seq(0),
+            base: Revision(rev - 1),
             ts_ms: 0,
             kind: event::GRANT as u8,
             body: bytes::Bytes::new(),
@@ -302,17 +307,21 @@ mod tests {
         for rev in 1..=1_000 {
             window.push(event(rev), rev as u32, 0, &limits);
             if rev % 37 == 0 {
-                window.trim_to(rev.saturating_sub(u64::from(rev % 2 == 0) * 190));
+                window.trim_to(Revision(rev.saturating_sub(u64::from(rev % 2 == 0) * 190)));
             }
-            let (floor, revs) = (window.floor(), window.floor()..=rev);
+            let (floor, revs) = (window.floor(), window.floor().0..=rev);
             for of in revs {
-                let hash = window.hash_at(of).expect("a hash");
+                let hash = window.hash_at(Revision(of)).expect("a hash");
                 assert_eq!(hash.0[0], of as u8);
-                let units = window.units_at(of);
+                let units = window.units_at(Revision(of));
                 assert_eq!(units, (of < rev).then_some(of as u32 + 1));
             }
             let all = window.events_after(floor).expect("events");
-            assert!(all.map(|event| event.rev).eq(floor + 1..=rev));
+            assert!(
+                all.map(|event| event.rev)
+                    .map(|rev| rev.0)
+                    .eq(floor.0 + 1..=rev)
+            );
             assert!(
                 window
                     .chunks
@@ -324,10 +333,10 @@ mod tests {
             );
         }
         let before = window.clone();
-        window.push(event(1_001), 0, 0, &limits);
+        window.push(event(Revision(1_001).0), 0, 0, &limits);
         let pairs = before.chunks.iter().zip(&window.chunks);
         let shared = pairs.filter(|(a, b)| Arc::ptr_eq(a, b)).count();
         assert_eq!(shared + 1, before.chunks.len());
-        assert!(before.len() + 1 == window.len() && before.head() == 1_000);
+        assert!(before.len() + 1 == window.len() && before.head() == Revision(1_000));
     }
 }

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use codraft_ot::{Delta, Kind};
 use codraft_proto::{
-    ids::{ClientId, DocId, GroupId, NodeId},
+    ids::{ClientId, DocId, GroupId, NodeId, Revision, Seq},
     link::{Lane, Outbox},
     outside::{Clock, Entropy, Outside},
     tasks::Tasks,
@@ -109,7 +109,7 @@ impl AppliedSink for Journal {
     fn applied(&mut self, shard: &Shard, log_id: LogId, applied: &[Applied]) {
         assert_eq!(shard.applied(), log_id.index);
         let events = applied.iter().filter_map(|applied| applied.event.as_ref());
-        let entry = events.map(|event| (event.doc, event.rev)).collect();
+        let entry = events.map(|event| (event.doc, event.rev.0)).collect();
         let term = log_id.leader_id.term;
         let mut journal = self.0.journal.lock().unwrap();
         journal.push((shard.group(), (term, log_id.index), entry));
@@ -452,8 +452,8 @@ pub fn edit(n: u64, client: u64, seq: u64, base: u64) -> Command {
         doc: doc(n),
         client: ClientId(id),
         user: "ann".into(),
-        seq,
-        base,
+        seq: Seq(seq),
+        base: Revision(base),
         ops: Bytes::from(ops),
     })
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use codraft_proto::{
     frame::{At, binary::Clock},
-    ids::{ClientId, Role},
+    ids::{ClientId, Revision, Role, Seq},
     reject::Code,
 };
 
@@ -12,13 +12,13 @@ use crate::ids::{LinkId, OpenTag, ReaderId};
 /// An event of the document, as its shard ordered it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FeedEvent {
-    pub rev: u64,
+    pub rev: Revision,
     /// `None`: it came by no tab.
     pub client: Option<ClientId>,
     pub user: String,
-    pub seq: u64,
+    pub seq: Seq,
     /// The revision that an edit's author had seen.
-    pub base: u64,
+    pub base: Revision,
     pub ts_ms: u64,
     /// `codraft_proto::event`.
     pub kind: u32,
@@ -28,7 +28,7 @@ pub struct FeedEvent {
 /// What has been delivered: the last revision, its chain hash, the time of its event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    pub rev: u64,
+    pub rev: Revision,
     pub hash: [u8; 32],
     pub ts_ms: u64,
 }
@@ -64,7 +64,7 @@ pub struct Opened {
     pub algebra: String,
     pub title: String,
     pub head: Position,
-    pub acked: Option<(u64, u64)>,
+    pub acked: Option<(Seq, Revision)>,
     pub start: Start,
     /// All after what the reader starts from, up to the head.
     pub events: Vec<FeedEvent>,
@@ -86,7 +86,7 @@ pub enum Start {
 /// The answer to a follow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Followed {
-    pub rev: u64,
+    pub rev: Revision,
     /// `None`: not a hash.
     pub hash: Option<[u8; 32]>,
     /// Whether `events` hold all after the revision that was asked for.

@@ -7,6 +7,7 @@ use super::{
     is_elsewhere,
 };
 use crate::ids::{LinkId, OpenTag, ReaderId};
+use codraft_proto::ids::Revision;
 
 impl Turn<'_> {
     pub(super) fn joined(&mut self, id: ReaderId, hello: Hello, leader: Option<LinkId>) {
@@ -46,7 +47,7 @@ impl Turn<'_> {
         }
         let (hello, no_use, needs_state) = (reader.hello, reader.no_use, reader.needs_state);
         let held = self.feed.held.map(|(at, _)| at);
-        let held = held.filter(|at| no_use.is_none_or(|rev| at.rev > rev));
+        let held = held.filter(|at| no_use.is_none_or(|rev| at.rev > Revision(rev)));
         // One state at a time is on its way, and then it is there for all.
         let bring = held.is_none() && (hello.resume.is_none() || needs_state);
         if bring && self.feed.opening.contains_key(&self.feed.bringing) {
@@ -178,7 +179,11 @@ impl Turn<'_> {
                 if let Some(reader) = self.feed.readers.get_mut(&id).filter(|_| nothing) {
                     // What it resumes from stays: a grant may let it see all by then.
                     reader.needs_state = true;
-                    reader.no_use = opening.held.map(|at| at.rev).or(reader.no_use);
+                    reader.no_use = opening
+                        .held
+                        .map(|at| at.rev)
+                        .or(reader.no_use.map(Revision))
+                        .map(|n| n.0);
                 }
                 self.feed.set_phase(id, ReaderPhase::Waiting);
             }

@@ -14,7 +14,7 @@ struct Scene {
 
 fn event(rev: u64) -> FeedEvent {
     FeedEvent {
-        rev,
+        rev: Revision(rev),
         ts_ms: 1_000 + rev,
         ..FeedEvent::default()
     }
@@ -22,7 +22,7 @@ fn event(rev: u64) -> FeedEvent {
 
 fn at(rev: u64) -> Position {
     Position {
-        rev,
+        rev: Revision(rev),
         hash: [rev as u8; 32],
         ts_ms: 1_000 + rev,
     }
@@ -55,7 +55,7 @@ fn opened_held(revs: &[u64], rev: u64) -> Box<Opened> {
 
 fn followed(revs: &[u64], rev: u64) -> Followed {
     Followed {
-        rev,
+        rev: Revision(rev),
         hash: Some(at(rev).hash),
         resumed: true,
         events: revs.iter().copied().map(event).collect(),

@@ -55,7 +55,7 @@ impl Hub {
             }
         }
         state.slots.trim();
-        shared.metrics.events.inc_by(head.rev - before.rev);
+        shared.metrics.events.inc_by(head.rev.0 - before.rev.0);
         if !state.mark_due {
             state.marked = state.marked.max(before.rev);
         }

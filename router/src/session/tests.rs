@@ -17,21 +17,24 @@ fn not_leader() -> Answer {
 #[test]
 fn one_in_flight_and_its_repeat() {
     let mut s = session();
-    assert_eq!(s.op(1, 0, bytes("a"), 0), OpAction::Submit);
-    assert_eq!(s.op(1, 0, bytes("a"), 0), OpAction::Repeat);
+    assert_eq!(s.op(Seq(1), Revision(0), bytes("a"), 0), OpAction::Submit);
+    assert_eq!(s.op(Seq(1), Revision(0), bytes("a"), 0), OpAction::Repeat);
     assert_eq!(
-        s.op(1, 0, bytes("b"), 0),
+        s.op(Seq(1), Revision(0), bytes("b"), 0),
         OpAction::Refuse(Code::SeqConflict)
     );
     assert_eq!(
-        s.op(1, 1, bytes("a"), 0),
+        s.op(Seq(1), Revision(1), bytes("a"), 0),
         OpAction::Refuse(Code::SeqConflict)
     );
-    assert_eq!(s.op(2, 0, bytes("a"), 0), OpAction::Refuse(Code::Busy));
-    let own = s.applied(1, 7);
-    assert_eq!(own.map(|o| o.seq), Some(1));
     assert_eq!(
-        s.op(1, 0, bytes("a"), 0),
+        s.op(Seq(2), Revision(0), bytes("a"), 0),
+        OpAction::Refuse(Code::Busy)
+    );
+    let own = s.applied(Seq(1), Revision(7));
+    assert_eq!(own.map(|o| o.seq), Some(Seq(1)));
+    assert_eq!(
+        s.op(Seq(1), Revision(0), bytes("a"), 0),
         OpAction::Submit,
         "a late repeat: the shard answers"
     );
@@ -40,11 +43,11 @@ fn one_in_flight_and_its_repeat() {
 #[test]
 fn it_is_sent_once_a_link_and_again_on_the_next() {
     let mut s = session();
-    s.op(1, 0, bytes("a"), 0);
+    s.op(Seq(1), Revision(0), bytes("a"), 0);
     assert!(s.unsent_on(LinkId(5)).is_some());
     s.sent(LinkId(5), 0);
     assert!(s.unsent_on(LinkId(5)).is_none());
-    assert_eq!(s.unsent_on(LinkId(6)).map(|o| o.seq), Some(1));
+    assert_eq!(s.unsent_on(LinkId(6)).map(|o| o.seq), Some(Seq(1)));
     s.unsent();
     assert!(s.unsent_on(LinkId(5)).is_some());
 }
@@ -52,32 +55,38 @@ fn it_is_sent_once_a_link_and_again_on_the_next() {
 #[test]
 fn answers_of_another_attempt_are_ignored() {
     let mut s = session();
-    s.op(4, 10, bytes("a"), 0);
+    s.op(Seq(4), Revision(10), bytes("a"), 0);
     let rebase = Answer::Rebase {
-        floor: 12,
-        head: 20,
+        floor: Revision(12),
+        head: Revision(20),
     };
     assert_eq!(
-        s.answered(4, 10, rebase.clone(), 10),
+        s.answered(Seq(4), Revision(10), rebase.clone(), Revision(10)),
         AnswerAction::Client(rebase.clone())
     );
     assert_eq!(
-        s.op(4, 20, bytes("A"), 0),
+        s.op(Seq(4), Revision(20), bytes("A"), 0),
         OpAction::Submit,
         "rebased, under the same seq"
     );
-    assert_eq!(s.answered(4, 10, rebase, 20), AnswerAction::Nothing);
-    assert_eq!(s.answered(3, 20, not_leader(), 20), AnswerAction::Nothing);
-    assert_eq!(s.inflight().map(|o| o.base), Some(20));
+    assert_eq!(
+        s.answered(Seq(4), Revision(10), rebase, Revision(20)),
+        AnswerAction::Nothing
+    );
+    assert_eq!(
+        s.answered(Seq(3), Revision(20), not_leader(), Revision(20)),
+        AnswerAction::Nothing
+    );
+    assert_eq!(s.inflight().map(|o| o.base), Some(Revision(20)));
 }
 
 #[test]
 fn a_lost_leader_is_not_the_clients_business() {
     let mut s = session();
-    s.op(1, 0, bytes("a"), 0);
+    s.op(Seq(1), Revision(0), bytes("a"), 0);
     s.sent(LinkId(5), 0);
     assert_eq!(
-        s.answered(1, 0, not_leader(), 0),
+        s.answered(Seq(1), Revision(0), not_leader(), Revision(0)),
         AnswerAction::Again(Code::NotLeader)
     );
     assert!(
@@ -90,7 +99,7 @@ fn a_lost_leader_is_not_the_clients_business() {
         retry_after_ms: 0,
     };
     assert_eq!(
-        s.answered(1, 0, ahead.clone(), 0),
+        s.answered(Seq(1), Revision(0), ahead.clone(), Revision(0)),
         AnswerAction::Client(ahead)
     );
     assert!(s.inflight().is_none());
@@ -99,17 +108,22 @@ fn a_lost_leader_is_not_the_clients_business() {
 #[test]
 fn already_waits_for_its_place_in_the_feed() {
     let mut s = session();
-    s.op(1, 0, bytes("a"), 0);
+    s.op(Seq(1), Revision(0), bytes("a"), 0);
     assert_eq!(
-        s.answered(1, 0, Answer::Already { rev: 9 }, 8),
+        s.answered(
+            Seq(1),
+            Revision(0),
+            Answer::Already { rev: Revision(9) },
+            Revision(8)
+        ),
         AnswerAction::Nothing
     );
     assert!(s.inflight().is_some());
-    assert!(s.applied(1, 9).is_some());
-    s.op(1, 0, bytes("a"), 0);
-    let already = Answer::Already { rev: 9 };
+    assert!(s.applied(Seq(1), Revision(9)).is_some());
+    s.op(Seq(1), Revision(0), bytes("a"), 0);
+    let already = Answer::Already { rev: Revision(9) };
     assert_eq!(
-        s.answered(1, 0, already.clone(), 9),
+        s.answered(Seq(1), Revision(0), already.clone(), Revision(9)),
         AnswerAction::Client(already)
     );
 }
@@ -117,9 +131,9 @@ fn already_waits_for_its_place_in_the_feed() {
 #[test]
 fn opening_tells_what_was_acknowledged() {
     let mut s = session();
-    s.op(3, 0, bytes("a"), 0);
-    s.opened(Role::Editor, Some((2, 5)));
+    s.op(Seq(3), Revision(0), bytes("a"), 0);
+    s.opened(Role::Editor, Some((Seq(2), Revision(5))));
     assert!(s.inflight().is_some());
-    s.opened(Role::Editor, Some((3, 6)));
+    s.opened(Role::Editor, Some((Seq(3), Revision(6))));
     assert!(s.inflight().is_none());
 }

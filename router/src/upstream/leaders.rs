@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use codraft_proto::{
-    ids::{GroupId, NodeId},
+    ids::{GroupId, NodeId, Term},
     v1,
 };
 use tokio::time::{Duration, Instant};
@@ -15,7 +15,7 @@ pub const SILENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leader {
-    pub term: u64,
+    pub term: Term,
     /// `None`: of this term nobody is known, or the link to them broke.
     pub node: Option<NodeId>,
     /// Who led in this term until the link broke.
@@ -44,7 +44,7 @@ impl Leaders {
         let own = said == Some(from);
         let Some(known) = self.groups.get_mut(&group) else {
             let fresh = Leader {
-                term: lead.term,
+                term: Term(lead.term),
                 node: said,
                 lost: None,
                 heard: now,
@@ -53,16 +53,16 @@ impl Leaders {
             self.groups.insert(group, fresh);
             return said.is_some();
         };
-        if lead.term < known.term {
+        if lead.term < known.term.0 {
             return false;
         }
         // Hearsay of a term never names again a leader whose link broke in that term.
-        let news = lead.term > known.term
+        let news = lead.term > known.term.0
             || (known.node.is_none() && (own || (said.is_some() && said != known.lost)));
         if news {
-            let moved = known.node != said || lead.term > known.term;
+            let moved = known.node != said || lead.term > known.term.0;
             *known = Leader {
-                term: lead.term,
+                term: Term(lead.term),
                 node: said,
                 lost: None,
                 heard: now,

@@ -9,7 +9,7 @@ use codraft_proto::{
         binary::{self, Clock},
         json,
     },
-    ids::{ClientId, DocId},
+    ids::{ClientId, DocId, Revision, Seq},
 };
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
@@ -123,7 +123,7 @@ impl Client {
         .await;
         match self.next().await {
             ServerFrame::Welcome(welcome) => {
-                self.rev = welcome.rev;
+                self.rev = welcome.rev.0;
                 *welcome
             }
             other => panic!("{other:?}"),
@@ -150,8 +150,8 @@ impl Client {
     pub async fn op(&mut self, text: &str) -> u64 {
         self.seq += 1;
         self.send(&ClientFrame::Op {
-            seq: self.seq,
-            base: self.rev,
+            seq: Seq(self.seq),
+            base: Revision(self.rev),
             ops: insert(text),
         })
         .await;
@@ -179,8 +179,8 @@ impl Client {
                 _ => None,
             };
             if let Some(rev) = rev {
-                assert_eq!(rev, self.rev + 1, "a gap or a repeat");
-                self.rev = rev;
+                assert_eq!(rev, Revision(self.rev + 1), "a gap or a repeat");
+                self.rev = rev.0;
             }
             return frame;
         }
@@ -190,7 +190,7 @@ impl Client {
     pub async fn edit(&mut self) -> (u64, Bytes) {
         loop {
             if let ServerFrame::Op(op) = self.next().await {
-                return (op.rev, op.ops);
+                return (op.rev.0, op.ops);
             }
         }
     }

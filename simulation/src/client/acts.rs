@@ -384,8 +384,8 @@ impl Client {
         let copy = twin::Copy {
             client: self.id,
             doc: self.doc,
-            seq: inflight.seq,
-            base: inflight.base,
+            seq: inflight.seq.0,
+            base: inflight.base.0,
             ops: inflight.sent.to_bytes().into(),
         };
         // Some were asleep and come when it is long decided.

@@ -9,6 +9,7 @@ use codraft_ot::{
 };
 use codraft_proto::{
     frame::{At, OpEvent, ServerFrame, Welcome},
+    ids::{Revision, Seq},
     reject::Code,
 };
 use rand::Rng;
@@ -42,13 +43,13 @@ impl Client {
         match frame {
             ServerFrame::Welcome(welcome) => return self.welcome(*welcome).await,
             ServerFrame::Op(op) => return self.edited(&op),
-            ServerFrame::Event(event) => return self.passed(event.rev),
-            ServerFrame::Skip { rev, .. } => return self.passed(rev),
+            ServerFrame::Event(event) => return self.passed(event.rev.0),
+            ServerFrame::Skip { rev, .. } => return self.passed(rev.0),
             ServerFrame::Mark(At { rev, hash }) => {
                 self.note(ClientSeen::Marked {
                     client,
                     doc,
-                    rev,
+                    rev: rev.0,
                     chain: hash,
                 });
                 let known = self.store.document.as_ref().is_some_and(|d| rev <= d.rev());
@@ -57,16 +58,16 @@ impl Client {
                 }
             }
             ServerFrame::Already { seq, rev } => {
-                if self.inflight_is(seq, None) {
+                if self.inflight_is(seq.0, None) {
                     self.note(ClientSeen::Acked {
                         client,
                         doc,
-                        seq,
-                        rev,
+                        seq: seq.0,
+                        rev: rev.0,
                     });
                     self.shared.recorder.mark("answered already");
                     // Its event would have come first, had this document been continued.
-                    self.start_over(seq);
+                    self.start_over(seq.0);
                     bail!("already applied, and never seen here");
                 }
             }
@@ -78,8 +79,8 @@ impl Client {
                 retry_after_ms,
                 ..
             } => {
-                if self.inflight_is(seq, Some(base)) {
-                    return self.rejected(seq, last, code, retry_after_ms);
+                if self.inflight_is(seq.0, Some(base.0)) {
+                    return self.rejected(seq.0, last, code, retry_after_ms);
                 }
             }
             ServerFrame::Rebase {
@@ -88,15 +89,15 @@ impl Client {
                 floor,
                 head,
             } => {
-                if self.inflight_is(seq, Some(base)) {
+                if self.inflight_is(seq.0, Some(base.0)) {
                     self.note(ClientSeen::Rebase {
                         client,
                         doc,
-                        seq,
-                        floor,
-                        head,
+                        seq: seq.0,
+                        floor: floor.0,
+                        head: head.0,
                     });
-                    return self.rebase(floor).await;
+                    return self.rebase(floor.0).await;
                 }
             }
             ServerFrame::Role { role } => {
@@ -138,7 +139,8 @@ impl Client {
 
     fn inflight_is(&self, seq: u64, base: Option<u64>) -> bool {
         let inflight = self.store.document.as_ref().and_then(|d| d.inflight());
-        inflight.is_some_and(|i| i.seq == seq && base.is_none_or(|base| i.base == base))
+        inflight
+            .is_some_and(|i| i.seq == Seq(seq) && base.is_none_or(|base| i.base == Revision(base)))
     }
 
     fn told_role(&self, role: Option<&str>) {
@@ -172,28 +174,32 @@ impl Client {
             None => None,
         };
         let head = match &self.connection {
-            Connection::Open(open) => open.socket.reaches().unwrap_or(rev),
-            _ => rev,
+            Connection::Open(open) => open.socket.reaches().unwrap_or(rev.0),
+            _ => rev.0,
         };
         self.note(ClientSeen::Opened {
             client: self.author(),
             user: self.plan.user,
             doc: self.doc.0,
             resumed: content.is_none(),
-            rev,
+            rev: rev.0,
             head,
             chain: hash,
-            acked,
+            acked: acked.map(|(seq, rev)| (seq.0, rev.0)),
             text: content.as_ref().map(Content::text),
         });
         (self.failed, self.barred, self.role) = (0, false, Some(role));
         self.told_role(Some(role.as_str()));
-        let applied = acked.map_or(0, |(seq, _)| seq);
+        let applied = acked.map_or(0, |(seq, _)| seq.0);
         let inflight = self.store.document.as_ref().and_then(|d| d.inflight());
         let flying = inflight.map(|i| i.seq);
         let Some(content) = content else {
-            let known = self.store.document.as_ref().map_or(0, ClientDocument::rev);
-            if rev > known || self.store.document.is_none() {
+            let known = self
+                .store
+                .document
+                .as_ref()
+                .map_or(0, |document| document.rev().0);
+            if rev > Revision(known) || self.store.document.is_none() {
                 self.start_over(applied);
                 bail!("resumed from what was never received");
             }
@@ -202,7 +208,7 @@ impl Client {
                 self.shared.recorder.mark("resumed with work under way");
             }
             // Unless it was applied: then its event follows.
-            return match flying.is_some_and(|seq| seq > applied) {
+            return match flying.is_some_and(|seq| seq > Seq(applied)) {
                 true => self.transmit(true).await,
                 false => Ok(()),
             };
@@ -213,8 +219,8 @@ impl Client {
             self.note(ClientSeen::Acked {
                 client: self.author(),
                 doc: self.doc.0,
-                seq,
-                rev: at,
+                seq: seq.0,
+                rev: at.0,
             });
         }
         if self.store.document.is_some() {
@@ -227,12 +233,12 @@ impl Client {
             // A copy on its way would take the next sequence, or the server has forgotten what
             // this name did: go on under another one, from this same state.
             self.store.seq = 0;
-            self.store.document = Some(ClientDocument::new(content, rev, 0));
+            self.store.document = Some(ClientDocument::new(content, rev, Seq(0)));
             self.view();
             self.rename();
             bail!("goes on under another name");
         }
-        self.store.document = Some(ClientDocument::new(content, rev, applied));
+        self.store.document = Some(ClientDocument::new(content, rev, Seq(applied)));
         self.go_live();
         Ok(())
     }
@@ -252,35 +258,39 @@ impl Client {
         let mine = open.socket.is_mine(op.slot);
         let delta = match Delta::decode(&op.ops, &Limits::default().of_document()) {
             Ok(delta) => delta,
-            Err(error) => return self.came_apart(rev, &error.to_string()),
+            Err(error) => return self.came_apart(rev.0, &error.to_string()),
         };
         let edit = Some(convert::edits(&delta));
         let received = ClientSeen::Received {
             client,
             doc,
-            rev,
+            rev: rev.0,
             author,
             edit,
         };
         if !mine {
-            return self.event(rev, &Event::Other(delta), received);
+            return self.event(rev.0, &Event::Other(delta), received);
         }
         // One encoding leaves the number out: there is only one it can be.
         let inflight = self.store.document.as_ref().and_then(|d| d.inflight());
-        let seq = if op.seq == 0 {
-            inflight.map_or(0, |i| i.seq)
+        let seq = if op.seq.0 == 0 {
+            inflight.map_or(0, |i| i.seq.0)
         } else {
-            op.seq
+            op.seq.0
         };
-        let before = self.store.document.as_ref().map_or(0, ClientDocument::rev);
-        self.event(rev, &Event::Own { seq }, received)?;
-        if rev > before {
+        let before = self
+            .store
+            .document
+            .as_ref()
+            .map_or(0, |document| document.rev().0);
+        self.event(rev.0, &Event::Own { seq: Seq(seq) }, received)?;
+        if rev > Revision(before) {
             self.resend_at = None;
             self.note(ClientSeen::Acked {
                 client,
                 doc,
                 seq,
-                rev,
+                rev: rev.0,
             });
         }
         Ok(())
@@ -304,10 +314,10 @@ impl Client {
             return Ok(());
         };
         // Resumed from the last mark: what follows it may be known.
-        if rev <= document.rev() {
+        if rev <= document.rev().0 {
             return Ok(());
         }
-        let taken = document.receive(rev, event);
+        let taken = document.receive(Revision(rev), event);
         self.note(received);
         match taken {
             Ok(_) => Ok(()),
@@ -382,7 +392,7 @@ impl Client {
         self.resend_at = None;
         let moves = !self.plan.number.is_multiple_of(3);
         let document = self.store.document.as_mut();
-        let rebased = match document.filter(|d| moves && d.rev() >= floor) {
+        let rebased = match document.filter(|d| moves && d.rev() >= Revision(floor)) {
             Some(document) => document.rebase([]).is_ok_and(|inflight| inflight.is_some()),
             None => false,
         };
@@ -437,15 +447,15 @@ impl Client {
         };
         let rev = document.rev();
         let large = document.content().units() > LARGE;
-        if self.viewed == Some(rev) || large && !rev.is_multiple_of(SELDOM) {
+        if self.viewed == Some(rev.0) || large && !rev.0.is_multiple_of(SELDOM) {
             return;
         }
         let (text, digest) = convert::view(document.confirmed());
-        self.viewed = Some(rev);
+        self.viewed = Some(rev.0);
         self.note(ClientSeen::View {
             client: self.author(),
             doc: self.doc.0,
-            rev,
+            rev: rev.0,
             text,
             digest,
         });

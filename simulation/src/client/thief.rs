@@ -7,7 +7,7 @@ use anyhow::Result;
 use codraft_ot::{Delta, Limits};
 use codraft_proto::{
     frame::{ClientFrame, Encoding, ServerFrame, Welcome},
-    ids::{ClientId, DocId, Role},
+    ids::{ClientId, DocId, Role, Seq},
 };
 use tokio::time::timeout;
 
@@ -76,34 +76,34 @@ impl Thief<'_> {
                 ServerFrame::Op(op) => {
                     let delta = Delta::decode(&op.ops, &Limits::default().of_document())?;
                     let author = self.socket.author(op.slot);
-                    self.received(op.rev, author, Some(convert::edits(&delta)));
-                    if self.socket.is_mine(op.slot) && *self.sent == Sent::Waits(op.seq) {
+                    self.received(op.rev.0, author, Some(convert::edits(&delta)));
+                    if self.socket.is_mine(op.slot) && *self.sent == Sent::Waits(op.seq.0) {
                         self.shared.recorder.mark("wrote under a stolen id");
                         *self.sent = Sent::Decided;
                         let (seq, rev) = (op.seq, op.rev);
                         self.note(ClientSeen::Acked {
                             client,
                             doc,
-                            seq,
-                            rev,
+                            seq: seq.0,
+                            rev: rev.0,
                         });
                     }
                 }
-                ServerFrame::Event(event) => self.received(event.rev, None, None),
-                ServerFrame::Skip { rev, .. } => self.received(rev, None, None),
+                ServerFrame::Event(event) => self.received(event.rev.0, None, None),
+                ServerFrame::Skip { rev, .. } => self.received(rev.0, None, None),
                 ServerFrame::Resync { .. } | ServerFrame::Bye { .. } => return Ok(()),
                 ServerFrame::Reject {
                     seq,
                     last: true,
                     code,
                     ..
-                } if *self.sent == Sent::Waits(seq) => {
+                } if *self.sent == Sent::Waits(seq.0) => {
                     *self.sent = Sent::Decided;
                     let code = code.as_str().to_owned();
                     self.note(ClientSeen::Refused {
                         client,
                         doc,
-                        seq,
+                        seq: seq.0,
                         code,
                     });
                 }
@@ -121,16 +121,16 @@ impl Thief<'_> {
             user,
             doc,
             resumed: false,
-            rev: base,
-            head: self.socket.reaches().unwrap_or(base),
+            rev: base.0,
+            head: self.socket.reaches().unwrap_or(base.0),
             chain: welcome.hash,
-            acked: welcome.acked,
+            acked: welcome.acked.map(|(seq, rev)| (seq.0, rev.0)),
             text: None,
         });
         if !Role::can_edit(welcome.role) {
             return Ok(());
         }
-        let seq = welcome.acked.map_or(1, |(seq, _)| seq + 1);
+        let seq = welcome.acked.map_or(1, |(seq, _)| seq.0 + 1);
         let mut delta = Delta::new();
         delta.insert(self.goods.letter.encode_utf8(&mut [0; 4]));
         let ops = delta.to_bytes();
@@ -140,12 +140,18 @@ impl Thief<'_> {
             user,
             doc,
             seq,
-            base,
+            base: base.0,
             sent: convert::edits(&delta),
             bytes: *blake3::hash(&ops).as_bytes(),
         });
         let ops = ops.into();
-        self.socket.send(&ClientFrame::Op { seq, base, ops }).await
+        self.socket
+            .send(&ClientFrame::Op {
+                seq: Seq(seq),
+                base,
+                ops,
+            })
+            .await
     }
 
     fn received(&self, rev: u64, author: Option<Id>, edit: Option<Vec<Edit>>) {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use codraft_ot::Delta;
 use codraft_proto::{
     frame::{ClientFrame, Encoding, ServerFrame},
-    ids::{ClientId, DocId},
+    ids::{ClientId, DocId, Revision, Seq},
 };
 use tokio::time::timeout;
 
@@ -47,7 +47,11 @@ fn other_work(seq: u64, base: u64) -> ClientFrame {
     let mut other = Delta::new();
     other.insert("\u{e000}");
     let ops = other.to_bytes().into();
-    ClientFrame::Op { seq, base, ops }
+    ClientFrame::Op {
+        seq: Seq(seq),
+        base: Revision(base),
+        ops,
+    }
 }
 
 async fn talk(socket: &mut Socket, shared: &Shared, copy: &Copy) -> Result<()> {
@@ -71,21 +75,27 @@ async fn talk(socket: &mut Socket, shared: &Shared, copy: &Copy) -> Result<()> {
                     bytes,
                 });
                 let ops = copy.ops.clone();
-                socket.send(&ClientFrame::Op { seq, base, ops }).await?;
+                socket
+                    .send(&ClientFrame::Op {
+                        seq: Seq(seq),
+                        base: Revision(base),
+                        ops,
+                    })
+                    .await?;
             }
-            ServerFrame::Op(op) if socket.is_mine(op.slot) && op.seq == seq && !stale => {
+            ServerFrame::Op(op) if socket.is_mine(op.slot) && op.seq == Seq(seq) && !stale => {
                 note(ClientSeen::Acked {
                     client,
                     doc,
                     seq,
-                    rev: op.rev,
+                    rev: op.rev.0,
                 });
                 stale = true;
                 socket.send(&other_work(seq, base)).await?;
             }
             // Decided before, and the other tab was told how: of an older sequence only that is
             // known, so it counts as no acknowledgement.
-            ServerFrame::Already { seq: own, .. } if own == seq && !stale => {
+            ServerFrame::Already { seq: own, .. } if own == Seq(seq) && !stale => {
                 shared.recorder.mark("twin answered already");
                 stale = true;
                 socket.send(&other_work(seq, base)).await?;
@@ -95,7 +105,7 @@ async fn talk(socket: &mut Socket, shared: &Shared, copy: &Copy) -> Result<()> {
                 last: true,
                 code,
                 ..
-            } if own == seq && !stale => {
+            } if own == Seq(seq) && !stale => {
                 let code = code.as_str().to_owned();
                 note(ClientSeen::Refused {
                     client,

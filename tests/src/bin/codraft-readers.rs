@@ -15,7 +15,7 @@ use codraft_e2e::{
 use codraft_ot::{Attributes, Delta, Limits, Value};
 use codraft_proto::{
     frame::{ClientFrame, Encoding, ServerFrame, binary, json},
-    ids::ClientId,
+    ids::{ClientId, Seq},
 };
 use http::Method;
 use tokio::{
@@ -96,7 +96,13 @@ async fn written(rest: &Rest, kind: &str, parts: Vec<Delta>) -> Result<String> {
     let mut base = welcome.rev;
     for (part, seq) in parts.iter().zip(1..) {
         let ops = part.to_bytes().into();
-        socket.send(&ClientFrame::Op { seq, base, ops }).await?;
+        socket
+            .send(&ClientFrame::Op {
+                seq: Seq(seq),
+                base,
+                ops,
+            })
+            .await?;
         loop {
             match socket.next().await? {
                 ServerFrame::Op(op) => {

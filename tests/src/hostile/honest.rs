@@ -3,6 +3,7 @@
 //! while an operation was under way, or the socket away, goes with the next one, and has waited
 //! since. So a stall counts with all that was typed in it.
 
+use codraft_proto::ids::Seq;
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -207,7 +208,11 @@ impl Writer {
                 let mut ops = Delta::new();
                 ops.insert(&"x".repeat(letters));
                 let (base, ops) = (rev, ops.to_bytes().into());
-                let op = ClientFrame::Op { seq, base, ops };
+                let op = ClientFrame::Op {
+                    seq: Seq(seq),
+                    base,
+                    ops,
+                };
                 socket.send(&op).await?;
                 sent = Some((letters, op));
             }

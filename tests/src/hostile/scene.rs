@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use codraft_proto::frame::{ClientFrame, ServerFrame, Welcome};
+use codraft_proto::{
+    frame::{ClientFrame, ServerFrame, Welcome},
+    ids::{Revision, Seq},
+};
 use futures_util::future::join_all;
 use http::Method;
 use serde_json::json;
@@ -104,13 +107,19 @@ pub enum Answer {
 pub async fn push(socket: &mut Socket, seq: u64, base: u64, ops: &Bytes) -> Result<Answer> {
     loop {
         let ops = ops.clone();
-        socket.send(&ClientFrame::Op { seq, base, ops }).await?;
+        socket
+            .send(&ClientFrame::Op {
+                seq: Seq(seq),
+                base: Revision(base),
+                ops,
+            })
+            .await?;
         loop {
             match socket.next().await? {
                 ServerFrame::Op(op) if socket.is_mine(op.slot) => {
-                    return Ok(Answer::Applied(op.rev));
+                    return Ok(Answer::Applied(op.rev.0));
                 }
-                ServerFrame::Already { rev, .. } => return Ok(Answer::Applied(rev)),
+                ServerFrame::Already { rev, .. } => return Ok(Answer::Applied(rev.0)),
                 ServerFrame::Reject { last: true, .. } => return Ok(Answer::Refused),
                 ServerFrame::Rebase { .. } => return Ok(Answer::Refused),
                 ServerFrame::Reject { retry_after_ms, .. } => {

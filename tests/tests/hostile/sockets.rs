@@ -9,7 +9,7 @@ use codraft_e2e::{patience::PATIENCE, rest::Rest, socket::fresh_client, typist::
 use codraft_ot::{Content, Delta, Kind, Limits};
 use codraft_proto::{
     frame::{ClientFrame, Encoding, ServerFrame, binary, json},
-    ids::ClientId,
+    ids::{ClientId, Revision, Seq},
     reject::Code,
 };
 use futures_util::{SinkExt, StreamExt};
@@ -101,7 +101,7 @@ impl Attack {
             .await?;
             match line.next().await? {
                 Heard::Frame(ServerFrame::Welcome(welcome)) => {
-                    here.base = welcome.rev;
+                    here.base = welcome.rev.0;
                     let limits = Limits::default();
                     let mut content = Content::new(Kind::Text);
                     let doc = welcome.doc.context("no document")?;
@@ -325,7 +325,11 @@ fn op(seq: u64, base: u64, ops: impl Into<Vec<u8>>) -> Sent {
     let ops = Bytes::from(ops.into());
     Sent::Message(message(
         Encoding::Binary,
-        &ClientFrame::Op { seq, base, ops },
+        &ClientFrame::Op {
+            seq: Seq(seq),
+            base: Revision(base),
+            ops,
+        },
     ))
 }
 

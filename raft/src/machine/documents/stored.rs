@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use codraft_ot::{Chain, Content, Delta, Kind};
-use codraft_proto::ids::{DocId, UserId};
+use codraft_proto::ids::{DocId, Revision, UserId};
 
 use super::Document;
 use crate::{
@@ -41,9 +41,9 @@ impl Document {
         out.extend_from_slice(&self.created_as);
         put_varint(out, self.created_ms);
         put_varint(out, self.updated_ms);
-        put_varint(out, self.rev);
+        put_varint(out, self.rev.0);
         out.extend_from_slice(&self.hash.0);
-        put_varint(out, self.expired);
+        put_varint(out, self.expired.0);
         match self.quarantined_ms {
             None => out.push(0),
             Some(ms) => {
@@ -82,7 +82,7 @@ impl Document {
         })?;
         document.grants = whole(&grants, |input| Grants::decode(input, document.rev))?;
         let (rev, hash, ts_ms) = document.window.last();
-        let joins = (rev, hash) == (document.rev, document.hash)
+        let joins = (rev, hash) == (document.rev.0, document.hash)
             && ts_ms.is_none_or(|ts_ms| ts_ms == document.updated_ms);
         match joins {
             true => Ok(document),
@@ -104,9 +104,9 @@ impl Document {
                 created_as: input.array("created as")?,
                 created_ms: input.varint("created ms")?,
                 updated_ms: input.varint("updated ms")?,
-                rev: input.varint("rev")?,
+                rev: Revision(input.varint("rev")?),
                 hash: Chain(input.array("hash")?),
-                expired: input.varint("expired")?,
+                expired: Revision(input.varint("expired")?),
                 quarantined_ms: match input.flag("quarantined")? {
                     false => None,
                     true => Some(input.varint("quarantined ms")?),
@@ -114,12 +114,12 @@ impl Document {
                 content: Content::new(kind),
                 window: Window::default(),
                 clients: Clients::default(),
-                grants: Grants::of_owner(UserId::default(), 1),
+                grants: Grants::of_owner(UserId::default(), Revision(1)),
                 changing: false,
                 digest: OnceLock::new(),
             })
         })?;
-        let possible = document.rev > 0
+        let possible = document.rev > Revision(0)
             && document.expired <= document.rev
             && document.created_ms <= document.updated_ms;
         match possible {

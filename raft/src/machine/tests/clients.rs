@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use codraft_ot::{Limits, client::ClientDocument};
-use codraft_proto::event;
+use codraft_proto::{event, ids::Revision};
 use proptest::prelude::*;
 
 use super::*;
@@ -57,8 +57,13 @@ impl Table {
     fn new() -> Self {
         let world = World::new();
         let digest = world.doc().content().digest();
-        let events = world.doc().events_after(0).unwrap().cloned().collect();
-        let client = ClientDocument::new(world.doc().content().clone(), 1, 0);
+        let events = world
+            .doc()
+            .events_after(Revision(0))
+            .unwrap()
+            .cloned()
+            .collect();
+        let client = ClientDocument::new(world.doc().content().clone(), Revision(1), Seq(0));
         Self {
             world,
             events,
@@ -83,7 +88,7 @@ impl Table {
         let Some(inflight) = client.inflight() else {
             return;
         };
-        let (seq, base) = (inflight.seq, inflight.base);
+        let (seq, base) = (inflight.seq.0, inflight.base.0);
         let applied = self
             .world
             .apply(edit(ADA, who as u8, seq, base, &inflight.sent));
@@ -99,7 +104,7 @@ impl Table {
 
     fn hear(&mut self, who: usize) -> bool {
         let client = &mut self.clients[who];
-        let Some(event) = self.events.get(client.rev() as usize) else {
+        let Some(event) = self.events.get(client.rev().0 as usize) else {
             return false;
         };
         assert_eq!(u32::from(event.kind), event::EDIT);
@@ -115,7 +120,7 @@ impl Table {
         if client.is_saved() {
             assert_eq!(
                 client.content().digest(),
-                self.digests[client.rev() as usize]
+                self.digests[client.rev().0 as usize]
             );
         }
         true
@@ -161,7 +166,7 @@ proptest! {
             }
         }
         for client in &table.clients {
-            prop_assert_eq!(client.rev(), table.world.head());
+            prop_assert_eq!(client.rev().0, table.world.head());
             prop_assert_eq!(client.content().text(), table.world.text());
         }
     }

@@ -1,20 +1,24 @@
 //! Decision 4, row by row.
 
 use super::*;
+use codraft_proto::ids::{Revision, Seq};
 
 #[test]
 fn machine_any_sequence_starts_a_record() {
     let mut world = World::new();
     assert_eq!(
         world.edit(ADA, 1, 41, 1, &insert(0, "a")),
-        Outcome::Applied { rev: 2 }
+        Outcome::Applied { rev: Revision(2) }
     );
     assert_eq!(
         world.edit(ADA, 1, 42, 2, &insert(1, "b")),
-        Outcome::Applied { rev: 3 }
+        Outcome::Applied { rev: Revision(3) }
     );
     assert_eq!(world.text(), "ab");
-    assert_eq!(world.doc().acked(&ADA.into(), id(1)), Some((42, 3)));
+    assert_eq!(
+        world.doc().acked(&ADA.into(), id(1)),
+        Some((Seq(42), Revision(3)))
+    );
     assert_eq!(world.doc().acked(&ADA.into(), id(2)), None);
 }
 
@@ -25,20 +29,29 @@ fn machine_the_same_client_id_of_another_user_is_another_client() {
     // Bob has learnt Ada's id. His operations count by themselves, whatever hers are.
     assert_eq!(
         world.edit(BOB, 1, 1, 2, &insert(0, "b")),
-        Outcome::Applied { rev: 4 }
+        Outcome::Applied { rev: Revision(4) }
     );
     let skips = world.edit(BOB, 1, 9, 4, &insert(0, "b"));
     assert_eq!(refused(&skips), Some(Code::SeqGap));
-    assert_eq!(world.doc().acked(&ADA.into(), id(1)), Some((1, 3)));
-    assert_eq!(world.doc().acked(&BOB.into(), id(1)), Some((1, 4)));
+    assert_eq!(
+        world.doc().acked(&ADA.into(), id(1)),
+        Some((Seq(1), Revision(3)))
+    );
+    assert_eq!(
+        world.doc().acked(&BOB.into(), id(1)),
+        Some((Seq(1), Revision(4)))
+    );
     // And hers are as they were.
     assert_eq!(
         world.edit(ADA, 1, 1, 2, &insert(0, "a")),
-        Outcome::Already { seq: 1, rev: 3 }
+        Outcome::Already {
+            seq: Seq(1),
+            rev: Revision(3)
+        }
     );
     assert_eq!(
         world.edit(ADA, 1, 2, 4, &insert(0, "c")),
-        Outcome::Applied { rev: 5 }
+        Outcome::Applied { rev: Revision(5) }
     );
     assert_eq!(world.doc().client_records(), 2);
 }
@@ -49,16 +62,25 @@ fn machine_a_repeat_is_answered_and_not_applied() {
     let first = edit(ADA, 1, 1, 1, &insert(0, "a"));
     assert_eq!(
         world.apply(first.clone()).outcome,
-        Outcome::Applied { rev: 2 }
+        Outcome::Applied { rev: Revision(2) }
     );
     let again = world.apply(first.clone());
-    assert_eq!(again.outcome, Outcome::Already { seq: 1, rev: 2 });
+    assert_eq!(
+        again.outcome,
+        Outcome::Already {
+            seq: Seq(1),
+            rev: Revision(2)
+        }
+    );
     assert!(again.event.is_none());
     world.edit(ADA, 1, 2, 2, &insert(1, "b"));
     // Older than the record: the revision is the last one applied.
     assert_eq!(
         world.apply(first).outcome,
-        Outcome::Already { seq: 1, rev: 3 }
+        Outcome::Already {
+            seq: Seq(1),
+            rev: Revision(3)
+        }
     );
     assert_eq!(world.text(), "ab");
     assert_eq!(world.head(), 3);
@@ -76,7 +98,10 @@ fn machine_other_bytes_or_another_base_under_one_sequence_conflict() {
     // The outcome of the sequence stands.
     assert_eq!(
         world.edit(ADA, 1, 1, 1, &insert(0, "a")),
-        Outcome::Already { seq: 1, rev: 2 }
+        Outcome::Already {
+            seq: Seq(1),
+            rev: Revision(2)
+        }
     );
 }
 
@@ -85,17 +110,26 @@ fn machine_a_late_copy_of_rebased_bytes_is_told_to_rebase() {
     let mut world = World::with(small_window());
     world.type_until(2, 10);
     let floor = world.doc().floor();
-    assert!(floor > 2);
+    assert!(floor > Revision(2));
     let old = edit(ADA, 1, 1, 2, &insert(0, "a"));
-    let rebase = Outcome::Rebase { floor, head: 10 };
+    let rebase = Outcome::Rebase {
+        floor,
+        head: Revision(10),
+    };
     assert_eq!(world.apply(old.clone()).outcome, rebase);
     assert_eq!(world.doc().acked(&ADA.into(), id(1)), None, "not recorded");
     assert_eq!(
         world.edit(ADA, 1, 1, 10, &insert(0, "a")),
-        Outcome::Applied { rev: 11 }
+        Outcome::Applied { rev: Revision(11) }
     );
     let late = world.apply(old).outcome;
-    assert_eq!(late, Outcome::Rebase { floor, head: 11 });
+    assert_eq!(
+        late,
+        Outcome::Rebase {
+            floor,
+            head: Revision(11)
+        }
+    );
 }
 
 #[test]
@@ -109,7 +143,7 @@ fn machine_a_skipped_sequence_stays_refused() {
     );
     assert_eq!(
         world.edit(ADA, 1, 2, 2, &insert(1, "b")),
-        Outcome::Applied { rev: 3 }
+        Outcome::Applied { rev: Revision(3) }
     );
     // Refused for good means for good, also when the gap has closed.
     assert_eq!(refused(&world.apply(third).outcome), Some(Code::SeqGap));
@@ -125,7 +159,10 @@ fn machine_a_base_ahead_is_not_final() {
         Outcome::Retry(Code::BaseAhead)
     );
     world.type_until(2, 2);
-    assert_eq!(world.apply(ahead).outcome, Outcome::Applied { rev: 3 });
+    assert_eq!(
+        world.apply(ahead).outcome,
+        Outcome::Applied { rev: Revision(3) }
+    );
     // Nor is it beside a record.
     assert_eq!(
         world.edit(ADA, 1, 9, 99, &insert(0, "b")),
@@ -163,7 +200,9 @@ fn machine_roles_are_judged_and_the_refusal_is_recorded() {
     let head = world.head();
     assert_eq!(
         world.edit(EVE, 9, 2, head, &insert(0, "E")),
-        Outcome::Applied { rev: head + 1 }
+        Outcome::Applied {
+            rev: Revision(head + 1)
+        }
     );
     assert_eq!(world.text(), "E");
 }
@@ -185,7 +224,7 @@ fn machine_every_refusal_of_the_algebra_has_its_code_and_is_recorded() {
     let mut world = World::with(limits);
     assert_eq!(
         world.edit(ADA, 1, 1, 1, &insert(0, "🦀")),
-        Outcome::Applied { rev: 2 }
+        Outcome::Applied { rev: Revision(2) }
     );
     let mut many = Delta::new();
     many.insert("a").retain(1);
@@ -233,7 +272,7 @@ fn machine_length_is_judged_at_the_base() {
     world.edit(ADA, 1, 2, 2, &delete(0, 3));
     assert_eq!(
         world.edit(ADA, 3, 1, 2, &delete(1, 2)),
-        Outcome::Applied { rev: 4 }
+        Outcome::Applied { rev: Revision(4) }
     );
     assert_eq!(world.text(), "");
 }
@@ -288,7 +327,7 @@ fn machine_records_living_by_refusals_are_bounded() {
     );
     assert_eq!(world.doc().client_records(), 3);
     world.type_until(1, 10);
-    assert!(world.doc().floor() > 1);
+    assert!(world.doc().floor() > Revision(1));
     assert_eq!(
         world.doc().client_records(),
         1,
@@ -323,31 +362,40 @@ fn machine_refusals_go_when_older_bases_expire() {
     }
     assert_eq!(refuse(&mut world, 13, 4), Outcome::Retry(Code::Busy));
     let below = world.doc().expirable_below();
-    assert_eq!(below, 5, "all were touched at the head");
+    assert_eq!(below, Revision(5), "all were touched at the head");
     let expire = Command::Expire(command::Expire { doc: DOC, below });
     let done = world.apply(expire.clone());
-    assert_eq!(done.outcome, Outcome::Applied { rev: 5 });
-    assert_eq!(done.event.map(|event| event.rev), Some(5));
+    assert_eq!(done.outcome, Outcome::Applied { rev: Revision(5) });
+    assert_eq!(done.event.map(|event| event.rev), Some(Revision(5)));
     assert_eq!(world.doc().client_records(), 1, "the writer's");
     assert_eq!(
         world.doc().acked(&ADA.into(), id(1)),
-        Some((3, 4)),
+        Some((Seq(3), Revision(4))),
         "a welcome tells it"
     );
     // Nobody who follows loses the thread, and what was refused is still not applied.
     assert_eq!(
-        world.doc().events_after(1).map(|events| events.len()),
+        world
+            .doc()
+            .events_after(Revision(1))
+            .map(|events| events.len()),
         Some(4)
     );
     world.grant(ADA, EVE, Some(Role::Editor));
     for client in 10..14 {
-        let rebase = Outcome::Rebase { floor: 5, head: 6 };
+        let rebase = Outcome::Rebase {
+            floor: Revision(5),
+            head: Revision(6),
+        };
         assert_eq!(refuse(&mut world, client, 4), rebase);
     }
     // Once more does nothing.
     assert!(world.apply(expire).event.is_none());
     assert_eq!(world.head(), 6);
-    assert_eq!(refuse(&mut world, 10, 6), Outcome::Applied { rev: 7 });
+    assert_eq!(
+        refuse(&mut world, 10, 6),
+        Outcome::Applied { rev: Revision(7) }
+    );
 }
 
 /// As little as makes room: who is not far behind is not told to rebase.
@@ -372,8 +420,8 @@ fn machine_half_of_the_refusals_go_where_they_are_older() {
         "two refusals and the writer"
     );
     assert_eq!(
-        world.edit(ADA, 2, 1, below, &insert(0, "late")),
-        Outcome::Applied { rev: 6 }
+        world.edit(ADA, 2, 1, below.0, &insert(0, "late")),
+        Outcome::Applied { rev: Revision(6) }
     );
 }
 
@@ -386,7 +434,9 @@ fn machine_a_repeat_after_eviction_is_never_applied() {
         let command = edit(ADA, client, 1, base, &insert(0, "x"));
         assert_eq!(
             world.apply(command.clone()).outcome,
-            Outcome::Applied { rev: base + 1 }
+            Outcome::Applied {
+                rev: Revision(base + 1)
+            }
         );
         sent.push(command);
         let head = world.head();
@@ -398,7 +448,10 @@ fn machine_a_repeat_after_eviction_is_never_applied() {
         assert_eq!(world.head(), head);
         // Exactly those at or above the floor have a record.
         let floor = world.doc().floor();
-        assert_eq!(world.doc().client_records() as u64, head - floor.max(2) + 1);
+        assert_eq!(
+            world.doc().client_records() as u64,
+            head - floor.0.max(2) + 1
+        );
     }
     assert_eq!(world.text().len(), 39);
 }

@@ -1,5 +1,6 @@
 //! What observers see and hash.
 
+use codraft_proto::ids::{Revision, Seq};
 use std::collections::BTreeMap;
 
 use codraft_ot::Chain;
@@ -54,7 +55,7 @@ fn machine_golden_chain() {
         event.canonical(&mut canonical);
         chain = chain.next(&canonical);
         assert_eq!(event.hash, chain);
-        expected["rev"] = event.rev.into();
+        expected["rev"] = event.rev.0.into();
         expected["canonical"] = hex(&canonical).into();
         expected["hash"] = hex(&chain.0).into();
     }
@@ -98,7 +99,7 @@ fn machine_create() {
     let create = create_with(Kind::Rich, ADA, Some(&initial));
     assert_eq!(
         world.apply(create.clone()).outcome,
-        Outcome::Applied { rev: 1 }
+        Outcome::Applied { rev: Revision(1) }
     );
     let doc = world.doc();
     assert_eq!(
@@ -107,14 +108,17 @@ fn machine_create() {
     );
     assert_eq!(
         (doc.algebra(), doc.rev(), doc.floor()),
-        (Algebra::Delta1, 1, 0)
+        (Algebra::Delta1, Revision(1), Revision(0))
     );
     assert_eq!(world.text(), "hi\n");
     // The same again, also when the document has moved on.
     world.edit(ADA, 1, 1, 1, &insert(0, "x"));
     assert_eq!(
         world.apply(create).outcome,
-        Outcome::Already { seq: 0, rev: 1 }
+        Outcome::Already {
+            seq: Seq(0),
+            rev: Revision(1)
+        }
     );
     for other in [
         create_with(Kind::Rich, BOB, Some(&initial)),
@@ -167,7 +171,10 @@ fn machine_create_is_judged() {
         assert!(applied.event.is_none() && matches!(world.shard.document(&DOC), Lookup::Missing));
     }
     let empty = bad(&|c| c.initial = Some(Bytes::new()));
-    assert_eq!(world.apply(empty).outcome, Outcome::Applied { rev: 1 });
+    assert_eq!(
+        world.apply(empty).outcome,
+        Outcome::Applied { rev: Revision(1) }
+    );
 }
 
 #[test]
@@ -177,7 +184,7 @@ fn machine_level_is_raised_and_never_lowered() {
     let applied = world.apply(Command::Level(Level { level: 0 }));
     assert_eq!(
         (applied.outcome, applied.doc),
-        (Outcome::Applied { rev: 0 }, DocId([0; 16]))
+        (Outcome::Applied { rev: Revision(0) }, DocId([0; 16]))
     );
     assert_eq!(world.shard.level(), 1);
 }
@@ -219,7 +226,7 @@ fn machine_revisions_have_no_gap() {
         };
         if let Some(event) = applied.event {
             assert_eq!(applied.outcome, Outcome::Applied { rev: event.rev });
-            assert!(events.insert(event.rev, event).is_none());
+            assert!(events.insert(event.rev.0, event).is_none());
         }
     }
     let revisions: Vec<u64> = events.keys().copied().collect();

@@ -1,4 +1,5 @@
 use super::*;
+use codraft_proto::ids::{Revision, Seq};
 
 #[test]
 fn machine_grants_take_revisions_and_move_nothing() {
@@ -6,11 +7,11 @@ fn machine_grants_take_revisions_and_move_nothing() {
     world.edit(ADA, 1, 1, 1, &insert(0, "abc"));
     assert_eq!(
         world.grant(ADA, BOB, Some(Role::Editor)),
-        Outcome::Applied { rev: 3 }
+        Outcome::Applied { rev: Revision(3) }
     );
     assert_eq!(
         world.edit(ADA, 1, 2, 2, &insert(3, "d")),
-        Outcome::Applied { rev: 4 }
+        Outcome::Applied { rev: Revision(4) }
     );
     assert_eq!(world.text(), "abcd");
     assert_eq!(world.doc().role(BOB), Some(Role::Editor));
@@ -19,7 +20,13 @@ fn machine_grants_take_revisions_and_move_nothing() {
         .grants()
         .map(|(user, grant)| (&**user, grant.role, grant.rev))
         .collect();
-    assert_eq!(grants, [(ADA, Role::Owner, 1), (BOB, Role::Editor, 3)]);
+    assert_eq!(
+        grants,
+        [
+            (ADA, Role::Owner, Revision(1)),
+            (BOB, Role::Editor, Revision(3))
+        ]
+    );
 }
 
 #[test]
@@ -27,11 +34,17 @@ fn machine_a_grant_that_holds_takes_no_revision() {
     let mut world = World::shared();
     assert_eq!(
         world.grant(ADA, BOB, Some(Role::Editor)),
-        Outcome::Already { seq: 0, rev: 2 }
+        Outcome::Already {
+            seq: Seq(0),
+            rev: Revision(2)
+        }
     );
     assert_eq!(
         world.grant(ADA, EVE, None),
-        Outcome::Already { seq: 0, rev: 2 }
+        Outcome::Already {
+            seq: Seq(0),
+            rev: Revision(2)
+        }
     );
     assert_eq!(world.head(), 2);
 }
@@ -53,7 +66,10 @@ fn machine_only_owners_grant_and_anyone_may_leave() {
         Some(Code::NotFound)
     );
     assert_eq!(refused(&world.grant(EVE, EVE, None)), Some(Code::NotFound));
-    assert_eq!(world.grant(BOB, BOB, None), Outcome::Applied { rev: 3 });
+    assert_eq!(
+        world.grant(BOB, BOB, None),
+        Outcome::Applied { rev: Revision(3) }
+    );
     assert_eq!(world.doc().role(BOB), None);
 }
 
@@ -67,12 +83,12 @@ fn machine_the_last_owner_stays() {
     );
     assert_eq!(
         world.grant(ADA, BOB, Some(Role::Owner)),
-        Outcome::Applied { rev: 3 }
+        Outcome::Applied { rev: Revision(3) }
     );
     assert_eq!(&**world.doc().owner(), ADA);
     assert_eq!(
         world.grant(BOB, ADA, Some(Role::Viewer)),
-        Outcome::Applied { rev: 4 }
+        Outcome::Applied { rev: Revision(4) }
     );
     assert_eq!(&**world.doc().owner(), BOB);
     assert_eq!(refused(&world.grant(BOB, BOB, None)), Some(Code::Grant));
@@ -96,12 +112,15 @@ fn machine_grants_are_bounded() {
     );
     assert_eq!(
         world.grant(ADA, "u2", Some(Role::Editor)),
-        Outcome::Applied { rev: 4 }
+        Outcome::Applied { rev: Revision(4) }
     );
-    assert_eq!(world.grant(ADA, "u1", None), Outcome::Applied { rev: 5 });
+    assert_eq!(
+        world.grant(ADA, "u1", None),
+        Outcome::Applied { rev: Revision(5) }
+    );
     assert_eq!(
         world.grant(ADA, "u3", Some(Role::Viewer)),
-        Outcome::Applied { rev: 6 }
+        Outcome::Applied { rev: Revision(6) }
     );
     for user in ["", &"u".repeat(129)] {
         assert_eq!(
@@ -118,9 +137,12 @@ fn machine_permissions_are_ordered_with_operations() {
     let mut world = World::shared();
     assert_eq!(
         world.edit(BOB, 2, 1, 2, &insert(0, "b")),
-        Outcome::Applied { rev: 3 }
+        Outcome::Applied { rev: Revision(3) }
     );
-    assert_eq!(world.grant(ADA, BOB, None), Outcome::Applied { rev: 4 });
+    assert_eq!(
+        world.grant(ADA, BOB, None),
+        Outcome::Applied { rev: Revision(4) }
+    );
     for (client, seq, base) in [(2, 2, 3), (3, 1, 2), (4, 1, 4)] {
         let outcome = world.edit(BOB, client, seq, base, &insert(0, "B"));
         assert_eq!(refused(&outcome), Some(Code::Forbidden));
@@ -133,16 +155,19 @@ fn machine_permissions_are_ordered_with_operations() {
     );
     assert_eq!(
         world.edit(BOB, 2, 1, 2, &insert(0, "b")),
-        Outcome::Already { seq: 1, rev: 3 }
+        Outcome::Already {
+            seq: Seq(1),
+            rev: Revision(3)
+        }
     );
     // After a grant the very next operation is accepted, also with an older base.
     assert_eq!(
         world.grant(ADA, BOB, Some(Role::Editor)),
-        Outcome::Applied { rev: 5 }
+        Outcome::Applied { rev: Revision(5) }
     );
     assert_eq!(
         world.edit(BOB, 5, 1, 3, &insert(1, "c")),
-        Outcome::Applied { rev: 6 }
+        Outcome::Applied { rev: Revision(6) }
     );
     assert_eq!(world.text(), "bc");
 }

@@ -1,5 +1,6 @@
 //! A command that panics costs its document, not its group.
 
+use codraft_proto::ids::{Revision, Seq};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
@@ -31,7 +32,7 @@ fn struck() -> (World, Vec<Applied>) {
     world.apply(in_other(create(Kind::Text, ADA)));
     assert_eq!(
         world.edit(ADA, 1, 1, 2, &insert(0, "before")),
-        Outcome::Applied { rev: 3 }
+        Outcome::Applied { rev: Revision(3) }
     );
     let commands = vec![
         in_other(edit(ADA, 2, 1, 1, &insert(0, "one"))),
@@ -52,10 +53,10 @@ fn struck() -> (World, Vec<Applied>) {
 fn machine_a_command_that_panics_costs_its_document_alone() {
     let (mut world, applied) = struck();
     let outcomes: Vec<_> = applied.iter().map(|one| &one.outcome).collect();
-    assert_eq!(*outcomes[0], Outcome::Applied { rev: 2 });
+    assert_eq!(*outcomes[0], Outcome::Applied { rev: Revision(2) });
     assert_eq!(refused(outcomes[1]), Some(Code::Fault));
     assert_eq!(*outcomes[2], Outcome::Retry(Code::Quarantined));
-    assert_eq!(*outcomes[3], Outcome::Applied { rev: 3 });
+    assert_eq!(*outcomes[3], Outcome::Applied { rev: Revision(3) });
     // In the state from before it.
     assert_eq!(world.text(), "before");
     assert_eq!(world.head(), 3);
@@ -64,17 +65,20 @@ fn machine_a_command_that_panics_costs_its_document_alone() {
     let heap: u64 = world.shard.documents().map(|doc| doc.heap_bytes()).sum();
     assert_eq!(world.shard.heap_bytes(), heap);
     // Roles can be taken away meanwhile.
-    assert_eq!(world.grant(ADA, BOB, None), Outcome::Applied { rev: 4 });
+    assert_eq!(
+        world.grant(ADA, BOB, None),
+        Outcome::Applied { rev: Revision(4) }
+    );
     // Who tries again is told the same, and what waited is applied once it is lifted.
     let again = |world: &mut World| world.edit(BOB, 3, 1, 3, &insert(0, POISON));
     assert_eq!(refused(&again(&mut world)), Some(Code::Fault));
     let lifted = world.apply(set(DOC, false)).outcome;
-    assert_eq!(lifted, Outcome::Applied { rev: 4 });
+    assert_eq!(lifted, Outcome::Applied { rev: Revision(4) });
     assert_eq!(refused(&again(&mut world)), Some(Code::Fault));
     assert_eq!(world.shard.quarantined().len(), 0);
     assert_eq!(
         world.edit(ADA, 1, 2, 3, &insert(0, "after ")),
-        Outcome::Applied { rev: 5 }
+        Outcome::Applied { rev: Revision(5) }
     );
     assert_eq!(world.text(), "after before");
 }
@@ -133,13 +137,19 @@ fn machine_a_quarantine_is_part_of_the_state() {
     for world in [&mut one, &mut two] {
         world.apply(set(DOC, false));
         let again = world.apply(set(DOC, false)).outcome;
-        assert_eq!(again, Outcome::Already { seq: 0, rev: 3 });
+        assert_eq!(
+            again,
+            Outcome::Already {
+                seq: Seq(0),
+                rev: Revision(3)
+            }
+        );
     }
     assert_ne!(two.shard.digest(), before);
     assert_eq!(one.shard.digest(), two.shard.digest());
     // An operator's word does the same.
     let on = one.apply(set(DOC, true)).outcome;
-    assert_eq!(on, Outcome::Applied { rev: 3 });
+    assert_eq!(on, Outcome::Applied { rev: Revision(3) });
     assert_eq!(
         one.edit(ADA, 1, 2, 3, &insert(0, "x")),
         Outcome::Retry(Code::Quarantined)

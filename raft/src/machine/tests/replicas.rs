@@ -4,7 +4,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use codraft_ot::{Chain, Component, Limits};
-use codraft_proto::event;
+use codraft_proto::{
+    event,
+    ids::{Revision, Seq},
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -89,12 +92,14 @@ impl Author {
     }
 
     fn hear(&mut self, edit: &Edit, outcome: &Outcome) {
-        if edit.seq != self.seq || matches!(outcome, Outcome::Rebase { .. } | Outcome::Retry(_)) {
+        if edit.seq != Seq(self.seq)
+            || matches!(outcome, Outcome::Rebase { .. } | Outcome::Retry(_))
+        {
             return;
         }
         self.undecided = false;
         if let Outcome::Applied { rev } | Outcome::Already { rev, .. } = outcome {
-            self.base = self.base.max(*rev);
+            self.base = self.base.max(rev.0);
         }
     }
 }
@@ -157,7 +162,7 @@ impl Naive {
         }
         let Some(event) = &applied.event else { return };
         // O7, and the chain.
-        assert_eq!(event.rev, self.head() + 1);
+        assert_eq!(event.rev, Revision(self.head() + 1));
         assert_eq!(applied.outcome, Outcome::Applied { rev: event.rev });
         let mut canonical = Vec::new();
         event.canonical(&mut canonical);
@@ -173,9 +178,9 @@ impl Naive {
                         .is_some_and(|role| role.can_edit())
                 );
                 // O5, promised to clients that count.
-                let last = self.last_seq.insert(event.client.unwrap(), event.seq);
+                let last = self.last_seq.insert(event.client.unwrap(), event.seq.0);
                 let rogue = event.client == Some(id(ROGUE));
-                assert!(rogue || last.is_none_or(|last| event.seq > last));
+                assert!(rogue || last.is_none_or(|last| event.seq > Seq(last)));
                 let Command::Edit(edit) = command else {
                     panic!("an edit")
                 };
@@ -203,7 +208,7 @@ impl Naive {
     /// The operation past everything after its base, from the whole history.
     fn transformed(&self, edit: &Edit) -> Delta {
         let limits = Limits::default();
-        let later = &self.events[edit.base as usize..];
+        let later = &self.events[edit.base.0 as usize..];
         let later = later
             .iter()
             .filter(|event| u32::from(event.kind) == event::EDIT);
@@ -328,11 +333,11 @@ fn command_of(
         }),
         Step::Trim { keep } => Command::Trim(command::Trim {
             doc: DOC,
-            floor: head.saturating_sub(keep),
+            floor: Revision(head.saturating_sub(keep)),
         }),
         Step::Expire { behind } => Command::Expire(command::Expire {
             doc: DOC,
-            below: (head + 1).saturating_sub(behind),
+            below: Revision((head + 1).saturating_sub(behind)),
         }),
     })
 }
@@ -369,7 +374,7 @@ fn run(steps: Vec<(Step, bool)>) -> (Naive, [u64; 5]) {
         assert_eq!(document.content().text(), text);
         assert_eq!(
             (document.rev(), document.hash()),
-            (naive.head(), naive.chain)
+            (Revision(naive.head()), naive.chain)
         );
         // O19: one for each event of the window and the floor, the rest bounded.
         assert!(document.client_records() <= 13 + 1);

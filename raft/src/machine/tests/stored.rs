@@ -1,6 +1,7 @@
 //! The stored form: one spelling, whatever is read goes on as what was stored, and nothing else
 //! is read.
 
+use codraft_proto::ids::Revision;
 use std::sync::Arc;
 
 use codraft_ot::{Attributes, Limits, Value};
@@ -74,9 +75,12 @@ fn full() -> World {
         Some(Code::SeqGap)
     );
     world.grant(ADA, EVE, None);
-    world.apply(Command::Expire(Expire { doc: DOC, below: 7 }));
+    world.apply(Command::Expire(Expire {
+        doc: DOC,
+        below: Revision(7),
+    }));
     world.apply(Command::Quarantine(Quarantine { doc: DOC, on: true }));
-    assert!(world.doc().floor() > 0 && world.doc().oldest_base() > world.doc().floor());
+    assert!(world.doc().floor() > Revision(0) && world.doc().oldest_base() > world.doc().floor());
     world
 }
 

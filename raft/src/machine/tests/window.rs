@@ -1,17 +1,18 @@
 use super::*;
 use crate::command::Trim;
+use codraft_proto::ids::Revision;
 
 #[test]
 fn machine_the_window_is_cut_to_half() {
     let mut world = World::with(small_window());
     world.type_until(1, 8);
-    assert_eq!(world.doc().floor(), 0);
+    assert_eq!(world.doc().floor(), Revision(0));
     world.type_until(1, 9);
-    assert_eq!(world.doc().floor(), 5);
+    assert_eq!(world.doc().floor(), Revision(5));
     world.type_until(1, 13);
-    assert_eq!(world.doc().floor(), 5);
+    assert_eq!(world.doc().floor(), Revision(5));
     world.type_until(1, 14);
-    assert_eq!(world.doc().floor(), 10);
+    assert_eq!(world.doc().floor(), Revision(10));
 }
 
 #[test]
@@ -31,19 +32,27 @@ fn machine_the_window_is_cut_by_bytes_too() {
     // One event larger than the whole window leaves an empty one, and nothing breaks.
     let head = world.head();
     world.edit(ADA, 1, 31, head, &insert(0, &"x".repeat(8_000)));
-    assert_eq!(world.doc().floor(), head + 1);
-    assert_eq!(world.doc().events_after(head + 1).unwrap().len(), 0);
-    assert_eq!(world.doc().hash_at(head + 1), Some(world.doc().hash()));
+    assert_eq!(world.doc().floor(), Revision(head + 1));
+    assert_eq!(
+        world.doc().events_after(Revision(head + 1)).unwrap().len(),
+        0
+    );
+    assert_eq!(
+        world.doc().hash_at(Revision(head + 1)),
+        Some(world.doc().hash())
+    );
     assert_eq!(
         world.edit(ADA, 1, 32, head, &insert(0, "y")),
         Outcome::Rebase {
-            floor: head + 1,
-            head: head + 1
+            floor: Revision(head + 1),
+            head: Revision(head + 1)
         }
     );
     assert_eq!(
         world.edit(ADA, 1, 32, head + 1, &insert(0, "y")),
-        Outcome::Applied { rev: head + 2 }
+        Outcome::Applied {
+            rev: Revision(head + 2)
+        }
     );
 }
 
@@ -64,11 +73,16 @@ fn machine_the_window_is_cut_by_components_too() {
     for seq in 2..=40 {
         let head = world.head();
         let done = world.edit(ADA, 1, seq, head, &many);
-        assert_eq!(done, Outcome::Applied { rev: head + 1 });
+        assert_eq!(
+            done,
+            Outcome::Applied {
+                rev: Revision(head + 1)
+            }
+        );
         let held = world.doc().events_after(world.doc().floor()).unwrap().len();
         assert!(held <= 7, "{held}");
     }
-    assert!(world.doc().floor() > 30);
+    assert!(world.doc().floor() > Revision(30));
 }
 
 /// The sum of what documents take follows each change, and says what each says.
@@ -86,7 +100,7 @@ fn machine_the_account_of_memory_is_a_running_total() {
     );
     let trim = Trim {
         doc: DOC,
-        floor: u64::MAX,
+        floor: Revision(u64::MAX),
     };
     world.apply(Command::Trim(trim));
     let head = world.head();
@@ -99,8 +113,14 @@ fn machine_the_account_of_memory_is_a_running_total() {
 #[test]
 fn machine_events_and_hashes_are_known_from_the_floor_to_the_head() {
     let mut world = World::with(small_window());
-    assert_eq!(world.doc().hash_at(0), Some(codraft_ot::Chain::default()));
-    let mut hashes = vec![world.doc().hash_at(0).unwrap(), world.doc().hash()];
+    assert_eq!(
+        world.doc().hash_at(Revision(0)),
+        Some(codraft_ot::Chain::default())
+    );
+    let mut hashes = vec![
+        world.doc().hash_at(Revision(0)).unwrap(),
+        world.doc().hash(),
+    ];
     for rev in 2..=9 {
         world.type_until(1, rev);
         hashes.push(world.doc().hash());
@@ -109,13 +129,13 @@ fn machine_events_and_hashes_are_known_from_the_floor_to_the_head() {
     for rev in 0..=11u64 {
         let known = (5..=9).contains(&rev);
         assert_eq!(
-            doc.hash_at(rev),
+            doc.hash_at(Revision(rev)),
             known.then(|| hashes[rev as usize]),
             "{rev}"
         );
         let events = doc
-            .events_after(rev)
-            .map(|events| events.map(|e| e.rev).collect());
+            .events_after(Revision(rev))
+            .map(|events| events.map(|e| e.rev.0).collect());
         assert_eq!(
             events,
             known.then(|| (rev + 1..=9).collect::<Vec<_>>()),
@@ -130,11 +150,14 @@ fn machine_a_base_at_the_floor_is_transformed_and_one_below_is_not() {
     world.type_until(1, 9);
     assert_eq!(
         world.edit(ADA, 2, 1, 4, &insert(0, "y")),
-        Outcome::Rebase { floor: 5, head: 9 }
+        Outcome::Rebase {
+            floor: Revision(5),
+            head: Revision(9)
+        }
     );
     assert_eq!(
         world.edit(ADA, 2, 1, 5, &insert(4, "y")),
-        Outcome::Applied { rev: 10 }
+        Outcome::Applied { rev: Revision(10) }
     );
     assert_eq!(world.text(), "xxxxxxxxy");
 }
@@ -151,7 +174,7 @@ fn machine_too_much_to_transform_is_a_rebase_that_holds() {
     // Two components of the operation (retain, insert) past three events of one.
     assert_eq!(
         world.apply(far.clone()).outcome,
-        Outcome::Applied { rev: 5 }
+        Outcome::Applied { rev: Revision(5) }
     );
     world.type_until(1, 10);
     let far = edit(ADA, 3, 1, 1, &insert(0, "z"));
@@ -159,14 +182,19 @@ fn machine_too_much_to_transform_is_a_rebase_that_holds() {
         let head = world.head();
         assert_eq!(
             world.apply(far.clone()).outcome,
-            Outcome::Rebase { floor: 0, head }
+            Outcome::Rebase {
+                floor: Revision(0),
+                head: Revision(head)
+            }
         );
         world.type_until(1, head + 1);
     }
     let head = world.head();
     assert_eq!(
         world.edit(ADA, 3, 1, head, &insert(0, "z")),
-        Outcome::Applied { rev: head + 1 }
+        Outcome::Applied {
+            rev: Revision(head + 1)
+        }
     );
     assert_eq!(world.text().matches('z').count(), 1);
 }
@@ -180,9 +208,14 @@ fn machine_what_fits_a_frame_is_applied_however_late() {
     for seq in 1..=4_000 {
         let (head, at) = (world.head(), seq as u32 * 7_919 % 6_000);
         let typed = world.edit(ADA, 1, seq, head, &insert(at, "x"));
-        assert_eq!(typed, Outcome::Applied { rev: head + 1 });
+        assert_eq!(
+            typed,
+            Outcome::Applied {
+                rev: Revision(head + 1)
+            }
+        );
     }
-    assert_eq!(world.doc().floor(), 0);
+    assert_eq!(world.doc().floor(), Revision(0));
     let paste = insert(3_000, &"p".repeat(250 << 10));
     let (mut many, mut deletes) = (Delta::new(), Delta::new());
     for _ in 0..2_500 {
@@ -192,7 +225,12 @@ fn machine_what_fits_a_frame_is_applied_however_late() {
     for (client, late) in [(2, &paste), (3, &many), (4, &deletes)] {
         let head = world.head();
         let outcome = world.edit(ADA, client, 1, 1, late);
-        assert_eq!(outcome, Outcome::Applied { rev: head + 1 });
+        assert_eq!(
+            outcome,
+            Outcome::Applied {
+                rev: Revision(head + 1)
+            }
+        );
     }
     assert_eq!(world.text().matches('m').count(), 2_500);
 }
@@ -204,17 +242,17 @@ fn machine_a_quiet_document_is_trimmed_by_command() {
     world.type_until(2, 6);
     assert_eq!(world.doc().client_records(), 2);
     let trim = |floor| Command::Trim(Trim { doc: DOC, floor });
-    let done = world.apply(trim(4));
+    let done = world.apply(trim(Revision(4)));
     assert_eq!(
         (done.outcome, done.event.is_none()),
-        (Outcome::Applied { rev: 6 }, true)
+        (Outcome::Applied { rev: Revision(6) }, true)
     );
-    assert_eq!(world.doc().floor(), 4);
+    assert_eq!(world.doc().floor(), Revision(4));
     assert_eq!(world.doc().client_records(), 1);
-    world.apply(trim(2));
-    assert_eq!(world.doc().floor(), 4, "never back");
-    world.apply(trim(u64::MAX));
-    assert_eq!(world.doc().floor(), 6, "never past the head");
+    world.apply(trim(Revision(2)));
+    assert_eq!(world.doc().floor(), Revision(4), "never back");
+    world.apply(trim(Revision(u64::MAX)));
+    assert_eq!(world.doc().floor(), Revision(6), "never past the head");
     assert_eq!(
         world.doc().client_records(),
         1,

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use codraft_ot::{Delta, Kind};
 use codraft_proto::{
-    ids::{ClientId, DocId, GroupId, NodeId, Role},
+    ids::{ClientId, DocId, GroupId, NodeId, Revision, Role, Seq},
     link::Outbox,
     outside::{Outside, SystemClock},
     tasks::Tasks,
@@ -70,8 +70,8 @@ pub async fn write_and_come_back() {
         doc: DOC,
         client: CLIENT,
         user: "ada".into(),
-        seq: 1,
-        base: 1,
+        seq: Seq(1),
+        base: Revision(1),
         ops: insert.to_bytes().into(),
     });
     let create = Command::Create(Create {

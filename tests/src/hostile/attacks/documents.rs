@@ -1,5 +1,6 @@
 //! Those that write documents of their own.
 
+use codraft_proto::ids::Revision;
 use std::{cell::Cell, time::Duration};
 
 use anyhow::{Result, bail, ensure};
@@ -29,8 +30,8 @@ pub async fn late(setting: Setting) -> Result<Scene> {
             Socket::open(&setting.mallory, &doc, fresh_client(), None, false).await?;
         let mut base = welcome.rev;
         for seq in 1..=EVENTS / setting.share / WRITERS {
-            match push(&mut socket, seq as u64, base, &letter).await? {
-                Answer::Applied(rev) => base = rev,
+            match push(&mut socket, seq as u64, base.0, &letter).await? {
+                Answer::Applied(rev) => base = Revision(rev),
                 Answer::Refused => bail!("a letter was refused"),
             }
         }
@@ -81,8 +82,8 @@ pub async fn rich(setting: Setting, bytes: usize) -> Result<Scene> {
         Socket::open(&setting.mallory, &docs[0], fresh_client(), None, false).await?;
     let mut base = welcome.rev;
     for seq in 1..=(bytes / setting.share).div_ceil(ops.len()) {
-        match push(&mut socket, seq as u64, base, &ops).await? {
-            Answer::Applied(rev) => base = rev,
+        match push(&mut socket, seq as u64, base.0, &ops).await? {
+            Answer::Applied(rev) => base = Revision(rev),
             Answer::Refused => bail!("letters with attributes were refused"),
         }
     }
@@ -121,8 +122,8 @@ pub async fn shapes(scene: Scene, turn: Turn) -> Result<Harm> {
             due += pace;
             sleep_until(due).await;
             let ops = if seq > full as u64 { &empty } else { &letters };
-            match push(&mut socket, seq, base, ops).await? {
-                Answer::Applied(rev) => base = rev,
+            match push(&mut socket, seq, base.0, ops).await? {
+                Answer::Applied(rev) => base = Revision(rev),
                 Answer::Refused if scene.is_sink() => {}
                 Answer::Refused => bail!("refused"),
             }
@@ -159,8 +160,8 @@ pub async fn flood(scene: Scene, turn: Turn) -> Result<Harm> {
         let (mut socket, welcome) = Socket::open(rest, doc, fresh_client(), None, false).await?;
         let mut base = welcome.rev;
         for seq in 1.. {
-            if let Answer::Applied(rev) = push(&mut socket, seq, base, &letter).await? {
-                base = rev;
+            if let Answer::Applied(rev) = push(&mut socket, seq, base.0, &letter).await? {
+                base = Revision(rev);
             }
             turn.did();
         }

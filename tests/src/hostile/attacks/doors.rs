@@ -1,5 +1,6 @@
 //! Those that come in, or try to.
 
+use codraft_proto::ids::Seq;
 use std::{cell::Cell, time::Duration};
 
 use anyhow::{Context, Result, ensure};
@@ -63,7 +64,13 @@ pub async fn stolen_ids(scene: Scene, turn: Turn) -> Result<Harm> {
 async fn break_off(owner: &Rest, doc: &str, ana: ClientId, ops: &Bytes) -> Result<()> {
     let (mut socket, welcome) = Socket::open(owner, doc, ana, None, false).await?;
     let (base, ops) = (welcome.rev, ops.clone());
-    socket.send(&ClientFrame::Op { seq: 1, base, ops }).await?;
+    socket
+        .send(&ClientFrame::Op {
+            seq: Seq(1),
+            base,
+            ops,
+        })
+        .await?;
     sleep(Duration::from_millis(30)).await;
     Ok(())
 }
@@ -77,10 +84,10 @@ async fn come_back(owner: &Rest, doc: &str, ana: ClientId, ops: &Bytes) -> Resul
         }
         Err(error) => return Err(error),
     };
-    if welcome.acked.is_some_and(|(seq, _)| seq >= 1) {
+    if welcome.acked.is_some_and(|(seq, _)| seq >= Seq(1)) {
         return Ok(());
     }
-    push(&mut socket, 1, welcome.rev, ops).await.map(drop)
+    push(&mut socket, 1, welcome.rev.0, ops).await.map(drop)
 }
 
 // ---- c6 ------------------------------------------------------------------------------------

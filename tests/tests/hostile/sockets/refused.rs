@@ -6,6 +6,7 @@ use codraft_proto::{
         ClientFrame,
         Encoding::{Binary, Json},
     },
+    ids::{Revision, Seq},
     reject::Code,
 };
 
@@ -182,7 +183,11 @@ pub fn cases(scene: &Scene) -> Vec<Case> {
                 let (base, ops) = (here.base + 1_000_000, append(here, "x").into());
                 vec![Sent::Message(message(
                     encoding,
-                    &ClientFrame::Op { seq: 1, base, ops },
+                    &ClientFrame::Op {
+                        seq: Seq(1),
+                        base: Revision(base),
+                        ops,
+                    },
                 ))]
             },
         ));
