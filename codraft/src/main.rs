@@ -15,6 +15,10 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
+/// An operation makes and frees some hundred small objects, in whatever process it is.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A backend for documents that many people edit at once.
 #[derive(Parser)]
 #[command(name = "codraft", version, about)]
