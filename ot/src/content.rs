@@ -2,6 +2,8 @@
 
 mod encoding;
 
+use std::borrow::Cow;
+
 use codraft_mutant::{
     cost::{Work, spend},
     mutant,
@@ -104,29 +106,31 @@ impl Content {
         }
         let mut byte = 0;
         let mut at = 0u32;
-        for component in delta.components() {
+        let mut components = delta.components();
+        while let Some(component) = components.first() {
             match component {
                 Component::Retain { units, .. } => {
                     at += units;
                     byte = self.byte_of(at);
                 }
-                Component::Insert { text, units, .. } => {
-                    self.rope.insert(byte, &**text);
-                    self.ascii &= text.is_ascii();
-                    byte += text.len();
-                    at += units;
-                }
-                Component::Embed { .. } => {
-                    self.rope.insert(byte, EMBED);
-                    self.ascii = false;
-                    byte += EMBED.len();
-                    at += 1;
-                }
                 Component::Delete { units } => {
                     let end = self.byte_of(at + units);
                     self.rope.delete(byte..end);
                 }
+                // The rope is cut once for all that goes in at one place.
+                Component::Insert { .. } | Component::Embed { .. } => {
+                    let inserts = components.iter().take_while(|c| c.is_insert()).count();
+                    let (here, rest) = components.split_at(inserts);
+                    let text = joined(here);
+                    self.rope.insert(byte, &*text);
+                    self.ascii &= text.is_ascii();
+                    byte += text.len();
+                    at += here.iter().map(Component::units).sum::<u32>();
+                    components = rest;
+                    continue;
+                }
             }
+            components = &components[1..];
         }
         Ok(())
     }
@@ -316,5 +320,20 @@ impl std::fmt::Debug for Content {
             .field("kind", &self.kind)
             .field("units", &self.units())
             .finish()
+    }
+}
+
+/// The text of inserts side by side.
+fn joined(inserts: &[Component]) -> Cow<'_, str> {
+    match inserts {
+        [one] => Cow::Borrowed(text_of(one)),
+        all => all.iter().map(text_of).collect(),
+    }
+}
+
+fn text_of(insert: &Component) -> &str {
+    match insert {
+        Component::Insert { text, .. } => text,
+        _ => EMBED,
     }
 }
