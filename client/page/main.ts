@@ -121,7 +121,7 @@ function openDocument(token: string, doc: string): void {
       },
       here: (who, at) => people.here(`${who.client} ${who.user}`, at),
       saved: (tookMs) => strip.saved(tookMs),
-      conflict: conflictCopy,
+      conflict: (copy) => conflictCopy(copy, () => editor.focus()),
       unconfirmed,
     },
   });

@@ -4,11 +4,17 @@ import type { ConflictCopy } from "../src/connection.js";
 
 const root = (): HTMLElement => document.getElementById("notices") as HTMLElement;
 
-/** Text that is not in the document and will not come into it: kept here until it is dismissed. */
-export function conflictCopy(copy: ConflictCopy): void {
+/**
+ * Text that is not in the document and will not come into it: kept here until it is dismissed.
+ * `dismissed` has to move the focus, which goes with the button.
+ */
+export function conflictCopy(copy: ConflictCopy, dismissed: () => void): void {
   const notice = copyNotice("What you typed last was not saved", copy);
   notice.dataset["testid"] = "conflict";
-  const dismiss = button("Dismiss", () => notice.remove());
+  const dismiss = button("Dismiss", () => {
+    notice.remove();
+    dismissed();
+  });
   notice.querySelector(".actions")?.append(dismiss);
 }
 

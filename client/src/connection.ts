@@ -7,7 +7,7 @@ import Delta from "quill-delta";
 import { Api, ApiError, type Fetch } from "./api.js";
 import { Backoff } from "./backoff.js";
 import { decodeDelta } from "./delta-binary.js";
-import { ClientDocument, type Unsaved } from "./document.js";
+import { ClientDocument, replacement, type Unsaved } from "./document.js";
 import { decodeServer, encodeClient, hex, SUBPROTOCOL } from "./frame.js";
 import type { ClientFrame, Role, ServerFrame, Welcome, Who } from "./frame.js";
 
@@ -131,6 +131,12 @@ export class Connection {
   /** What is not on the screen any more and waits for what is unsettled. */
   private aside: (Unsaved & { reason: string }) | null = null;
   private isUnconfirmed = false;
+  /**
+   * What the screen shows while a message is taken in that holds a whole document. That may be
+   * older than the screen, with what came since behind it: shown step by step, text would go and
+   * come back, and the caret would stay where it went.
+   */
+  private replaced: Delta | null = null;
   /** Why the document is opened anew. */
   private startedOverFor: string | null = null;
   /** The own one, of those that the router names people by. */
@@ -367,6 +373,8 @@ export class Connection {
       // Whatever it was, the server's state is right and this one is not.
       console.warn("codraft: opening the document again:", error);
       this.startOver("The document here and on the server had come apart.");
+    } finally {
+      this.tellReplaced();
     }
     this.flush();
     this.tell();
@@ -460,8 +468,8 @@ export class Connection {
     const unsaved = merged(this.aside, this.document.unsaved(acked));
     this.aside = unsaved && { ...unsaved, reason };
     this.forgetTimes();
-    const change = this.document.open(content, { rev: welcome.rev, hash: welcome.hash }, acked);
-    if (change.ops.length > 0) this.events.change?.(change);
+    this.replaced ??= this.document.content;
+    this.document.open(content, { rev: welcome.rev, hash: welcome.hash }, acked);
     // Whether what is in flight will still be applied, only its answer says.
     if (!this.document.isSettling) this.settle(true);
     else if (this.aside) this.tellUnconfirmed(this.aside);
@@ -483,8 +491,7 @@ export class Connection {
       this.flyingSince = [];
       if (took.length > 0) this.events.saved?.(took);
     } else {
-      const change = this.document.remote(this.rev, decodeDelta(ops));
-      if (change.ops.length > 0) this.events.change?.(change);
+      this.tellChange(this.document.remote(this.rev, decodeDelta(ops)));
       if (slot === this.slot) this.settle(true);
     }
     if (who && slot !== this.slot) this.events.here?.(who, this.ts);
@@ -585,6 +592,17 @@ export class Connection {
   private forgetTimes(): void {
     this.waitingSince = [];
     this.flyingSince = [];
+  }
+
+  private tellChange(change: Delta): void {
+    // While the screen shows another document, what changes in this one means nothing to it.
+    if (this.replaced === null && change.ops.length > 0) this.events.change?.(change);
+  }
+
+  private tellReplaced(): void {
+    const before = this.replaced;
+    this.replaced = null;
+    if (before) this.tellChange(replacement(before, this.document.content));
   }
 
   private tellUnconfirmed(copy: ConflictCopy | null): void {

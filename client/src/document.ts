@@ -100,10 +100,9 @@ export class ClientDocument {
   /**
    * A state of the server, with none of the local work but what it had applied by then: all up
    * to the sequence number `acked`. What waits is dropped; what is in flight and not in that
-   * state is unsettled. Returns what changes on the screen.
+   * state is unsettled. `replacement` tells what changes on the screen.
    */
-  open(content: Delta, at: At, acked = 0): Delta {
-    const change = replacement(this.shown, content);
+  open(content: Delta, at: At, acked = 0): void {
     if (this.flying) {
       this.unsettled = { inflight: this.flying, typed: insertsOf(this.flying.moved) };
       this.flying = null;
@@ -114,7 +113,6 @@ export class ClientDocument {
     this.shown = content;
     this.seen = at.rev;
     this.hashed = at;
-    return change;
   }
 
   /** What is shown is no state of the server any more, so nothing can be resumed from it. */
@@ -247,7 +245,7 @@ function applied(content: Delta, delta: Delta): Delta {
 }
 
 /** From one content to another, keeping what both begin and end with. */
-function replacement(before: Delta, after: Delta): Delta {
+export function replacement(before: Delta, after: Delta): Delta {
   const [old, next] = [textOf(before), textOf(after)];
   if (old === next) return new Delta();
   const most = Math.min(old.length, next.length);

@@ -12,6 +12,8 @@ interface Tab {
   connection: Connection;
   statuses: Status[];
   conflicts: ConflictCopy[];
+  /** What changed on the screen by others, change by change. */
+  changes: Delta[];
   /** What is not known yet to be saved. */
   unconfirmed: () => ConflictCopy | null;
   /** The text as a screen would have it. */
@@ -34,6 +36,7 @@ function tab(
 ): Tab {
   const statuses: Status[] = [];
   const conflicts: ConflictCopy[] = [];
+  const changes: Delta[] = [];
   let screen = new Delta();
   let unconfirmed: ConflictCopy | null = null;
   const connection = new Connection({
@@ -45,7 +48,10 @@ function tab(
     now,
     webSocket: (url, protocols) => new WebSocket(url, protocols) as unknown as SocketLike,
     events: {
-      change: (delta) => (screen = screen.compose(delta)),
+      change: (delta) => {
+        changes.push(delta);
+        screen = screen.compose(delta);
+      },
       status: (status) => statuses.push(status),
       conflict: (copy) => conflicts.push(copy),
       unconfirmed: (copy) => (unconfirmed = copy),
@@ -61,6 +67,7 @@ function tab(
     connection,
     statuses,
     conflicts,
+    changes,
     unconfirmed: () => unconfirmed,
     screen: () => screen.ops.map((op) => op.insert).join(""),
     type: (text, at) => edit(new Delta().retain(at ?? screen.length()).insert(text).chop()),
@@ -164,6 +171,21 @@ test("a document comes with what was missed since: nothing older is ever shown",
   await saved(a);
   assert.equal(on.order.text, "old and new!");
   assert.equal(sends(on, 1).length, 1);
+});
+
+test("opened anew from an older document: what stays on the screen is left alone", async (t) => {
+  const on = await server(t);
+  on.held = { rev: 0, state: on.order.state };
+  const a = tab(t, on);
+  await saved(a);
+  a.type("kept ");
+  await saved(a);
+  on.onOperation = () => "refuse";
+  a.type("lost");
+  await until("given back", () => a.conflicts.length === 1);
+  await saved(a);
+  assert.equal(a.screen(), "kept ");
+  assert.deepEqual(a.changes.map((change) => change.ops), [[{ retain: 5 }, { delete: 4 }]]);
 });
 
 test("typed while offline is sent when the socket is back", async (t) => {

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import Delta from "quill-delta";
 
 import { decodeDelta } from "../src/delta-binary.js";
-import { ClientDocument, DivergedError } from "../src/document.js";
+import { ClientDocument, DivergedError, replacement } from "../src/document.js";
 import { Order } from "./order.js";
 import { randomEdit, seeded } from "./random.js";
 
@@ -136,8 +136,7 @@ test("what is not saved is kept whole, without what was applied", () => {
 });
 
 test("a new state changes only what differs", () => {
-  const document = new ClientDocument();
-  document.open(new Delta().insert("hello 😀 world"), { rev: 1, hash: HASH });
-  const change = document.open(new Delta().insert("hello 😁 world"), { rev: 2, hash: HASH });
+  const [before, after] = [new Delta().insert("hello 😀 world"), new Delta().insert("hello 😁 world")];
+  const change = replacement(before, after);
   assert.deepEqual(change.ops, [{ retain: 6 }, { insert: "😁" }, { delete: 2 }]);
 });
