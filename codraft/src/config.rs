@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use codraft_proto::limits::Limits;
+use codraft_proto::limits::EdgeLimits;
 use figment::{
     Figment,
     providers::{Env, Format, Toml},
@@ -21,7 +21,7 @@ pub struct Config {
     pub node: Option<NodeSection>,
     pub router: Option<RouterSection>,
     #[serde(default)]
-    pub limits: Limits,
+    pub limits: EdgeLimits,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -53,7 +53,7 @@ pub struct RouterSection {
 /// The limits that the environment sets for every process that is started in it.
 pub fn check_environment() -> Result<()> {
     let limits = Figment::new().merge(Env::prefixed("CODRAFT_LIMITS__"));
-    let limits: Limits = limits.extract().context("the limits of the environment")?;
+    let limits: EdgeLimits = limits.extract().context("the limits of the environment")?;
     Ok(limits.validate()?)
 }
 

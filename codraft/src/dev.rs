@@ -1,42 +1,34 @@
 //! `codraft dev`: a durable cluster of real processes on loopback, kept running.
 //!
 //! Three nodes and a router, each a child process with its own folder below one data
-//! directory. What dies is started again; what this process starts ends with it.
+//! directory.
 
 use std::{
     collections::BTreeMap,
     fs::File,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 use codraft_node::OsDisk;
 use codraft_proto::ids::NodeId;
-use serde::{Deserialize, Serialize};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-    sync::mpsc,
-    time::{Instant, sleep, timeout},
-};
+use serde::Serialize;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     config, files,
-    init::{self, Layout, Plan},
+    init::{self, Plan},
+    layout::Layout,
+    signals::stop_signal,
+    supervisor::{Service, Supervisor},
     token,
 };
 
-/// How long a child that was asked to end may take before it is killed.
-const STOP_WAIT: Duration = Duration::from_secs(5);
-/// A child that lived this long starts its restart pauses over.
-const STEADY: Duration = Duration::from_secs(10);
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// What a killed supervisor had started ends with it, but a moment later.
 const GOING_WAIT: Duration = Duration::from_secs(3);
+const GOING_PAUSE: Duration = Duration::from_millis(100);
 /// Nodes of a new cluster.
 const NODES: u64 = 3;
 const READY_WAIT: Duration = Duration::from_secs(60);
@@ -63,21 +55,6 @@ pub struct DevArgs {
     pub json: bool,
 }
 
-/// Who runs; written to `state.json` in the data directory whenever it changes.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct State {
-    pub nodes: Vec<Running>,
-    pub router: Option<Running>,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Running {
-    pub id: u64,
-    pub pid: u32,
-    pub alive: bool,
-    pub restarts: u32,
-}
-
 #[derive(Serialize)]
 struct Ready<'a> {
     url: String,
@@ -86,21 +63,6 @@ struct Ready<'a> {
     /// `node-1` … and `router`, at the moment of the start; later ones are in `state`.
     pids: BTreeMap<String, u32>,
     state: PathBuf,
-}
-
-struct Service {
-    name: String,
-    id: u64,
-    args: Vec<String>,
-    restarts: u32,
-    pid: u32,
-    started: Instant,
-    pause: Duration,
-}
-
-enum Event {
-    Exited(usize, String),
-    Due(usize),
 }
 
 pub async fn run(args: DevArgs) -> Result<()> {
@@ -113,31 +75,7 @@ pub async fn run(args: DevArgs) -> Result<()> {
     drop(nodes);
     let token = token::development(&layout)?;
 
-    let program = std::env::current_exe().context("who am I")?;
-    let ids = plan.nodes.iter().map(|(id, _)| *id);
-    let mut services: Vec<Service> = ids
-        .map(|id| {
-            let mut argv = vec!["node".to_owned()];
-            if args.joined && id == 1 {
-                argv.push("--router".to_owned());
-            }
-            service(format!("node-{id}"), id, argv, &layout.node_config(id))
-        })
-        .collect();
-    if !args.joined {
-        services.push(service(
-            "router".into(),
-            0,
-            vec!["router".into()],
-            &layout.router_config(),
-        ));
-    }
-
-    let (events, mut inbox) = mpsc::channel(64);
-    for index in 0..services.len() {
-        start(&program, &mut services, index, &events, args.json)?;
-    }
-    save(&layout, &services)?;
+    let mut children = Supervisor::start(services(&layout, &plan), layout.state(), args.json)?;
     if !args.json {
         println!(
             "codraft: starting {} nodes and a router in {}",
@@ -154,54 +92,37 @@ pub async fn run(args: DevArgs) -> Result<()> {
         tokio::select! {
             biased;
             () = &mut stop => break,
-            event = inbox.recv() => match event {
-                None => break,
-                Some(Event::Exited(index, how)) => {
-                    let service = &mut services[index];
-                    if service.started.elapsed() > STEADY {
-                        service.pause = PAUSE_MIN;
-                    }
-                    let pause = service.pause;
-                    service.pause = (pause * 2).min(PAUSE_MAX);
-                    service.pid = 0;
-                    eprintln!("codraft: {} ended ({how}), starting it again", service.name);
-                    save(&layout, &services)?;
-                    let events = events.clone();
-                    spawn(async move {
-                        sleep(pause).await;
-                        let _ = events.send(Event::Due(index)).await;
-                    });
-                }
-                Some(Event::Due(index)) => {
-                    services[index].restarts += 1;
-                    start(&program, &mut services, index, &events, args.json)?;
-                    save(&layout, &services)?;
-                }
-            },
+            result = children.step() => result?,
             result = &mut ready, if !announced => {
                 result?;
                 announced = true;
-                announce(&args, &layout, &services, &http, &token)?;
+                announce(&args, &layout, children.services(), &http, &token)?;
             }
         }
     }
-    shut(&services).await;
-    files::remove(&layout.state()).ok();
+    children.stop().await;
     Ok(())
 }
 
-fn service(name: String, id: u64, mut args: Vec<String>, config: &Path) -> Service {
-    args.push("--config".into());
-    args.push(config.display().to_string());
-    Service {
-        name,
-        id,
-        args,
-        restarts: 0,
-        pid: 0,
-        started: Instant::now(),
-        pause: PAUSE_MIN,
+fn services(layout: &Layout, plan: &Plan) -> Vec<Service> {
+    let node = |(id, _): &(u64, String)| {
+        let mut args = vec!["node".to_owned()];
+        if plan.joined && *id == 1 {
+            args.push("--router".to_owned());
+        }
+        Service::new(format!("node-{id}"), *id, args, &layout.node_config(*id))
+    };
+    let mut services: Vec<_> = plan.nodes.iter().map(node).collect();
+    if !plan.joined {
+        let args = vec!["router".to_owned()];
+        services.push(Service::new(
+            "router".into(),
+            0,
+            args,
+            &layout.router_config(),
+        ));
     }
+    services
 }
 
 /// Holds the folders of all nodes until the configuration is written: none may run by hand, and
@@ -233,7 +154,7 @@ async fn claim_node(id: u64, folder: &Path) -> Result<File> {
             let folder = folder.display();
             bail!("node {id} runs on {folder} already, in another process: end that one first");
         }
-        sleep(PAUSE_MIN).await;
+        sleep(GOING_PAUSE).await;
     }
 }
 
@@ -322,87 +243,6 @@ fn plan(layout: &Layout, data: &Path, args: &DevArgs) -> Result<Plan> {
     })
 }
 
-fn start(
-    program: &Path,
-    services: &mut [Service],
-    index: usize,
-    events: &mpsc::Sender<Event>,
-    quiet: bool,
-) -> Result<()> {
-    let service = &mut services[index];
-    let mut command = Command::new(program);
-    command
-        .args(&service.args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    command.kill_on_drop(true);
-    end_with_parent(&mut command);
-    let mut child = command
-        .spawn()
-        .with_context(|| format!("starting {}", service.name))?;
-    service.pid = child.id().unwrap_or(0);
-    service.started = Instant::now();
-    let (name, events) = (service.name.clone(), events.clone());
-    spawn(async move {
-        let how = follow(&mut child, &name, quiet).await;
-        let _ = events.send(Event::Exited(index, how)).await;
-    });
-    Ok(())
-}
-
-/// Passes a child's log on, a line at a time under its name, until it ends.
-async fn follow(child: &mut Child, name: &str, quiet: bool) -> String {
-    if let Some(errors) = child.stderr.take() {
-        let mut lines = BufReader::new(errors).lines();
-        while let Ok(Some(line)) = lines.next_line().await {
-            // As a machine's tool, only what is wrong is worth a line.
-            if !quiet
-                || line.contains("ERROR")
-                || line.contains("WARN")
-                || line.contains("panicked")
-            {
-                eprintln!("{name:<7}│ {line}");
-            }
-        }
-    }
-    match child.wait().await {
-        Ok(status) => status.to_string(),
-        Err(error) => error.to_string(),
-    }
-}
-
-/// A killed supervisor leaves nothing running.
-#[allow(unsafe_code)]
-fn end_with_parent(command: &mut Command) {
-    // SAFETY: prctl is async-signal-safe and touches only the child.
-    unsafe {
-        command.pre_exec(|| {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            Ok(())
-        });
-    }
-}
-
-#[allow(clippy::disallowed_methods)] // the supervisor is not simulated and owns its tasks
-fn spawn(task: impl Future<Output = ()> + Send + 'static) {
-    tokio::spawn(task);
-}
-
-fn save(layout: &Layout, services: &[Service]) -> Result<()> {
-    let running = |s: &Service| Running {
-        id: s.id,
-        pid: s.pid,
-        alive: s.pid != 0,
-        restarts: s.restarts,
-    };
-    let state = State {
-        nodes: services.iter().filter(|s| s.id != 0).map(running).collect(),
-        router: services.iter().find(|s| s.id == 0).map(running),
-    };
-    files::replace(&layout.state(), &serde_json::to_vec_pretty(&state)?)
-}
-
 async fn wait_ready(router: &str) -> Result<()> {
     let ready = async {
         while !probe(router).await {
@@ -461,46 +301,4 @@ fn announce(
         "\n  Open this in two windows and type:\n\n    {url}\n\n  Ctrl-C ends it; the documents stay.\n"
     );
     Ok(())
-}
-
-async fn shut(services: &[Service]) {
-    for service in services.iter().filter(|s| s.pid != 0) {
-        signal(service.pid, libc::SIGTERM);
-    }
-    let gone = async {
-        for service in services.iter().filter(|s| s.pid != 0) {
-            while signal(service.pid, 0) {
-                sleep(Duration::from_millis(20)).await;
-            }
-        }
-    };
-    if timeout(STOP_WAIT, gone).await.is_err() {
-        for service in services.iter().filter(|s| s.pid != 0) {
-            signal(service.pid, libc::SIGKILL);
-        }
-    }
-}
-
-/// Whether the signal could be sent; 0 only asks whether the process is there.
-#[allow(unsafe_code)]
-pub fn signal(pid: u32, number: i32) -> bool {
-    // SAFETY: kill takes plain numbers; 0 and 1 are never a child of ours.
-    pid > 1 && unsafe { libc::kill(pid as i32, number) == 0 }
-}
-
-/// Ctrl-C, or the polite signal of a service manager.
-pub async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                biased;
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-        }
-        Err(_) => {
-            let _ = tokio::signal::ctrl_c().await;
-        }
-    }
 }

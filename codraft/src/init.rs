@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Result, bail};
 use codraft_proto::topology::FileTopology;
 
-use crate::{files, token};
+use crate::{files, layout::Layout, token};
 
 /// Raft groups of a new cluster. Fewer groups share more operations in a log entry: on two cores two
 /// took less CPU an operation than four, though not by more than the noise in every run
@@ -34,38 +34,6 @@ pub struct InitArgs {
     /// How many Raft groups; it stays that many.
     #[arg(long, default_value_t = GROUPS)]
     pub groups: u32,
-}
-
-/// Where the files of a cluster lie below its folder.
-pub struct Layout {
-    root: PathBuf,
-}
-
-impl Layout {
-    pub fn new(root: &Path) -> Self {
-        Self {
-            root: root.to_owned(),
-        }
-    }
-    pub fn cluster(&self) -> PathBuf {
-        self.root.join("cluster.toml")
-    }
-    pub fn keys(&self) -> PathBuf {
-        self.root.join("keys.toml")
-    }
-    /// The folder of a node's log and identity.
-    pub fn node_data(&self, id: u64) -> PathBuf {
-        self.root.join(format!("node-{id}"))
-    }
-    pub fn state(&self) -> PathBuf {
-        self.root.join("state.json")
-    }
-    pub fn node_config(&self, id: u64) -> PathBuf {
-        self.root.join(format!("node-{id}.toml"))
-    }
-    pub fn router_config(&self) -> PathBuf {
-        self.root.join("router.toml")
-    }
 }
 
 /// What a cluster is made of.

@@ -4,10 +4,13 @@ mod config;
 mod dev;
 mod files;
 mod init;
+mod layout;
 mod process;
 mod quarantine;
 mod scrape;
+mod signals;
 mod strip;
+mod supervisor;
 mod token;
 
 use std::process::ExitCode;

@@ -14,8 +14,9 @@ use codraft_router::{Router, RouterConfig};
 
 use crate::{
     config::{Config, NodeSection, RouterSection},
-    dev::stop_signal,
-    files, scrape, strip,
+    files, scrape,
+    signals::stop_signal,
+    strip,
     token::Keys,
 };
 
@@ -132,7 +133,7 @@ async fn start_node(
     let mut node = NodeConfig::new(id, listen, section.data.clone(), topology.clone());
     node.limits.state_bytes = config.limits.group_state_bytes;
     let disk = Arc::new(OsDisk::start().context("starting the disk's thread")?);
-    let outside = codraft_node::Outside {
+    let outside = codraft_node::NodeOutside {
         common: outside(),
         disk,
     };

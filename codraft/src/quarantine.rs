@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -19,9 +19,10 @@ use codraft_proto::{
     topology::{FileTopology, Topology},
     v1::{self, Describe, Hello, Message, PeerRole, call, message::Body, reply},
 };
+use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::Instant};
 
-use crate::{files, init::Layout, process::outside};
+use crate::{files, layout::Layout, process::outside};
 
 /// A request is given up after so long; long enough for a failover.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -207,14 +208,14 @@ impl Operator {
     /// Asks every node until the leader of each group has answered, as long as a failover may take.
     async fn ask_all(&self) -> Result<Listed> {
         let deadline = Instant::now() + PATIENCE;
-        let mut listed = Listed {
-            documents: BTreeMap::new(),
-            more: false,
-            silent: (0..self.topology.groups()).collect(),
-            problems: Vec::new(),
-        };
         loop {
-            listed.problems.clear();
+            // Anew each time: a group that another one leads by now says what holds now.
+            let mut listed = Listed {
+                documents: BTreeMap::new(),
+                more: false,
+                silent: (0..self.topology.groups()).collect(),
+                problems: Vec::new(),
+            };
             for (node, address) in self.topology.nodes() {
                 let body = call::Body::Quarantined(Describe {});
                 match self.ask(node, &address, DocId::default(), body).await {
@@ -280,7 +281,7 @@ struct Asks {
 
 impl Asks {
     fn answer(&self, answer: Result<reply::Body>) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock();
         if let Some(told) = told.take() {
             // Who asked may have given up.
             let _ = told.send(answer);

@@ -13,8 +13,9 @@ use codraft_router::Handle;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    dev::{Running, State as Who, signal},
     files,
+    signals::signal,
+    supervisor::{Running, State as Who},
 };
 
 #[derive(Clone)]

@@ -8,7 +8,7 @@ use codraft_proto::outside::{Clock, Entropy, OsEntropy, SystemClock};
 use codraft_router::{KeyMaterial, PublicAlgorithm, TokenKey};
 use serde::{Deserialize, Serialize};
 
-use crate::{files, init::Layout};
+use crate::{files, layout::Layout};
 
 /// The issuer and the audience of a cluster's own tokens.
 const NAME: &str = "codraft";

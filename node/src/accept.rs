@@ -1,9 +1,6 @@
 //! Who may come in, and who listens to them.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use codraft_proto::{
     ids::NodeId,
@@ -12,13 +9,14 @@ use codraft_proto::{
     v1::{Hello, Message, PeerRole, message::Body},
 };
 use codraft_raft::wal::Start;
+use parking_lot::Mutex;
 
 use crate::{
-    inbound::RouterInbound, leadership, members::Members, metrics::lock, peers::Dialling,
-    raft::Raft, service::Service,
+    inbound::RouterInbound, leadership, members::Members, peers::Dialling, raft::Raft,
+    service::Service,
 };
 
-pub(crate) struct Door {
+pub(crate) struct Acceptor {
     pub service: Arc<Service>,
     pub members: Arc<Members>,
     pub raft: Arc<Raft>,
@@ -27,7 +25,7 @@ pub(crate) struct Door {
     pub nodes: Mutex<BTreeMap<NodeId, Outbox>>,
 }
 
-impl Accept for Door {
+impl Accept for Acceptor {
     fn accept(
         &self,
         peer: &Hello,
@@ -51,11 +49,11 @@ impl Accept for Door {
                 self.members.check(peer)?;
                 let node = NodeId(peer.id);
                 // The last one to say who it is.
-                if let Some(older) = lock(&self.nodes).insert(node, outbox.clone()) {
+                if let Some(older) = self.nodes.lock().insert(node, outbox.clone()) {
                     older.close();
                 }
                 self.dialling.seen(node);
-                Ok(Arc::new(Questions {
+                Ok(Arc::new(PeerRequests {
                     node,
                     start: peer.starts.last().map(Start::from),
                     members: self.members.clone(),
@@ -69,7 +67,7 @@ impl Accept for Door {
 }
 
 /// What another node asks on the link that it dialled.
-struct Questions {
+struct PeerRequests {
     node: NodeId,
     start: Option<Start>,
     members: Arc<Members>,
@@ -77,18 +75,22 @@ struct Questions {
     outbox: Outbox,
 }
 
-impl Inbound for Questions {
+impl Inbound for PeerRequests {
     fn batch(&self, lane: Lane, messages: Vec<Message>) {
         for m in messages {
             match m.body {
-                Some(Body::RaftCall(call)) => self.raft.call(self.node, lane, call, &self.outbox),
+                Some(Body::RaftCall(call)) => {
+                    self.raft.groups.handle(self.node, lane, call, &self.outbox)
+                }
                 Some(Body::Pulse(pulse)) => {
                     self.members
                         .told(self.node, self.start.as_ref(), pulse.synced);
-                    self.raft.pulse(self.node, pulse, &self.outbox);
+                    self.raft
+                        .suspicion
+                        .handle_pulse(self.node, pulse, &self.outbox);
                 }
                 Some(Body::Suspect(suspect)) => {
-                    self.raft.suspect(self.node, suspect, &self.outbox);
+                    self.raft.suspicion.handle(self.node, suspect, &self.outbox);
                 }
                 _ => tracing::warn!(peer = %self.node, "unexpected message of a node"),
             }

@@ -52,7 +52,7 @@ impl NodeConfig {
 
 /// What a node takes from the world.
 #[derive(Clone)]
-pub struct Outside {
+pub struct NodeOutside {
     pub common: codraft_proto::outside::Outside,
     pub disk: Arc<dyn Disk>,
 }

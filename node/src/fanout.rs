@@ -16,7 +16,7 @@ use codraft_raft::{
 
 use crate::{
     followers::Feed,
-    metrics::{Metrics, lock},
+    metrics::Metrics,
     routers::{Pending, RouterLink, Routers},
     wire,
 };
@@ -54,7 +54,7 @@ impl AppliedSink for Fanout {
     fn applied(&mut self, _shard: &Shard, _log_id: LogId, applied: &[Applied]) {
         self.metrics.batch.observe(applied.len() as f64);
         let mut events = 0;
-        let mut state = lock(&self.feed.state);
+        let mut state = self.feed.state.lock();
         self.scratch.clear();
         for (index, applied) in applied.iter().enumerate() {
             if applied.event.is_some() {
@@ -96,7 +96,7 @@ impl AppliedSink for Fanout {
     fn leadership_changed(&mut self, lead: Leadership) {
         self.metrics.leader_changes.inc();
         let leads = lead.node == Some(self.node);
-        let mut state = lock(&self.feed.state);
+        let mut state = self.feed.state.lock();
         if state.leading != leads {
             self.metrics.leading.inc_by(if leads { 1 } else { -1 });
         }

@@ -1,9 +1,6 @@
 //! Which links follow which documents of one group, and the credit that each feed has left.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use codraft_proto::{
     ids::{DocId, GroupId},
@@ -11,6 +8,7 @@ use codraft_proto::{
     reject::Code,
     v1::{self, message::Body},
 };
+use parking_lot::Mutex;
 
 use crate::{metrics::Metrics, routers::RouterLink, wire};
 
@@ -18,6 +16,18 @@ use crate::{metrics::Metrics, routers::RouterLink, wire};
 /// under the group's own lock.
 pub(crate) struct Feed {
     pub state: Mutex<FeedState>,
+}
+
+impl Feed {
+    pub fn new(metrics: &Arc<Metrics>) -> Self {
+        let state = FeedState {
+            leading: false,
+            followers: Followers::new(metrics.clone()),
+        };
+        Self {
+            state: Mutex::new(state),
+        }
+    }
 }
 
 pub(crate) struct FeedState {

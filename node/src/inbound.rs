@@ -10,13 +10,12 @@ use codraft_proto::{
     v1::{self, Message, answer::Verdict, call, message::Body},
 };
 use codraft_raft::{
-    command::{Command, Edit, Quarantine, Trim},
-    group::{Group, Origin},
+    command::{Command, Edit, Quarantine},
+    group::Origin,
 };
 
 use crate::{
-    calls,
-    metrics::lock,
+    calls, mutants,
     reads::{ReadKind, ReadRequest},
     routers::{Pending, RouterLink},
     service::Service,
@@ -44,7 +43,7 @@ impl RouterInbound {
             Body::Credit(credit) => {
                 let doc = doc_of(&credit.doc)?;
                 if let Some(hosted) = self.service.groups.of_doc(&doc) {
-                    let mut feed = lock(&hosted.feed.state);
+                    let mut feed = hosted.feed.state.lock();
                     feed.followers.credit(&doc, self.link.id, credit.bytes);
                 }
             }
@@ -65,66 +64,55 @@ impl RouterInbound {
     /// The road of an operation: no task, no wait. Its answer comes from the fan-out.
     fn submit(&self, submit: v1::Submit) -> Result<(), Malformed> {
         self.service.metrics.submits.inc();
-        let v1::Submit {
-            doc,
-            client,
-            user,
-            seq,
-            base,
-            ops,
-        } = submit;
-        let doc = doc_of(&doc)?;
-        let client = ClientId::from_slice(&client).ok_or(Malformed("client"))?;
-        let user = UserId::from(user);
-        let problem = match self.service.groups.of_doc(&doc) {
-            None => wire::wrong_group(),
-            Some(hosted) => match self.link.expect(Pending::Edit {
-                doc,
-                user: user.clone(),
-                client,
-                seq: Seq(seq),
-                base: Revision(base),
-            }) {
-                None => wire::problem(Code::Busy, "too many operations without an outcome"),
-                Some(tag) => {
-                    let edit = Edit {
-                        doc,
-                        client,
-                        user: user.clone(),
-                        seq: Seq(seq),
-                        base: Revision(base),
-                        ops,
-                    };
-                    let origin = Origin {
-                        link: self.link.id,
-                        tag,
-                    };
-                    if is_elsewhere(origin, client) && mutant!("record_forgotten_on_another_router")
-                    {
-                        forget_clients(&hosted.group, origin, doc);
-                    }
-                    match hosted.group.submit(Command::Edit(edit), origin) {
-                        Ok(()) => return Ok(()),
-                        Err(error) => {
-                            self.link.take(tag);
-                            wire::proposing(error)
-                        }
-                    }
-                }
-            },
+        let edit = Edit {
+            doc: doc_of(&submit.doc)?,
+            client: ClientId::from_slice(&submit.client).ok_or(Malformed("client"))?,
+            user: UserId::from(submit.user),
+            seq: Seq(submit.seq),
+            base: Revision(submit.base),
+            ops: submit.ops,
         };
-        self.service.metrics.refused_number(problem.code);
-        let (doc, client) = (doc.to_bytes(), client.to_bytes());
-        let verdict = Some(Verdict::Retry(problem));
-        self.link.push(Body::Answer(v1::Answer {
-            doc,
-            client,
-            user: user.to_string(),
-            seq,
-            base,
-            verdict,
-        }));
+        let user = edit.user.clone();
+        if let Err(problem) = self.propose(edit) {
+            self.service.metrics.refused_number(problem.code);
+            self.link.push(Body::Answer(v1::Answer {
+                doc: submit.doc,
+                client: submit.client,
+                user: user.to_string(),
+                seq: submit.seq,
+                base: submit.base,
+                verdict: Some(Verdict::Retry(problem)),
+            }));
+        }
         Ok(())
+    }
+
+    fn propose(&self, edit: Edit) -> Result<(), v1::Problem> {
+        let hosted = self.service.groups.of_doc(&edit.doc);
+        let hosted = hosted.ok_or_else(wire::wrong_group)?;
+        let pending = Pending::Edit {
+            doc: edit.doc,
+            user: edit.user.clone(),
+            client: edit.client,
+            seq: edit.seq,
+            base: edit.base,
+        };
+        let full = || wire::problem(Code::Busy, "too many operations without an outcome");
+        let tag = self.link.expect(pending).ok_or_else(full)?;
+        let origin = Origin {
+            link: self.link.id,
+            tag,
+        };
+        if mutants::is_elsewhere(origin, edit.client)
+            && mutant!("record_forgotten_on_another_router")
+        {
+            mutants::forget_clients(&hosted.group, origin, edit.doc);
+        }
+        let proposed = hosted.group.submit(Command::Edit(edit), origin);
+        proposed.map_err(|error| {
+            self.link.take(tag);
+            wire::proposing(error)
+        })
     }
 
     fn call(&self, call: v1::Call) -> Result<(), Malformed> {
@@ -183,22 +171,11 @@ impl Inbound for RouterInbound {
         self.service.routers.remove(self.link.id);
         self.service.metrics.links.dec();
         for hosted in self.service.groups.iter() {
-            lock(&hosted.feed.state).followers.remove_link(self.link.id);
+            hosted.feed.state.lock().followers.remove_link(self.link.id);
         }
     }
 }
 
 fn doc_of(bytes: &[u8]) -> Result<DocId, Malformed> {
     DocId::from_slice(bytes).ok_or(Malformed("document id"))
-}
-/// Of a planted bug: whether an operation comes by another link than its client's own.
-fn is_elsewhere(origin: Origin, client: ClientId) -> bool {
-    (origin.link ^ u64::from(client.0[0])) & 1 == 1
-}
-
-/// Of a planted bug: drops what is recorded of a document's clients.
-fn forget_clients(group: &Group, origin: Origin, doc: DocId) {
-    let tag = u64::MAX;
-    let floor = Revision(0);
-    let _ = group.submit(Command::Trim(Trim { doc, floor }), Origin { tag, ..origin });
 }

@@ -10,6 +10,7 @@ mod inbound;
 mod leadership;
 mod members;
 mod metrics;
+mod mutants;
 mod peers;
 mod raft;
 mod reads;
@@ -29,7 +30,7 @@ use codraft_proto::{
 use codraft_raft::{machine::Document, wal::Wal};
 
 pub use codraft_raft::{disk::OsDisk, group::Leadership};
-pub use config::{NodeConfig, Outside};
+pub use config::{NodeConfig, NodeOutside};
 pub use start::{StartError, check_folder};
 
 use crate::{hosted::HostedGroups, metrics::Metrics, peers::Dialling, raft::Raft};
@@ -57,7 +58,7 @@ impl Node {
     /// # Errors
     /// What is wrong with the configuration, the disk or the address; nothing is left
     /// running then.
-    pub async fn start(config: NodeConfig, outside: Outside) -> Result<Self, StartError> {
+    pub async fn start(config: NodeConfig, outside: NodeOutside) -> Result<Self, StartError> {
         start::start(config, outside).await
     }
 

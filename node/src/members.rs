@@ -1,10 +1,7 @@
 //! Which nodes may speak as nodes: members of the topology, each with the one disk that was
 //! seen under its id.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use codraft_mutant::mutant;
 use codraft_proto::{
@@ -17,8 +14,7 @@ use codraft_raft::{
     identity::KnownPeers,
     wal::{Position, Standing, Start, Wal},
 };
-
-use crate::metrics::lock;
+use parking_lot::Mutex;
 
 pub(crate) struct Members {
     nodes: BTreeSet<NodeId>,
@@ -121,7 +117,7 @@ impl Members {
     }
 
     fn learn(&self, node: NodeId, disk: DiskId) {
-        if !lock(&self.learning).insert(node) {
+        if !self.learning.lock().insert(node) {
             return;
         }
         let (known, learning) = (self.known.clone(), self.learning.clone());
@@ -131,7 +127,7 @@ impl Members {
                 Ok(false) => {}
                 Err(error) => tracing::error!(%node, %error, "cannot record a node's disk"),
             }
-            lock(&learning).remove(&node);
+            learning.lock().remove(&node);
         });
     }
 }

@@ -1,8 +1,9 @@
 //! What a node counts, and its text form for whoever scrapes it.
 
-use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
+use std::sync::{Arc, atomic::Ordering};
 
 use codraft_proto::{ids::GroupId, reject::Code};
+use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{
@@ -87,7 +88,7 @@ impl Metrics {
             registry: Mutex::default(),
         };
         metrics.register(&mut registry);
-        *lock(&metrics.registry) = registry;
+        *metrics.registry.lock() = registry;
         Arc::new(metrics)
     }
 
@@ -227,16 +228,10 @@ impl Metrics {
     /// The OpenMetrics text.
     pub fn text(&self) -> String {
         let mut out = String::new();
-        match text::encode(&mut out, &lock(&self.registry)) {
+        match text::encode(&mut out, &self.registry.lock()) {
             Ok(()) => out,
             // Writing into a string does not fail; an empty page says enough if it ever does.
             Err(std::fmt::Error) => String::new(),
         }
     }
-}
-
-/// Locks a mutex whose holder may have panicked: what is guarded in this crate is valid at
-/// every step.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, OnceLock},
 };
 
 use codraft_proto::{
@@ -14,8 +14,9 @@ use codraft_proto::{
     v1::{Hello, Message, PeerRole, message::Body},
 };
 use codraft_raft::{group::Peers, wal::Start};
+use parking_lot::Mutex;
 
-use crate::{members::Members, metrics::lock, raft::Raft};
+use crate::{members::Members, raft::Raft};
 
 /// The dialled links, by node.
 #[derive(Default)]
@@ -31,7 +32,7 @@ struct Peer {
 
 impl Peers for Dialling {
     fn outbox(&self, node: NodeId) -> Option<Outbox> {
-        lock(&self.peers.get(&node)?.outbox).clone()
+        self.peers.get(&node)?.outbox.lock().clone()
     }
 }
 
@@ -55,14 +56,14 @@ impl Dialling {
                 continue;
             };
             let outbox = peer.outbox.clone();
-            let road = Road {
+            let link = PeerLink {
                 node: *node,
                 outbox,
                 members: members.clone(),
                 raft: raft.clone(),
                 refusals: Arc::default(),
             };
-            let handle = dialler.dial(address.clone(), Arc::new(road));
+            let handle = dialler.dial(address.clone(), Arc::new(link));
             // Dialled once; a second handle would be a fault of `start`.
             let _ = peer.handle.set(handle);
         }
@@ -113,7 +114,7 @@ impl Dialler<'_> {
 
 /// What one dialled link is about.
 #[derive(Clone)]
-struct Road {
+struct PeerLink {
     node: NodeId,
     outbox: Arc<Mutex<Option<Outbox>>>,
     members: Arc<Members>,
@@ -121,7 +122,7 @@ struct Road {
     refusals: Arc<Refusals>,
 }
 
-impl Dialled for Road {
+impl Dialled for PeerLink {
     fn up(&self, peer: &Hello, outbox: Outbox) -> Result<Arc<dyn Inbound>, LinkError> {
         if peer.role() != PeerRole::Node || peer.id != self.node.0 {
             return Err(LinkError::WrongPeer(format!("not node {}", self.node)));
@@ -129,11 +130,11 @@ impl Dialled for Road {
         self.members.check(peer)?;
         tracing::info!(peer = %self.node, incarnation = peer.incarnation, "link up");
         self.refusals.clear();
-        *lock(&self.outbox) = Some(outbox);
-        self.raft.link_up(self.node, peer.incarnation);
+        *self.outbox.lock() = Some(outbox);
+        self.raft.suspicion.link_up(self.node, peer.incarnation);
         let start = peer.starts.last().map(Start::from);
-        Ok(Arc::new(Answers {
-            road: self.clone(),
+        Ok(Arc::new(PeerReplies {
+            link: self.clone(),
             incarnation: peer.incarnation,
             start,
         }))
@@ -141,7 +142,7 @@ impl Dialled for Road {
 
     fn down(&self, error: &LinkError) {
         match error {
-            LinkError::Refused { .. } => self.raft.redial_refused(self.node),
+            LinkError::Refused { .. } => self.raft.suspicion.redial_refused(self.node),
             LinkError::WrongPeer(why) if self.refusals.is_new(why) => {
                 tracing::error!(peer = %self.node, %error, "no link");
             }
@@ -151,36 +152,39 @@ impl Dialled for Road {
 }
 
 /// What comes back on a dialled link.
-struct Answers {
-    road: Road,
+struct PeerReplies {
+    link: PeerLink,
     incarnation: u64,
     start: Option<Start>,
 }
 
-impl Inbound for Answers {
+impl Inbound for PeerReplies {
     fn batch(&self, _lane: Lane, messages: Vec<Message>) {
-        let Road {
+        let PeerLink {
             node,
             raft,
             members,
             ..
-        } = &self.road;
+        } = &self.link;
         for message in messages {
             match message.body {
                 Some(Body::RaftReply(reply)) => {
                     // Before anybody builds on what it acknowledges.
                     members.told(*node, self.start.as_ref(), reply.synced);
-                    raft.reply(reply);
+                    raft.groups.handle_reply(reply);
                 }
-                Some(Body::PulseBack(pulse)) => raft.pulse_back(*node, &pulse),
-                Some(Body::SuspectReply(reply)) => raft.suspect_reply(*node, reply),
+                Some(Body::PulseBack(pulse)) => raft.suspicion.pulse_received(*node, &pulse),
+                Some(Body::SuspectReply(reply)) => raft.suspicion.handle_reply(*node, reply),
                 _ => tracing::warn!(peer = %node, "unexpected message on a dialled link"),
             }
         }
     }
 
     fn closed(&self, _reason: &LinkError) {
-        lock(&self.road.outbox).take();
-        self.road.raft.link_broke(self.road.node, self.incarnation);
+        self.link.outbox.lock().take();
+        self.link
+            .raft
+            .suspicion
+            .link_broke(self.link.node, self.incarnation);
     }
 }

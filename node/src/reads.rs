@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
@@ -21,11 +21,11 @@ use codraft_raft::{
     group::Group,
     machine::{Document, Lookup},
 };
+use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     followers::{Feed, FeedState},
-    metrics::lock,
     routers::{Promise, RequestPermit, RouterLink},
     states::{Spelling, States, head_of},
     wire,
@@ -187,7 +187,7 @@ impl Reads {
     }
 
     pub fn push(&self, request: ReadRequest) {
-        lock(&self.waiting).push_back(request);
+        self.waiting.lock().push_back(request);
         self.arrived.notify_one();
     }
 
@@ -195,7 +195,7 @@ impl Reads {
     async fn next(&self, mut deferred: Vec<ReadRequest>) -> Vec<ReadRequest> {
         loop {
             let before = deferred.len();
-            deferred.extend(lock(&self.waiting).drain(..));
+            deferred.extend(self.waiting.lock().drain(..));
             if deferred.len() > before || deferred.iter().any(ReadRequest::is_due) {
                 return deferred;
             }
@@ -240,7 +240,7 @@ pub(crate) async fn serve(reads: Arc<Reads>) {
                         let later: Vec<_> = follow.collect();
                         answer(&reads, &mut requests, &mut deferred);
                         tokio::time::sleep(Duration::from_millis(30)).await;
-                        let mut feed = lock(&reads.feed.state);
+                        let mut feed = reads.feed.state.lock();
                         for (doc, link) in &later {
                             feed.followers.add(*doc, link, false);
                         }
@@ -262,7 +262,10 @@ pub(crate) async fn serve(reads: Arc<Reads>) {
 /// An answer that needs no barrier; an unfollow is done all the same.
 fn give_up(reads: &Reads, request: ReadRequest, problem: v1::Problem) {
     if matches!(request.kind, ReadKind::Unfollow) {
-        lock(&reads.feed.state)
+        reads
+            .feed
+            .state
+            .lock()
             .followers
             .remove(&request.doc, request.link.id);
     }
@@ -337,7 +340,7 @@ impl Deferred {
 /// Answers the first of them.
 fn answer(reads: &Reads, requests: &mut VecDeque<ReadRequest>, deferred: &mut Deferred) {
     reads.group.with(|shard| {
-        let mut feed = lock(&reads.feed.state);
+        let mut feed = reads.feed.state.lock();
         if !feed.leading {
             // Lost since the barrier: the feeds are cut and stay so.
             let problem = wire::not_leader(&reads.group.leadership());

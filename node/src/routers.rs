@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
@@ -14,9 +14,11 @@ use codraft_proto::{
     v1::message::Body,
 };
 use codraft_raft::group::ProposeResult;
+use parking_lot::Mutex;
+use slab::Slab;
 use tokio::sync::oneshot;
 
-use crate::{metrics::lock, wire::message};
+use crate::wire::message;
 
 /// Proposals of one link that have no outcome yet.
 const PENDING_MAX: usize = 65_536;
@@ -44,7 +46,7 @@ pub(crate) enum Pending {
 pub(crate) struct RouterLink {
     pub id: u64,
     outbox: Outbox,
-    pending: Mutex<Slab>,
+    pending: Mutex<Slab<Pending>>,
     requests: AtomicUsize,
     /// Bytes that are not queued yet and will be.
     promised: AtomicUsize,
@@ -90,11 +92,12 @@ impl RouterLink {
     /// Keeps what an outcome belongs to, under the tag that it comes back with; `None` when
     /// too much waits.
     pub fn expect(&self, pending: Pending) -> Option<u64> {
-        lock(&self.pending).insert(pending)
+        let mut waiting = self.pending.lock();
+        (waiting.len() < PENDING_MAX).then(|| waiting.insert(pending) as u64)
     }
 
     pub fn take(&self, tag: u64) -> Option<Pending> {
-        lock(&self.pending).take(tag)
+        self.pending.lock().try_remove(usize::try_from(tag).ok()?)
     }
 
     /// A permit for a request that is answered later; given back when it is dropped.
@@ -124,32 +127,6 @@ impl Drop for RequestPermit {
     }
 }
 
-#[derive(Default)]
-struct Slab {
-    entries: Vec<Option<Pending>>,
-    free: Vec<u32>,
-}
-
-impl Slab {
-    fn insert(&mut self, pending: Pending) -> Option<u64> {
-        if let Some(index) = self.free.pop() {
-            *self.entries.get_mut(index as usize)? = Some(pending);
-            return Some(u64::from(index));
-        }
-        if self.entries.len() >= PENDING_MAX {
-            return None;
-        }
-        self.entries.push(Some(pending));
-        Some(self.entries.len() as u64 - 1)
-    }
-
-    fn take(&mut self, tag: u64) -> Option<Pending> {
-        let pending = self.entries.get_mut(usize::try_from(tag).ok()?)?.take()?;
-        self.free.push(tag as u32);
-        Some(pending)
-    }
-}
-
 /// All links of routers.
 #[derive(Default)]
 pub(crate) struct Routers {
@@ -166,21 +143,21 @@ impl Routers {
             requests: AtomicUsize::new(0),
             promised: AtomicUsize::new(0),
         });
-        lock(&self.links).insert(link.id, link.clone());
+        self.links.lock().insert(link.id, link.clone());
         link
     }
 
     pub fn remove(&self, id: u64) {
-        lock(&self.links).remove(&id);
+        self.links.lock().remove(&id);
     }
 
     pub fn get(&self, id: u64) -> Option<Arc<RouterLink>> {
-        lock(&self.links).get(&id).cloned()
+        self.links.lock().get(&id).cloned()
     }
 
     /// On the control lane of every link.
     pub fn tell_all(&self, body: &Body) {
-        for link in lock(&self.links).values() {
+        for link in self.links.lock().values() {
             link.tell(body.clone());
         }
     }

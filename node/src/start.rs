@@ -1,16 +1,18 @@
-//! How a node comes up, in order: who am I, what do I hold, then the doors.
+//! How a node comes up, in order: who am I, what do I hold, then the links.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 use codraft_proto::{
     ids::{DiskId, GroupId, NodeId},
     link,
+    outside::Outside,
     tasks::Tasks,
     topology::{Topology, is_loopback},
+    transport::Listener,
     v1::{Hello, PeerRole},
 };
 use codraft_raft::{
@@ -18,14 +20,15 @@ use codraft_raft::{
     group::{self, RaftConfig, Sinks},
     identity::{self, Expected, Identity, IdentityError, KnownPeers},
     suspect::Suspicion,
-    wal::{Start, Wal, WalOptions},
+    wal::{Start, Wal, WalError, WalOptions},
 };
+use parking_lot::Mutex;
 
 use crate::{
-    Node, NodeConfig, Outside,
-    accept::Door,
+    Node, NodeConfig, NodeOutside,
+    accept::Acceptor,
     fanout::Fanout,
-    followers::{Feed, FeedState, Followers},
+    followers::Feed,
     hosted::{Hosted, HostedGroups},
     leadership,
     members::Members,
@@ -50,12 +53,12 @@ pub enum StartError {
         address: String,
         error: std::io::Error,
     },
-    #[error("identity: {0}")]
-    Identity(String),
-    #[error("log: {0}")]
-    Wal(String),
-    #[error("groups: {0}")]
-    Groups(String),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    #[error(transparent)]
+    Groups(#[from] group::StartError),
 }
 
 fn in_use(error: &std::io::Error) -> &'static str {
@@ -67,7 +70,7 @@ fn in_use(error: &std::io::Error) -> &'static str {
     }
 }
 
-pub(crate) async fn start(config: NodeConfig, outside: Outside) -> Result<Node, StartError> {
+pub(crate) async fn start(config: NodeConfig, outside: NodeOutside) -> Result<Node, StartError> {
     if !config.plain_text_anywhere && !is_loopback(&config.listen) {
         return Err(StartError::NotLoopback(config.listen));
     }
@@ -97,13 +100,12 @@ pub async fn check_folder(
     topology: &dyn Topology,
 ) -> Result<(), StartError> {
     let expected = Expected::new(topology, id);
-    let found = Identity::load(disk, data, &expected).await;
-    let refused = |error: IdentityError| StartError::Identity(error.to_string());
-    found.map(|_| ()).map_err(refused)
+    Identity::load(disk, data, &expected).await?;
+    Ok(())
 }
 
 /// What a node has on its disk.
-struct Held {
+struct Storage {
     disk_id: DiskId,
     known: KnownPeers,
     wal: Wal,
@@ -116,43 +118,34 @@ struct Held {
 /// Takes the folder, and opens what is in it. Where the folder is refused nothing in it changed.
 async fn open(
     config: &NodeConfig,
-    outside: &codraft_proto::outside::Outside,
+    outside: &Outside,
     disk: Arc<dyn Disk>,
     tasks: &Tasks,
-) -> Result<Held, StartError> {
-    let refused = |error: IdentityError| StartError::Identity(error.to_string());
-    let unwritable = |error: &dyn std::fmt::Display| StartError::Wal(error.to_string());
-    let claim = identity::claim(&*disk, &config.data)
-        .await
-        .map_err(refused)?;
+) -> Result<Storage, StartError> {
+    let claim = identity::claim(&*disk, &config.data).await?;
     tasks.spawn("folder", async move {
         let _claim = claim;
         std::future::pending::<()>().await;
     });
     let expected = Expected::new(&*config.topology, config.id);
-    let mut who = Identity::load_or_create(&*disk, &config.data, &expected, &*outside.entropy)
-        .await
-        .map_err(refused)?;
-    let known = KnownPeers::load(disk.clone(), &config.data)
-        .await
-        .map_err(refused)?;
+    let mut who =
+        Identity::load_or_create(&*disk, &config.data, &expected, &*outside.entropy).await?;
+    let known = KnownPeers::load(disk.clone(), &config.data).await?;
     // A node whose log is gone has forgotten what it promised.
     let options = WalOptions {
         must_exist: who.has_log,
         ..config.wal.clone()
     };
     let dir = config.data.join(identity::WAL);
-    let (wal, report) = Wal::open(tasks, disk.clone(), dir, options)
-        .await
-        .map_err(|error| unwritable(&error))?;
+    let (wal, report) = Wal::open(tasks, disk.clone(), dir, options).await?;
     if let Some(damage) = wal.damage() {
-        return Err(unwritable(&damage));
+        return Err(WalError::Damaged(damage).into());
     }
     let mut name = [0; 8];
     outside.entropy.fill(&mut name);
     let name = u64::from_le_bytes(name);
-    let starts = wal.begin(name).await.map_err(|error| unwritable(&error))?;
-    who.log_made(&*disk, &config.data).await.map_err(refused)?;
+    let starts = wal.begin(name).await.map_err(WalError::Write)?;
+    who.log_made(&*disk, &config.data).await?;
     let number = starts.last().map(|start| start.number);
     tracing::info!(node = %who.node, start = ?number, ?report, "the log is open");
     // Without its disk a node can promise nothing.
@@ -162,7 +155,7 @@ async fn open(
         tracing::error!(reason, "the log cannot be written");
         failing.fail("the log's disk failed");
     });
-    Ok(Held {
+    Ok(Storage {
         disk_id: who.disk,
         known,
         wal,
@@ -173,30 +166,14 @@ async fn open(
 
 async fn run(
     config: NodeConfig,
-    outside: Outside,
+    outside: NodeOutside,
     nodes: Vec<(NodeId, String)>,
     tasks: &Tasks,
 ) -> Result<Node, StartError> {
-    let Outside { common, disk } = outside;
-    let topology = config.topology.clone();
+    let NodeOutside { common, disk } = outside;
     // Nothing is touched that another process may have: neither its address nor its folder.
-    let listen = |error| StartError::Listen {
-        address: config.listen.clone(),
-        error,
-    };
-    let listener = common
-        .transport
-        .listen(&config.listen)
-        .await
-        .map_err(listen)?;
-    let address = listener.local_address().map_err(listen)?;
-    let Held {
-        disk_id,
-        known,
-        wal,
-        starts,
-        name,
-    } = open(&config, &common, disk, tasks).await?;
+    let (listener, address) = listen(&config, &common).await?;
+    let storage = open(&config, &common, disk, tasks).await?;
 
     let metrics = Metrics::new();
     let routers = Arc::new(Routers::default());
@@ -206,81 +183,20 @@ async fn run(
         .cloned()
         .collect();
     let dialling = Arc::new(Dialling::new(peers.iter().map(|(node, _)| *node)));
-    let groups: Vec<_> = (0..topology.groups())
-        .map(|group| (GroupId(group), topology.replicas(GroupId(group))))
-        .filter(|(_, replicas)| replicas.contains(&config.id))
-        .collect();
-    let replicas: BTreeSet<_> = groups
-        .iter()
-        .flat_map(|(_, nodes)| nodes)
-        .copied()
-        .collect();
-    let others = replicas
-        .into_iter()
-        .filter(|node| *node != config.id)
-        .collect();
     let mut feeds = BTreeMap::new();
     let fanout = |group: GroupId| {
-        let followers = Followers::new(metrics.clone());
-        let state = Mutex::new(FeedState {
-            leading: false,
-            followers,
-        });
-        let feed = Arc::new(Feed { state });
+        let feed = Arc::new(Feed::new(&metrics));
         feeds.insert(group, feed.clone());
         let (routers, metrics) = (routers.clone(), metrics.clone());
         Sinks::new(Box::new(Fanout::new(config.id, feed, routers, metrics)))
     };
-    let raft_config = RaftConfig {
-        node: config.id,
-        groups,
-        times: config.times.clone(),
-        machine: config.machine.clone(),
-        limits: config.limits.clone(),
-    };
-    let consensus = group::Groups::start(
-        raft_config,
-        wal.clone(),
-        dialling.clone(),
-        tasks,
-        &common,
-        fanout,
-    )
-    .await
-    .map_err(|error| StartError::Groups(error.to_string()))?;
-    let consensus = Arc::new(consensus);
-    let suspicion = Suspicion::start(consensus.clone(), dialling.clone(), others, tasks);
+    let raft = consensus(&config, &common, &storage.wal, &dialling, tasks, fanout).await?;
+    let groups = Arc::new(host(&config, &raft, feeds, &metrics, tasks));
+    let beat = leadership::beat(groups.clone(), routers.clone());
+    tasks.spawn("leadership beat", beat);
 
-    let host = |(id, feed): (GroupId, Arc<Feed>)| {
-        let group = consensus.group(id)?.clone();
-        let (states, at_once) = (States::new(metrics.clone()), config.spelled_at_once);
-        let reads = Arc::new(Reads::new(group.clone(), feed.clone(), states, at_once));
-        Some((id, Arc::new(Hosted { group, feed, reads })))
-    };
-    let hosted: BTreeMap<_, _> = feeds.into_iter().filter_map(host).collect();
-    for hosted in hosted.values() {
-        tasks.spawn("reads", reads::serve(hosted.reads.clone()));
-        tasks.spawn("states", reads::spell(hosted.reads.clone()));
-    }
-    let groups = Arc::new(HostedGroups {
-        topology: topology.clone(),
-        hosted,
-    });
-    let raft = Arc::new(Raft {
-        groups: consensus,
-        suspicion,
-    });
-    tasks.spawn(
-        "leadership beat",
-        leadership::beat(groups.clone(), routers.clone()),
-    );
-
-    let members = Arc::new(Members::new(
-        peers.iter().map(|(node, _)| *node),
-        known,
-        &wal,
-        tasks,
-    ));
+    let others = peers.iter().map(|(node, _)| *node);
+    let members = Arc::new(Members::new(others, storage.known, &storage.wal, tasks));
     let service = Arc::new(Service {
         groups: groups.clone(),
         routers,
@@ -288,32 +204,19 @@ async fn run(
         tasks: tasks.clone(),
     });
     let hello = Hello {
-        disk: disk_id.to_bytes(),
-        starts: starts.iter().map(Into::into).collect(),
-        ..Hello::new(&*topology, PeerRole::Node, config.id.0, name)
+        disk: storage.disk_id.to_bytes(),
+        starts: storage.starts.iter().map(Into::into).collect(),
+        ..Hello::new(&*config.topology, PeerRole::Node, config.id.0, storage.name)
     };
     let links = tasks.child();
-    let door = Door {
+    let acceptor = Acceptor {
         service,
-        members: members.clone(),
+        members,
         raft: raft.clone(),
         dialling: dialling.clone(),
         nodes: Mutex::default(),
     };
-    link::serve(
-        &links,
-        listener,
-        hello.clone(),
-        Arc::new(door),
-        config.link.clone(),
-    );
-    let dialler = Dialler {
-        tasks: &links,
-        outside: &common,
-        hello: &hello,
-        options: &config.link,
-    };
-    dialling.dial(&dialler, &peers, &members, &raft);
+    link_up(&config, &common, &links, listener, hello, acceptor, &peers);
     tracing::info!(node = %config.id, %address, "serving");
     Ok(Node {
         id: config.id,
@@ -323,7 +226,117 @@ async fn run(
         dialling,
         groups,
         raft,
-        wal,
+        wal: storage.wal,
         metrics,
     })
+}
+
+async fn listen(
+    config: &NodeConfig,
+    outside: &Outside,
+) -> Result<(Box<dyn Listener>, String), StartError> {
+    let failed = |error| StartError::Listen {
+        address: config.listen.clone(),
+        error,
+    };
+    let listener = outside.transport.listen(&config.listen).await;
+    let listener = listener.map_err(failed)?;
+    let address = listener.local_address().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// Starts the groups that this node has a replica of.
+async fn consensus(
+    config: &NodeConfig,
+    outside: &Outside,
+    wal: &Wal,
+    dialling: &Arc<Dialling>,
+    tasks: &Tasks,
+    sinks: impl FnMut(GroupId) -> Sinks,
+) -> Result<Arc<Raft>, StartError> {
+    let topology = &config.topology;
+    let groups: Vec<_> = (0..topology.groups())
+        .map(|group| (GroupId(group), topology.replicas(GroupId(group))))
+        .filter(|(_, replicas)| replicas.contains(&config.id))
+        .collect();
+    let replicas = groups.iter().flat_map(|(_, nodes)| nodes).copied();
+    let others: BTreeSet<_> = replicas.filter(|node| *node != config.id).collect();
+    let raft_config = RaftConfig {
+        node: config.id,
+        groups,
+        times: config.times.clone(),
+        machine: config.machine.clone(),
+        limits: config.limits.clone(),
+    };
+    let groups = group::Groups::start(
+        raft_config,
+        wal.clone(),
+        dialling.clone(),
+        tasks,
+        outside,
+        sinks,
+    )
+    .await?;
+    let groups = Arc::new(groups);
+    let others = others.into_iter().collect();
+    let suspicion = Suspicion::start(groups.clone(), dialling.clone(), others, tasks);
+    Ok(Arc::new(Raft { groups, suspicion }))
+}
+
+/// Serves reads of those groups.
+fn host(
+    config: &NodeConfig,
+    raft: &Raft,
+    feeds: BTreeMap<GroupId, Arc<Feed>>,
+    metrics: &Arc<Metrics>,
+    tasks: &Tasks,
+) -> HostedGroups {
+    let host = |(id, feed): (GroupId, Arc<Feed>)| {
+        let group = raft.groups.group(id)?.clone();
+        let (states, at_once) = (States::new(metrics.clone()), config.spelled_at_once);
+        let reads = Arc::new(Reads::new(group.clone(), feed.clone(), states, at_once));
+        Some((id, Arc::new(Hosted { group, feed, reads })))
+    };
+    let hosted: BTreeMap<_, _> = feeds.into_iter().filter_map(host).collect();
+    for hosted in hosted.values() {
+        tasks.spawn("reads", reads::serve(hosted.reads.clone()));
+        tasks.spawn("states", reads::spell(hosted.reads.clone()));
+    }
+    HostedGroups {
+        topology: config.topology.clone(),
+        hosted,
+    }
+}
+
+/// Serves links, and dials the other nodes.
+fn link_up(
+    config: &NodeConfig,
+    outside: &Outside,
+    links: &Tasks,
+    listener: Box<dyn Listener>,
+    hello: Hello,
+    acceptor: Acceptor,
+    peers: &[(NodeId, String)],
+) {
+    let acceptor = Arc::new(acceptor);
+    link::serve(
+        links,
+        listener,
+        hello.clone(),
+        acceptor.clone(),
+        config.link.clone(),
+    );
+    let dialler = Dialler {
+        tasks: links,
+        outside,
+        hello: &hello,
+        options: &config.link,
+    };
+    let Acceptor {
+        dialling,
+        members,
+        raft,
+        ..
+    } = &*acceptor;
+    dialling.dial(&dialler, peers, members, raft);
 }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, OnceLock, Weak},
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
@@ -11,9 +11,10 @@ use bytes::Bytes;
 use codraft_ot::Content;
 use codraft_proto::{ids::DocId, v1};
 use codraft_raft::{group::Group, machine::Document};
+use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
-use crate::metrics::{Metrics, lock};
+use crate::metrics::Metrics;
 
 /// The latest is kept for so long: another router may ask for it, too.
 const KEPT: Duration = Duration::from_secs(1);
@@ -54,7 +55,7 @@ impl Drop for Spelling {
     fn drop(&mut self) {
         let bytes = self.state().map_or(0, |state| state.bytes.len());
         self.states.metrics.spelled_bytes.dec_by(bytes as i64);
-        let mut asked = lock(&self.states.asked);
+        let mut asked = self.states.asked.lock();
         let own = asked.by_doc.get(&self.doc);
         if own.is_some_and(|own| own.strong_count() == 0) {
             asked.by_doc.remove(&self.doc);
@@ -87,7 +88,7 @@ impl States {
 
     /// The latest of this document that was asked for, if anybody waits for it still.
     pub fn latest(&self, doc: &DocId) -> Option<Arc<Spelling>> {
-        lock(&self.asked).by_doc.get(doc)?.upgrade()
+        self.asked.lock().by_doc.get(doc)?.upgrade()
     }
 
     /// Asks for the document as it is now or will be soon.
@@ -97,7 +98,7 @@ impl States {
             state: OnceLock::new(),
             states: self.clone(),
         });
-        let mut asked = lock(&self.asked);
+        let mut asked = self.asked.lock();
         asked.by_doc.insert(doc, Arc::downgrade(&spelling));
         asked.queue.push_back(Arc::downgrade(&spelling));
         drop(asked);
@@ -117,7 +118,7 @@ impl States {
     }
 
     fn pop(&self) -> Option<Arc<Spelling>> {
-        let queue = &mut lock(&self.asked).queue;
+        let queue = &mut self.asked.lock().queue;
         std::iter::from_fn(|| queue.pop_front()).find_map(|asked| asked.upgrade())
     }
 

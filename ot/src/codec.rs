@@ -125,7 +125,7 @@ pub(crate) fn put_embed(out: &mut Vec<u8>, value: &[u8], attributes: &[u8]) {
 /// The attributes that were read last: a real document has few maps, and shares them.
 #[derive(Default)]
 pub(crate) struct Recent {
-    maps: [Attrs; 4],
+    maps: [Attrs; 8],
     oldest: usize,
 }
 
@@ -141,6 +141,13 @@ impl Recent {
             self.oldest = (self.oldest + 1) % self.maps.len();
         }
         new
+    }
+
+    /// The one that `bytes` begin with. No map's form begins another's, so it is what reading them
+    /// would give.
+    fn at_head(&self, bytes: &[u8]) -> Option<&AttributeMap> {
+        let mut known = self.maps.iter().flatten();
+        known.find(|map| bytes.starts_with(map.bytes()))
     }
 }
 
@@ -245,6 +252,12 @@ impl<'a> Input<'a> {
     /// `keep_null`: of a retain, where it takes an attribute away. What is inserted has nothing
     /// to take away, and its canonical form does not say so.
     fn attributes(&mut self, keep_null: bool) -> Result<Attrs, OpError> {
+        if let Some(known) = self.recent.at_head(self.bytes)
+            && (keep_null || !attributes::has_null(known.bytes()))
+        {
+            self.bytes = &self.bytes[known.bytes().len()..];
+            return Ok(Some(known.clone()));
+        }
         let count = self.varint()?;
         if count > self.limits.attributes as u64 {
             return Err(OpError::TooManyAttributes {

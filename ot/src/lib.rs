@@ -21,6 +21,7 @@ mod runs;
 mod steps;
 mod transform;
 pub mod value;
+pub mod varint;
 
 pub use attributes::{AttributeMap, Attributes, Attrs};
 pub use chain::Chain;

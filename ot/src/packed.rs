@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::Value;
+use crate::{Value, varint};
+pub(crate) use varint::put as put_varint;
 
 // Kinds of values.
 pub(crate) const NULL: u8 = 0;
@@ -25,19 +26,7 @@ pub(crate) fn take<'a>(bytes: &mut &'a [u8], n: u64) -> Option<&'a [u8]> {
 
 /// Takes a number off the front; none where it is cut, or not in the fewest bytes.
 pub(crate) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0u64;
-    for (i, byte) in bytes.iter().take(9).enumerate() {
-        value |= u64::from(byte & 0x7f) << (7 * i);
-        if byte & 0x80 == 0 {
-            // No other form of one number.
-            if *byte == 0 && i > 0 {
-                return None;
-            }
-            *bytes = &bytes[i + 1..];
-            return Some(value);
-        }
-    }
-    None
+    varint::take(bytes).ok()
 }
 
 pub(crate) fn take_byte(bytes: &mut &[u8]) -> Option<u8> {
@@ -92,14 +81,6 @@ fn skip_map(bytes: &mut &[u8]) -> Option<()> {
         skip_value(bytes)?;
     }
     Some(())
-}
-
-pub(crate) fn put_varint(out: &mut Vec<u8>, mut n: u64) {
-    while n >= 0x80 {
-        out.push(n as u8 | 0x80);
-        n >>= 7;
-    }
-    out.push(n as u8);
 }
 
 pub(crate) fn put_string(out: &mut Vec<u8>, text: &str) {

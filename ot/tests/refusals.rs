@@ -226,10 +226,14 @@ fn a_null_of_an_insert_is_not_kept() {
     let (mut sent, mut kept) = (Delta::new(), Delta::new());
     sent.insert_with("x", nulls.clone())
         .embed(picture(), with(&[("a", Value::Null)]))
-        .retain_with(1, nulls.clone());
-    kept.insert_with("x", with(&[("b", Value::Bool(true))]))
+        .retain_with(1, nulls.clone())
+        // Also where the same map was kept before.
+        .insert_with("y", nulls.clone());
+    let bold = || with(&[("b", Value::Bool(true))]);
+    kept.insert_with("x", bold())
         .embed(picture(), Attributes::new())
-        .retain_with(1, nulls);
+        .retain_with(1, nulls)
+        .insert_with("y", bold());
     assert_eq!(decode(&sent.to_bytes()).as_ref(), Ok(&kept));
     // One zero.
     let (mut minus, mut zero) = (Delta::new(), Delta::new());

@@ -16,7 +16,7 @@ const MS_MAX: u64 = 3_600_000;
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Limits {
+pub struct EdgeLimits {
     /// One message of a client.
     pub frame_bytes: u32,
     /// From a message's first byte to its last.
@@ -31,6 +31,9 @@ pub struct Limits {
     pub tickets_per_second: u32,
     /// Requests of a user a second, tickets included; ten seconds' worth may come at once.
     pub requests_per_second: u32,
+    /// Requests without a token, or with a wrong one, that are refused a second; a second's worth
+    /// may come at once, and the others wait for it, up to five seconds.
+    pub refusals_per_second: u32,
     /// What may wait for a socket that reads slowly.
     pub socket_queue_bytes: u32,
     /// A reader that takes less than this of the document it opened, or of what it missed, is let go.
@@ -50,7 +53,12 @@ pub struct Limits {
     pub group_state_bytes: u64,
 }
 
-impl Default for Limits {
+/// Those of operations: not configurable, the same in every process.
+pub fn of_operations() -> codraft_ot::Limits {
+    codraft_ot::Limits::default()
+}
+
+impl Default for EdgeLimits {
     fn default() -> Self {
         Self {
             frame_bytes: 256 << 10,
@@ -60,6 +68,7 @@ impl Default for Limits {
             opens_per_second: 20,
             tickets_per_second: 20,
             requests_per_second: 100,
+            refusals_per_second: 200,
             socket_queue_bytes: 1 << 20,
             catch_up_bytes_per_second: 64 << 10,
             sockets_per_user_and_document: 64,
@@ -85,12 +94,7 @@ pub struct LimitError {
     of: &'static str,
 }
 
-impl Limits {
-    /// Those of operations: not configurable, the same in every process.
-    pub fn of_operations(&self) -> codraft_ot::Limits {
-        codraft_ot::Limits::default()
-    }
-
+impl EdgeLimits {
     /// Whether they can all be kept. Asked by every process and every router at its start.
     ///
     /// # Errors
@@ -141,6 +145,12 @@ impl Limits {
             (
                 "requests_per_second",
                 self.requests_per_second.into(),
+                1,
+                "",
+            ),
+            (
+                "refusals_per_second",
+                self.refusals_per_second.into(),
                 1,
                 "",
             ),
@@ -210,13 +220,13 @@ mod tests {
 
     #[test]
     fn the_defaults_are_possible() {
-        assert_eq!(Limits::default().validate(), Ok(()));
+        assert_eq!(EdgeLimits::default().validate(), Ok(()));
     }
 
     /// The last value that can be, and the first that cannot.
     #[test]
     fn each_limit_from_both_sides() {
-        type Set = fn(&mut Limits, u64);
+        type Set = fn(&mut EdgeLimits, u64);
         let table: &[(Set, u64, u64, &str)] = &[
             (
                 |l, v| l.frame_bytes = v as u32,
@@ -288,6 +298,12 @@ mod tests {
                 "limits.requests_per_second = 0 is below 1",
             ),
             (
+                |l, v| l.refusals_per_second = v as u32,
+                1,
+                0,
+                "limits.refusals_per_second = 0 is below 1",
+            ),
+            (
                 |l, v| l.catch_up_bytes_per_second = v as u32,
                 1,
                 0,
@@ -345,7 +361,7 @@ mod tests {
         ];
         for (set, good, bad, words) in table {
             let with = |value| {
-                let mut limits = Limits::default();
+                let mut limits = EdgeLimits::default();
                 set(&mut limits, value);
                 limits.validate().map_err(|error| error.to_string())
             };
@@ -356,8 +372,8 @@ mod tests {
                 "{said:?}, not {words}"
             );
         }
-        // `Limits { name: value, … }`
-        let all = format!("{:?}", Limits::default());
+        // `EdgeLimits { name: value, … }`
+        let all = format!("{:?}", EdgeLimits::default());
         for name in all
             .split(['{', ','])
             .filter_map(|pair| Some(pair.split_once(':')?.0))

@@ -6,16 +6,12 @@ use std::{
     future::Future,
     panic::AssertUnwindSafe,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Weak},
     task::{Context, Poll},
 };
 
+use parking_lot::Mutex;
 use tokio::{sync::watch, task::AbortHandle};
-
-/// Locks a mutex whose holder may have panicked: what it guards here is valid at every step.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A set of tasks with one end. Cheap to clone; clones are the same set.
 #[derive(Clone)]
@@ -66,8 +62,8 @@ impl Tasks {
     /// A set that ends with this one, or before it. What fails in it fails here too.
     pub fn child(&self) -> Tasks {
         let child = Self::with_parent(Some(self.clone()));
-        let mut state = lock(&self.inner.state);
-        lock(&child.inner.state).closed = state.closed;
+        let mut state = self.inner.state.lock();
+        child.inner.state.lock().closed = state.closed;
         state.children.retain(|c| c.strong_count() > 0);
         state.children.push(Arc::downgrade(&child.inner));
         drop(state);
@@ -97,7 +93,7 @@ impl Tasks {
         future: impl Future<Output = ()> + Send + 'static,
     ) {
         let id = {
-            let mut state = lock(&self.inner.state);
+            let mut state = self.inner.state.lock();
             if state.closed {
                 return;
             }
@@ -120,7 +116,7 @@ impl Tasks {
         // Not under the lock: a runtime that shuts down drops the future inside `spawn`.
         #[allow(clippy::disallowed_methods)] // the one owner
         let handle = tokio::spawn(watched).abort_handle();
-        let mut state = lock(&self.inner.state);
+        let mut state = self.inner.state.lock();
         if state.closed {
             handle.abort();
         } else if let Some(slot) = state.handles.get_mut(&id) {
@@ -173,7 +169,7 @@ impl Tasks {
         let mut next = 0;
         while let Some(set) = sets.get(next).cloned() {
             next += 1;
-            let mut state = lock(&set.state);
+            let mut state = set.state.lock();
             state.closed = true;
             sets.extend(state.children.iter().filter_map(Weak::upgrade));
             let handles: Vec<_> = state.handles.values().flatten().cloned().collect();
@@ -207,7 +203,7 @@ struct Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        lock(&self.tasks.inner.state).handles.remove(&self.id);
+        self.tasks.inner.state.lock().handles.remove(&self.id);
         self.tasks.inner.running.send_modify(|n| *n -= 1);
     }
 }
@@ -314,6 +310,6 @@ mod tests {
             .wait_for(|n| *n == 0)
             .await
             .unwrap();
-        assert!(lock(&tasks.inner.state).handles.is_empty());
+        assert!(tasks.inner.state.lock().handles.is_empty());
     }
 }

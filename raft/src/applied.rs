@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -23,6 +23,7 @@ use openraft::{
     alias::{SnapshotMetaOf, SnapshotOf},
     storage::{EntryResponder, RaftStateMachine},
 };
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::{
@@ -33,12 +34,6 @@ use crate::{
     tap,
     types::{LogId, Proposal, StoredMembership, TypeConfig},
 };
-
-/// Locks a mutex whose holder may have panicked. What a panic may leave half done is
-/// guarded by [`Core::unproven`].
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Decoded entries are applied once they hold this many bytes, or no more are there.
 const STEP_BYTES: usize = 4 << 20;
@@ -96,15 +91,15 @@ impl Core {
                 self.queue.set_heap_bytes(self.shard.heap_bytes());
                 tap::applied(&self.shard, log_id.index, &batch, &applied);
                 self.sinks.applied(&self.shard, log_id, &applied);
-                let mut cramped = BTreeSet::new();
+                let mut full = BTreeSet::new();
                 let waiting = ours.and_then(|number| self.waiting.remove(&number));
                 for (origin, applied) in waiting.into_iter().flat_map(|w| w.origins).zip(applied) {
                     if applied.outcome == Outcome::Retry(Code::Busy) {
-                        cramped.insert(applied.doc);
+                        full.insert(applied.doc);
                     }
                     self.sinks.answered(origin, Ok(applied.outcome));
                 }
-                for doc in cramped {
+                for doc in full {
                     self.make_room(doc);
                 }
             }
@@ -185,7 +180,7 @@ impl Machine {
             let docs = steps.iter().flat_map(Step::docs).collect();
             if let Err(error) = prepare.prepare(docs).await {
                 let why = format!("a document cannot be had: {error}");
-                return Err(self.stop(&mut lock(&self.core), why));
+                return Err(self.stop(&mut self.core.lock(), why));
             }
         }
         self.apply_prepared(steps)
@@ -193,7 +188,7 @@ impl Machine {
 
     /// Applies all of it in one hold of the lock.
     fn apply_prepared(&self, steps: &mut Vec<Step>) -> io::Result<()> {
-        let mut core = lock(&self.core);
+        let mut core = self.core.lock();
         if let Some(why) = &core.unproven {
             return Err(io::Error::other(why.clone()));
         }
@@ -217,7 +212,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     type SnapshotBuilder = NoSnapshots;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
-        let core = lock(&self.core);
+        let core = self.core.lock();
         Ok((core.last, core.membership.clone()))
     }
 
@@ -247,7 +242,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
                         Err(error) => {
                             self.apply_all(&mut steps).await?;
                             let why = format!("entry {log_id} cannot be read: {error}");
-                            return Err(self.stop(&mut lock(&self.core), why));
+                            return Err(self.stop(&mut self.core.lock(), why));
                         }
                     }
                 }

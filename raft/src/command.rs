@@ -9,8 +9,9 @@ use bytes::Bytes;
 use codraft_ot::Kind;
 use codraft_proto::ids::{ClientId, DocId, Revision, Role, Seq, UserId};
 
+pub(crate) use codraft_ot::varint::put as put_varint;
 pub use stored::{DecodeError, FORMAT, LEVEL};
-pub(crate) use stored::{Input, put_blob, put_varint};
+pub(crate) use stored::{Input, put_blob};
 
 /// What one log entry holds: the commands that waited when it was proposed, in the order
 /// they are applied in.

@@ -11,11 +11,7 @@ mod reads;
 mod serve;
 mod start;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use codraft_mutant::mutant;
 use codraft_proto::{
@@ -25,6 +21,7 @@ use codraft_proto::{
     v1,
 };
 use openraft::{Instant as _, async_runtime::watch::WatchReceiver as _};
+use parking_lot::Mutex;
 
 pub use crate::{
     events::{
@@ -35,7 +32,7 @@ pub use crate::{
 };
 
 use crate::{
-    applied::{Core, Machine, lock},
+    applied::{Core, Machine},
     clocks::Clocks,
     command::Command,
     digests::{Digests, Verdict},
@@ -127,11 +124,11 @@ impl Group {
     /// Looks at the state in one step of the applied feed: the group applies nothing meanwhile,
     /// so `look` must not block.
     pub fn with<R>(&self, look: impl FnOnce(&Shard) -> R) -> R {
-        look(&lock(&self.inner.core).shard)
+        look(&self.inner.core.lock().shard)
     }
 
     pub fn leadership(&self) -> Leadership {
-        *lock(&self.inner.leadership)
+        *self.inner.leadership.lock()
     }
 
     /// Whether this node leads and a majority answered it within the last second.
@@ -147,7 +144,7 @@ impl Group {
     /// Why the group stopped on its own, if it did. It answers nothing more, and its process
     /// should end: see [`Tasks::failed`].
     pub fn stopped(&self) -> Option<String> {
-        lock(&self.inner.core).unproven.clone()
+        self.inner.core.lock().unproven.clone()
     }
 
     /// Hands leadership to the follower with the longest log and waits for it, at most half

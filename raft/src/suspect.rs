@@ -8,10 +8,7 @@ mod detector;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use codraft_proto::{
@@ -21,10 +18,10 @@ use codraft_proto::{
     v1::{self, Message, Pulse, message::Body},
 };
 use openraft::raft::TransferLeaderRequest;
+use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::{
-    applied::lock,
     events::Peers,
     group::{Group, Groups},
     network::wire,
@@ -192,7 +189,7 @@ impl Inner {
     fn step(&self, step: impl FnOnce(&mut Detector, u64, &dyn Fn() -> Vec<View>) -> Vec<Action>) {
         let now = self.started.elapsed().as_millis() as u64;
         let view = || self.groups.iter().map(view_of).collect();
-        let actions = step(&mut lock(&self.detector), now, &view);
+        let actions = step(&mut self.detector.lock(), now, &view);
         actions.into_iter().for_each(|action| self.perform(action));
     }
 
@@ -207,7 +204,7 @@ impl Inner {
             } => {
                 if tap::listening() {
                     let now = self.started.elapsed().as_millis() as u64;
-                    tap::suspects(about, lock(&self.detector).has_evidence(now, about));
+                    tap::suspects(about, self.detector.lock().has_evidence(now, about));
                 }
                 let groups = tails.iter().map(to_wire).collect();
                 let suspect = v1::Suspect {

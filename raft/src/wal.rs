@@ -22,17 +22,13 @@ mod state;
 mod tests;
 mod writer;
 
-use std::{
-    collections::BTreeMap,
-    io,
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 use codraft_proto::{
     ids::{GroupId, NodeId},
     tasks::Tasks,
 };
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::{disk::Disk, tap};
@@ -92,6 +88,10 @@ pub struct Damage {
 pub enum WalError {
     #[error("the log cannot be read: {0}")]
     Io(#[from] io::Error),
+    #[error("the log cannot be written: {0}")]
+    Write(#[source] io::Error),
+    #[error(transparent)]
+    Damaged(Damage),
     /// What it promised is not known any more.
     #[error("the log is gone: this node must not vote again; add a new node with a new id")]
     Missing,
@@ -306,7 +306,7 @@ impl Wal {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Nothing is written any more; what waits is told so.

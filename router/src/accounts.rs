@@ -6,21 +6,19 @@ mod bucket;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex,
+        Arc, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use codraft_proto::{
     ids::{ClientId, DocId, UserId},
-    limits::Limits,
+    limits::EdgeLimits,
     reject::Code,
 };
+use parking_lot::Mutex;
 
-use crate::{
-    lock,
-    queue::{End, Queue},
-};
+use crate::queue::{End, Queue};
 pub use bucket::Bucket;
 
 /// Users that are remembered at once. Each has shown a token within the last seconds.
@@ -42,7 +40,7 @@ const UNFINISHED: usize = 4;
 const SILENT_MS: u64 = 5_000;
 
 pub struct Accounts {
-    limits: Limits,
+    limits: EdgeLimits,
     table: Mutex<Table>,
 }
 
@@ -83,11 +81,27 @@ pub enum One {
     Request,
 }
 
+/// Whose request this is, once a token or a ticket has said so. Set where that is read, and looked
+/// at where the request was refused.
+#[derive(Clone, Default)]
+pub struct Asker(Arc<OnceLock<Arc<Account>>>);
+
+impl Asker {
+    pub fn is(&self, account: Arc<Account>) {
+        // A request has one.
+        let _ = self.0.set(account);
+    }
+
+    pub fn account(&self) -> Option<&Arc<Account>> {
+        self.0.get()
+    }
+}
+
 /// How many milliseconds to wait.
 pub type Wait = Result<(), u32>;
 
 impl Accounts {
-    pub fn new(limits: &Limits) -> Self {
+    pub fn new(limits: &EdgeLimits) -> Self {
         let table = Table {
             of: BTreeMap::new(),
             sweep_at: ACCOUNTS_MIN,
@@ -100,7 +114,7 @@ impl Accounts {
 
     /// A user's account; `Busy` when there are very many users at once.
     pub fn of(&self, user: &UserId, now_ms: u64) -> Result<Arc<Account>, Code> {
-        let mut table = lock(&self.table);
+        let mut table = self.table.lock();
         if let Some(account) = table.of.get(user) {
             return Ok(account.clone());
         }
@@ -118,7 +132,7 @@ impl Accounts {
 }
 
 impl Account {
-    fn new(limits: &Limits, now_ms: u64) -> Self {
+    fn new(limits: &EdgeLimits, now_ms: u64) -> Self {
         let steady = |a_second: u64| Bucket::new(a_second, a_second, now_ms);
         let bursting = |a_second: u32| {
             let a_second = u64::from(a_second);
@@ -147,12 +161,12 @@ impl Account {
 
     /// Whether it tells nothing that a new one would not. Its owner alone may hold it.
     fn is_idle(self: &Arc<Self>, now_ms: u64) -> bool {
-        Arc::strong_count(self) == 1 && lock(&self.buckets).are_full(now_ms)
+        Arc::strong_count(self) == 1 && self.buckets.lock().are_full(now_ms)
     }
 
     /// Takes an operation of so many bytes whose base is so many events old.
     pub fn operation(&self, bytes: usize, behind: u64, now_ms: u64) -> Wait {
-        let mut buckets = lock(&self.buckets);
+        let mut buckets = self.buckets.lock();
         let Buckets {
             operations,
             bytes: of_bytes,
@@ -164,7 +178,7 @@ impl Account {
 
     /// Takes a message of so many bytes that came on a socket.
     pub fn message(&self, bytes: usize, now_ms: u64) -> Wait {
-        let mut buckets = lock(&self.buckets);
+        let mut buckets = self.buckets.lock();
         let Buckets {
             frames,
             frame_bytes,
@@ -175,11 +189,11 @@ impl Account {
 
     /// There were so many more frames in it.
     pub fn more_frames(&self, frames: usize) {
-        lock(&self.buckets).frames.charge(frames as u64);
+        self.buckets.lock().frames.charge(frames as u64);
     }
 
     pub fn one(&self, what: One, now_ms: u64) -> Wait {
-        let mut buckets = lock(&self.buckets);
+        let mut buckets = self.buckets.lock();
         let bucket = match what {
             One::Open => &mut buckets.opens,
             One::Ticket => &mut buckets.tickets,
@@ -190,7 +204,7 @@ impl Account {
 
     /// Takes bytes that came by the REST interface.
     pub fn bytes(&self, bytes: usize, now_ms: u64) -> Wait {
-        lock(&self.buckets).bytes.take(bytes as u64, now_ms)
+        self.buckets.lock().bytes.take(bytes as u64, now_ms)
     }
 
     /// Bytes of a message arrived that is not all here; `false` when that is too much.
@@ -213,7 +227,7 @@ impl Account {
         queue: &Arc<Queue>,
         now_ms: u64,
     ) -> Result<Sitting, Code> {
-        let mut seats = lock(&self.seats);
+        let mut seats = self.seats.lock();
         // The hub ends it.
         seats.retain(|seat| (seat.doc, seat.client) != (doc, client));
         let here = |seat: &Arc<Seat>| seat.doc == doc;
@@ -301,7 +315,10 @@ impl Sitting {
 
 impl Drop for Sitting {
     fn drop(&mut self) {
-        lock(&self.account.seats).retain(|seat| !Arc::ptr_eq(seat, &self.seat));
+        self.account
+            .seats
+            .lock()
+            .retain(|seat| !Arc::ptr_eq(seat, &self.seat));
     }
 }
 

@@ -25,7 +25,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     Shared,
-    accounts::{Account, One},
+    accounts::{Asker, One},
     auth::Principal,
     gateway, page,
     problem::Failure,
@@ -103,7 +103,9 @@ pub fn metrics_app(shared: &Arc<Shared>) -> Router {
 }
 
 /// Every refusal is a problem and is counted, whoever made it.
-async fn problems(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+async fn problems(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
+    let asker = Asker::default();
+    request.extensions_mut().insert(asker.clone());
     let mut response = next.run(request).await;
     let status = response.status();
     let refused = status.is_client_error() || status.is_server_error();
@@ -112,6 +114,9 @@ async fn problems(State(shared): State<Arc<Shared>>, request: Request, next: Nex
     }
     if let Some(code) = response.extensions().get::<Code>() {
         shared.metrics.rejected(*code);
+    }
+    if status.is_client_error() && asker.account().is_none() {
+        shared.strangers.turn().await;
     }
     response
 }
@@ -125,10 +130,6 @@ async fn not_here() -> Failure {
         .with_status(StatusCode::METHOD_NOT_ALLOWED)
 }
 
-/// Marks a request whose token was read.
-#[derive(Clone)]
-struct Admitted(Arc<Account>);
-
 /// Who asks. The first of a handler's arguments, so that nobody learns anything, and nobody's
 /// body is read, without a token.
 impl FromRequestParts<Arc<Shared>> for Principal {
@@ -138,9 +139,11 @@ impl FromRequestParts<Arc<Shared>> for Principal {
         let principal = shared.auth.bearer(&parts.headers)?;
         let now_ms = shared.now_ms();
         let account = shared.accounts.of(&principal.user, now_ms)?;
+        if let Some(asker) = parts.extensions.get::<Asker>() {
+            asker.is(account.clone());
+        }
         let taken = account.one(One::Request, now_ms);
         taken.map_err(|wait_ms| Failure::rate(wait_ms, "more requests than a user may make"))?;
-        parts.extensions.insert(Admitted(account));
         Ok(principal)
     }
 }

@@ -5,7 +5,7 @@
 mod keys;
 mod used;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use codraft_proto::{
     ids::{DocId, UserId, user_fault},
@@ -15,12 +15,11 @@ use codraft_proto::{
 use http::{HeaderMap, header::AUTHORIZATION};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 pub use keys::{KeyError, KeyMaterial, Keys, PublicAlgorithm, SignError, TokenKey, sign_token};
 use used::UsedTickets;
-
-use crate::lock;
 
 /// How far two machines' clocks may be apart, in milliseconds.
 const LEEWAY_MS: u64 = 30_000;
@@ -191,7 +190,7 @@ impl Auth {
         let nonce = text(&claims, "nonce").and_then(|n| n.parse::<DocId>().ok());
         let nonce = nonce.ok_or(INVALID)?;
         let principal = principal(&claims, until_ms)?;
-        match lock(&self.used).take(expires_ms, nonce.0, self.now_ms()) {
+        match self.used.lock().take(expires_ms, nonce.0, self.now_ms()) {
             Ok(true) => Ok(principal),
             Ok(false) => Err(INVALID),
             Err(used::Expired) => Err(Refusal {

@@ -26,7 +26,7 @@ use tokio::time::Duration;
 
 use crate::{
     Shared,
-    accounts::One,
+    accounts::{Asker, One},
     problem::Failure,
     socket::{self, Peer},
 };
@@ -46,14 +46,14 @@ pub fn serve(shared: &Arc<Shared>, mut listener: Box<dyn Listener>, app: axum::R
         loop {
             match listener.accept().await {
                 Ok((io, remote)) => {
-                    let Some(place) = Place::take(&connections) else {
+                    let Some(permit) = ConnectionPermit::take(&connections) else {
                         tracing::warn!(address = remote.address, "too many connections");
                         continue;
                     };
                     let app = app.clone();
                     tasks.spawn_contained("http connection", async move {
                         connection(io, app).await;
-                        drop(place);
+                        drop(permit);
                     });
                 }
                 Err(error) => {
@@ -81,17 +81,17 @@ async fn connection(io: Box<dyn Io>, app: axum::Router) {
     }
 }
 
-struct Place(Arc<AtomicUsize>);
+struct ConnectionPermit(Arc<AtomicUsize>);
 
-impl Place {
+impl ConnectionPermit {
     fn take(connections: &Arc<AtomicUsize>) -> Option<Self> {
         let before = connections.fetch_add(1, Ordering::Relaxed);
-        let place = Self(connections.clone());
-        (before < CONNECTIONS_MAX).then_some(place)
+        let permit = Self(connections.clone());
+        (before < CONNECTIONS_MAX).then_some(permit)
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -107,8 +107,10 @@ pub async fn upgrade(
         Ok(admitted) => admitted,
         Err(failure) => return failure.into_response(),
     };
-    let Some(place) = socket::Place::take(&shared) else {
-        return Failure::from(Code::TooManySockets).into_response();
+    let Some(permit) = socket::SocketPermit::take(&shared) else {
+        let most = shared.limits.sockets;
+        let detail = format!("this router has all the {most} sockets that it may have");
+        return Failure::new(Code::TooManySockets, detail).into_response();
     };
     let Admitted { peer, accept } = admitted;
     let encoding = peer.encoding;
@@ -119,7 +121,7 @@ pub async fn upgrade(
             Ok(upgraded) => socket::run(shared, upgraded, peer).await,
             Err(error) => tracing::debug!(%error, "upgrade"),
         }
-        drop(place);
+        drop(permit);
     });
     let headers = [
         (header::CONNECTION, "upgrade"),
@@ -175,6 +177,9 @@ fn admit(shared: &Shared, doc: &str, request: &Request) -> Result<Admitted, Fail
     };
     let now_ms = shared.now_ms();
     let account = shared.accounts.of(&principal.user, now_ms)?;
+    if let Some(asker) = request.extensions().get::<Asker>() {
+        asker.is(account.clone());
+    }
     let taken = account.one(One::Open, now_ms);
     taken.map_err(|wait_ms| Failure::rate(wait_ms, "more sockets than a user may open"))?;
     let peer = Peer {

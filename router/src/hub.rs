@@ -8,10 +8,7 @@ mod deliver;
 mod open;
 mod slots;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use codraft_mutant::mutant;
@@ -21,6 +18,7 @@ use codraft_proto::{
     reject::Code,
     v1::{self, message::Body},
 };
+use parking_lot::Mutex;
 
 use crate::{
     Shared,
@@ -28,7 +26,6 @@ use crate::{
     convert,
     feed::{Action, Actions, Event, Feed, Hello, Message, STUCK_MS},
     ids::{LinkId, ReaderId},
-    lock,
     queue::{End, Queue},
     session::{Answer, AnswerAction, Attempt, OpAction, Session},
     state::SharedState,
@@ -117,7 +114,7 @@ impl Hub {
 
     /// Lets the feed take an event in, and performs what it decides.
     pub fn handle(&self, shared: &Shared, event: Event) {
-        self.handle_locked(shared, &mut lock(&self.state), event);
+        self.handle_locked(shared, &mut self.state.lock(), event);
     }
 
     fn handle_locked(&self, shared: &Shared, state: &mut State, event: Event) {
@@ -254,7 +251,7 @@ impl Hub {
 
     /// A socket joins; its number among the members.
     pub fn join(&self, shared: &Shared, joining: Joining) -> ReaderId {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let state = &mut *state;
         let user = &joining.user;
         if let Some(other) = state.reader_of(user, joining.client)
@@ -294,7 +291,7 @@ impl Hub {
     }
 
     pub fn leave(&self, shared: &Shared, reader: ReaderId) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         self.remove(shared, &mut state, reader);
         if state.members.is_empty() {
             let now_ms = shared.now_ms();
@@ -319,7 +316,7 @@ impl Hub {
 
     /// A socket that was told to open again does so. Returns false if it was not told to.
     pub fn rejoin(&self, shared: &Shared, reader: ReaderId, hello: Hello) -> bool {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let told = state.feed.awaits_hello(reader);
         let Some(member) = state.members.get_mut(&reader) else {
             return true;
@@ -335,7 +332,7 @@ impl Hub {
 
     /// A client sent an operation.
     pub fn op(&self, shared: &Shared, reader: ReaderId, seq: Seq, base: Revision, ops: Bytes) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let state = &mut *state;
         let Some(member) = state.members.get_mut(&reader) else {
             return;
@@ -422,7 +419,7 @@ impl Hub {
             Answer::Refused { code, .. } | Answer::Retry { code, .. } => Some(*code),
             Answer::Already { .. } | Answer::Rebase { .. } => None,
         };
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let state = &mut *state;
         let delivered = state.feed.position().map_or(Revision(0), |p| p.rev);
         let reader = state.reader_of(&attempt.user, attempt.client);
@@ -466,7 +463,7 @@ impl Hub {
     /// Something came due: a retry, a mark, the end of the linger. Returns true if nobody has
     /// been here for a while and the hub may be closed.
     pub fn due(&self, shared: &Shared) -> bool {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.feed.is_due(shared.now_ms()) {
             let leader = self.leader(shared);
             let other = match leader {
@@ -487,7 +484,7 @@ impl Hub {
 
     /// Ends the feed, unless somebody has come after all. Under the lock of the map of hubs.
     pub fn close(&self, shared: &Shared) -> bool {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let abandoned = Self::is_abandoned(&state, shared.now_ms());
         if abandoned {
             self.handle_locked(shared, &mut state, Event::Closed);
@@ -497,7 +494,7 @@ impl Hub {
 
     /// Ends every socket of the document for the same reason.
     pub fn end(&self, end: End) {
-        Self::end_all(&lock(&self.state), end);
+        Self::end_all(&self.state.lock(), end);
     }
 
     fn end_all(state: &State, end: End) {
@@ -509,7 +506,7 @@ impl Hub {
 
     /// Once a second: what a node has not answered for long is asked again.
     pub fn unstick(&self, shared: &Shared) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let now_ms = shared.now_ms();
         let mut operations = false;
         for member in state.members.values_mut() {

@@ -1,21 +1,18 @@
 //! All documents that are open on this router.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use codraft_proto::{
     ids::{DocId, GroupId},
     reject::Code,
 };
+use parking_lot::Mutex;
 
 use crate::{
     Shared,
     feed::Event,
     hub::{Hub, Joining},
     ids::{LinkId, ReaderId},
-    lock,
 };
 
 #[derive(Default)]
@@ -25,13 +22,13 @@ pub struct Hubs {
 
 impl Hubs {
     pub fn get(&self, doc: DocId) -> Option<Arc<Hub>> {
-        lock(&self.of).get(&doc).cloned()
+        self.of.lock().get(&doc).cloned()
     }
 
     /// A socket joins its document, which is followed from then on.
     pub fn join(&self, shared: &Shared, doc: DocId, joining: Joining) -> (Arc<Hub>, ReaderId) {
         // Under the map's lock, so that the hub is not forgotten in between.
-        let mut of = lock(&self.of);
+        let mut of = self.of.lock();
         let hub = of.entry(doc).or_insert_with(|| {
             shared.metrics.hubs.inc();
             let group = shared.upstream.group_of(doc);
@@ -41,11 +38,12 @@ impl Hubs {
     }
 
     fn all(&self) -> Vec<Arc<Hub>> {
-        lock(&self.of).values().cloned().collect()
+        self.of.lock().values().cloned().collect()
     }
 
     fn of_group(&self, group: GroupId) -> Vec<Arc<Hub>> {
-        lock(&self.of)
+        self.of
+            .lock()
             .values()
             .filter(|h| h.group == group)
             .cloned()
@@ -97,7 +95,7 @@ impl Hubs {
 
     /// Forgets a hub that nobody has joined for a while.
     fn forget(&self, shared: &Shared, hub: &Arc<Hub>) {
-        let mut of = lock(&self.of);
+        let mut of = self.of.lock();
         if hub.close(shared) && of.get(&hub.doc).is_some_and(|h| Arc::ptr_eq(h, hub)) {
             of.remove(&hub.doc);
             shared.metrics.hubs.dec();

@@ -23,19 +23,20 @@ mod queue;
 mod session;
 mod socket;
 mod state;
+mod strangers;
 mod timers;
 mod upstream;
 mod wire;
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc,
     atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 pub use auth::{KeyError, KeyMaterial, Keys, PublicAlgorithm, SignError, TokenKey, sign_token};
 use codraft_proto::{
     ids::DocId,
-    limits::{LimitError, Limits},
+    limits::{EdgeLimits, LimitError},
     link::LinkOptions,
     outside::Outside,
     reject::Code,
@@ -47,7 +48,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::{
     accounts::Accounts, auth::Auth, hubs::Hubs, metrics::Metrics, origins::origin_fault,
-    queue::End, timers::Timers, upstream::Upstream,
+    queue::End, strangers::Strangers, timers::Timers, upstream::Upstream,
 };
 
 /// How often silence and stuck requests are looked for.
@@ -70,7 +71,7 @@ pub struct RouterConfig {
     pub keys: Keys,
     /// Exact origins of pages that may open sockets and call the API.
     pub origins: Vec<String>,
-    pub limits: Limits,
+    pub limits: EdgeLimits,
     pub link: LinkOptions,
     /// Serve the built-in page.
     pub page: bool,
@@ -91,7 +92,7 @@ impl RouterConfig {
             topology,
             keys,
             origins: Vec::new(),
-            limits: Limits::default(),
+            limits: EdgeLimits::default(),
             link: LinkOptions::default(),
             page: false,
             extra_routes: None,
@@ -123,8 +124,9 @@ pub(crate) struct Shared {
     pub hubs: Hubs,
     pub auth: Auth,
     pub accounts: Accounts,
+    pub strangers: Strangers,
     pub metrics: Arc<Metrics>,
-    pub limits: Limits,
+    pub limits: EdgeLimits,
     pub timers: Timers,
     pub outside: Outside,
     pub origins: Vec<String>,
@@ -190,6 +192,7 @@ impl Router {
             hubs: Hubs::default(),
             auth,
             accounts: Accounts::new(&config.limits),
+            strangers: Strangers::new(config.limits.refusals_per_second),
             metrics: Metrics::new(),
             limits: config.limits,
             timers: Timers::default(),
@@ -342,9 +345,4 @@ async fn keep_time(shared: Arc<Shared>) {
             }
         }
     }
-}
-
-/// Locks a mutex whose holder may have panicked: what it guards here is valid at every step.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

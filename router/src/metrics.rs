@@ -3,17 +3,16 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, atomic::AtomicU64},
+    sync::{Arc, atomic::AtomicU64},
 };
 
 use codraft_proto::reject::Code;
+use parking_lot::Mutex;
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-
-use crate::lock;
 
 type Labels = [(&'static str, &'static str); 1];
 
@@ -97,7 +96,7 @@ impl Metrics {
             registry: Mutex::default(),
         };
         metrics.register(&mut registry);
-        *lock(&metrics.registry) = registry;
+        *metrics.registry.lock() = registry;
         Arc::new(metrics)
     }
 
@@ -170,7 +169,7 @@ impl Metrics {
     pub fn text(&self) -> String {
         let mut text = String::new();
         // Writing into a string does not fail.
-        let _ = encode(&mut text, &lock(&self.registry));
+        let _ = encode(&mut text, &self.registry.lock());
         text
     }
 }

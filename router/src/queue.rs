@@ -6,7 +6,7 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    sync::{Arc, Mutex},
+    sync::Arc,
     task::{Poll, Waker},
 };
 
@@ -16,8 +16,9 @@ use codraft_mutant::{
     mutant,
 };
 use codraft_proto::reject::Code;
+use parking_lot::{Mutex, MutexGuard};
 
-use crate::{lock, state::SharedState};
+use crate::state::SharedState;
 
 /// What a chunk costs beside its bytes.
 const CHUNK_OVERHEAD: usize = 32;
@@ -91,7 +92,7 @@ impl Queue {
     /// Queues whole frames in the socket's encoding. Returns false if that was too much: the
     /// socket is then on its way out and what waited is dropped.
     pub fn push(&self, frames: Bytes) -> bool {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.end.is_some() {
             return false;
         }
@@ -123,7 +124,7 @@ impl Queue {
 
     /// Queues what the reader starts from.
     pub fn catch_up(&self, catch_up: CatchUp) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.end.is_none() {
             state.chunks.push_back(Chunk::CatchUp(Box::new(catch_up)));
             wake(state);
@@ -132,7 +133,7 @@ impl Queue {
 
     /// Lets what waits go out, then ends the socket. The first end counts.
     pub fn end(&self, end: End) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.end.is_none() {
             state.end = Some(end);
             wake(state);
@@ -140,14 +141,14 @@ impl Queue {
     }
 
     pub fn ended(&self) -> Option<End> {
-        lock(&self.state).end
+        self.state.lock().end
     }
 
     /// Resolves when the socket was let go for reading too slowly. For the task that takes,
     /// while it does not.
     pub async fn overflowed(&self) {
         poll_fn(|context| {
-            let mut state = lock(&self.state);
+            let mut state = self.state.lock();
             if state.end.is_some_and(|end| end.code == Code::SlowConsumer) {
                 return Poll::Ready(());
             }
@@ -161,7 +162,7 @@ impl Queue {
     /// cancel: nothing is taken until it resolves.
     pub async fn take(&self) -> Taken {
         poll_fn(|context| {
-            let mut state = lock(&self.state);
+            let mut state = self.state.lock();
             // Who takes more has written what it took before.
             state.writing = 0;
             if state.chunks.is_empty() && state.end.is_none() {
@@ -181,7 +182,7 @@ impl Queue {
     }
 }
 
-fn wake(mut state: std::sync::MutexGuard<'_, State>) {
+fn wake(mut state: MutexGuard<'_, State>) {
     let waker = state.waker.take();
     drop(state);
     if let Some(waker) = waker {

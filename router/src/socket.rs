@@ -15,6 +15,7 @@ use bytes::Bytes;
 use codraft_proto::{
     frame::{ClientFrame, Encoding, FrameError, ServerFrame, binary, json},
     ids::DocId,
+    limits,
     reject::Code,
     transport::Io,
 };
@@ -58,6 +59,8 @@ use crate::{
 const READ_BUFFER: usize = 4 << 10;
 /// Larger messages are written in parts of this.
 const FRAGMENT: usize = 16 << 10;
+/// So many of one message before the tasks of other sockets go on.
+const FRAGMENTS_A_TURN: usize = 4;
 /// The first message is a hello, which is small.
 const HELLO_BYTES: usize = 64 << 10;
 /// A peer that takes nothing of a message for so long is gone; a slow one may take long for all
@@ -82,19 +85,19 @@ pub fn accept_key(key: &[u8]) -> String {
     derive_accept_key(key)
 }
 
-/// A socket's place among all of this router.
-pub struct Place(Arc<Shared>);
+/// One of the sockets that this router may have.
+pub struct SocketPermit(Arc<Shared>);
 
-impl Place {
+impl SocketPermit {
     pub fn take(shared: &Arc<Shared>) -> Option<Self> {
         let before = shared.sockets.fetch_add(1, Ordering::Relaxed);
         shared.metrics.sockets.inc();
-        let place = Self(shared.clone());
-        (before < shared.limits.sockets as usize).then_some(place)
+        let permit = Self(shared.clone());
+        (before < shared.limits.sockets as usize).then_some(permit)
     }
 }
 
-impl Drop for Place {
+impl Drop for SocketPermit {
     fn drop(&mut self) {
         self.0.sockets.fetch_sub(1, Ordering::Relaxed);
         self.0.metrics.sockets.dec();
@@ -296,10 +299,9 @@ impl Socket {
             parts.extend([document, end]);
         }
         let bytes: usize = parts.iter().map(Bytes::len).sum();
-        let a_second = u64::from(self.shared.limits.catch_up_bytes_per_second).max(1);
-        let allowed = WRITE_TIMEOUT + Duration::from_secs(bytes as u64 / a_second);
-        let written = timeout(allowed, self.write_message(web, parts));
-        written.await.unwrap_or_else(|_| {
+        let a_second = self.shared.limits.catch_up_bytes_per_second;
+        let written = in_time(bytes, a_second, self.write_message(web, parts));
+        written.await.unwrap_or_else(|| {
             self.end(Code::SlowConsumer, "");
             false
         })
@@ -425,7 +427,7 @@ impl Socket {
         } else {
             match self.peer.encoding {
                 Encoding::Binary => binary::decode_client(bytes),
-                Encoding::Json => json::decode_client(bytes, &self.shared.limits.of_operations()),
+                Encoding::Json => json::decode_client(bytes, &limits::of_operations()),
             }
         }
     }
@@ -592,9 +594,15 @@ async fn send<T: Stream>(
         Encoding::Json => Data::Text,
     };
     parts.retain(|part| !part.is_empty());
+    let mut fragments = 0;
     while let Some(mut part) = parts.pop_front() {
         if part.len() > FRAGMENT {
             parts.push_front(part.split_off(FRAGMENT));
+        }
+        // The kernel takes megabytes at once; other sockets have their turn in between.
+        fragments += 1;
+        if fragments % FRAGMENTS_A_TURN == 0 {
+            tokio::task::yield_now().await;
         }
         let is_last = parts.is_empty();
         let frame = Message::Frame(Frame::message(part, OpCode::Data(kind), is_last));
@@ -605,6 +613,12 @@ async fn send<T: Stream>(
         kind = Data::Continue;
     }
     Ok(())
+}
+
+/// `None` if it took longer than so many bytes may.
+async fn in_time<R>(bytes: usize, a_second: u32, written: impl Future<Output = R>) -> Option<R> {
+    let allowed = WRITE_TIMEOUT + Duration::from_secs(bytes as u64 / u64::from(a_second.max(1)));
+    timeout(allowed, written).await.ok()
 }
 
 async fn taken(part: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
@@ -657,16 +671,26 @@ mod tests {
         }
     }
 
+    /// Four KiB a second.
+    async fn reads_slowly(mut far: DuplexStream) {
+        let mut part = vec![0; 4 << 10];
+        while far.read_exact(&mut part).await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_reader_starts_from_has_a_time_for_its_bytes() {
+        let just = in_time(MESSAGE, 4 << 10, sends_to(reads_slowly));
+        assert_eq!(just.await, Some(true));
+        let faster = in_time(MESSAGE, 16 << 10, sends_to(reads_slowly));
+        assert_eq!(faster.await, None);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_slow_reader_has_time_and_one_that_reads_nothing_has_not() {
         let began = Instant::now();
-        let slow = sends_to(async |mut far| {
-            let mut part = vec![0; 4 << 10];
-            while far.read_exact(&mut part).await.is_ok() {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-        });
-        assert!(slow.await);
+        assert!(sends_to(reads_slowly).await);
         assert!(began.elapsed() > 5 * WRITE_TIMEOUT);
         let stuck = sends_to(async |_far| std::future::pending().await);
         assert!(!stuck.await);

@@ -1,11 +1,10 @@
 //! Documents that have something to do later: one timer for all of them.
 
-use std::{collections::BTreeSet, sync::Mutex};
+use std::collections::BTreeSet;
 
 use codraft_proto::ids::DocId;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
-
-use crate::lock;
 
 #[derive(Default)]
 pub struct Timers {
@@ -16,7 +15,7 @@ pub struct Timers {
 impl Timers {
     /// `at_ms` is in the router's own time.
     pub fn add(&self, at_ms: u64, doc: DocId) {
-        let mut at = lock(&self.at);
+        let mut at = self.at.lock();
         at.insert((at_ms, doc));
         if at.first() == Some(&(at_ms, doc)) {
             drop(at);
@@ -26,7 +25,7 @@ impl Timers {
 
     /// When the first is due.
     pub fn first_ms(&self) -> Option<u64> {
-        lock(&self.at).first().map(|(at_ms, _)| *at_ms)
+        self.at.lock().first().map(|(at_ms, _)| *at_ms)
     }
 
     /// Resolves when something came to be due sooner than all else.
@@ -35,7 +34,7 @@ impl Timers {
     }
 
     pub fn take(&self, now_ms: u64) -> Vec<DocId> {
-        let mut at = lock(&self.at);
+        let mut at = self.at.lock();
         let mut due = Vec::new();
         while at.first().is_some_and(|(at_ms, _)| *at_ms <= now_ms) {
             due.extend(at.pop_first().map(|(_, doc)| doc));

@@ -4,10 +4,7 @@
 mod calls;
 mod leaders;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use codraft_proto::{
     ids::{DocId, GroupId, NodeId},
@@ -15,14 +12,15 @@ use codraft_proto::{
     topology::Topology,
     v1::{self, message::Body},
 };
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use calls::Calls;
+use calls::PendingCalls;
 pub use calls::Problem;
 pub use leaders::Leader;
 use leaders::Leaders;
 
-use crate::{ids::LinkId, lock};
+use crate::ids::LinkId;
 
 /// The way to one node.
 #[derive(Clone)]
@@ -44,7 +42,7 @@ impl Route {
 pub struct Upstream {
     topology: Arc<dyn Topology>,
     state: Mutex<State>,
-    calls: Calls,
+    calls: PendingCalls,
 }
 
 #[derive(Default)]
@@ -61,7 +59,7 @@ impl Upstream {
         Self {
             topology,
             state: Mutex::default(),
-            calls: Calls::default(),
+            calls: PendingCalls::default(),
         }
     }
 
@@ -78,26 +76,26 @@ impl Upstream {
     }
 
     pub fn leader(&self, group: GroupId) -> Option<Leader> {
-        lock(&self.state).leaders.get(group)
+        self.state.lock().leaders.get(group)
     }
 
     /// The link to a group's leader, when it is known, linked and not silent.
     pub fn to_leader(&self, group: GroupId) -> Option<Route> {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         let leader = state.leaders.get(group).filter(|l| !l.silent)?;
         state.links.get(&leader.node?).cloned()
     }
 
     /// The way by this link, while it stands.
     pub fn route(&self, link: LinkId) -> Option<Route> {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         state.links.values().find(|r| r.link == link).cloned()
     }
 
     /// A link to ask on when the leader is not known: each of the group's nodes in turn.
     pub fn to_any(&self, group: GroupId) -> Option<Route> {
         let replicas = self.topology.replicas(group);
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.attempts = state.attempts.wrapping_add(1);
         let attempt = state.attempts;
         let linked: Vec<_> = replicas.iter().filter_map(|n| state.links.get(n)).collect();
@@ -113,16 +111,16 @@ impl Upstream {
 
     /// Takes in who leads. Returns true if the group's documents have to be moved.
     pub fn told(&self, from: NodeId, lead: &v1::Leadership) -> bool {
-        lock(&self.state).leaders.told(from, lead, Instant::now())
+        self.state.lock().leaders.told(from, lead, Instant::now())
     }
 
     /// Groups whose leader fell silent since the last call.
     pub fn fell_silent(&self) -> Vec<GroupId> {
-        lock(&self.state).leaders.fell_silent(Instant::now())
+        self.state.lock().leaders.fell_silent(Instant::now())
     }
 
     pub fn linked(&self, node: NodeId, outbox: Outbox) -> Route {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.next_link += 1;
         let route = Route {
             link: LinkId(state.next_link),
@@ -134,7 +132,7 @@ impl Upstream {
     }
 
     pub fn unlinked(&self, node: NodeId, link: LinkId) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.links.get(&node).is_some_and(|r| r.link == link) {
             state.links.remove(&node);
             state.leaders.lost(node);

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use codraft_proto::{
     frame::{
         Encoding, ServerFrame,
@@ -14,10 +14,6 @@ use codraft_proto::{
 };
 
 use crate::session::Answer;
-
-/// Set in the head of a binary message's last frame, which therefore names no length
-/// (`codraft_proto::frame::binary`).
-const LAST: u8 = 0x80;
 
 /// One frame that holds no operation, as a message: nothing in it can be unreadable.
 pub fn frame(encoding: Encoding, frame: &ServerFrame) -> Bytes {
@@ -95,63 +91,31 @@ pub fn join(encoding: Encoding, mut messages: VecDeque<Bytes>) -> Option<Bytes> 
         return messages.pop_front();
     }
     let total: usize = messages.iter().map(Bytes::len).sum();
-    let mut out = BytesMut::with_capacity(total + messages.len() * 4 + 2);
+    let mut out = Vec::with_capacity(total + messages.len() * 4 + 2);
     match encoding {
         Encoding::Binary => {
-            let final_message = messages.pop_back()?;
-            messages
-                .iter()
-                .for_each(|message| put_not_last(&mut out, message));
-            out.put(final_message);
+            let last = messages.pop_back()?;
+            for message in &messages {
+                binary::put_not_last(&mut out, message);
+            }
+            out.extend_from_slice(&last);
         }
         Encoding::Json => {
-            out.put_u8(b'[');
+            out.push(b'[');
             for (i, message) in messages.iter().enumerate() {
                 if i > 0 {
-                    out.put_u8(b',');
+                    out.push(b',');
                 }
                 // A message is a frame or an array of frames, as `frames` wrote it.
                 let inner = message
                     .strip_prefix(b"[")
                     .and_then(|m| m.strip_suffix(b"]"));
-                out.put_slice(inner.unwrap_or(message));
+                out.extend_from_slice(inner.unwrap_or(message));
             }
-            out.put_u8(b']');
+            out.push(b']');
         }
     }
-    Some(out.freeze())
-}
-
-/// The last frame of a message names no length; followed by another it has to.
-fn put_not_last(out: &mut BytesMut, message: &[u8]) {
-    let mut at = 0;
-    while let Some(head) = message.get(at) {
-        if head & LAST != 0 {
-            let body = &message[at + 1..];
-            out.put_slice(&message[..at]);
-            out.put_u8(head & !LAST);
-            let mut length = body.len();
-            while length >= 0x80 {
-                out.put_u8(length as u8 | 0x80);
-                length >>= 7;
-            }
-            out.put_u8(length as u8);
-            out.put_slice(body);
-            return;
-        }
-        at += 1;
-        let (mut length, mut shift) = (0usize, 0);
-        while let Some(byte) = message.get(at) {
-            at += 1;
-            length |= ((byte & 0x7f) as usize) << shift;
-            shift += 7;
-            if byte & 0x80 == 0 || shift > 56 {
-                break;
-            }
-        }
-        at = at.saturating_add(length);
-    }
-    out.put_slice(message);
+    Some(out.into())
 }
 
 #[cfg(test)]

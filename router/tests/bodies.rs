@@ -5,7 +5,7 @@ mod fake;
 
 use std::time::Duration;
 
-use codraft_proto::limits::Limits;
+use codraft_proto::limits::EdgeLimits;
 use fake::{ORIGIN, Scene, http};
 use serde_json::json;
 use tokio::{
@@ -52,9 +52,9 @@ async fn nobody_reads_a_body_before_the_token() {
 
 #[tokio::test]
 async fn a_body_has_its_time_and_no_more() {
-    let limits = Limits {
+    let limits = EdgeLimits {
         body_ms: 1_000,
-        ..Limits::default()
+        ..EdgeLimits::default()
     };
     let scene = Scene::with(limits).await;
     let at = scene.router.address().to_owned();
@@ -76,9 +76,9 @@ async fn a_body_has_its_time_and_no_more() {
 
 #[tokio::test]
 async fn a_body_is_as_large_as_its_limit_and_no_larger() {
-    let limits = Limits {
+    let limits = EdgeLimits {
         body_bytes: BODY.len() as u32,
-        ..Limits::default()
+        ..EdgeLimits::default()
     };
     let scene = Scene::with(limits).await;
     let at = scene.router.address().to_owned();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use codraft_proto::{
     frame::{ClientFrame, Encoding, ServerFrame},
     ids::{ClientId, DocId},
-    limits::Limits,
+    limits::EdgeLimits,
     reject::Code,
 };
 use fake::{
@@ -31,7 +31,7 @@ use tokio_tungstenite::tungstenite::{
 
 const USERS: [(&str, u32); 2] = [("ana", 4), ("bo", 3)];
 
-async fn scene_of(limits: Limits) -> (Scene, DocId, String) {
+async fn scene_of(limits: EdgeLimits) -> (Scene, DocId, String) {
     let scene = Scene::with(limits).await;
     let doc = scene.document(1, &USERS);
     let at = scene.router.address().to_owned();
@@ -40,9 +40,9 @@ async fn scene_of(limits: Limits) -> (Scene, DocId, String) {
 
 #[tokio::test]
 async fn operations_of_all_sockets_of_a_user_are_one_budget() {
-    let (scene, doc, at) = scene_of(Limits {
+    let (scene, doc, at) = scene_of(EdgeLimits {
         ops_per_second: 2,
-        ..Limits::default()
+        ..EdgeLimits::default()
     })
     .await;
     let other = scene.document(2, &USERS);
@@ -78,9 +78,9 @@ async fn operations_of_all_sockets_of_a_user_are_one_budget() {
 /// It is transformed past all that came since, on every replica.
 #[tokio::test]
 async fn an_operation_that_is_late_costs_more() {
-    let (scene, doc, at) = scene_of(Limits {
+    let (scene, doc, at) = scene_of(EdgeLimits {
         ops_per_second: 5,
-        ..Limits::default()
+        ..EdgeLimits::default()
     })
     .await;
     for n in 0..64 {
@@ -112,10 +112,10 @@ async fn an_operation_that_is_late_costs_more() {
 
 #[tokio::test]
 async fn requests_and_tickets_have_a_rate_and_say_when_to_come_again() {
-    let (scene, doc, at) = scene_of(Limits {
+    let (scene, doc, at) = scene_of(EdgeLimits {
         requests_per_second: 3,
         tickets_per_second: 1,
-        ..Limits::default()
+        ..EdgeLimits::default()
     })
     .await;
     let ticket = format!("/v1/collab/{doc}/ticket");
@@ -145,10 +145,10 @@ async fn requests_and_tickets_have_a_rate_and_say_when_to_come_again() {
 
 #[tokio::test]
 async fn bodies_are_of_the_same_bytes_as_operations() {
-    let (scene, doc, at) = scene_of(Limits {
+    let (scene, doc, at) = scene_of(EdgeLimits {
         bytes_per_second: 10_000,
         frame_bytes: 10_000,
-        ..Limits::default()
+        ..EdgeLimits::default()
     })
     .await;
     let (mut ana, _) = Client::open(&at, doc, "ana", 1, Encoding::Binary).await;
@@ -171,9 +171,9 @@ async fn bodies_are_of_the_same_bytes_as_operations() {
 
 #[tokio::test]
 async fn sockets_are_opened_at_a_rate() {
-    let (scene, doc, at) = scene_of(Limits {
+    let (scene, doc, at) = scene_of(EdgeLimits {
         opens_per_second: 1,
-        ..Limits::default()
+        ..EdgeLimits::default()
     })
     .await;
     let open = async |user: &str| {
@@ -193,10 +193,10 @@ async fn sockets_are_opened_at_a_rate() {
 
 #[tokio::test]
 async fn sockets_of_a_user_are_counted_over_all_documents() {
-    let (scene, doc, at) = scene_of(Limits {
+    let (scene, doc, at) = scene_of(EdgeLimits {
         sockets_per_user: 2,
         sockets_per_user_and_document: 2,
-        ..Limits::default()
+        ..EdgeLimits::default()
     })
     .await;
     let mut held = Vec::new();
@@ -226,9 +226,9 @@ fn part(text: &[u8], kind: Data, last: bool) -> Message {
 
 #[tokio::test]
 async fn a_message_that_began_has_its_time() {
-    let (scene, doc, at) = scene_of(Limits {
+    let (scene, doc, at) = scene_of(EdgeLimits {
         frame_ms: 500,
-        ..Limits::default()
+        ..EdgeLimits::default()
     })
     .await;
     let (mut slow, _) = Client::open(&at, doc, "ana", 1, Encoding::Json).await;
@@ -250,9 +250,9 @@ async fn a_message_that_began_has_its_time() {
 
 #[tokio::test]
 async fn unfinished_messages_of_a_user_are_bounded() {
-    let (scene, doc, at) = scene_of(Limits {
+    let (scene, doc, at) = scene_of(EdgeLimits {
         frame_bytes: 20_000,
-        ..Limits::default()
+        ..EdgeLimits::default()
     })
     .await;
     let half = || part(&[b' '; 19_000], Data::Text, false);
@@ -278,11 +278,11 @@ async fn unfinished_messages_of_a_user_are_bounded() {
 
 #[tokio::test]
 async fn sockets_of_a_router_are_counted_over_all_users() {
-    let (scene, doc, at) = scene_of(Limits {
+    let (scene, doc, at) = scene_of(EdgeLimits {
         sockets: 2,
         sockets_per_user: 2,
         sockets_per_user_and_document: 2,
-        ..Limits::default()
+        ..EdgeLimits::default()
     })
     .await;
     let upgrade = async |user: &str| {
@@ -314,9 +314,9 @@ async fn sockets_of_a_router_are_counted_over_all_users() {
 #[tokio::test]
 async fn a_message_is_as_large_as_its_limit_and_no_larger() {
     const MOST: usize = 2_000;
-    let (scene, doc, at) = scene_of(Limits {
+    let (scene, doc, at) = scene_of(EdgeLimits {
         frame_bytes: MOST as u32,
-        ..Limits::default()
+        ..EdgeLimits::default()
     })
     .await;
     let ping = |bytes: usize| format!("{:bytes$}", r#"{"type":"ping"}"#);
@@ -347,7 +347,7 @@ async fn a_message_is_as_large_as_its_limit_and_no_larger() {
 #[tokio::test]
 async fn the_first_message_is_as_large_as_a_hello_may_be_and_no_larger() {
     const MOST: usize = 65_536;
-    let (scene, doc, at) = scene_of(Limits::default()).await;
+    let (scene, doc, at) = scene_of(EdgeLimits::default()).await;
     let hello = |bytes: usize| {
         let client = "01".repeat(16);
         let hello = format!(r#"{{"type":"hello","client":"{client}","unsent":false}}"#);
@@ -365,7 +365,7 @@ async fn the_first_message_is_as_large_as_a_hello_may_be_and_no_larger() {
 
 #[tokio::test]
 async fn a_shorter_token_ends_its_socket_earlier() {
-    let (scene, doc, at) = scene_of(Limits::default()).await;
+    let (scene, doc, at) = scene_of(EdgeLimits::default()).await;
     let (mut ana, _) = Client::open(&at, doc, "ana", 1, Encoding::Binary).await;
     let token = http::token("ana", 1);
     ana.send(&ClientFrame::Auth { token }).await;
@@ -375,7 +375,7 @@ async fn a_shorter_token_ends_its_socket_earlier() {
 
 #[tokio::test]
 async fn a_hello_says_whether_something_is_unsent() {
-    let (scene, doc, at) = scene_of(Limits::default()).await;
+    let (scene, doc, at) = scene_of(EdgeLimits::default()).await;
     let client = "00000000000000000000000000000001";
     for unsent in [
         "",
@@ -401,7 +401,7 @@ async fn a_hello_says_whether_something_is_unsent() {
 
 #[tokio::test]
 async fn http_1_0_has_no_upgrade() {
-    let (scene, doc, at) = scene_of(Limits::default()).await;
+    let (scene, doc, at) = scene_of(EdgeLimits::default()).await;
     for (version, status) in [("1.0", "400"), ("1.1", "101")] {
         let mut stream = TcpStream::connect(&at).await.unwrap();
         let request = format!(

@@ -3,7 +3,7 @@
 
 mod fake;
 
-use codraft_proto::limits::Limits;
+use codraft_proto::limits::EdgeLimits;
 use fake::{Scene, http};
 use serde_json::Value;
 use tokio::{
@@ -74,11 +74,11 @@ async fn unfinished(at: &str, route: &Route) -> u16 {
 
 #[tokio::test]
 async fn each_route_describes_its_refusals() {
-    let limits = Limits {
+    let limits = EdgeLimits {
         body_ms: 200,
         body_bytes: 1_000,
         requests_per_second: 5,
-        ..Limits::default()
+        ..EdgeLimits::default()
     };
     let scene = Scene::with(limits).await;
     let doc = scene.document(1, &[("ana", 4)]).to_string();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use codraft_proto::{
     frame::{ClientFrame, Encoding, ServerFrame},
     ids::{ClientId, Revision, Seq},
-    limits::Limits,
+    limits::EdgeLimits,
     reject::Code,
     topology::FileTopology,
 };
@@ -202,9 +202,9 @@ async fn bad_frames_close_their_own_socket_only() {
 
 #[tokio::test]
 async fn the_first_frame_is_a_small_hello_within_its_time() {
-    let limits = Limits {
+    let limits = EdgeLimits {
         hello_ms: 300,
-        ..Limits::default()
+        ..EdgeLimits::default()
     };
     let scene = Scene::with(limits).await;
     let doc = scene.document(1, &USERS);
@@ -222,9 +222,9 @@ async fn the_first_frame_is_a_small_hello_within_its_time() {
 
 #[tokio::test]
 async fn who_may_not_come_in() {
-    let limits = Limits {
+    let limits = EdgeLimits {
         sockets_per_user_and_document: 2,
-        ..Limits::default()
+        ..EdgeLimits::default()
     };
     let scene = Scene::with(limits).await;
     let doc = scene.document(1, &USERS);
@@ -282,9 +282,9 @@ async fn operations_out_of_order_are_not_proposed() {
 
 #[tokio::test]
 async fn who_is_too_fast_is_told_when_to_send_again() {
-    let limits = Limits {
+    let limits = EdgeLimits {
         ops_per_second: 2,
-        ..Limits::default()
+        ..EdgeLimits::default()
     };
     let scene = Scene::with(limits).await;
     let doc = scene.document(1, &USERS);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use codraft_proto::{
     frame::{At, ClientFrame, Encoding, ServerFrame},
     ids::{Revision, Role, Seq},
-    limits::Limits,
+    limits::EdgeLimits,
     reject::Code,
 };
 use fake::{
@@ -338,9 +338,9 @@ async fn answers_of_the_shard_reach_the_client() {
 
 #[tokio::test]
 async fn who_does_not_read_is_let_go_and_slows_nobody() {
-    let limits = Limits {
+    let limits = EdgeLimits {
         bytes_per_second: 1 << 30,
-        ..Limits::default()
+        ..EdgeLimits::default()
     };
     let scene = Scene::with(limits).await;
     let doc = scene.document(1, &BOTH);

@@ -30,7 +30,6 @@ use crate::{
 
 pub const ROUTER_PORT: u16 = 7400;
 const NODE_PORT: u16 = 7401;
-pub const TOKEN_SECRET: &[u8] = b"the simulation's secret of tokens, 32 bytes or more";
 const TICKET_SECRET: &[u8] = b"the simulation's secret of tickets, 32 bytes or more";
 
 pub type HostResult = Result<(), Box<dyn std::error::Error>>;
@@ -46,12 +45,12 @@ struct Inner {
     struck: Struck,
     segment_bytes: u64,
     /// Nodes first, then routers.
-    places: Vec<Place>,
+    machines: Vec<Machine>,
     nodes: usize,
 }
 
 /// A machine. Its disk and its clock are there whether a process is or not.
-struct Place {
+struct Machine {
     name: Name,
     disk: RefCell<SlowDisk>,
     clock: SimulatedClock,
@@ -93,9 +92,9 @@ impl Cluster {
             let seed = stream(seed, "disk", host_number(host)).random();
             SlowDisk::new(seed, world.sync_us, struck.clone(), pauses.clone())
         };
-        let place = |host: Host| {
+        let machine = |host: Host| {
             let pauses = Pauses::default();
-            Place {
+            Machine {
                 name: host.to_string().as_str().into(),
                 disk: RefCell::new(disk(host, &pauses)),
                 clock: SimulatedClock::new(struck.clone()),
@@ -114,21 +113,25 @@ impl Cluster {
         } else {
             [16 << 10, 64 << 10, 256 << 10][stream(seed, "segments", 0).random_range(0..3)]
         };
-        let places = nodes.chain(routers).map(place).collect();
+        let machines = nodes.chain(routers).map(machine).collect();
         Self {
             inner: Rc::new(Inner {
                 nodes: world.nodes as usize,
                 topology: Arc::new(topology),
                 segment_bytes,
                 struck,
-                places,
+                machines,
                 shared,
             }),
         }
     }
 
     pub fn hosts(&self) -> impl Iterator<Item = (usize, Name)> + use<'_> {
-        let names = self.inner.places.iter().map(|place| place.name.clone());
+        let names = self
+            .inner
+            .machines
+            .iter()
+            .map(|machine| machine.name.clone());
         names.enumerate()
     }
 
@@ -136,8 +139,8 @@ impl Cluster {
         0..self.inner.nodes
     }
 
-    /// The place of a node or router.
-    pub fn place_of(&self, host: Host) -> Option<usize> {
+    /// Which machine a node or router runs on.
+    pub fn index_of(&self, host: Host) -> Option<usize> {
         match host {
             Host::Node(n) => (n as usize).checked_sub(1),
             Host::Router(r) => Some(self.inner.nodes + r as usize),
@@ -146,7 +149,7 @@ impl Cluster {
     }
 
     pub fn name(&self, i: usize) -> Name {
-        self.inner.places[i].name.clone()
+        self.inner.machines[i].name.clone()
     }
 
     fn network(&self, i: usize) -> HostNetwork {
@@ -159,31 +162,31 @@ impl Cluster {
 
     /// A process, from its start to its end; the host is cleared by the driver.
     pub async fn process(self, i: usize) -> HostResult {
-        let place = &self.inner.places[i];
-        let life = place.life.get() + 1;
-        place.life.set(life);
-        place.ended.replace(None);
-        place.draining.set(false);
-        tracer::born(&place.name, life);
+        let machine = &self.inner.machines[i];
+        let life = machine.life.get() + 1;
+        machine.life.set(life);
+        machine.ended.replace(None);
+        machine.draining.set(false);
+        tracer::born(&machine.name, life);
         line!(
             self.inner.shared.trace,
             "{} starts for the {life}. time",
-            place.name
+            machine.name
         );
         let ended = if i < self.inner.nodes {
             self.node(i, life).await
         } else {
             self.router(i, life).await
         };
-        line!(self.inner.shared.trace, "{} ends: {ended:?}", place.name);
-        place.ended.replace(Some(ended));
+        line!(self.inner.shared.trace, "{} ends: {ended:?}", machine.name);
+        machine.ended.replace(Some(ended));
         pending().await
     }
 
     async fn node(&self, i: usize, life: u64) -> Ended {
-        let place = &self.inner.places[i];
+        let machine = &self.inner.machines[i];
         let world = &self.inner.shared.plan.world;
-        let listen = format!("{}:{NODE_PORT}", place.name);
+        let listen = format!("{}:{NODE_PORT}", machine.name);
         let id = NodeId(i as u64 + 1);
         let mut config = NodeConfig::new(
             id,
@@ -197,10 +200,14 @@ impl Cluster {
         config.wal.segment_bytes = self.inner.segment_bytes;
         // Its documents are small, and some are to be spelled outside their group's lock.
         config.spelled_at_once = 64;
-        let disk = place.disk.borrow().clone();
+        let disk = machine.disk.borrow().clone();
         disk.start();
-        let outside = codraft_node::Outside {
-            common: outside(self.seed_of(i, life), self.network(i), place.clock.clone()),
+        let outside = codraft_node::NodeOutside {
+            common: outside(
+                self.seed_of(i, life),
+                self.network(i),
+                machine.clock.clone(),
+            ),
             disk: Arc::new(disk),
         };
         let started = Node::start(config, outside).await;
@@ -217,12 +224,12 @@ impl Cluster {
             return Ended::Refused(refused.unwrap_or_default());
         };
         let failed = node.failed();
-        place.node.replace(Some(node));
+        machine.node.replace(Some(node));
         tokio::select! {
             biased;
             reason = failed => Ended::Failed(reason.to_owned()),
-            () = place.drain.notified() => {
-                let node = place.node.take();
+            () = machine.drain.notified() => {
+                let node = machine.node.take();
                 if let Some(node) = node {
                     node.shutdown().await;
                 }
@@ -232,17 +239,21 @@ impl Cluster {
     }
 
     async fn router(&self, i: usize, life: u64) -> Ended {
-        let place = &self.inner.places[i];
+        let machine = &self.inner.machines[i];
         let keys = Keys {
             tokens: vec![token_key()],
             ticket_secret: TICKET_SECRET.to_vec(),
         };
-        let listen = format!("{}:{ROUTER_PORT}", place.name);
+        let listen = format!("{}:{ROUTER_PORT}", machine.name);
         let mut config = RouterConfig::new(listen, self.inner.topology.clone(), keys);
         config.plain_text_anywhere = true;
         config.any_limits = true;
         config.limits.socket_queue_bytes = self.inner.shared.plan.world.socket_queue_bytes;
-        let outside = outside(self.seed_of(i, life), self.network(i), place.clock.clone());
+        let outside = outside(
+            self.seed_of(i, life),
+            self.network(i),
+            machine.clock.clone(),
+        );
         match Router::start(config, outside).await {
             Ok(router) => Ended::Failed(router.failed().await.to_owned()),
             Err(error) => Ended::Refused(error.to_string()),
@@ -258,13 +269,13 @@ impl Cluster {
 
     /// Ends a process at once.
     pub fn kill(&self, sim: &mut Sim<'_>, i: usize) {
-        let place = &self.inner.places[i];
+        let machine = &self.inner.machines[i];
         tracer::silenced(|| {
-            place.node.replace(None);
-            place.ended.replace(None);
-            sim.crash(&*place.name);
+            machine.node.replace(None);
+            machine.ended.replace(None);
+            sim.crash(&*machine.name);
         });
-        turns::forget(tracer::number_of(&place.name));
+        turns::forget(tracer::number_of(&machine.name));
     }
 
     pub fn start(&self, sim: &mut Sim<'_>, i: usize) {
@@ -274,31 +285,34 @@ impl Cluster {
 
     /// Asks a node to hand over and end.
     pub fn drain(&self, i: usize) -> bool {
-        let place = &self.inner.places[i];
-        if place.node.borrow().is_none() {
+        let machine = &self.inner.machines[i];
+        if machine.node.borrow().is_none() {
             return false;
         }
-        place.draining.set(true);
-        place.drain.notify_waiters();
+        machine.draining.set(true);
+        machine.drain.notify_waiters();
         true
     }
 
     pub fn is_draining(&self, i: usize) -> bool {
-        self.inner.places[i].draining.get()
+        self.inner.machines[i].draining.get()
     }
 
     /// A process that ended by itself since it was asked last.
     pub fn ended(&self, i: usize) -> Option<Ended> {
-        self.inner.places[i].ended.take()
+        self.inner.machines[i].ended.take()
     }
 
     pub fn disk(&self, i: usize) -> SlowDisk {
-        self.inner.places[i].disk.borrow().clone()
+        self.inner.machines[i].disk.borrow().clone()
     }
 
     /// An empty disk for a machine.
     pub fn new_disk(&self, i: usize, seed: u64) -> SlowDisk {
-        let (world, pauses) = (&self.inner.shared.plan.world, &self.inner.places[i].pauses);
+        let (world, pauses) = (
+            &self.inner.shared.plan.world,
+            &self.inner.machines[i].pauses,
+        );
         SlowDisk::new(
             seed,
             world.sync_us,
@@ -309,36 +323,36 @@ impl Cluster {
 
     /// Puts another disk into a machine; returns the one that was there.
     pub fn swap_disk(&self, i: usize, disk: SlowDisk) -> SlowDisk {
-        self.inner.places[i].disk.replace(disk)
+        self.inner.machines[i].disk.replace(disk)
     }
 
     /// A pause of a machine begins or ends.
     pub fn pause(&self, i: usize, begins: bool) {
-        let place = &self.inner.places[i];
-        place.pauses.change(begins);
-        turns::stand_still(tracer::number_of(&place.name), begins);
+        let machine = &self.inner.machines[i];
+        machine.pauses.change(begins);
+        turns::stand_still(tracer::number_of(&machine.name), begins);
     }
 
     pub fn clock(&self, i: usize) -> &SimulatedClock {
-        &self.inner.places[i].clock
+        &self.inner.machines[i].clock
     }
 
     // ---- What the driver asks ----------------------------------------------------------------
 
     /// Whether a node is up, which is longer than that its process runs.
     pub fn serves(&self, i: usize) -> bool {
-        self.inner.places[i].node.borrow().is_some()
+        self.inner.machines[i].node.borrow().is_some()
     }
 
     pub fn with_node<R>(&self, i: usize, ask: impl FnOnce(&Node) -> R) -> Option<R> {
-        self.inner.places[i].node.borrow().as_ref().map(ask)
+        self.inner.machines[i].node.borrow().as_ref().map(ask)
     }
 
     pub fn groups(&self) -> impl Iterator<Item = GroupId> + use<> {
         (0..self.inner.topology.groups).map(GroupId)
     }
 
-    /// The places of the nodes that hold a group.
+    /// The machines of the nodes that hold a group.
     pub fn replicas(&self, group: GroupId) -> Vec<usize> {
         let nodes = self.inner.topology.replicas(group);
         nodes.iter().map(|node| node.0 as usize - 1).collect()

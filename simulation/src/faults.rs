@@ -175,7 +175,7 @@ impl Faults {
         let subjects: Vec<usize> = kind
             .processes()
             .into_iter()
-            .filter_map(|host| self.cluster.place_of(host))
+            .filter_map(|host| self.cluster.index_of(host))
             .collect();
         if !subjects.is_empty() && subjects.iter().all(|place| self.down.contains_key(place)) {
             return self.later(now + AGAIN, Step::Begin(i));
@@ -217,7 +217,7 @@ impl Faults {
             }
             FaultKind::Pause { host, .. } => {
                 self.spoil_links(sim, i, Change::On);
-                if let Some(place) = self.cluster.place_of(*host) {
+                if let Some(place) = self.cluster.index_of(*host) {
                     self.cluster.pause(place, true);
                 }
                 if self.is_there(*host) {
@@ -282,7 +282,7 @@ impl Faults {
             | FaultKind::Loss { .. } => self.spoil_links(sim, i, Change::Off),
             FaultKind::Pause { host, .. } => {
                 self.spoil_links(sim, i, Change::Off);
-                if let Some(place) = self.cluster.place_of(*host) {
+                if let Some(place) = self.cluster.index_of(*host) {
                     self.cluster.pause(place, false);
                 }
             }
@@ -310,7 +310,7 @@ impl Faults {
                 FaultKind::Clock { host: of, ms, .. } if of == host => Some((ms, *i)),
                 _ => None,
             });
-        if let Some(place) = self.cluster.place_of(host) {
+        if let Some(place) = self.cluster.index_of(host) {
             self.cluster.clock(place).set_wrong(wrong);
         }
     }
@@ -324,7 +324,7 @@ impl Faults {
         power: bool,
         away: Duration,
     ) -> bool {
-        let Some(place) = self.cluster.place_of(host) else {
+        let Some(place) = self.cluster.index_of(host) else {
             return false;
         };
         if self.down.contains_key(&place) {

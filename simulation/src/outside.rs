@@ -6,12 +6,10 @@ mod entropy;
 pub mod network;
 mod transport;
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use codraft_proto::outside::Outside;
+use parking_lot::Mutex;
 
 use entropy::SeededEntropy;
 
@@ -42,12 +40,12 @@ impl Struck {
     }
 
     pub fn all(&self, faults: impl IntoIterator<Item = usize>) {
-        let mut struck = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut struck = self.faults.lock();
         struck.extend(faults);
     }
 
     pub fn has(&self, fault: usize) -> bool {
-        let struck = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let struck = self.faults.lock();
         struck.contains(&fault)
     }
 }

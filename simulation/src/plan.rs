@@ -67,7 +67,7 @@ fn finest() -> u64 {
 
 /// As in production.
 fn roomy() -> u32 {
-    codraft_proto::limits::Limits::default().socket_queue_bytes
+    codraft_proto::limits::EdgeLimits::default().socket_queue_bytes
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

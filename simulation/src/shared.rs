@@ -11,10 +11,9 @@ use std::{
 use codraft_proto::ids::{ClientId, DocId, GroupId, Role};
 use codraft_router::{TokenKey, sign_token};
 
-use crate::{
-    cluster::TOKEN_SECRET, outside::network::Network, overrides, plan::Plan, recorder::Recorder,
-    trace::Trace,
-};
+use crate::{outside::network::Network, overrides, plan::Plan, recorder::Recorder, trace::Trace};
+
+const TOKEN_SECRET: &[u8] = b"the simulation's secret of tokens, 32 bytes or more";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {

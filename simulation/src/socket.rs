@@ -12,7 +12,7 @@ use codraft_ot::Delta;
 use codraft_proto::{
     frame::{At, ClientFrame, Encoding, ServerFrame, binary, json},
     ids::{ClientId, Revision, Seq},
-    limits::Limits,
+    limits::EdgeLimits,
     transport::{Io, Transport},
 };
 use futures_util::{SinkExt, StreamExt};
@@ -75,7 +75,7 @@ impl Speaker {
             base: Revision(u64::MAX),
             ops: delta.to_bytes().into(),
         };
-        let most = Limits::default().frame_bytes as usize;
+        let most = EdgeLimits::default().frame_bytes as usize;
         self.message(&frame).len() <= most - ROOM
     }
 

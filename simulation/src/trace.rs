@@ -6,10 +6,11 @@
 
 use std::{
     fmt::{self, Write as _},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use crate::{memory, overrides};
+use parking_lot::Mutex;
 
 #[derive(Clone)]
 pub struct Trace {
@@ -39,7 +40,7 @@ impl Trace {
 
     fn write(&self, line: fmt::Arguments<'_>) {
         let at = overrides::elapsed();
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.lock();
         let Inner {
             hasher,
             line: buffer,
@@ -61,13 +62,13 @@ impl Trace {
 
     /// All of it, where it was kept.
     pub fn text(&self) -> Option<String> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.inner.lock();
         inner.text.clone()
     }
 
     /// The whole trace in 128 bits.
     pub fn hash(&self) -> String {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.inner.lock();
         inner.hasher.finalize().to_hex()[..32].to_owned()
     }
 }

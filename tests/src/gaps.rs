@@ -1,10 +1,8 @@
 //! Acknowledgements over time: the longest silence around each kill.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 #[derive(Clone, Default)]
@@ -23,7 +21,7 @@ struct Inner {
 
 impl Gaps {
     fn with<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
-        f(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut self.inner.lock())
     }
 
     pub fn typing_into(&self, doc: &str) {

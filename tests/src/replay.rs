@@ -1,6 +1,6 @@
 //! Replays recordings through real processes.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use codraft_ot::{Delta, Limits};
@@ -8,6 +8,7 @@ use codraft_proto::{
     frame::{ClientFrame, ServerFrame},
     ids::{ClientId, Revision, Seq},
 };
+use parking_lot::Mutex;
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
@@ -133,11 +134,7 @@ pub async fn replay(rest: &Rest, trace: Trace, gaps: &Gaps) -> Result<Replayed> 
         );
         ensure!(*other == text, "two observers ended with different texts");
     }
-    let operations = plan
-        .sent
-        .lock()
-        .map(|s| s.iter().map(Vec::len).sum::<usize>())
-        .unwrap_or(0);
+    let operations: usize = plan.sent.lock().iter().map(Vec::len).sum();
     Ok(Replayed {
         operations: operations as u64,
         rev,
@@ -203,9 +200,7 @@ async fn write(
                 .with_context(|| format!("transaction {transaction} waits for others"))??;
             let ops = author.send().context("nothing to send")?;
             seq += 1;
-            if let Ok(mut sent) = plan.sent.lock() {
-                sent[agent].push(transaction);
-            }
+            plan.sent.lock()[agent].push(transaction);
             let op = ClientFrame::Op {
                 seq: Seq(seq),
                 base: Revision(author.rev),
@@ -266,7 +261,7 @@ fn transactions(plan: &Plan, agent: usize) -> Vec<usize> {
 
 /// The transaction that an agent's operation number `n` carries.
 fn transactions_at(plan: &Plan, agent: usize, n: usize) -> Result<usize> {
-    let sent = plan.sent.lock().map_err(|_| anyhow::anyhow!("poisoned"))?;
+    let sent = plan.sent.lock();
     sent[agent]
         .get(n)
         .copied()
@@ -290,12 +285,7 @@ async fn read(
     let first = 1;
     let mut marks = vec![(welcome.rev.0, welcome.hash)];
     loop {
-        let sent = || {
-            plan.sent
-                .lock()
-                .map(|s| s.iter().map(Vec::len).sum::<usize>())
-                .unwrap_or(0)
-        };
+        let sent = || plan.sent.lock().iter().map(Vec::len).sum::<usize>();
         if *finish.borrow_and_update() == agents && rev == Revision(first + sent() as u64) {
             return Ok((rev.0, content.text(), marks));
         }

@@ -96,6 +96,10 @@ fn limits_and_origins_that_cannot_be_end_every_process() -> Result<()> {
             &["requests_per_second = 0"],
         ),
         (
+            ("CODRAFT_LIMITS__REFUSALS_PER_SECOND", "0"),
+            &["refusals_per_second = 0"],
+        ),
+        (
             ("CODRAFT_LIMITS__CATCH_UP_BYTES_PER_SECOND", "0"),
             &["catch_up_bytes_per_second = 0"],
         ),

@@ -11,6 +11,8 @@ use crate::{
 
 /// The most runs of a leaf.
 const RUNS_MAX: usize = 64;
+/// Styles that are looked for among those written last.
+const RECENT_MAX: usize = 8;
 /// Encoded bytes of a leaf's styles above which it is cut, so that a change copies little.
 const STYLES_MAX_BYTES: usize = 2 << 10;
 /// A run's share of its component's head in the binary form, and of its length here.
@@ -108,7 +110,7 @@ impl Leaf {
     pub(super) fn new<'p>(pieces: &'p [Piece<'_>]) -> Leaf {
         let mut styles = Vec::new();
         // A style that was written lately is not written again.
-        let mut recent: Vec<(&'p Style<'_>, u32)> = Vec::with_capacity(4);
+        let mut recent: Vec<(&'p Style<'_>, u32)> = Vec::with_capacity(RECENT_MAX);
         let mut rich_bytes = 0;
         let mut write = |style: &'p Style<'_>| {
             if let Some((_, at)) = recent.iter().find(|(other, _)| *other == style) {
@@ -116,7 +118,7 @@ impl Leaf {
             }
             let at = styles.len() as u32 + 1;
             style.write(&mut styles);
-            if recent.len() == 4 {
+            if recent.len() == RECENT_MAX {
                 recent.remove(0);
             }
             recent.push((style, at));

@@ -54,6 +54,7 @@
 //! A Delta is in `ot`'s binary form (`ot/src/codec.rs`).
 
 use bytes::Bytes;
+use codraft_ot::varint;
 
 use super::{
     At, BATCH_MAX, ClientFrame, FrameError, OpEvent, OtherEvent, ServerFrame,
@@ -112,10 +113,10 @@ fn server_frame(out: &mut Vec<u8>, clock: &mut Clock, frame: &ServerFrame, last:
                 ts_ms: op.ts_ms.max(clock.ts_ms),
             };
             let slot = u64::from(op.slot);
-            let length = varint_len(slot) + varint_len(since) + op.ops.len();
+            let length = varint::len(slot) + varint::len(since) + op.ops.len();
             head(out, kind::OP, last, length);
-            varint(out, slot);
-            varint(out, since);
+            varint::put(out, slot);
+            varint::put(out, since);
             out.extend_from_slice(&op.ops);
         }
         other => {
@@ -129,7 +130,7 @@ fn server_frame(out: &mut Vec<u8>, clock: &mut Clock, frame: &ServerFrame, last:
 
 fn server_body(body: &mut Vec<u8>, clock: &mut Clock, frame: &ServerFrame) -> u8 {
     let mut since = |body: &mut Vec<u8>, rev: Revision, ts_ms: u64| {
-        varint(body, ts_ms.saturating_sub(clock.ts_ms));
+        varint::put(body, ts_ms.saturating_sub(clock.ts_ms));
         *clock = Clock {
             rev,
             ts_ms: ts_ms.max(clock.ts_ms),
@@ -148,13 +149,13 @@ fn server_body(body: &mut Vec<u8>, clock: &mut Clock, frame: &ServerFrame) -> u8
             kind::WELCOME
         }
         ServerFrame::Op(op) => {
-            varint(body, u64::from(op.slot));
+            varint::put(body, u64::from(op.slot));
             since(body, op.rev, op.ts_ms);
             body.extend_from_slice(&op.ops);
             kind::OP
         }
         ServerFrame::Event(event) => {
-            varint(body, u64::from(event.slot));
+            varint::put(body, u64::from(event.slot));
             since(body, event.rev, event.ts_ms);
             body.extend_from_slice(json::other_event_text(event).as_bytes());
             kind::EVENT
@@ -164,8 +165,8 @@ fn server_body(body: &mut Vec<u8>, clock: &mut Clock, frame: &ServerFrame) -> u8
             kind::SKIP
         }
         ServerFrame::Already { seq, rev } => {
-            varint(body, seq.0);
-            varint(body, rev.0);
+            varint::put(body, seq.0);
+            varint::put(body, rev.0);
             kind::ALREADY
         }
         ServerFrame::Rebase {
@@ -176,16 +177,16 @@ fn server_body(body: &mut Vec<u8>, clock: &mut Clock, frame: &ServerFrame) -> u8
         } => {
             [seq.0, base.0, floor.0, head.0]
                 .into_iter()
-                .for_each(|n| varint(body, n));
+                .for_each(|n| varint::put(body, n));
             kind::REBASE
         }
         ServerFrame::Mark(At { rev, hash }) => {
-            varint(body, rev.0);
+            varint::put(body, rev.0);
             body.extend_from_slice(hash);
             kind::MARK
         }
         ServerFrame::Presence { slot, data } => {
-            varint(body, u64::from(*slot));
+            varint::put(body, u64::from(*slot));
             body.extend_from_slice(data.as_deref().unwrap_or_default().as_bytes());
             kind::PRESENCE
         }
@@ -230,7 +231,7 @@ pub fn around_document(frames: &[ServerFrame], document: usize) -> (Vec<u8>, Vec
 
 fn welcome_text(out: &mut Vec<u8>, frame: &ServerFrame) {
     let text = plain_text(frame);
-    varint(out, text.len() as u64);
+    varint::put(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
 }
 
@@ -365,18 +366,18 @@ pub fn encode_client(out: &mut Vec<u8>, frame: &ClientFrame) {
             kind::HELLO
         }
         ClientFrame::Op { seq, base, ops } => {
-            varint(&mut body, seq.0);
-            varint(&mut body, base.0);
+            varint::put(&mut body, seq.0);
+            varint::put(&mut body, base.0);
             body.extend_from_slice(ops);
             kind::CLIENT_OP
         }
         ClientFrame::Presence { rev, data } => {
-            varint(&mut body, rev.0);
+            varint::put(&mut body, rev.0);
             body.extend_from_slice(data.as_deref().unwrap_or_default().as_bytes());
             kind::CLIENT_PRESENCE
         }
         ClientFrame::Check { rev, digest } => {
-            varint(&mut body, rev.0);
+            varint::put(&mut body, rev.0);
             body.extend_from_slice(digest);
             kind::CHECK
         }
@@ -447,6 +448,25 @@ fn client_of(kind: u8, mut body: Bytes) -> Result<ClientFrame, FrameError> {
     })
 }
 
+/// Appends a whole message that others follow in the same one: its last frame, which says no
+/// length where it is, has to say it now.
+pub fn put_not_last(out: &mut Vec<u8>, message: &[u8]) {
+    let mut rest = message;
+    while let Some((head, after)) = rest.split_first() {
+        if head & LAST != 0 {
+            out.extend_from_slice(&message[..message.len() - rest.len()]);
+            out.push(head & !LAST);
+            varint::put(out, after.len() as u64);
+            out.extend_from_slice(after);
+            return;
+        }
+        rest = after;
+        // What `encode_server` wrote can be read.
+        let length = varint::take(&mut rest).unwrap_or_default();
+        rest = rest.get(length as usize..).unwrap_or_default();
+    }
+}
+
 /// The next frame's kind and body.
 fn split(rest: &mut Bytes) -> Result<(u8, Bytes), FrameError> {
     let head = rest.split_to(1)[0];
@@ -468,22 +488,11 @@ fn head(out: &mut Vec<u8>, kind: u8, last: bool, length: usize) {
         out.push(kind | LAST);
     } else {
         out.push(kind);
-        varint(out, length as u64);
+        varint::put(out, length as u64);
     }
 }
 
-fn varint(out: &mut Vec<u8>, mut n: u64) {
-    while n >= 0x80 {
-        out.push(n as u8 | 0x80);
-        n >>= 7;
-    }
-    out.push(n as u8);
-}
-
-fn varint_len(n: u64) -> usize {
-    (64 - (n | 1).leading_zeros() as usize).div_ceil(7)
-}
-
+/// In the fewest bytes or not, but at most nine.
 fn take_varint(input: &mut Bytes) -> Result<u64, FrameError> {
     let mut value = 0u64;
     for i in 0..9 {

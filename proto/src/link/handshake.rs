@@ -1,12 +1,12 @@
 //! Who is at the other end: the first message of each lane, both ways.
 
-use std::{collections::BTreeSet, sync::Mutex};
+use std::collections::BTreeSet;
 
+use parking_lot::Mutex;
 use tonic::Streaming;
 
 use super::{LinkError, VERSIONS};
 use crate::{
-    tasks::lock,
     topology::Placement,
     v1::{Batch, Hello, Message, PeerRole, message::Body},
 };
@@ -89,7 +89,7 @@ impl Refusals {
 
     /// Whether this was not said before.
     pub fn is_new(&self, why: &str) -> bool {
-        let mut said = lock(&self.0);
+        let mut said = self.0.lock();
         if said.len() >= Self::MOST {
             said.clear();
         }
@@ -98,7 +98,7 @@ impl Refusals {
 
     /// All is well: should it happen again, it is said again.
     pub fn clear(&self) {
-        lock(&self.0).clear();
+        self.0.lock().clear();
     }
 }
 

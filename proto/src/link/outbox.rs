@@ -3,20 +3,18 @@
 use std::{
     collections::VecDeque,
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use codraft_mutant::cost::{Work, spend};
 use futures_util::Stream;
+use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::sync::watch;
 
 use super::{BATCH_BYTES_MAX, Lane, LinkError, LinkOptions, SendError};
-use crate::{
-    tasks::lock,
-    v1::{Batch, Hello, Message, message::Body},
-};
+use crate::v1::{Batch, Hello, Message, message::Body};
 
 /// The sending half of a link; cheap to clone.
 #[derive(Clone)]
@@ -93,7 +91,7 @@ impl Outbox {
 
     /// Takes all that waits in a lane. For tests with [`Outbox::detached`].
     pub fn take(&self, lane: Lane) -> Vec<Message> {
-        let mut queue = lock(self.shared.queue(lane));
+        let mut queue = self.shared.queue(lane).lock();
         queue.bytes = 0;
         queue.waiting.drain(..).map(|(_, m)| m).collect()
     }
@@ -102,7 +100,7 @@ impl Outbox {
     /// One waiter a lane. For tests with [`Outbox::detached`].
     pub async fn taken(&self, lane: Lane) -> Option<Vec<Message>> {
         std::future::poll_fn(|cx| {
-            let mut queue = lock(self.shared.queue(lane));
+            let mut queue = self.shared.queue(lane).lock();
             if queue.closed {
                 return Poll::Ready(None);
             }
@@ -121,7 +119,7 @@ impl Outbox {
         let bytes = message.encoded_len();
         spend(Work::Sent, 1);
         spend(Work::Bytes, bytes);
-        let mut queue = lock(self.shared.queue(lane));
+        let mut queue = self.shared.queue(lane).lock();
         if queue.closed {
             return Err(SendError::Closed);
         }
@@ -151,7 +149,7 @@ impl Outbox {
 
     /// Bytes (encoded) that wait in a lane.
     pub fn queued_bytes(&self, lane: Lane) -> usize {
-        lock(self.shared.queue(lane)).bytes
+        self.shared.queue(lane).lock().bytes
     }
 
     /// Ends the link; the peer sees it closed. What still waits is not sent.
@@ -171,7 +169,7 @@ impl Outbox {
     /// Ends the link for a reason; the first one counts.
     pub(super) fn end(&self, reason: LinkError) {
         for lane in [Lane::Control, Lane::Data] {
-            let mut queue = lock(self.shared.queue(lane));
+            let mut queue = self.shared.queue(lane).lock();
             queue.closed = true;
             queue.bytes = 0;
             let dropped = std::mem::take(&mut queue.waiting);
@@ -219,7 +217,7 @@ pub(super) struct LaneStream {
 impl LaneStream {
     fn poll_batch(&self, cx: &mut Context<'_>) -> Poll<Option<Batch>> {
         let shared = &self.outbox.shared;
-        let mut queue = lock(shared.queue(self.lane));
+        let mut queue = shared.queue(self.lane).lock();
         if queue.closed {
             return Poll::Ready(None);
         }

@@ -1,16 +1,14 @@
 //! The accepting side: a set of tasks for each connection, a link when both its lanes have
 //! said hello.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use hyper::server::conn::http2;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -21,7 +19,7 @@ use super::{
     outbox::LaneStream,
 };
 use crate::{
-    tasks::{Executor, Tasks, lock},
+    tasks::{Executor, Tasks},
     transport::{Io, Listener, Remote},
     v1::{Batch, Hello, link_server},
 };
@@ -216,7 +214,7 @@ impl Meeting {
         }
         let incoming = Incoming { stream, early };
         let wait = {
-            let mut state = lock(&self.state);
+            let mut state = self.state.lock();
             match std::mem::replace(&mut *state, State::Over) {
                 State::Nobody(made) => {
                     let (told, wait) = oneshot::channel();

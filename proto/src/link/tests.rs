@@ -2,18 +2,19 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::{sync::Notify, time::timeout};
 
 use super::*;
 use crate::{
     outside::{Entropy, Outside, SystemClock},
-    tasks::{Tasks, lock},
+    tasks::Tasks,
     transport::{Remote, Tcp, Transport},
     v1::{Credit, Message, PeerRole, Pulse, message::Body},
 };
@@ -80,7 +81,7 @@ impl Inbound for Ear {
         self.0.batches.fetch_add(1, Ordering::SeqCst);
         for message in messages {
             match message.body {
-                Some(Body::Pulse(p)) => lock(&self.0.numbers).push((lane, p.number)),
+                Some(Body::Pulse(p)) => self.0.numbers.lock().push((lane, p.number)),
                 Some(Body::Credit(c)) => {
                     self.0.bytes.fetch_add(c.doc.len(), Ordering::SeqCst);
                 }
@@ -99,8 +100,8 @@ struct Open(Arc<End>);
 
 impl Open {
     fn up(&self, peer: &Hello, outbox: Outbox) -> Result<Arc<dyn Inbound>, LinkError> {
-        lock(&self.0.outboxes).push_back(outbox);
-        lock(&self.0.peers).push(peer.clone());
+        self.0.outboxes.lock().push_back(outbox);
+        self.0.peers.lock().push(peer.clone());
         self.0.changed.notify_waiters();
         Ok(Arc::new(Ear(self.0.clone())))
     }
@@ -124,7 +125,7 @@ impl Dialled for Open {
         Open::up(self, peer, outbox)
     }
     fn down(&self, error: &LinkError) {
-        lock(&self.0.errors).push(error.clone());
+        self.0.errors.lock().push(error.clone());
         self.0.changed.notify_waiters();
     }
 }
@@ -148,9 +149,9 @@ impl End {
         );
     }
     async fn outbox(&self) -> Outbox {
-        self.until("a link", |e| !lock(&e.outboxes).is_empty())
+        self.until("a link", |e| !e.outboxes.lock().is_empty())
             .await;
-        lock(&self.outboxes).pop_front().unwrap()
+        self.outboxes.lock().pop_front().unwrap()
     }
     fn closed(&self) -> usize {
         self.closed.load(Ordering::SeqCst)
@@ -219,9 +220,9 @@ async fn both_ways_on_both_lanes_in_order() {
         }
     }
     for end in [&p.server, &p.client] {
-        end.until("all arrive", |e| lock(&e.numbers).len() == 1000)
+        end.until("all arrive", |e| e.numbers.lock().len() == 1000)
             .await;
-        let numbers = lock(&end.numbers).clone();
+        let numbers = end.numbers.lock().clone();
         for lane in [Lane::Control, Lane::Data] {
             let of_lane: Vec<_> = numbers
                 .iter()
@@ -234,9 +235,9 @@ async fn both_ways_on_both_lanes_in_order() {
         assert_eq!(control, 200);
         assert_eq!(end.closed(), 0);
     }
-    assert_eq!(lock(&p.server.peers)[0].id, 9);
-    assert_eq!(lock(&p.client.peers)[0].id, 1);
-    assert_eq!(lock(&p.client.peers)[0].version_max, *VERSIONS.end());
+    assert_eq!(p.server.peers.lock()[0].id, 9);
+    assert_eq!(p.client.peers.lock()[0].id, 1);
+    assert_eq!(p.client.peers.lock()[0].version_max, *VERSIONS.end());
 }
 
 #[tokio::test]
@@ -248,7 +249,7 @@ async fn what_waits_together_travels_together() {
         outbox.send(Lane::Data, pulse(n)).unwrap();
     }
     p.server
-        .until("all arrive", |e| lock(&e.numbers).len() == 10_000)
+        .until("all arrive", |e| e.numbers.lock().len() == 10_000)
         .await;
     let batches = p.server.batches.load(Ordering::SeqCst);
     assert!(batches <= 12, "{batches} batches");
@@ -277,7 +278,8 @@ async fn a_server_that_dies_is_seen_and_found_again() {
     assert!(old.is_closed());
     assert_eq!(old.send(Lane::Data, pulse(1)), Err(SendError::Closed));
     let refused = |e: &End| {
-        lock(&e.errors)
+        e.errors
+            .lock()
             .iter()
             .any(|e| matches!(e, LinkError::Refused { .. }))
     };
@@ -290,7 +292,7 @@ async fn a_server_that_dies_is_seen_and_found_again() {
     new.send(Lane::Data, pulse(5)).unwrap();
     p.server
         .until("heard again", |e| {
-            lock(&e.numbers).contains(&(Lane::Data, 5))
+            e.numbers.lock().contains(&(Lane::Data, 5))
         })
         .await;
     assert_eq!(p.client.closed(), 1, "once a link");
@@ -319,7 +321,7 @@ async fn either_side_may_close() {
     p.client.until("closed", |e| e.closed() == 2).await;
     p.server.until("closed", |e| e.closed() == 2).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(lock(&p.client.outboxes).is_empty(), "not dialled again");
+    assert!(p.client.outboxes.lock().is_empty(), "not dialled again");
 }
 
 #[tokio::test]
@@ -348,15 +350,16 @@ async fn strangers_are_refused() {
             LinkOptions::default(),
         );
         let refused = |e: &End| {
-            lock(&e.errors)
+            e.errors
+                .lock()
                 .iter()
                 .any(|e| matches!(e, LinkError::WrongPeer(why) if why.contains(what)))
         };
         client.until(what, refused).await;
-        assert!(lock(&client.outboxes).is_empty());
+        assert!(client.outboxes.lock().is_empty());
         handle.close();
     }
-    assert!(lock(&server.outboxes).is_empty());
+    assert!(server.outboxes.lock().is_empty());
 }
 
 #[tokio::test]
@@ -389,7 +392,8 @@ async fn a_silent_connection_is_dropped() {
         options,
     );
     let deadline = |e: &End| {
-        lock(&e.errors)
+        e.errors
+            .lock()
             .iter()
             .any(|e| matches!(e, LinkError::Deadline(50)))
     };
@@ -417,7 +421,7 @@ async fn the_queue_is_bounded() {
         Err(SendError::Full)
     );
     p.server
-        .until("all arrive", |e| lock(&e.numbers).len() == 100)
+        .until("all arrive", |e| e.numbers.lock().len() == 100)
         .await;
     outbox.send(Lane::Data, large(1 << 20)).unwrap();
     assert_eq!(

@@ -4,6 +4,7 @@ use std::task::Poll;
 
 use codraft_ot::Kind;
 use futures_util::stream;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -21,7 +22,7 @@ struct Seen(Arc<Mutex<Vec<u64>>>);
 
 impl AppliedSink for Seen {
     fn applied(&mut self, _: &Shard, log_id: LogId, _: &[Applied]) {
-        lock(&self.0).push(log_id.index);
+        self.0.lock().push(log_id.index);
     }
     fn leadership_changed(&mut self, _: Leadership) {}
 }
@@ -39,7 +40,7 @@ struct Gate {
 impl Prepare for Gate {
     fn prepare(&self, docs: BTreeSet<DocId>) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
-            lock(&self.asked).push(docs);
+            self.asked.lock().push(docs);
             let permit = self.permits.acquire().await.map_err(io::Error::other)?;
             permit.forget();
             Ok(())
@@ -105,13 +106,13 @@ async fn what_waits_before_apply_keeps_the_order_and_holds_no_lock() {
     for applied in 0..3 {
         let once = std::future::poll_fn(|cx| Poll::Ready(apply.as_mut().poll(cx))).await;
         assert!(once.is_pending());
-        assert_eq!(*lock(&seen.0), (1..=applied).collect::<Vec<_>>());
+        assert_eq!(*seen.0.lock(), (1..=applied).collect::<Vec<_>>());
         assert_eq!(core.try_lock().unwrap().shard.applied(), applied);
         gate.permits.add_permits(1);
     }
     apply.await.unwrap();
-    assert_eq!(*lock(&seen.0), [1, 2, 3]);
-    let asked = lock(&gate.asked);
+    assert_eq!(*seen.0.lock(), [1, 2, 3]);
+    let asked = gate.asked.lock();
     assert_eq!(*asked, [1, 2, 3].map(|n| BTreeSet::from([doc(n)])));
 }
 
@@ -121,5 +122,5 @@ async fn a_document_that_cannot_be_had_stops_the_group() {
     gate.permits.close();
     let error = machine.apply(stream::iter(entries(2))).await.unwrap_err();
     assert!(error.to_string().contains("cannot be had"), "{error}");
-    assert!(lock(&machine.core).unproven.is_some() && lock(&seen.0).is_empty());
+    assert!(machine.core.lock().unproven.is_some() && seen.0.lock().is_empty());
 }

@@ -20,10 +20,15 @@
 //! user id, an operation may be) are not judged here but in `apply`, which refuses.
 
 use bytes::Bytes;
-use codraft_ot::Kind;
+use codraft_ot::{
+    Kind,
+    varint::{self, VarintError},
+};
 use codraft_proto::ids::{ClientId, DocId, Revision, Role, Seq};
 
-use super::{Algebra, Batch, Command, Create, Edit, Expire, Grant, Level, Quarantine, Trim};
+use super::{
+    Algebra, Batch, Command, Create, Edit, Expire, Grant, Level, Quarantine, Trim, put_varint,
+};
 
 /// The first byte of every batch.
 pub const FORMAT: u8 = 1;
@@ -192,15 +197,6 @@ fn put_command(out: &mut Vec<u8>, command: &Command) {
     }
 }
 
-/// LEB128, least significant group first. Also the varint of canonical events.
-pub(crate) fn put_varint(out: &mut Vec<u8>, mut n: u64) {
-    while n >= 0x80 {
-        out.push(n as u8 | 0x80);
-        n >>= 7;
-    }
-    out.push(n as u8);
-}
-
 /// Length, then the bytes.
 pub(crate) fn put_blob(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
@@ -248,22 +244,13 @@ impl<'a> Input<'a> {
     }
 
     pub fn varint(&mut self, field: &'static str) -> Result<u64, DecodeError> {
-        let mut n = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte(field)?;
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
-                break;
-            }
-            n |= bits << shift;
-            if byte & 0x80 == 0 {
-                if byte == 0 && shift > 0 {
-                    break;
-                }
-                return Ok(n);
-            }
-        }
-        Err(DecodeError::Varint(field))
+        let mut rest = &self.stored[self.at..];
+        let number = varint::take(&mut rest).map_err(|error| match error {
+            VarintError::Truncated => DecodeError::Truncated(field),
+            VarintError::NotCanonical => DecodeError::Varint(field),
+        })?;
+        self.at = self.stored.len() - rest.len();
+        Ok(number)
     }
 
     pub fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {

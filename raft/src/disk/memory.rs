@@ -5,10 +5,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use codraft_proto::transport::BoxFuture;
+use parking_lot::Mutex;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{Claim, Disk, File};
@@ -56,39 +57,39 @@ impl MemoryDisk {
 
     /// How many syncs were made.
     pub fn syncs(&self) -> u64 {
-        lock(&self.inner).syncs
+        self.inner.lock().syncs
     }
 
     /// From now on every sync fails, or works again. What a failed sync should have made
     /// durable can still be read, and no later sync makes it durable: so do kernels.
     pub fn fail_syncs(&self, fail: bool) {
-        lock(&self.inner).fail_sync = fail;
+        self.inner.lock().fail_sync = fail;
         self.fail_dir_syncs(fail);
     }
 
     /// The same for those of folders alone.
     pub fn fail_dir_syncs(&self, fail: bool) {
-        lock(&self.inner).fail_sync_dir = fail;
+        self.inner.lock().fail_sync_dir = fail;
     }
 
     /// Files that somebody has open.
     pub fn open_files(&self) -> usize {
-        Arc::strong_count(&lock(&self.inner).open) - 1
+        Arc::strong_count(&self.inner.lock().open) - 1
     }
 
     /// Bytes that fit, over all files; a write of more finds a full disk.
     pub fn set_capacity(&self, bytes: Option<u64>) {
-        lock(&self.inner).capacity = bytes;
+        self.inner.lock().capacity = bytes;
     }
 
     /// The power goes: unsynced entries of folders are gone, of unsynced writes a random part
     /// survives, sector by sector.
     pub fn lose_power(&self, seed: u64) {
         let mut rng = StdRng::seed_from_u64(seed);
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         inner.files = inner.durable.clone();
         for data in inner.files.values() {
-            let mut data = lock(data);
+            let mut data = data.lock();
             let mut bytes = data.durable.clone();
             for (offset, written) in std::mem::take(&mut data.unsynced) {
                 let mut at = 0;
@@ -107,7 +108,7 @@ impl MemoryDisk {
         inner.used = inner
             .files
             .values()
-            .map(|data| lock(data).bytes.len() as u64)
+            .map(|data| data.lock().bytes.len() as u64)
             .sum();
     }
 
@@ -131,11 +132,11 @@ impl MemoryDisk {
 
     /// Changes a file at rest, durably, behind everybody's back.
     pub fn change(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
-        let inner = lock(&self.inner);
+        let inner = self.inner.lock();
         let Some(data) = inner.files.get(path) else {
             return;
         };
-        let mut data = lock(data);
+        let mut data = data.lock();
         change(&mut data.bytes);
         data.durable = data.bytes.clone();
         data.unsynced.clear();
@@ -143,21 +144,21 @@ impl MemoryDisk {
 
     /// A file as it is.
     pub fn contents(&self, path: &Path) -> Option<Vec<u8>> {
-        let data = lock(&self.inner).files.get(path)?.clone();
-        let data = lock(&data);
+        let data = self.inner.lock().files.get(path)?.clone();
+        let data = data.lock();
         Some(data.bytes.clone())
     }
 
     /// All files there are.
     pub fn paths(&self) -> Vec<PathBuf> {
-        lock(&self.inner).files.keys().cloned().collect()
+        self.inner.lock().files.keys().cloned().collect()
     }
 
     /// Another disk with the same files, all of it durable.
     pub fn copy(&self) -> MemoryDisk {
         let mut copy = Inner::default();
-        for (path, data) in &lock(&self.inner).files {
-            let bytes = lock(data).bytes.clone();
+        for (path, data) in &self.inner.lock().files {
+            let bytes = data.lock().bytes.clone();
             copy.used += bytes.len() as u64;
             let data = Data {
                 durable: bytes.clone(),
@@ -171,10 +172,6 @@ impl MemoryDisk {
             inner: Arc::new(Mutex::new(copy)),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn put(bytes: &mut Vec<u8>, offset: usize, written: &[u8]) {
@@ -197,13 +194,13 @@ struct MemoryClaim(MemoryDisk, PathBuf);
 
 impl Drop for MemoryClaim {
     fn drop(&mut self) {
-        lock(&self.0.inner).claimed.remove(&self.1);
+        self.0.inner.lock().claimed.remove(&self.1);
     }
 }
 
 impl Disk for MemoryDisk {
     fn claim<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Claim>> {
-        if !lock(&self.inner).claimed.insert(dir.to_owned()) {
+        if !self.inner.lock().claimed.insert(dir.to_owned()) {
             return ready(Err(io::ErrorKind::WouldBlock.into()));
         }
         ready(Ok(
@@ -217,7 +214,7 @@ impl Disk for MemoryDisk {
     }
 
     fn list<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Vec<String>>> {
-        let inner = lock(&self.inner);
+        let inner = self.inner.lock();
         let below = inner
             .files
             .keys()
@@ -233,7 +230,7 @@ impl Disk for MemoryDisk {
         path: &'a Path,
         create: bool,
     ) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         let data = match inner.files.get(path) {
             Some(data) => data.clone(),
             None if create => inner.files.entry(path.to_owned()).or_default().clone(),
@@ -248,27 +245,27 @@ impl Disk for MemoryDisk {
     }
 
     fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         let Some(data) = inner.files.remove(from) else {
             return ready(Err(io::ErrorKind::NotFound.into()));
         };
         if let Some(replaced) = inner.files.insert(to.to_owned(), data) {
-            inner.used -= lock(&replaced).bytes.len() as u64;
+            inner.used -= replaced.lock().bytes.len() as u64;
         }
         ready(Ok(()))
     }
 
     fn remove<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         let Some(removed) = inner.files.remove(path) else {
             return ready(Err(io::ErrorKind::NotFound.into()));
         };
-        inner.used -= lock(&removed).bytes.len() as u64;
+        inner.used -= removed.lock().bytes.len() as u64;
         ready(Ok(()))
     }
 
     fn sync_dir<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         if inner.fail_sync_dir {
             return ready(Err(io::Error::other("injected: the folder's sync failed")));
         }
@@ -288,8 +285,8 @@ struct MemoryFile {
 
 impl MemoryFile {
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut inner = lock(&self.disk.inner);
-        let mut data = lock(&self.data);
+        let mut inner = self.disk.inner.lock();
+        let mut data = self.data.lock();
         let grows = (offset + bytes.len() as u64).saturating_sub(data.bytes.len() as u64);
         if inner.capacity.is_some_and(|most| inner.used + grows > most) {
             return Err(io::ErrorKind::StorageFull.into());
@@ -302,11 +299,11 @@ impl MemoryFile {
 
     fn sync(&self) -> io::Result<()> {
         let fail = {
-            let mut inner = lock(&self.disk.inner);
+            let mut inner = self.disk.inner.lock();
             inner.syncs += 1;
             inner.fail_sync
         };
-        let mut data = lock(&self.data);
+        let mut data = self.data.lock();
         let written = std::mem::take(&mut data.unsynced);
         if fail {
             return Err(io::Error::other("injected: the sync failed"));
@@ -320,7 +317,7 @@ impl MemoryFile {
 
 impl File for MemoryFile {
     fn len(&self) -> BoxFuture<'_, io::Result<u64>> {
-        ready(Ok(lock(&self.data).bytes.len() as u64))
+        ready(Ok(self.data.lock().bytes.len() as u64))
     }
 
     fn write_at(&self, offset: u64, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<()>> {
@@ -328,7 +325,7 @@ impl File for MemoryFile {
     }
 
     fn read_at(&self, offset: u64, length: usize) -> BoxFuture<'_, io::Result<Vec<u8>>> {
-        let data = lock(&self.data);
+        let data = self.data.lock();
         let start = (offset as usize).min(data.bytes.len());
         let end = start.saturating_add(length).min(data.bytes.len());
         ready(Ok(data.bytes[start..end].to_vec()))
@@ -358,7 +355,7 @@ mod tests {
     async fn it_does_what_a_disk_must() {
         let disk = MemoryDisk::new();
         let fill = |full: bool| {
-            let used = lock(&disk.inner).used;
+            let used = disk.inner.lock().used;
             disk.set_capacity(full.then_some(used));
         };
         let faults = conformance::Faults {

@@ -9,7 +9,7 @@ use codraft_proto::{
 use openraft::async_runtime::watch::WatchReceiver as _;
 
 use super::{Group, Inner, Leadership, ProposeError};
-use crate::{applied::lock, limits::FULL_DISK_PAUSE, tap, wal::Wal};
+use crate::{limits::FULL_DISK_PAUSE, tap, wal::Wal};
 
 impl Inner {
     fn seen(&self) -> Leadership {
@@ -25,7 +25,7 @@ impl Inner {
     /// The group cannot go on, and nobody asked it to stop. The other nodes see a healthy node,
     /// so the process has to end for somebody to notice.
     pub(super) fn fail(&self, why: String, tasks: &Tasks) {
-        let mut core = lock(&self.core);
+        let mut core = self.core.lock();
         let why = core.unproven.get_or_insert(why);
         tracing::error!(group = %self.id, why, "a group stopped: this process must end");
         drop(core);
@@ -34,7 +34,7 @@ impl Inner {
 
     /// Why the group answers no more.
     pub(super) fn stopped(&self) -> ProposeError {
-        match &lock(&self.core).unproven {
+        match &self.core.lock().unproven {
             Some(_) => ProposeError::Unproven,
             None => self.queue.closed().unwrap_or(ProposeError::Shutdown),
         }
@@ -50,7 +50,7 @@ impl Inner {
     /// Answers all that was submitted here and has no outcome. What of it is in the log may
     /// still be applied; who asks again with the same (client, seq) learns of it.
     fn answer_all(&self, error: ProposeError) {
-        let mut core = lock(&self.core);
+        let mut core = self.core.lock();
         let waiting = std::mem::take(&mut core.waiting);
         let proposed = waiting.into_values().flat_map(|w| w.origins);
         for origin in proposed.chain(self.queue.drain()) {
@@ -59,7 +59,7 @@ impl Inner {
     }
 
     fn tell(&self, lead: Leadership) {
-        let was = std::mem::replace(&mut *lock(&self.leadership), lead);
+        let was = std::mem::replace(&mut *self.leadership.lock(), lead);
         if was == lead {
             return;
         }
@@ -67,7 +67,7 @@ impl Inner {
         if lead.node == Some(self.node) {
             tap::leads(self.id, lead.term);
         }
-        lock(&self.core).sinks.leadership_changed(lead);
+        self.core.lock().sinks.leadership_changed(lead);
         if was.node == Some(self.node) && lead.node != Some(self.node) {
             let hint = lead.node.map(|_| lead);
             self.answer_all(ProposeError::NotLeader(hint));
@@ -115,7 +115,7 @@ pub(super) async fn watch(group: Arc<Inner>, tasks: Tasks) {
                 group.fail("its raft ended".into(), &tasks);
             }
             let why = group.stopped();
-            let last = *lock(&group.leadership);
+            let last = *group.leadership.lock();
             group.tell(Leadership { node: None, ..last });
             group.close(why);
             return;

@@ -1,16 +1,17 @@
 //! From the queue of a group into its log: all that waits becomes one entry.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use openraft::{
     alias::WriteResponderOf,
     errors::{ClientWriteError, ForwardReason},
 };
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{Inner, Leadership, ProposeError};
 use crate::{
-    applied::{Core, Waiting, lock},
+    applied::{Core, Waiting},
     clocks::Clocks,
     command::Batch,
     limits::FRESH_LEADER,
@@ -39,12 +40,14 @@ pub(super) async fn run(group: Arc<Inner>, clocks: Arc<Clocks>) {
                     batch: batch.clone(),
                     since: Instant::now(),
                 };
-                lock(&group.core).waiting.insert(number, waiting);
+                group.core.lock().waiting.insert(number, waiting);
                 (number, batch)
             }
             Next::Again(number, pause) => {
                 tokio::time::sleep(pause).await;
-                let known = lock(&group.core)
+                let known = group
+                    .core
+                    .lock()
                     .waiting
                     .get(&number)
                     .map(|w| (w.batch.clone(), w.since));
@@ -91,7 +94,7 @@ fn settle(group: &Arc<Inner>, number: u64) -> WriteResponderOf<TypeConfig> {
             Some(Err(
                 ClientWriteError::ForwardToLeader(to) | ClientWriteError::LogEntryDiscarded(to),
             )) => {
-                let known = *lock(&lead);
+                let known = *lead.lock();
                 let node = to.leader_id.map(codraft_proto::ids::NodeId);
                 ProposeError::NotLeader(node.map(|n| Leadership {
                     group: id,
@@ -112,7 +115,7 @@ fn settle(group: &Arc<Inner>, number: u64) -> WriteResponderOf<TypeConfig> {
 
 /// Answers all who wait for a proposal, if nobody did.
 fn fail(core: &Mutex<Core>, number: u64, error: ProposeError) {
-    let mut core = lock(core);
+    let mut core = core.lock();
     if let Some(waiting) = core.waiting.remove(&number) {
         for origin in waiting.origins {
             core.sinks.answered(origin, Err(error));

@@ -1,21 +1,19 @@
 //! Linearizable reads: one question to a majority at a time, shared by all that wait.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use openraft::{
     ReadPolicy,
     errors::{ForwardReason, LinearizableReadError, RaftError},
 };
+use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
 };
 
 use super::{Inner, Leadership, ReadError};
-use crate::{
-    applied::lock,
-    limits::{FRESH_LEADER, READ_TIMEOUT, RETRY_MAX, RETRY_MIN},
-};
+use crate::limits::{FRESH_LEADER, READ_TIMEOUT, RETRY_MAX, RETRY_MIN};
 
 type Waiter = oneshot::Sender<Result<(), ReadError>>;
 
@@ -36,7 +34,7 @@ impl Reads {
 
     pub async fn wait(&self) -> Result<(), ReadError> {
         let done = {
-            let mut waiting = lock(&self.waiting);
+            let mut waiting = self.waiting.lock();
             if waiting.len() >= self.limit {
                 return Err(ReadError::Busy);
             }
@@ -52,7 +50,7 @@ impl Reads {
     }
 
     pub fn fail(&self, why: ReadError) {
-        answer(std::mem::take(&mut *lock(&self.waiting)), Err(why));
+        answer(std::mem::take(&mut *self.waiting.lock()), Err(why));
     }
 }
 
@@ -69,7 +67,7 @@ pub(super) async fn run(group: Arc<Inner>) {
         group.reads.wake.notified().await;
         // Who comes after this point waits for the next round: this one's question may
         // have been asked already when what they must see is committed.
-        let waiting = std::mem::take(&mut *lock(&group.reads.waiting));
+        let waiting = std::mem::take(&mut *group.reads.waiting.lock());
         if !waiting.is_empty() {
             answer(waiting, round(&group).await);
         }
@@ -103,7 +101,7 @@ async fn round(group: &Inner) -> Result<(), ReadError> {
                 ReadError::NotLeader(None)
             }
             LinearizableReadError::ForwardToLeader(to) => {
-                let known = *lock(&group.leadership);
+                let known = *group.leadership.lock();
                 let node = to.leader_id.map(codraft_proto::ids::NodeId);
                 return Err(ReadError::NotLeader(node.map(|n| Leadership {
                     node: Some(n),

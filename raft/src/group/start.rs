@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 use codraft_mutant::mutant;
@@ -12,6 +12,7 @@ use codraft_proto::{
     tasks::Tasks,
 };
 use openraft::{Config, EmptyNode, SnapshotPolicy, errors::RaftError};
+use parking_lot::Mutex;
 
 use super::{
     Group, Groups, Inner, Leadership, Peers, Queue, Raft, RaftConfig, Reads, Sinks, StartError,

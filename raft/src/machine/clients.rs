@@ -41,9 +41,9 @@ pub(super) enum Recorded {
     Refused(Code),
 }
 
-/// An operation that took a revision.
+/// The last operation of a client that was applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Took {
+struct LastApplied {
     seq: Seq,
     rev: Revision,
 }
@@ -55,7 +55,7 @@ struct Record {
     payload: PayloadHash,
     outcome: Recorded,
     /// The last that was applied: what the client's acknowledgement is.
-    took: Option<Took>,
+    last_applied: Option<LastApplied>,
     /// The lowest sequence that was refused because it skipped one. It stays refused, or a
     /// late copy would be applied after all when the sequences before it have come.
     skipped_to: Option<Seq>,
@@ -66,7 +66,7 @@ struct Record {
 impl Record {
     /// Not one of the events at or above `at_rev` is this client's: a refusal alone keeps it.
     fn lives_by_refusal(&self) -> bool {
-        self.at_rev > self.took.map_or(Revision(0), |took| took.rev)
+        self.at_rev > self.last_applied.map_or(Revision(0), |last| last.rev)
     }
 }
 
@@ -116,7 +116,7 @@ impl Clients {
             if mutant!("older_sequence_applied") {
                 return Standing::Next;
             }
-            return Standing::Older(record.took.map_or(Revision(0), |took| took.rev));
+            return Standing::Older(record.last_applied.map_or(Revision(0), |last| last.rev));
         }
         if edit.seq == record.seq {
             return match record.payload == payload {
@@ -191,7 +191,7 @@ impl Clients {
             .get(&key(edit))
             .is_some_and(Record::lives_by_refusal);
         let record = self.decide(edit, payload, Recorded::Applied(rev), rev);
-        record.took = Some(Took { seq: edit.seq, rev });
+        record.last_applied = Some(LastApplied { seq: edit.seq, rev });
         self.recount(lived, false);
     }
 
@@ -206,7 +206,7 @@ impl Clients {
             seq: edit.seq,
             payload,
             outcome,
-            took: None,
+            last_applied: None,
             skipped_to: None,
             at_rev: head,
         });
@@ -236,10 +236,10 @@ impl Clients {
     pub fn expire_below(&mut self, oldest: Revision, floor: Revision) {
         self.records.retain(|_, record| {
             if record.lives_by_refusal() && record.at_rev < oldest {
-                let Some(took) = record.took else {
+                let Some(last) = record.last_applied else {
                     return false;
                 };
-                record.at_rev = took.rev;
+                record.at_rev = last.rev;
             }
             record.at_rev >= floor
         });
@@ -263,7 +263,7 @@ impl Clients {
     /// The last operation of this user's client that was applied: its sequence and revision.
     pub fn acked(&self, user: &UserId, client: ClientId) -> Option<(Seq, Revision)> {
         let record = self.records.get(&(client, user.clone()))?;
-        record.took.map(|took| (took.seq, took.rev))
+        record.last_applied.map(|last| (last.seq, last.rev))
     }
 
     pub fn len(&self) -> usize {
@@ -284,8 +284,8 @@ impl Clients {
             };
             out.push(kind);
             put_varint(out, number);
-            out.push(record.took.is_some().into());
-            if let Some(Took { seq, rev }) = record.took {
+            out.push(record.last_applied.is_some().into());
+            if let Some(LastApplied { seq, rev }) = record.last_applied {
                 put_varint(out, seq.0);
                 put_varint(out, rev.0);
             }
@@ -314,8 +314,8 @@ impl Clients {
                 return Err(StateError::Invalid("order of clients"));
             }
             let record = Record::decode(input)?;
-            let took = record.took.map_or(Revision(0), |took| took.rev);
-            if !(floor..=head).contains(&record.at_rev) || took > record.at_rev {
+            let applied_at = record.last_applied.map_or(Revision(0), |last| last.rev);
+            if !(floor..=head).contains(&record.at_rev) || applied_at > record.at_rev {
                 return Err(StateError::Invalid("record of a client"));
             }
             records.insert(key, record);
@@ -345,8 +345,8 @@ impl Record {
             REFUSED => refused().map(Recorded::Refused),
             _ => None,
         };
-        let took = match input.flag("took")? {
-            true => Some(Took {
+        let last_applied = match input.flag("applied")? {
+            true => Some(LastApplied {
                 seq: Seq(input.varint("seq")?),
                 rev: Revision(input.varint("rev")?),
             }),
@@ -360,7 +360,7 @@ impl Record {
             seq: Seq(seq),
             payload,
             outcome: outcome.ok_or(StateError::Invalid("outcome"))?,
-            took,
+            last_applied,
             skipped_to,
             at_rev: Revision(input.varint("at rev")?),
         })

@@ -55,7 +55,7 @@ impl GroupWal {
         &self,
         first: u64,
         mut records: Vec<Bytes>,
-    ) -> io::Result<std::sync::MutexGuard<'_, State>> {
+    ) -> io::Result<parking_lot::MutexGuard<'_, State>> {
         let invalid = |reason| Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
         if records.iter().any(|record| record.len() > PAYLOAD_MAX) {
             return invalid(format!("a record is larger than {PAYLOAD_MAX} bytes"));

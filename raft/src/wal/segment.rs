@@ -5,13 +5,14 @@ use std::{
     io,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
 
 use bytes::Bytes;
 use codraft_mutant::mutant;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::record::{self, Found, HEAD, Position};
 use crate::disk::{Disk, File};
@@ -226,7 +227,7 @@ impl Segments {
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<(u64, Arc<dyn File>)>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock()
     }
 }
 

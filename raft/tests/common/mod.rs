@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -32,6 +32,7 @@ use codraft_raft::{
     suspect::Suspicion,
     wal::{Wal, WalOptions},
 };
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 pub struct CountingClock(AtomicU64);
@@ -90,13 +91,13 @@ impl AppliedSink for Ears {
         assert!(!self.0.faulty.load(Ordering::Relaxed), "planted");
     }
     fn leadership_changed(&mut self, lead: Leadership) {
-        self.0.leads.lock().unwrap().push(lead);
+        self.0.leads.lock().push(lead);
     }
 }
 
 impl GroupEvents for Ears {
     fn answered(&mut self, origin: Origin, answer: ProposeResult) {
-        if let Some(told) = self.0.answers.lock().unwrap().get(&origin.link) {
+        if let Some(told) = self.0.answers.lock().get(&origin.link) {
             let _ = told.try_send((origin, answer));
         }
     }
@@ -111,7 +112,7 @@ impl AppliedSink for Journal {
         let events = applied.iter().filter_map(|applied| applied.event.as_ref());
         let entry = events.map(|event| (event.doc, event.rev.0)).collect();
         let term = log_id.leader_id.term;
-        let mut journal = self.0.journal.lock().unwrap();
+        let mut journal = self.0.journal.lock();
         journal.push((shard.group(), (term, log_id.index), entry));
         assert_eq!(journal.len() as u64, self.0.batches.load(Ordering::Relaxed));
     }
@@ -126,7 +127,7 @@ pub struct Links {
 
 impl Peers for Links {
     fn outbox(&self, node: NodeId) -> Option<Outbox> {
-        self.outboxes.lock().unwrap().get(&node).cloned()
+        self.outboxes.lock().get(&node).cloned()
     }
 }
 
@@ -232,10 +233,10 @@ impl Cluster {
     /// `seen`.
     pub fn kill(&self, node: &Arc<Node>, seen: bool) {
         node.dead.store(true, Ordering::Relaxed);
-        node.links.outboxes.lock().unwrap().clear();
+        node.links.outboxes.lock().clear();
         node.tasks.abort();
         for other in self.nodes.iter().filter(|n| n.id != node.id) {
-            let gone = other.links.outboxes.lock().unwrap().remove(&node.id);
+            let gone = other.links.outboxes.lock().remove(&node.id);
             if let Some(outbox) = gone {
                 outbox.close();
             }
@@ -293,7 +294,7 @@ impl Cluster {
 impl Node {
     /// What a group applied here, by entry.
     pub fn journal(&self, group: GroupId) -> Vec<JournalEntry> {
-        let journal = self.heard.journal.lock().unwrap();
+        let journal = self.heard.journal.lock();
         journal
             .iter()
             .filter(|(of, ..)| *of == group)
@@ -353,7 +354,7 @@ impl Node {
     /// Where answers with `link` of an origin go.
     pub fn answers(&self, link: u64) -> mpsc::Receiver<(Origin, ProposeResult)> {
         let (told, answers) = mpsc::channel(65_536);
-        self.heard.answers.lock().unwrap().insert(link, told);
+        self.heard.answers.lock().insert(link, told);
         answers
     }
 }
@@ -361,11 +362,7 @@ impl Node {
 /// A link from one node to another: what is asked goes one way, answers come back.
 fn join(from: &Arc<Node>, to: &Arc<Node>) {
     let (there, back) = (Outbox::detached(), Outbox::detached());
-    from.links
-        .outboxes
-        .lock()
-        .unwrap()
-        .insert(to.id, there.clone());
+    from.links.outboxes.lock().insert(to.id, there.clone());
     for lane in [Lane::Control, Lane::Data] {
         let (asker, other, asked, answer) = (from.id, to.clone(), there.clone(), back.clone());
         let broken = there.clone();

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn limits() -> Limits {
-    Limits {
+fn limits() -> EdgeLimits {
+    EdgeLimits {
         ops_per_second: 100,
         bytes_per_second: 1_000,
         opens_per_second: 2,
@@ -11,7 +11,7 @@ fn limits() -> Limits {
         requests_per_second: 4,
         sockets_per_user: 3,
         sockets_per_user_and_document: 2,
-        ..Limits::default()
+        ..EdgeLimits::default()
     }
 }
 
@@ -101,14 +101,14 @@ fn one_users_budget_is_nobody_elses_and_the_idle_are_forgotten() {
     }
     let left = (0..30).filter(|_| of("ana", 5_000).one(One::Ticket, 5_000).is_ok());
     assert_eq!(left.count(), 15, "not a new account");
-    assert!(lock(&accounts.table).of.len() <= 2 * ACCOUNTS_MIN);
+    assert!(accounts.table.lock().of.len() <= 2 * ACCOUNTS_MIN);
     assert!(Arc::ptr_eq(&held, &of("held", 100_000)));
 }
 
 #[test]
 fn half_messages_are_counted_over_all_sockets() {
     let account = account();
-    let most = UNFINISHED * Limits::default().frame_bytes as usize;
+    let most = UNFINISHED * EdgeLimits::default().frame_bytes as usize;
     assert!(account.unfinished(most - 1));
     assert!(account.unfinished(1));
     assert!(!account.unfinished(1));

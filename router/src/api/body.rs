@@ -12,8 +12,7 @@ use codraft_proto::reject::Code;
 use serde::de::DeserializeOwned;
 use tokio::time::{Duration, timeout};
 
-use super::Admitted;
-use crate::{Shared, problem::Failure};
+use crate::{Shared, accounts::Asker, problem::Failure};
 
 /// More of an error than this is of no use to anybody, and it may repeat what was sent.
 const DETAIL_BYTES_MAX: usize = 200;
@@ -25,7 +24,8 @@ impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Body<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Failure> {
-        let Some(Admitted(account)) = request.extensions().get().cloned() else {
+        let asker = request.extensions().get::<Asker>().cloned();
+        let Some(account) = asker.as_ref().and_then(Asker::account) else {
             return Err(Code::TokenInvalid.into());
         };
         if !is_json(request.headers()) {

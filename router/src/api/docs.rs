@@ -11,7 +11,7 @@ use bytes::Bytes;
 use codraft_proto::{
     frame::json,
     ids::{DocId, Role},
-    limits::Limits,
+    limits,
     reject::Code,
     v1::{self, Describe, call, reply},
 };
@@ -119,7 +119,7 @@ pub async fn create(
         Some("rich") => 2,
         Some(_) => return Err(Failure::new(Code::Unsupported, "a kind is text or rich")),
     };
-    let initial = initial(new.initial, &shared.limits)?;
+    let initial = initial(new.initial)?;
     let id = new_id(&shared, &asks, &headers)?;
     let create = call::Body::Create(v1::Create {
         kind,
@@ -213,14 +213,14 @@ pub fn permissions(all: Vec<v1::Permission>) -> Vec<Permission> {
 }
 
 /// In the form that the log holds; empty: none.
-fn initial(initial: Option<Value>, limits: &Limits) -> Result<Bytes, Failure> {
+fn initial(initial: Option<Value>) -> Result<Bytes, Failure> {
     let delta = match initial {
         None | Some(Value::Null) => return Ok(Bytes::new()),
         Some(Value::String(text)) if text.is_empty() => return Ok(Bytes::new()),
         Some(Value::String(text)) => serde_json::json!([{ "insert": text }]),
         Some(delta) => delta,
     };
-    let delta = json::delta_of(&delta, &limits.of_operations())
+    let delta = json::delta_of(&delta, &limits::of_operations())
         .map_err(|error| Failure::new(Code::from(&error), error.to_string()))?;
     Ok(delta.to_bytes().into())
 }

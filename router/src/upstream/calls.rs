@@ -3,10 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use codraft_proto::{
@@ -14,13 +11,14 @@ use codraft_proto::{
     reject::Code,
     v1::{self, call, message::Body, reply},
 };
+use parking_lot::Mutex;
 use tokio::{
     sync::oneshot,
     time::{Duration, Instant},
 };
 
 use super::{Route, Upstream};
-use crate::{ids::LinkId, lock};
+use crate::ids::LinkId;
 
 /// A request is given up after so long; long enough for a failover.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -60,7 +58,7 @@ impl From<v1::Problem> for Problem {
 }
 
 #[derive(Default)]
-pub struct Calls {
+pub struct PendingCalls {
     next: AtomicU64,
     waiting: Mutex<BTreeMap<u64, Waiting>>,
 }
@@ -70,9 +68,9 @@ struct Waiting {
     reply: oneshot::Sender<v1::Reply>,
 }
 
-impl Calls {
+impl PendingCalls {
     pub fn replied(&self, reply: v1::Reply) {
-        if let Some(waiting) = lock(&self.waiting).remove(&reply.id) {
+        if let Some(waiting) = self.waiting.lock().remove(&reply.id) {
             // Nobody waits any more: the request was given up.
             let _ = waiting.reply.send(reply);
         }
@@ -84,7 +82,7 @@ impl Calls {
         link: LinkId,
         reply: oneshot::Sender<v1::Reply>,
     ) -> Option<CallPermit<'_>> {
-        let mut waiting = lock(&self.waiting);
+        let mut waiting = self.waiting.lock();
         if waiting.len() >= CALLS_MAX {
             return None;
         }
@@ -94,16 +92,16 @@ impl Calls {
 
     /// A link broke: its requests are asked again elsewhere.
     pub fn lost(&self, link: LinkId) {
-        lock(&self.waiting).retain(|_, w| w.link != link);
+        self.waiting.lock().retain(|_, w| w.link != link);
     }
 }
 
 /// A request on the table; taken off however its future ends.
-struct CallPermit<'a>(&'a Calls, u64);
+struct CallPermit<'a>(&'a PendingCalls, u64);
 
 impl Drop for CallPermit<'_> {
     fn drop(&mut self) {
-        lock(&self.0.waiting).remove(&self.1);
+        self.0.waiting.lock().remove(&self.1);
     }
 }
 

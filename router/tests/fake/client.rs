@@ -229,7 +229,7 @@ impl Client {
 /// ot's form of an insert, made by the one who knows it.
 pub fn insert(text: &str) -> Bytes {
     let frame = serde_json::json!({"type": "op", "seq": 1, "base": 0, "ops": [{"insert": text}]});
-    let limits = codraft_proto::limits::Limits::default().of_operations();
+    let limits = codraft_proto::limits::of_operations();
     match json::decode_client(frame.to_string().as_bytes(), &limits)
         .unwrap()
         .pop()

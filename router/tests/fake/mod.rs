@@ -7,7 +7,7 @@ pub mod http;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use codraft_proto::{
     event,
     ids::DocId,
-    limits::Limits,
+    limits::EdgeLimits,
     link::{Accept, Inbound, Lane, LinkError, LinkOptions, Outbox, serve},
     outside::{OsEntropy, Outside, SystemClock},
     reject::Code,
@@ -25,6 +25,7 @@ use codraft_proto::{
     v1::{self, Hello, Message, OpenedFrom, PeerRole, answer::Verdict, call, message::Body, reply},
 };
 use codraft_router::{Keys, Router, RouterConfig, TokenKey};
+use parking_lot::Mutex;
 
 pub const CLUSTER: &str = "fake";
 pub const TOKEN_SECRET: &[u8] = b"a secret for tests of tokens";
@@ -386,7 +387,7 @@ impl Accept for Node {
         outbox: Outbox,
     ) -> Result<Arc<dyn Inbound>, LinkError> {
         assert_eq!(peer.role(), PeerRole::Router);
-        let mut world = self.world.lock().unwrap();
+        let mut world = self.world.lock();
         world.next_link += 1;
         let link = world.next_link;
         world.links.push(Link {
@@ -413,7 +414,7 @@ struct FromRouter {
 
 impl Inbound for FromRouter {
     fn batch(&self, _lane: Lane, messages: Vec<Message>) {
-        let mut world = self.world.lock().unwrap();
+        let mut world = self.world.lock();
         let (link, leads) = (self.link, world.leader == self.node);
         for message in messages {
             match message.body.unwrap() {
@@ -432,7 +433,7 @@ impl Inbound for FromRouter {
     }
 
     fn closed(&self, _reason: &LinkError) {
-        let mut world = self.world.lock().unwrap();
+        let mut world = self.world.lock();
         world.links.retain(|l| l.id != self.link);
         for doc in world.docs.values_mut() {
             doc.followers.remove(&self.link);
@@ -459,10 +460,10 @@ pub fn outside() -> Outside {
 
 impl Scene {
     pub async fn new() -> Scene {
-        Self::with(Limits::default()).await
+        Self::with(EdgeLimits::default()).await
     }
 
-    pub async fn with(limits: Limits) -> Scene {
+    pub async fn with(limits: EdgeLimits) -> Scene {
         let world = World {
             leader: 1,
             term: 1,
@@ -502,7 +503,7 @@ impl Scene {
         tasks.spawn("beats", async move {
             loop {
                 tokio::time::sleep(Duration::from_millis(250)).await;
-                let world = beats.lock().unwrap();
+                let world = beats.lock();
                 if !world.silent {
                     world.tell_lead();
                 }
@@ -552,21 +553,17 @@ impl Scene {
             state: Bytes::from_static(b"\x06\n"),
             ..Doc::default()
         };
-        self.world
-            .lock()
-            .unwrap()
-            .docs
-            .insert(doc.to_bytes(), content);
+        self.world.lock().docs.insert(doc.to_bytes(), content);
         doc
     }
 
     pub fn with_world<R>(&self, change: impl FnOnce(&mut World) -> R) -> R {
-        change(&mut self.world.lock().unwrap())
+        change(&mut self.world.lock())
     }
 
     /// Another node leads, and says so.
     pub fn lead(&self, node: u64) {
-        let mut world = self.world.lock().unwrap();
+        let mut world = self.world.lock();
         world.leader = node;
         world.term += 1;
         world.tell_lead();
@@ -574,7 +571,7 @@ impl Scene {
 
     /// Another one leads, and the links of the one before are told that they are fed no more.
     pub fn step_down(&self, next: u64) {
-        let mut world = self.world.lock().unwrap();
+        let mut world = self.world.lock();
         let before = std::mem::replace(&mut world.leader, next);
         world.term += 1;
         for doc in world.docs.values_mut() {
@@ -592,7 +589,7 @@ impl Scene {
 
     /// Another node leads, and does not say so by itself.
     pub fn lead_quietly(&self, node: u64) {
-        let mut world = self.world.lock().unwrap();
+        let mut world = self.world.lock();
         world.leader = node;
         world.term += 1;
     }

@@ -1,8 +1,9 @@
 //! Wall time: the simulation's, and each host's own error.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use codraft_proto::outside::Clock;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::Struck;
 use crate::overrides;
@@ -28,7 +29,7 @@ impl SimulatedClock {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<(i64, usize)>> {
-        self.wrong.lock().unwrap_or_else(PoisonError::into_inner)
+        self.wrong.lock()
     }
 }
 

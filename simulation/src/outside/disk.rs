@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,6 +14,7 @@ use codraft_raft::disk::{
     Claim, Disk, File,
     memory::{MemoryDisk, SECTOR},
 };
+use parking_lot::{Mutex, MutexGuard};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::sync::Notify;
 
@@ -42,7 +43,7 @@ pub struct Pauses {
 
 impl Pauses {
     fn lock(&self) -> MutexGuard<'_, u32> {
-        self.inner.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.0.lock()
     }
 
     pub fn change(&self, begins: bool) {
@@ -222,7 +223,7 @@ impl State {
 
 impl Manner {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     async fn pause(&self) {

@@ -1,8 +1,7 @@
 //! Ids, nonces and keys: from the seed.
 
-use std::sync::{Mutex, PoisonError};
-
 use codraft_proto::outside::Entropy;
+use parking_lot::Mutex;
 use rand::{RngCore, SeedableRng, rngs::StdRng};
 
 pub struct SeededEntropy {
@@ -19,9 +18,6 @@ impl SeededEntropy {
 
 impl Entropy for SeededEntropy {
     fn fill(&self, bytes: &mut [u8]) {
-        self.rng
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .fill_bytes(bytes);
+        self.rng.lock().fill_bytes(bytes);
     }
 }

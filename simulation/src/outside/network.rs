@@ -7,12 +7,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::Waker,
     time::Duration,
 };
 
 use super::Struck;
+use parking_lot::Mutex;
 
 /// How long bytes are missing on a whole link before the stream is reset.
 const GIVE_UP: Duration = Duration::from_secs(2);
@@ -105,10 +106,6 @@ pub enum Dial {
     Answered,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// The pair in order, and the index of the direction from `a` to `b`.
 fn pair(a: &Name, b: &Name) -> ((Name, Name), usize) {
     if a <= b {
@@ -139,7 +136,7 @@ impl Network {
         change: impl FnOnce(&mut Link, usize),
     ) -> ((Name, Name), Link, Link) {
         let (key, direction) = pair(a, b);
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let link = state.links.entry(key.clone()).or_default();
         let before = link.clone();
         change(link, direction);
@@ -152,7 +149,7 @@ impl Network {
                 pair(x, y).0 == key
             };
             for stream in state.streams.values() {
-                let mut stream = lock(stream);
+                let mut stream = stream.lock();
                 stream.tainted |= between(&stream);
             }
         }
@@ -160,7 +157,7 @@ impl Network {
     }
 
     pub fn power(&self, host: &Name, on: bool) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if on {
             state.off.remove(host);
         } else {
@@ -169,7 +166,7 @@ impl Network {
     }
 
     pub fn listens(&self, host: &Name, listens: bool) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if listens {
             state.listening.insert(host.clone());
         } else {
@@ -178,7 +175,7 @@ impl Network {
     }
 
     pub fn dial(&self, from: &Name, to: &Name) -> Dial {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         if state.off.contains(to) {
             return Dial::Silence;
         }
@@ -202,7 +199,7 @@ impl Network {
 
     /// A dial came to nothing though somebody listens: by a loss, if there is one.
     pub fn dial_lost(&self, from: &Name, to: &Name) {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         if let Some(link) = state.links.get(&pair(from, to).0) {
             let lossy: Vec<usize> = link.losses.keys().copied().collect();
             state.struck.all(lossy);
@@ -211,8 +208,8 @@ impl Network {
 
     /// One end of a stream, named by the dialler's address.
     pub fn open(&self, key: SocketAddr, end: usize, host: &Name) -> Arc<Mutex<Stream>> {
-        let mut state = lock(&self.state);
-        let is_old = |stream: &Arc<Mutex<Stream>>| lock(stream).hosts[end].is_some();
+        let mut state = self.state.lock();
+        let is_old = |stream: &Arc<Mutex<Stream>>| stream.lock().hosts[end].is_some();
         if state.streams.get(&key).is_some_and(is_old) {
             state.streams.remove(&key);
         }
@@ -230,14 +227,14 @@ impl Network {
             }))
         });
         let stream = stream.clone();
-        lock(&stream).hosts[end] = Some(host.clone());
-        self.touch(&mut state, &mut lock(&stream), end);
+        stream.lock().hosts[end] = Some(host.clone());
+        self.touch(&mut state, &mut stream.lock(), end);
         stream
     }
 
     /// Something is sent on a stream: what is wrong with its link strikes it.
     pub fn send(&self, stream: &mut Stream, end: usize) {
-        self.touch(&mut lock(&self.state), stream, end);
+        self.touch(&mut self.state.lock(), stream, end);
     }
 
     fn touch(&self, state: &mut State, stream: &mut Stream, end: usize) {
@@ -258,7 +255,7 @@ impl Network {
 
     /// Resets streams that lost something a while ago. From time to time.
     pub fn sweep(&self, now: Duration) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let State {
             links,
             streams,
@@ -267,7 +264,7 @@ impl Network {
         } = &mut *state;
         let mut lossy = Vec::new();
         streams.retain(|_, stream| {
-            let mut stream = lock(stream);
+            let mut stream = stream.lock();
             if stream.closed == [true; 2] || stream.broken {
                 return false;
             }
@@ -331,7 +328,7 @@ mod tests {
         let key = "1.1.1.1:5".parse().unwrap();
         let stream = network.open(key, 0, &client);
         network.open(key, 1, &router);
-        let mut stream = lock(&stream);
+        let mut stream = stream.lock();
         stream.written = [1 << 20, KEEPS];
         assert_eq!((stream.room(0), stream.room(1)), (u64::MAX, 0));
         stream.read[0] = 10;
@@ -354,19 +351,19 @@ mod tests {
         };
         block(cut);
         {
-            let mut stream = lock(&stream);
+            let mut stream = stream.lock();
             stream.written[0] += 10;
             network.send(&mut stream, 0);
         }
         let second = Duration::from_secs(1);
         (0..20).for_each(|s| network.sweep(second * s));
         assert!(
-            !lock(&stream).broken,
+            !stream.lock().broken,
             "a kernel waits for long while a link is cut"
         );
         block(false);
         (20..30).for_each(|s| network.sweep(second * s));
-        lock(&stream).broken
+        stream.lock().broken
     }
 
     #[test]

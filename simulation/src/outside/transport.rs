@@ -4,12 +4,13 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
 use codraft_proto::transport::{BoxFuture, Io, Listener, Remote, Transport};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream};
 
@@ -133,7 +134,7 @@ struct Watched {
 
 impl Watched {
     fn shared(&self) -> MutexGuard<'_, Stream> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.lock()
     }
 
     /// Whether the stream was reset; if not, who is to be woken when it is.

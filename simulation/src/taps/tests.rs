@@ -1,9 +1,10 @@
 //! One group of one node on a disk in memory, and what it tells of itself.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use codraft_proto::ids::{ClientId, DocId};
+use parking_lot::Mutex;
 use tracing::{Metadata, Subscriber, span};
 
 use super::*;
@@ -17,7 +18,7 @@ impl Subscriber for Ear {
     }
     fn event(&self, event: &tracing::Event<'_>) {
         match read(7, 3, event) {
-            Some(Seen::Node(seen)) => self.0.lock().unwrap().push(seen),
+            Some(Seen::Node(seen)) => self.0.lock().push(seen),
             other => panic!("not understood: {other:?} {event:?}"),
         }
     }
@@ -41,7 +42,7 @@ fn a_group_tells_of_itself() {
         .build()
         .unwrap();
     tracing::subscriber::with_default(ear, || runtime.block_on(one_node::write_and_come_back()));
-    let seen = seen.lock().unwrap();
+    let seen = seen.lock();
     let place = |is: &dyn Fn(&NodeSeen) -> bool| {
         seen.iter()
             .position(is)

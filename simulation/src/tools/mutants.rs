@@ -5,10 +5,10 @@ use std::{
     fmt::Write as _,
     path::PathBuf,
     str::FromStr,
-    sync::Mutex,
 };
 
 use anyhow::{Context, Result, ensure};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -293,9 +293,7 @@ fn attempt(runner: &Runner, planted: Planted, most: u64, clean: &Clean) -> Resul
 
 fn is_clean(runner: &Runner, on: &Trial, clean: &Clean) -> Result<bool> {
     let known = |clean: &Clean| {
-        let clean = clean
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let clean = clean.lock();
         clean.get(on).copied()
     };
     if let Some(held) = known(clean) {
@@ -303,9 +301,7 @@ fn is_clean(runner: &Runner, on: &Trial, clean: &Clean) -> Result<bool> {
     }
     // Two may play the same: they find the same.
     let held = on.play(runner, &With::default())?.held();
-    let mut clean = clean
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut clean = clean.lock();
     clean.insert(on.clone(), held);
     Ok(held)
 }

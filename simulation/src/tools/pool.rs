@@ -1,11 +1,8 @@
 //! Many runs at a time: threads that each wait for one process.
 
-use std::{
-    sync::{Mutex, PoisonError, mpsc},
-    thread,
-    time::Duration,
-};
+use std::{sync::mpsc, thread, time::Duration};
 
+use parking_lot::Mutex;
 /// How often at least `each` is called, so that progress is shown.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -18,7 +15,7 @@ pub fn spread<T: Send, R: Send>(
     mut each: impl FnMut(Option<R>),
 ) {
     let tasks = Mutex::new(tasks);
-    let next = || tasks.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let next = || tasks.lock().next();
     thread::scope(|scope| {
         let (done, came) = mpsc::sync_channel(jobs);
         for _ in 0..jobs.max(1) {

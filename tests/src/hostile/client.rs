@@ -3,13 +3,14 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
+use parking_lot::Mutex;
 use tokio::{
     sync::{oneshot, watch},
     time::{Instant, sleep},
@@ -37,7 +38,7 @@ impl Turn {
     }
 
     pub fn failed(&self, error: &anyhow::Error) {
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failure = self.failure.lock();
         *failure = format!("{error:#}");
     }
 
@@ -80,8 +81,7 @@ impl Client {
         let end = Instant::now() + PATIENCE;
         while self.turn.attempts.load(Relaxed) == 0 {
             if Instant::now() > end {
-                let failure = self.turn.failure.lock();
-                let failure = failure.unwrap_or_else(PoisonError::into_inner);
+                let failure = self.turn.failure.lock().clone();
                 bail!("the hostile client got nothing done; what failed last: {failure:?}");
             }
             sleep(Duration::from_millis(20)).await;

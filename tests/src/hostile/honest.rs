@@ -4,15 +4,12 @@
 //! since. So a stall counts with all that was typed in it.
 
 use codraft_proto::ids::Seq;
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use anyhow::{Result, bail};
 use codraft_ot::Delta;
 use codraft_proto::frame::{ClientFrame, ServerFrame};
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use tokio::{
     task::JoinHandle,
@@ -150,12 +147,8 @@ impl Honest {
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        lock(&self.seen)
+        self.seen.lock()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Writer {
@@ -171,7 +164,7 @@ impl Writer {
     async fn run(mut self) {
         loop {
             if self.write().await.is_err() {
-                lock(&self.seen).sockets_ended += 1;
+                self.seen.lock().sockets_ended += 1;
             }
             sleep(AWAY).await;
         }
@@ -179,7 +172,7 @@ impl Writer {
 
     /// How many letters wait, those that are due by now among them.
     fn typed(&mut self) -> usize {
-        let mut seen = lock(&self.seen);
+        let mut seen = self.seen.lock();
         let typed = &mut seen.typed[self.number];
         while self.next <= Instant::now() {
             typed.push_back(self.next);
@@ -189,7 +182,7 @@ impl Writer {
     }
 
     fn acked(&self, letters: usize) {
-        let mut seen = lock(&self.seen);
+        let mut seen = self.seen.lock();
         let typed: Vec<_> = seen.typed[self.number].drain(..letters).collect();
         seen.latencies.extend(typed.iter().map(Instant::elapsed));
         seen.acked[self.number] += 1;
@@ -238,7 +231,7 @@ impl Writer {
                     }
                 }
                 ServerFrame::Reject { last: true, .. } => {
-                    lock(&self.seen).refused += 1;
+                    self.seen.lock().refused += 1;
                     bail!("an honest operation was refused");
                 }
                 ServerFrame::Bye { code, .. } => bail!("sent away: {}", code.as_str()),

@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use codraft_proto::{
     frame::{ClientFrame, Encoding, ServerFrame, Welcome, binary, json},
-    limits::Limits,
     reject::Code,
 };
 use futures_util::{SinkExt, StreamExt};
@@ -29,8 +28,8 @@ use tokio_tungstenite::{
 /// would get more done here, and cost the machine more.
 const TAKES: Duration = Duration::from_millis(20);
 
-/// What it takes to refuse the 128 at once who show no token: as they were seen to do at a router.
-const REFUSING_TAKES: Duration = Duration::from_millis(50);
+/// What it takes to refuse the 128 at once who show no token, of whom a router refuses 200 a second.
+const REFUSING_TAKES: Duration = Duration::from_millis(640);
 
 /// On a thread of its own, so that honest writers do not wait for it.
 pub struct Sink {
@@ -146,7 +145,7 @@ async fn socket(
         Ok(response)
     };
     let mut stream = accept_hdr_async(stream, shake).await?;
-    let limits = Limits::default().of_operations();
+    let limits = codraft_ot::Limits::default();
     while let Some(message) = stream.next().await {
         let frames = match message? {
             Message::Binary(bytes) => binary::decode_client(&bytes)?,

@@ -6,7 +6,7 @@ use std::{cell::Cell, time::Duration};
 use anyhow::{Result, bail, ensure};
 use bytes::Bytes;
 use codraft_ot::{Delta, Value};
-use codraft_proto::limits::Limits;
+use codraft_proto::limits::EdgeLimits;
 use futures_util::future::try_join_all;
 use tokio::time::{Instant, sleep_until};
 
@@ -103,7 +103,7 @@ fn shape() -> Bytes {
 pub async fn shapes(scene: Scene, turn: Turn) -> Result<Harm> {
     let letters = shape();
     let pace = Duration::from_secs(1) * letters.len() as u32 / (900 << 10);
-    let frame_bytes = Limits::default().frame_bytes as usize;
+    let frame_bytes = EdgeLimits::default().frame_bytes as usize;
     let bytes = letters.len();
     ensure!(bytes < frame_bytes, "{bytes} bytes, {frame_bytes} at most");
     let full = FULL_BYTES / bytes;
