@@ -283,7 +283,7 @@ impl Asks {
     fn answer(&self, answer: Result<reply::Body>) {
         let mut told = self.told.lock();
         if let Some(told) = told.take() {
-            // Who asked may have given up.
+            // The caller may have given up.
             let _ = told.send(answer);
         }
     }

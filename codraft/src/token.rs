@@ -119,7 +119,7 @@ pub fn make_keys(layout: &Layout) -> Result<()> {
         public: None,
     };
     let text = format!(
-        "# Secret. Who has this file can be anybody.\n{}",
+        "# Secret. Whoever has this file can be anybody.\n{}",
         toml::to_string(&keys).context("writing the keys")?
     );
     files::replace_secret(&layout.keys(), text.as_bytes())

@@ -147,7 +147,7 @@ impl GroupEvents for Fanout {
                 }
             }
             Some(Pending::Call(waits)) => {
-                // Who waited may have given up.
+                // The caller may have given up.
                 let _ = waits.send(answer);
             }
             None => {}

@@ -37,7 +37,7 @@ pub(crate) struct FeedState {
     pub followers: Followers,
 }
 
-/// Changed only by who holds the group's lock, or by a link that ended.
+/// Changed only under the group's lock, or by a link that ended.
 pub(crate) struct Followers {
     docs: BTreeMap<DocId, Vec<Follower>>,
     metrics: Arc<Metrics>,
@@ -119,7 +119,7 @@ impl Followers {
         }
     }
 
-    /// Sends events to all who follow their document. Who has no credit left is cut and
+    /// Sends events to all that follow their document. A link without credit is cut and
     /// follows again when it can take more; it never holds up the others.
     pub fn send(&mut self, doc: &DocId, events: v1::Events) {
         let Some(of_doc) = self.docs.get_mut(doc) else {

@@ -506,7 +506,7 @@ impl Start {
     }
 }
 
-/// Who opens a document.
+/// The reader that opens a document.
 struct Reader<'a> {
     document: &'a Document,
     role: Role,

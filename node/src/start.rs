@@ -1,4 +1,4 @@
-//! How a node comes up, in order: who am I, what do I hold, then the links.
+//! How a node comes up: its identity, its log, its groups, then its links.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -344,7 +344,7 @@ mod tests {
         store.save_vote(&leads(5, 2)).await.unwrap();
         tasks.shutdown().await;
 
-        // Who else leads still does.
+        // Another leader still leads.
         let (mut store, tasks) = life(&disk).await;
         assert_eq!(store.read_vote().await.unwrap(), Some(leads(5, 2)));
         tasks.shutdown().await;

@@ -28,8 +28,8 @@ const ACCOUNTS_MIN: usize = 1_024;
 /// Frames of any kind, and their bytes, as a multiple of what operations may be. Operations above
 /// their own rate are put off; who sends so much more has to leave.
 const FRAMES: u64 = 4;
-/// Who comes back after a while comes with all tabs and requests: so many seconds' worth of opens,
-/// tickets and requests may come at once.
+/// A user who comes back after a while comes with all tabs and requests: so many seconds' worth of
+/// opens, tickets and requests may come at once.
 const BURST_SECONDS: u64 = 10;
 /// An operation that so many events came before is transformed past each, which costs as much
 /// again as applying it.

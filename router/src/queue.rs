@@ -163,7 +163,7 @@ impl Queue {
     pub async fn take(&self) -> Taken {
         poll_fn(|context| {
             let mut state = self.state.lock();
-            // Who takes more has written what it took before.
+            // A task that takes more has written what it took before.
             state.writing = 0;
             if state.chunks.is_empty() && state.end.is_none() {
                 match &state.waker {

@@ -39,7 +39,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Before a connection is tried again; doubled up to the second.
 const BACKOFF: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
-/// Who was told that it may not be here looks again after so long.
+/// A client that was told that it may not be here looks again after so long.
 const BARRED: Duration = Duration::from_millis(700);
 /// From the hello to the welcome.
 const WELCOME: Duration = Duration::from_secs(5);

@@ -258,7 +258,7 @@ impl Faults {
         | FaultKind::SyncError { node, .. }
         | FaultKind::DiskFull { node, .. } = self.faults[i].kind
         {
-            // An idle log writes nothing, but who starts does.
+            // An idle log writes nothing, but a node that starts does.
             let place = node as usize - 1;
             if !self.down.contains_key(&place) {
                 self.cluster.kill(sim, place);

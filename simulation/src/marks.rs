@@ -125,7 +125,7 @@ impl Watch {
             } => {
                 self.alive(*node, mark);
                 let leading = self.leading.entry(*group).or_default();
-                // Who has seen a later term leads no more.
+                // A node that has seen a later term leads no more.
                 if leading.get(node).is_some_and(|led| led < term) {
                     leading.remove(node);
                 }

@@ -1,5 +1,5 @@
-//! A document's binary form, written in steps: the largest take long, and who writes one may
-//! have other work to do in between.
+//! A document's binary form, written in steps: the largest take long, and the writer may have
+//! other work to do in between.
 
 use std::borrow::Cow;
 

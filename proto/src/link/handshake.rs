@@ -79,7 +79,7 @@ fn name(hello: &Hello) -> String {
     }
 }
 
-/// Why links were refused. Who is refused comes again and again; once is enough to read.
+/// Why links were refused. A refused peer comes again and again; one line is enough.
 #[derive(Default)]
 pub struct Refusals(Mutex<BTreeSet<String>>);
 

@@ -82,7 +82,7 @@ async fn what_was_written_reads_back(disk: &dyn Disk, dir: &Path) {
     let file = make(disk, dir, "written").await;
     assert_eq!(contents(&file).await, b"", "a new file is empty");
     file.write_at(0, b"hello".to_vec()).await.unwrap();
-    // Also to who opens it again, before any sync.
+    // Also to a reader that opens it again, before any sync.
     let again = disk.open(&dir.join("written"), false).await.unwrap();
     assert_eq!(contents(&again).await, b"hello");
     let buffer = again.write_and_sync(8, b"you".to_vec()).await.unwrap();

@@ -137,7 +137,7 @@ fn create_dir_all(path: &Path) -> io::Result<()> {
         .filter(|parent| !parent.as_os_str().is_empty());
     let sync_parent = || fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all();
     if path.is_dir() {
-        // Who made it may have died before the sync. Above what is ours we may not look.
+        // The process that made it may have died before the sync. Above what is ours we may not look.
         return match sync_parent() {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             other => other,

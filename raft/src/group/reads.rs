@@ -56,7 +56,7 @@ impl Reads {
 
 fn answer(waiting: Vec<Waiter>, result: Result<(), ReadError>) {
     for waiter in waiting {
-        // Who waited may have gone.
+        // The caller may have gone.
         let _ = waiter.send(result);
     }
 }
@@ -65,7 +65,7 @@ fn answer(waiting: Vec<Waiter>, result: Result<(), ReadError>) {
 pub(super) async fn run(group: Arc<Inner>) {
     loop {
         group.reads.wake.notified().await;
-        // Who comes after this point waits for the next round: this one's question may
+        // A caller that comes after this point waits for the next round: this one's question may
         // have been asked already when what they must see is committed.
         let waiting = std::mem::take(&mut *group.reads.waiting.lock());
         if !waiting.is_empty() {

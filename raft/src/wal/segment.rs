@@ -84,7 +84,7 @@ impl Segments {
                 numbers.push(number);
             }
         }
-        // Who made the last one may have died before it said so to the disk.
+        // The process that made the last one may have died before it synced the folder.
         self.sync_dir().await?;
         numbers.sort_unstable();
         Ok(numbers)

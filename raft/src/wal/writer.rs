@@ -160,7 +160,8 @@ impl Batch {
                 self.committed.push((group, committed.clone()));
             }
         }
-        // Not by themselves: who hears of it has news to write down too, and so for ever.
+        // Not by themselves: a peer that hears of it has news to write down too, and neither
+        // would rest.
         if !self.is_empty() || (idle && writer.unmarked) {
             let State { queue, peers, .. } = &mut *state;
             let news = std::mem::take(&mut queue.peers).into_iter();

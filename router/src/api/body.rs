@@ -1,4 +1,4 @@
-//! The body of a request: read only for who has shown a token, within its time, and told in
+//! The body of a request: read only for a caller with a token, within its time, and told in
 //! words when it is not what it should be.
 
 use std::sync::Arc;

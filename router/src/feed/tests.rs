@@ -430,7 +430,7 @@ fn a_leader_that_stepped_down_is_left() {
     let retry = retry_at(s.now_ms + PAUSE_MIN_MS);
     let cut = s.takes(Event::Cut { link, code });
     assert_eq!(cut, [Action::Lost, Action::Unsubmit, retry]);
-    // Who joins meanwhile waits for the same.
+    // A reader that joins meanwhile waits for the same.
     assert_eq!(s.joins(ReaderId(3), None), []);
     let moves = [follow(B, 3), Action::SubmitAll];
     assert_eq!(s.takes(Event::Leader { link: B }), moves);
@@ -463,7 +463,7 @@ fn silence_is_told_and_forgotten() {
         Action::Saving { on: false },
     ];
     assert_eq!(s.takes(Event::Leader { link: A }), off);
-    // Nobody waits for it, and who comes next must not be told that nothing is saved.
+    // Nobody waits for it, and the next reader must not be told that nothing is saved.
     for reader in [ANA, BO] {
         s.takes(Event::Left { reader });
     }

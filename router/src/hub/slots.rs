@@ -1,9 +1,9 @@
 //! Authors as small numbers, one table a document and router: an event on the wire names a
 //! slot, and `who` says before it who that is.
 //!
-//! Who is here keeps their slot. The numbers of the others are given to new authors in time, the
-//! least recently used first: a fresh `who` goes before the first event, and what came before it
-//! was read by the old one. So the table is as large as those who are here, and a bit.
+//! A client that is here keeps its slot. The numbers of the others are given to new authors in
+//! time, the least recently used first: a fresh `who` goes before the first event, and what came
+//! before it was read by the old one. So the table is as large as those who are here, and a bit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,7 +45,7 @@ impl Slots {
     /// A socket of this author is here from now on; its slot.
     pub fn enter(&mut self, client: ClientId, user: &str) -> u32 {
         let n = self.of(Some(client), user);
-        // Who joined since it left has not heard of it.
+        // Clients that joined since it left have not heard of it.
         let known = self.is_announced(n);
         if let Some(slot) = self.slots.get_mut(n as usize) {
             slot.announced = slot.announced.filter(|_| known);

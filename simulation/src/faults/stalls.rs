@@ -13,7 +13,7 @@ use crate::{
 
 /// Hosts that stand still hold their links under a number of their own.
 const STALL: usize = 2 << 32;
-/// Who stands still for less is not told of.
+/// A shorter stall is not told of.
 const TOLD: Duration = Duration::from_millis(20);
 
 /// What one host owes.

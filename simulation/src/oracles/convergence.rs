@@ -156,7 +156,7 @@ fn wrong(says: &Says<'_>, event: &Event) -> Option<(&'static str, String)> {
                 let rest = format!("{edit:?} instead of {applied:?}");
                 return Some(("another edit at one revision", rest));
             }
-            // Who came by no socket is nobody.
+            // A client without a socket is nobody.
             if author.is_some_and(|author| event.client != Some(author)) {
                 return Some(("another author at one revision", format!("{author:?}")));
             }

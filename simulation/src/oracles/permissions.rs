@@ -138,7 +138,8 @@ impl Permissions {
         }
     }
 
-    /// Who is let in may read, at the revision that it is shown, or after the one that it has.
+    /// A client that is let in may read, at the revision that it is shown, or after the one that it
+    /// has.
     fn opened(&mut self, entry: &Entry, found: &mut Vec<Violation>) {
         let Seen::Client(ClientSeen::Opened {
             client,

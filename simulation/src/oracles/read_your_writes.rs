@@ -25,7 +25,7 @@ pub struct ReadYourWrites {
     acknowledged: BTreeMap<Id, u64>,
     /// By client and document: what was known when it asked to come in.
     hellos: BTreeMap<(Id, Id), Hello>,
-    /// Who has nothing under way at the end.
+    /// Clients that have nothing under way at the end.
     settled: Vec<(Id, Id)>,
     notes: Notes,
 }

@@ -142,7 +142,7 @@ impl Oracle for Suspicion {
                     }
                 }
             }
-            // Who was about to take over, or to vote, may be the next to die.
+            // The node that was about to take over, or to vote, may be the next to die.
             Seen::Driver(DriverSeen::Fault { what, begins: true }) if !slows(what) => {
                 self.trying.values_mut().for_each(|since| *since = None);
             }

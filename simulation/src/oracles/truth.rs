@@ -88,7 +88,7 @@ impl Truth {
             .get(&(doc, client, seq))
             .is_some_and(|then| *then >= attempts);
         // An attempt that was made after it is another operation: the record of a refusal goes with
-        // the window, and who is told to rebase then moves the operation under the same number.
+        // the window, and a client that is told to rebase moves the operation under the same number.
         let logged = sequence
             .refused_at
             .is_some_and(|at| at.index < event.index && at.attempts >= attempts);

@@ -67,7 +67,7 @@ pub struct Stream {
     pub tainted: bool,
     pub broken: bool,
     pub wakers: [Option<Waker>; 2],
-    /// Who writes and has no room.
+    /// Writers that have no room.
     pub blocked: Option<Waker>,
     stalled_since: Option<Duration>,
 }

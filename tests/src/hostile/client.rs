@@ -22,7 +22,7 @@ use crate::patience::{PATIENCE, within};
 /// What went wrong for honest people, by name.
 pub type Harm = BTreeMap<String, u64>;
 
-/// What a client and who started it tell each other.
+/// What a client and its starter tell each other.
 #[derive(Clone)]
 pub struct Turn {
     over: watch::Receiver<bool>,
@@ -44,7 +44,7 @@ impl Turn {
 
     /// Until the client has to stop.
     pub async fn over(&self) {
-        // Who has gone waits for nothing more.
+        // A starter that has gone waits for nothing more.
         let _ = self.over.clone().wait_for(|over| *over).await;
     }
 }

@@ -26,7 +26,7 @@ use crate::{
 
 /// From a letter to the next, of one writer.
 const PACE: Duration = Duration::from_millis(100);
-/// Who comes back after a socket ended waits so long.
+/// A writer whose socket ended comes back after so long.
 const AWAY: Duration = Duration::from_millis(50);
 
 /// From a letter to its acknowledgement.

@@ -19,7 +19,7 @@ use crate::{
     socket::{Socket, fresh_client},
 };
 
-/// Who was let go, which is right, comes back as any client would.
+/// A client that was let go, which is right, comes back as any would.
 const AWAY: Duration = Duration::from_millis(100);
 
 /// What a case is made ready with.

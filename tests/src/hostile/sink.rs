@@ -105,7 +105,7 @@ async fn calls(mut stream: TcpStream) -> Result<()> {
             }
         };
         let text = String::from_utf8_lossy(&read[..head]).to_lowercase();
-        // Nobody reads the body of who has shown no token, so that it comes again sooner.
+        // Nobody reads the body of a client without a token.
         if !text.contains("\r\nauthorization:") {
             sleep(REFUSING_TAKES).await;
             let refused = b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n";

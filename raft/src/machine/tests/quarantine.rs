@@ -69,7 +69,7 @@ fn machine_a_command_that_panics_costs_its_document_alone() {
         world.grant(ADA, BOB, None),
         Outcome::Applied { rev: Revision(4) }
     );
-    // Who tries again is told the same, and what waited is applied once it is lifted.
+    // A client that tries again is told the same, and what waited is applied once it is lifted.
     let again = |world: &mut World| world.edit(BOB, 3, 1, 3, &insert(0, POISON));
     assert_eq!(refused(&again(&mut world)), Some(Code::Fault));
     let lifted = world.apply(set(DOC, false)).outcome;
