@@ -43,7 +43,8 @@ use state::GroupState;
 pub struct WalOptions {
     /// Bytes of one file of the log, made ahead of time. A larger record makes its file grow.
     pub segment_bytes: u64,
-    /// Recent records of a group that stay in memory.
+    /// Recent records of a group that stay in memory. A follower that is further behind is read
+    /// for from the disk.
     pub cache_bytes: usize,
     /// Bytes that may wait to be written, over all groups; more is refused.
     pub queue_bytes: usize,
@@ -55,7 +56,8 @@ impl Default for WalOptions {
     fn default() -> Self {
         Self {
             segment_bytes: 16 << 20,
-            cache_bytes: 8 << 20,
+            // The two entries that are not applied yet.
+            cache_bytes: 2 << 20,
             queue_bytes: 64 << 20,
             must_exist: false,
         }
