@@ -56,7 +56,7 @@ impl Default for WalOptions {
     fn default() -> Self {
         Self {
             segment_bytes: 16 << 20,
-            // The two entries that are not applied yet.
+            // The two entries that are not applied yet; larger ones are read back from the disk.
             cache_bytes: 2 << 20,
             queue_bytes: 64 << 20,
             must_exist: false,
