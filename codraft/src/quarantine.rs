@@ -5,22 +5,20 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use codraft_proto::{
     ids::{DocId, NodeId},
-    link::{Dialled, Inbound, Lane, LinkError, LinkOptions, Outbox, dial},
+    link,
     outside::{Entropy, OsEntropy, Outside},
     reject::Code,
     tasks::Tasks,
     topology::{FileTopology, Topology},
-    v1::{self, Describe, Hello, Message, PeerRole, call, message::Body, reply},
+    v1::{self, Describe, Hello, PeerRole, call, reply},
 };
-use parking_lot::Mutex;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
 
 use crate::{files, layout::Layout, process::outside};
 
@@ -241,7 +239,6 @@ impl Operator {
         doc: DocId,
         body: call::Body,
     ) -> Result<reply::Body> {
-        let (told, answer) = oneshot::channel();
         let call = v1::Call {
             id: 1,
             doc: doc.to_bytes(),
@@ -249,80 +246,9 @@ impl Operator {
             deadline_ms: ANSWER.as_millis() as u32,
             body: Some(body),
         };
-        let asks = Arc::new(Asks {
-            node,
-            call,
-            told: Mutex::new(Some(told)),
-        });
         let hello = Hello::new(&self.topology, PeerRole::Router, self.name, self.name);
-        let link = dial(
-            &self.tasks,
-            &self.outside,
-            address.to_owned(),
-            hello,
-            Arc::new(ToNode(asks)),
-            LinkOptions::default(),
-        );
-        let answer = tokio::time::timeout(ANSWER, answer).await;
-        link.close();
-        match answer {
-            Ok(Ok(answer)) => answer,
-            _ => bail!("no answer within {} s", ANSWER.as_secs()),
-        }
-    }
-}
-
-/// One request of one node; whatever happens first is its answer.
-struct Asks {
-    node: NodeId,
-    call: v1::Call,
-    told: Mutex<Option<oneshot::Sender<Result<reply::Body>>>>,
-}
-
-impl Asks {
-    fn answer(&self, answer: Result<reply::Body>) {
-        let mut told = self.told.lock();
-        if let Some(told) = told.take() {
-            // The caller may have given up.
-            let _ = told.send(answer);
-        }
-    }
-}
-
-struct ToNode(Arc<Asks>);
-
-impl Dialled for ToNode {
-    fn up(&self, peer: &Hello, outbox: Outbox) -> Result<Arc<dyn Inbound>, LinkError> {
-        if peer.role() != PeerRole::Node || peer.id != self.0.node.0 {
-            return Err(LinkError::WrongPeer("not the node that was dialled".into()));
-        }
-        let body = Some(Body::Call(self.0.call.clone()));
-        if outbox.send(Lane::Data, Message { body }).is_err() {
-            self.0.answer(Err(anyhow::anyhow!("the link broke")));
-        }
-        Ok(Arc::new(FromNode(self.0.clone())))
-    }
-
-    fn down(&self, error: &LinkError) {
-        self.0.answer(Err(anyhow::anyhow!("{error}")));
-    }
-}
-
-struct FromNode(Arc<Asks>);
-
-impl Inbound for FromNode {
-    fn batch(&self, _lane: Lane, messages: Vec<Message>) {
-        for message in messages {
-            if let Some(Body::Reply(v1::Reply {
-                body: Some(body), ..
-            })) = message.body
-            {
-                self.0.answer(Ok(body));
-            }
-        }
-    }
-
-    fn closed(&self, reason: &LinkError) {
-        self.0.answer(Err(anyhow::anyhow!("{reason}")));
+        let node = (node, address.to_owned());
+        let answer = link::ask(&self.tasks, &self.outside, hello, node, call, ANSWER).await;
+        Ok(answer?)
     }
 }

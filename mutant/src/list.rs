@@ -105,6 +105,16 @@ pub const ALL: &[Mutant] = &[
         expect: &["replicas", "convergence"],
     },
     Mutant {
+        name: "wrong_clock_believed",
+        what: "A leader stamps with its own clock, however far that is from the others' median.",
+        expect: &["times"],
+    },
+    Mutant {
+        name: "quarantined_document_takes_edits",
+        what: "A document that was set apart goes on taking edits.",
+        expect: &["quarantine"],
+    },
+    Mutant {
         name: "window_trimmed_differently",
         what: "Each replica keeps as many events more as its node's number says.",
         expect: &["replicas"],

@@ -5,6 +5,7 @@
 //! load and a lone message goes at once. One reader task a lane hands what arrives to an
 //! [`Inbound`]. When either lane ends, the whole link does.
 
+mod ask;
 mod dial;
 mod handshake;
 mod lanes;
@@ -13,6 +14,7 @@ mod serve;
 
 use std::{sync::Arc, time::Duration};
 
+pub use ask::ask;
 pub use dial::{LinkHandle, dial};
 pub use handshake::Refusals;
 pub use outbox::Outbox;

@@ -108,6 +108,7 @@ pub fn applied(shard: &Shard, index: u64, batch: &Batch, applied: &[Applied]) {
                 user = &*event.user,
                 client,
                 seq = event.seq.0,
+                ts_ms = event.ts_ms,
                 body = &event.body[..],
                 chain = &event.hash.0[..]
             );
@@ -117,7 +118,7 @@ pub fn applied(shard: &Shard, index: u64, batch: &Batch, applied: &[Applied]) {
             Command::Edit(edit) => (Some(&edit.client.0[..]), &*edit.user, edit.seq.0),
             _ => (None, "", 0),
         };
-        let outcome = spelled(outcome);
+        let outcome = spelled(command, outcome);
         tell!(
             what = "outcome",
             group,
@@ -132,8 +133,11 @@ pub fn applied(shard: &Shard, index: u64, batch: &Batch, applied: &[Applied]) {
     state(shard, index);
 }
 
-fn spelled(outcome: &Outcome) -> String {
+fn spelled(command: &Command, outcome: &Outcome) -> String {
     match outcome {
+        Outcome::Applied { .. } if matches!(command, Command::Quarantine(word) if !word.on) => {
+            "lifted".to_owned()
+        }
         Outcome::Applied { rev } => format!("applied {rev}"),
         Outcome::Already { rev, .. } => format!("already {rev}"),
         Outcome::Refused(refusal) => format!("refused {}", refusal.code.as_str()),

@@ -135,6 +135,10 @@ impl Cluster {
         names.enumerate()
     }
 
+    pub fn topology(&self) -> Arc<FileTopology> {
+        self.inner.topology.clone()
+    }
+
     pub fn nodes(&self) -> std::ops::Range<usize> {
         0..self.inner.nodes
     }

@@ -8,6 +8,7 @@ mod faults;
 mod marks;
 mod memory;
 mod naive;
+mod operator;
 mod oracles;
 mod outside;
 mod overrides;

@@ -67,6 +67,11 @@ pub const MARKS: &[(&str, &str)] = &[
         "opened_in_a_loop",
         "a document was opened many times at once",
     ),
+    ("document_set_apart", "an operation could not be applied"),
+    (
+        "quarantine_lifted",
+        "a document that was set apart was let go on",
+    ),
 ];
 
 /// What the record has told so far, as far as the marks need it.
@@ -189,9 +194,12 @@ impl Watch {
                     mark("repeat_after_failover");
                 }
             }
-            NodeSeen::Outcome { outcome, .. } if outcome.starts_with("refused") => {
-                mark("refusal_applied");
-            }
+            NodeSeen::Outcome { outcome, .. } => match &**outcome {
+                "refused fault" => mark("document_set_apart"),
+                "lifted" => mark("quarantine_lifted"),
+                refused if refused.starts_with("refused") => mark("refusal_applied"),
+                _ => {}
+            },
             _ => {}
         }
     }

@@ -18,6 +18,7 @@ mod memory;
 mod monotonic;
 mod never_blank;
 mod permissions;
+mod quarantine;
 mod raft;
 mod read_your_writes;
 mod replicas;
@@ -26,6 +27,7 @@ mod steady;
 mod suspicion;
 #[cfg(test)]
 mod testing;
+mod times;
 mod truth;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -75,7 +77,9 @@ pub fn all(plan: &Plan) -> Vec<Box<dyn Oracle>> {
             history.clone(),
             plan.world.window_events.into(),
         )),
+        Box::new(quarantine::Quarantine::new(history.clone())),
         Box::new(never_blank::NeverBlank::new(history)),
+        Box::new(times::Times::new(plan)),
         Box::new(disks::Disks::new(plan)),
         Box::new(suspicion::Suspicion::default()),
         Box::new(heals::Heals::default()),

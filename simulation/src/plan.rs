@@ -189,6 +189,8 @@ pub enum What {
     },
     /// Another user's client id, as the router tells everybody: comes in under it, and writes.
     Steal,
+    /// The letter that nothing can apply: its document is set apart, until an operator lifts that.
+    Poison,
     /// A second socket with this client id, which sends the same operation under way, now or
     /// when it is long decided.
     Twin,

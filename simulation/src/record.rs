@@ -274,6 +274,8 @@ pub enum NodeSeen {
         user: String,
         client: Option<Id>,
         seq: u64,
+        /// Wall time, as its leader stamped it.
+        ts_ms: u64,
         edit: Option<Vec<Edit>>,
         grant: Option<(String, Option<String>)>,
         chain: Hash,

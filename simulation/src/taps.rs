@@ -198,6 +198,7 @@ impl Fields {
             user: self.text("user")?.to_owned(),
             client: self.author(),
             seq: self.number("seq")?,
+            ts_ms: self.number("ts_ms")?,
             edit,
             grant,
             chain: self.hash("chain")?,

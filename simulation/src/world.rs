@@ -10,7 +10,7 @@ use crate::{
     client::Client,
     cluster::Cluster,
     faults::{self, Faults},
-    memory, oracles,
+    memory, operator, oracles,
     outside::{Struck, network::Network},
     overrides,
     plan::{Host, Plan},
@@ -122,8 +122,18 @@ impl World {
             setup::run(makes).await;
             Ok(())
         });
+        if operator::is_needed(plan) {
+            let (shared, topology) = (shared.clone(), cluster.topology());
+            sim.client(operator::HOST, async move {
+                operator::run(shared, topology).await;
+                Ok(())
+            });
+        }
         let (of, faults) = (cluster.clone(), plan.faults.clone());
-        recorder.explain_errors_by(move |host, line| faults::explains(&of, &faults, host, line));
+        let poisoned = operator::is_needed(plan);
+        recorder.explain_errors_by(move |host, line| {
+            poisoned && operator::explains(line) || faults::explains(&of, &faults, host, line)
+        });
         Self {
             sim,
             shared,

@@ -209,7 +209,7 @@ impl Document {
                 Recorded::Refused(code) => Outcome::Refused(Refusal::new(code, "refused before")),
             });
         }
-        if self.quarantined_ms.is_some() {
+        if self.quarantined_ms.is_some() && !mutant!("quarantined_document_takes_edits") {
             return Err(Outcome::Retry(Code::Quarantined));
         }
         // A base that does not exist yet has no final answer, whatever the record says:

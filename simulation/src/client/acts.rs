@@ -119,6 +119,7 @@ impl Client {
             What::Shapes { letters } => self.shapes(*letters, &mut rng),
             What::Opens { times } => self.opens(*times, &mut rng),
             What::Steal => self.steal(&mut rng),
+            What::Poison => self.poison(&mut rng),
             What::Twin => self.twin(&mut rng).await?,
         }
         Ok(())
@@ -260,6 +261,18 @@ impl Client {
         let (speaker, shared) = (self.speaker.clone(), self.shared.clone());
         self.shared.recorder.mark("client_id_stolen");
         tokio::task::spawn_local(thief::come_in(speaker, shared, router.to_string(), goods));
+    }
+
+    fn poison(&mut self, rng: &mut StdRng) {
+        let Some(screen) = Screen::of(self).filter(|_| self.types()) else {
+            return;
+        };
+        let at = screen.place(rng.random_range(0..=screen.last));
+        let mut delta = Delta::new();
+        delta
+            .retain(at as u32)
+            .insert(letters::POISON.encode_utf8(&mut [0; 4]));
+        self.local(&delta);
     }
 
     fn delete(&mut self, units: u32, rng: &mut StdRng) {

@@ -369,7 +369,11 @@ impl Client {
             _ if opens_anew => None,
             (
                 Some(document),
-                Code::Forbidden | Code::LengthMismatch | Code::KindMismatch | Code::DocumentFull,
+                Code::Forbidden
+                | Code::LengthMismatch
+                | Code::KindMismatch
+                | Code::DocumentFull
+                | Code::Fault,
             ) => document.refused().ok().flatten(),
             _ => None,
         };

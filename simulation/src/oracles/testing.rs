@@ -355,6 +355,7 @@ impl Story {
                 user: user.into(),
                 client: client.map(|(client, _)| client),
                 seq: client.map_or(0, |(_, seq)| seq),
+                ts_ms: 0,
                 edit: edit.clone(),
                 grant: grant.clone(),
                 chain: if self.astray == Some(node) {

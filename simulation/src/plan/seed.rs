@@ -36,6 +36,7 @@ impl Plan {
         let mut documents = documents;
         large(seed, &mut documents, &mut clients);
         worst(seed, &world, &documents, &mut clients);
+        poison(seed, &world, &mut clients);
         let faults = faults(seed, &world, &clients);
         Plan {
             version: VERSION,
@@ -190,6 +191,22 @@ fn worst(seed: u64, world: &World, documents: &[Document], clients: &mut [Client
         };
         let at_ms = rng.random_range(client.joins_ms..=world.safety_ms);
         let seed = rng.random();
+        client.acts.push(Act { at_ms, seed, what });
+        client.acts.sort_by_key(|act| act.at_ms);
+    }
+}
+
+/// In one seed of twenty somebody writes what cannot be applied.
+fn poison(seed: u64, world: &World, clients: &mut [Client]) {
+    let mut rng = stream(seed, "poison", 0);
+    if clients.is_empty() || !rng.random_bool(0.05) {
+        return;
+    }
+    for _ in 0..rng.random_range(1..=3) {
+        let at = rng.random_range(0..clients.len());
+        let client = &mut clients[at];
+        let at_ms = rng.random_range(client.joins_ms..=world.safety_ms);
+        let (seed, what) = (rng.random(), What::Poison);
         client.acts.push(Act { at_ms, seed, what });
         client.acts.sort_by_key(|act| act.at_ms);
     }

@@ -98,6 +98,7 @@ fn verb(what: &What) -> &'static str {
         What::Shapes { .. } => "shapes",
         What::Opens { .. } => "opens",
         What::Steal => "steal",
+        What::Poison => "poison",
         What::Twin => "twin",
     }
 }
@@ -119,9 +120,13 @@ fn does(what: &What) -> String {
         What::LatePaste { units, ms } => format!("{verb} of {units} units, sent after {ms} ms"),
         What::Shapes { letters } => format!("{verb} of {letters} letters"),
         What::Opens { times } => format!("{verb} × {times}"),
-        What::Embed | What::Reload | What::Reopen | What::Resend | What::Steal | What::Twin => {
-            verb.into()
-        }
+        What::Embed
+        | What::Reload
+        | What::Reopen
+        | What::Resend
+        | What::Steal
+        | What::Poison
+        | What::Twin => verb.into(),
     }
 }
 

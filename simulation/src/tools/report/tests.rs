@@ -73,6 +73,7 @@ fn operation(at_ms: u64, seq: u64, rev: u64) -> Vec<Entry> {
             user: "user-4".into(),
             client: Some(CLIENT),
             seq,
+            ts_ms: 0,
             edit: Some(edit.clone()),
             grant: None,
             chain: [2; 32],
