@@ -132,6 +132,8 @@ async fn start_node(
         .with_context(|| format!("node {id} is not in {}", config.cluster.display()))?;
     let mut node = NodeConfig::new(id, listen, section.data.clone(), topology.clone());
     node.limits.state_bytes = config.limits.group_state_bytes;
+    node.keep.memory_bytes = config.limits.group_memory_bytes;
+    node.keep.tail_commands = config.limits.snapshot_commands;
     let disk = Arc::new(OsDisk::start().context("starting the disk's thread")?);
     let outside = codraft_node::NodeOutside {
         common: outside(),

@@ -115,6 +115,48 @@ pub const ALL: &[Mutant] = &[
         expect: &["quarantine"],
     },
     Mutant {
+        name: "stale_page_taken_for_current",
+        what: "A page that was being written when its document changed is taken for the document as it is.",
+        expect: &[
+            "replicas",
+            "fold",
+            "convergence",
+            "processes",
+            "exactly_once",
+            "never_blank",
+        ],
+    },
+    Mutant {
+        name: "records_left_out_of_pages",
+        what: "The stored form of a document has no records of its clients.",
+        expect: &["exactly_once", "replicas", "fold", "read_your_writes"],
+    },
+    Mutant {
+        name: "manifest_before_its_pages",
+        what: "A manifest is put in its place before the pages that it lists are durable.",
+        expect: &["processes"],
+    },
+    Mutant {
+        name: "sparse_file_removed_with_its_pages",
+        what: "A file of pages of which little is needed is removed with what is needed of it.",
+        expect: &["processes", "errors", "heals"],
+    },
+    Mutant {
+        name: "applied_before_it_is_read",
+        what: "Entries are applied though a document that they change is still on its way into memory.",
+        expect: &["processes", "errors"],
+    },
+    Mutant {
+        name: "cold_taken_for_missing",
+        what: "Whoever opens a document that is not in memory is told that there is none.",
+        expect: &["heals", "permissions", "truth"],
+    },
+    Mutant {
+        name: "rolling_hash_forgotten",
+        what: "A replica that begins with a kept state compares its hashes as if nothing had come before.",
+        expect: &["processes", "errors"],
+    },
+    Mutant {
         name: "window_trimmed_differently",
         what: "Each replica keeps as many events more as its node's number says.",
         expect: &["replicas"],

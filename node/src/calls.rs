@@ -111,9 +111,9 @@ pub(crate) fn quarantined(service: &Service, link: &RouterLink, id: u64) {
         group.with(|shard| {
             for doc in shard.quarantined() {
                 list.more |= list.documents.len() >= QUARANTINED_MAX;
-                let document = shard.document(&doc).present().filter(|_| !list.more);
+                let summary = shard.summary(&doc).filter(|_| !list.more);
                 list.documents
-                    .extend(document.map(|document| wire::set_apart(document)));
+                    .extend(summary.map(|summary| wire::set_apart(&doc, &summary)));
             }
         });
     }

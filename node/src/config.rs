@@ -5,8 +5,9 @@ use std::{path::PathBuf, sync::Arc};
 use codraft_proto::{ids::NodeId, link::LinkOptions, topology::Topology};
 use codraft_raft::{
     disk::Disk,
-    group::{GroupLimits, RaftTimes},
+    group::{GroupLimits, KeepOptions, RaftTimes},
     machine::MachineLimits,
+    pages::PageOptions,
     wal::WalOptions,
 };
 
@@ -23,6 +24,8 @@ pub struct NodeConfig {
     /// Part of what is replicated: the same on every node.
     pub machine: MachineLimits,
     pub wal: WalOptions,
+    pub pages: PageOptions,
+    pub keep: KeepOptions,
     pub link: LinkOptions,
     /// A document of at most so many bytes is spelled for its readers where it is looked at, under
     /// its group's lock; a larger one outside, in steps.
@@ -43,6 +46,8 @@ impl NodeConfig {
             limits: GroupLimits::default(),
             machine: MachineLimits::default(),
             wal: WalOptions::default(),
+            pages: PageOptions::default(),
+            keep: KeepOptions::default(),
             link: LinkOptions::default(),
             spelled_at_once: 16 << 10,
             plain_text_anywhere: false,

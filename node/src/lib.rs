@@ -27,7 +27,11 @@ use codraft_proto::{
     tasks::Tasks,
 };
 
-use codraft_raft::{machine::Document, wal::Wal};
+use codraft_raft::{
+    group::KeepError,
+    machine::{Document, Summary},
+    wal::Wal,
+};
 
 pub use codraft_raft::{disk::OsDisk, group::Leadership};
 pub use config::{NodeConfig, NodeOutside};
@@ -91,6 +95,23 @@ impl Node {
     pub fn digest(&self, group: GroupId) -> Option<(u64, [u8; 32])> {
         let hosted = self.groups.hosted.get(&group)?;
         Some(hosted.group.with(|shard| (shard.applied(), shard.digest())))
+    }
+
+    /// What a replica knows of a document, in memory or not; `None` if it is not here.
+    pub fn summary(&self, doc: &DocId) -> Option<Arc<Summary>> {
+        let hosted = self.groups.of_doc(doc)?;
+        hosted.group.with(|shard| shard.summary(doc))
+    }
+
+    /// Reads a document into memory where it is not there.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub async fn bring(&self, doc: DocId) -> Result<(), KeepError> {
+        match self.groups.of_doc(&doc) {
+            Some(hosted) => hosted.group.bring(doc).await,
+            None => Ok(()),
+        }
     }
 
     /// Looks at a replica's document, under its group's lock; `None` if it is not here in memory.

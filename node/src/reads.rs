@@ -2,9 +2,18 @@
 //! share one barrier, and each is served in one step under the group's lock, so that an
 //! answer has its exact place in the feed.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool,
+            Ordering::{Acquire, Release},
+        },
+    },
     time::Duration,
 };
 
@@ -15,11 +24,12 @@ use codraft_proto::{
     ids::{ClientId, DocId, Revision, Role, Seq},
     link::event_cost,
     reject::Code,
+    tasks::Tasks,
     v1::{self, OpenedFrom, message::Body, reply},
 };
 use codraft_raft::{
     group::Group,
-    machine::{Document, Lookup},
+    machine::{Document, Lookup, Summary},
 };
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
@@ -39,7 +49,7 @@ const AT_ONCE_BYTES: usize = 64 << 10;
 /// reader has them anew, where a later state is shared.
 const MISSED_MAX: u64 = 64 << 10;
 
-/// How long until a full link or a cold document is looked at again.
+/// How long until a full link is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// For what names no deadline of its own.
@@ -62,8 +72,8 @@ pub(crate) struct ReadRequest {
 enum Wait {
     #[default]
     Nothing,
-    /// Its document was cold.
-    Until(Instant),
+    /// Its document is being read into memory; whether it is there by now, or cannot be had.
+    Brought(Arc<AtomicBool>),
     Spelled(Arc<Spelling>),
 }
 
@@ -80,6 +90,13 @@ pub(crate) enum ReadKind {
         id: u64,
         user: String,
     },
+}
+
+impl ReadKind {
+    /// Whether it is about more than a document's summary.
+    fn needs_all(&self) -> bool {
+        matches!(self, ReadKind::Open(_) | ReadKind::Follow(_))
+    }
 }
 
 impl ReadRequest {
@@ -107,7 +124,7 @@ impl ReadRequest {
         let now = Instant::now();
         let waits = match &self.wait {
             Wait::Nothing => false,
-            Wait::Until(then) => *then > now,
+            Wait::Brought(done) => !done.load(Acquire),
             Wait::Spelled(spelling) => !spelling.is_done(),
         };
         !waits && !self.link_is_full() || self.deadline <= now
@@ -169,21 +186,45 @@ pub(crate) struct Reads {
     states: Arc<States>,
     /// `NodeConfig::spelled_at_once`.
     at_once: usize,
+    tasks: Tasks,
     waiting: Mutex<VecDeque<ReadRequest>>,
     /// Or something that is waited for.
-    arrived: Notify,
+    arrived: Arc<Notify>,
 }
 
 impl Reads {
-    pub fn new(group: Group, feed: Arc<Feed>, states: Arc<States>, at_once: usize) -> Self {
+    pub fn new(
+        group: Group,
+        feed: Arc<Feed>,
+        states: Arc<States>,
+        at_once: usize,
+        tasks: Tasks,
+    ) -> Self {
         Self {
             group,
             feed,
             states,
             at_once,
+            tasks,
             waiting: Mutex::default(),
-            arrived: Notify::new(),
+            arrived: Arc::default(),
         }
+    }
+
+    /// Begins to read a document into memory; what says that this is over.
+    fn bring(&self, doc: DocId) -> Arc<AtomicBool> {
+        let done = Arc::new(AtomicBool::new(false));
+        let (group, arrived, over) = (self.group.clone(), self.arrived.clone(), done.clone());
+        self.tasks.spawn("cold document", async move {
+            // It is looked at again in any case, and whoever waits gives up in time.
+            if let Err(error) = group.bring(doc).await {
+                tracing::error!(%doc, %error, "a cold document cannot be had");
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            over.store(true, Release);
+            arrived.notify_one();
+        });
+        done
     }
 
     pub fn push(&self, request: ReadRequest) {
@@ -307,15 +348,20 @@ struct Deferred {
 }
 
 impl Deferred {
-    /// Keeps a request that cannot be answered yet; else gives it back.
-    fn keep_or(&mut self, mut request: ReadRequest, is_cold: bool) -> Option<ReadRequest> {
+    /// Keeps a request that cannot be answered yet; else gives it back. `bring` is asked for a cold
+    /// document.
+    fn keep_or(
+        &mut self,
+        mut request: ReadRequest,
+        bring: Option<impl FnOnce() -> Arc<AtomicBool>>,
+    ) -> Option<ReadRequest> {
         let link = request.link.id;
         if request.link_is_full() {
             self.links.insert(link);
         }
-        if is_cold {
-            let then = Wait::Until(Instant::now() + LOOK_AGAIN);
-            self.docs.entry((link, request.doc)).or_insert(then);
+        if let Some(bring) = bring {
+            let place = self.docs.entry((link, request.doc));
+            place.or_insert_with(|| Wait::Brought(bring()));
         }
         let before = self.docs.get(&(link, request.doc)).cloned();
         if before.is_some() || self.links.contains(&link) {
@@ -361,9 +407,17 @@ fn answer(reads: &Reads, requests: &mut VecDeque<ReadRequest>, deferred: &mut De
                 break;
             };
             let document = shard.document(&request.doc);
-            let is_cold = matches!(document, Lookup::Cold);
-            if let Some(request) = look.deferred.keep_or(request, is_cold) {
-                look.serve(document.present().map(Arc::as_ref), request);
+            let is_cold = matches!(document, Lookup::Cold(_))
+                && request.kind.needs_all()
+                && !mutant!("cold_taken_for_missing");
+            let doc = request.doc;
+            let bring = is_cold.then_some(|| reads.bring(doc));
+            let Some(request) = look.deferred.keep_or(request, bring) else {
+                continue;
+            };
+            match document {
+                Lookup::Cold(summary) => look.serve_summary(summary, request),
+                document => look.serve(document.present().map(Arc::as_ref), request),
             }
             if look.spelled_bytes >= AT_ONCE_BYTES {
                 break;
@@ -383,13 +437,29 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
+    /// What needs no more of a document than that.
+    fn serve_summary(&mut self, summary: &Summary, request: ReadRequest) {
+        let body = match &request.kind {
+            ReadKind::Unfollow => return self.unfollow(&request),
+            ReadKind::Describe { id, user } if summary.role(user).is_some() => {
+                described(*id, wire::description(&request.doc, summary, user))
+            }
+            ReadKind::Role { id, user } if summary.role(user).is_some() => {
+                described(*id, wire::short_description(&request.doc, summary, user))
+            }
+            _ => return request.fail(wire::not_found()),
+        };
+        request.link.push(body);
+    }
+
+    fn unfollow(&mut self, request: &ReadRequest) {
+        self.feed.followers.remove(&request.doc, request.link.id);
+    }
+
     /// `document`: none if it is missing.
     fn serve(&mut self, document: Option<&Document>, request: ReadRequest) {
         let body = match (&request.kind, document) {
-            (ReadKind::Unfollow, _) => {
-                self.feed.followers.remove(&request.doc, request.link.id);
-                return;
-            }
+            (ReadKind::Unfollow, _) => return self.unfollow(&request),
             (ReadKind::Follow(after), Some(document)) => {
                 self.follow(&request, true);
                 Body::Followed(followed(document, after.as_ref()))
@@ -411,10 +481,12 @@ impl Look<'_> {
                 }
             }
             (ReadKind::Describe { id, user }, Some(document)) if document.role(user).is_some() => {
-                described(*id, wire::description(document, user))
+                let summary = document.summary();
+                described(*id, wire::description(&request.doc, &summary, user))
             }
             (ReadKind::Role { id, user }, Some(document)) if document.role(user).is_some() => {
-                described(*id, wire::short_description(document, user))
+                let summary = document.summary();
+                described(*id, wire::short_description(&request.doc, &summary, user))
             }
             _ => return request.fail(wire::not_found()),
         };
@@ -615,49 +687,4 @@ fn events_after(document: &Document, after: &v1::Resume) -> Option<Vec<v1::Event
     let one_off = after.rev < document.rev().0 && mutant!("tail_off_by_one");
     let events = document.events_after(Revision(after.rev + u64::from(one_off)))?;
     Some(events.map(|event| wire::event(event)).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use codraft_proto::link::{Lane, Outbox};
-
-    use super::*;
-    use crate::routers::Routers;
-
-    #[test]
-    fn a_cold_document_is_waited_for_and_never_missing() {
-        let outbox = Outbox::detached();
-        let link = Routers::default().add(outbox.clone());
-        let ask =
-            |doc: u8, kind| ReadRequest::new(link.clone(), DocId([doc; 16]), kind, None, None);
-        let (cold, other) = (1, 2);
-        let mut deferred = Deferred::default();
-        let kept = |request: Option<ReadRequest>| request.is_none();
-        assert!(kept(
-            deferred.keep_or(ask(cold, ReadKind::Follow(None)), true)
-        ));
-        assert!(
-            kept(deferred.keep_or(ask(cold, ReadKind::Unfollow), false)),
-            "what was asked of it later stays behind"
-        );
-        assert!(!kept(
-            deferred.keep_or(ask(other, ReadKind::Follow(None)), false)
-        ));
-        assert!(
-            outbox.take(Lane::Data).is_empty(),
-            "nobody was told anything"
-        );
-
-        let mut waiting = std::mem::take(&mut deferred).requests;
-        assert_eq!(waiting.len(), 2);
-        for request in &mut waiting {
-            assert!(!request.is_due(), "nor is what stays behind");
-            request.wait = Wait::Until(Instant::now());
-            assert!(request.is_due());
-        }
-        for request in waiting {
-            assert!(!kept(deferred.keep_or(request, false)), "it is warm now");
-        }
-    }
 }

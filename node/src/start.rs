@@ -17,7 +17,7 @@ use codraft_proto::{
 };
 use codraft_raft::{
     disk::Disk,
-    group::{self, RaftConfig, Sinks},
+    group::{self, Kept, RaftConfig, Sinks},
     identity::{self, Expected, Identity, IdentityError, KnownPeers},
     suspect::Suspicion,
     wal::{Start, Wal, WalError, WalOptions},
@@ -57,6 +57,8 @@ pub enum StartError {
     Identity(#[from] IdentityError),
     #[error(transparent)]
     Wal(#[from] WalError),
+    #[error("pages cannot be kept: {0}")]
+    Keep(#[source] std::io::Error),
     #[error(transparent)]
     Groups(#[from] group::StartError),
 }
@@ -109,6 +111,7 @@ struct Storage {
     disk_id: DiskId,
     known: KnownPeers,
     wal: Wal,
+    kept: Kept,
     /// The latest ones, this one at the end.
     starts: Vec<Start>,
     /// Of this start.
@@ -141,6 +144,10 @@ async fn open(
     if let Some(damage) = wal.damage() {
         return Err(WalError::Damaged(damage).into());
     }
+    // Pages never stand before a sync of the log.
+    let lane = disk.lane().map_err(StartError::Keep)?;
+    let kept = Kept::open(lane, &config.data, config.pages.clone()).await;
+    let kept = kept.map_err(StartError::Keep)?;
     let mut name = [0; 8];
     outside.entropy.fill(&mut name);
     let name = u64::from_le_bytes(name);
@@ -159,6 +166,7 @@ async fn open(
         disk_id: who.disk,
         known,
         wal,
+        kept,
         starts,
         name,
     })
@@ -190,7 +198,7 @@ async fn run(
         let (routers, metrics) = (routers.clone(), metrics.clone());
         Sinks::new(Box::new(Fanout::new(config.id, feed, routers, metrics)))
     };
-    let raft = consensus(&config, &common, &storage.wal, &dialling, tasks, fanout).await?;
+    let raft = consensus(&config, &common, &storage, &dialling, tasks, fanout).await?;
     let groups = Arc::new(host(&config, &raft, feeds, &metrics, tasks));
     let beat = leadership::beat(groups.clone(), routers.clone());
     tasks.spawn("leadership beat", beat);
@@ -249,7 +257,7 @@ async fn listen(
 async fn consensus(
     config: &NodeConfig,
     outside: &Outside,
-    wal: &Wal,
+    storage: &Storage,
     dialling: &Arc<Dialling>,
     tasks: &Tasks,
     sinks: impl FnMut(GroupId) -> Sinks,
@@ -267,13 +275,15 @@ async fn consensus(
         times: config.times.clone(),
         machine: config.machine.clone(),
         limits: config.limits.clone(),
+        keep: config.keep.clone(),
     };
     let groups = group::Groups::start(
         raft_config,
-        wal.clone(),
+        storage.wal.clone(),
         dialling.clone(),
         tasks,
         outside,
+        storage.kept.clone(),
         sinks,
     )
     .await?;
@@ -294,7 +304,8 @@ fn host(
     let host = |(id, feed): (GroupId, Arc<Feed>)| {
         let group = raft.groups.group(id)?.clone();
         let (states, at_once) = (States::new(metrics.clone()), config.spelled_at_once);
-        let reads = Arc::new(Reads::new(group.clone(), feed.clone(), states, at_once));
+        let reads = Reads::new(group.clone(), feed.clone(), states, at_once, tasks.clone());
+        let reads = Arc::new(reads);
         Some((id, Arc::new(Hosted { group, feed, reads })))
     };
     let hosted: BTreeMap<_, _> = feeds.into_iter().filter_map(host).collect();

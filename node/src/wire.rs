@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use codraft_proto::{
-    ids::NodeId,
+    ids::{DocId, NodeId},
     reject::Code,
     v1::{self, Message, answer::Verdict, message::Body, reply},
 };
 use codraft_raft::{
     group::{Leadership, ProposeError, ReadError},
-    machine::{Document, Event, Outcome},
+    machine::{Event, Outcome, Summary},
 };
 
 pub(crate) fn message(body: Body) -> Message {
@@ -89,7 +89,7 @@ pub(crate) fn change(outcome: Outcome) -> reply::Body {
     }
 }
 
-pub(crate) fn description(document: &Document, user: &str) -> v1::Description {
+pub(crate) fn description(doc: &DocId, summary: &Summary, user: &str) -> v1::Description {
     let permission =
         |(user, grant): (&codraft_proto::ids::UserId, codraft_raft::machine::Grant)| {
             v1::Permission {
@@ -99,34 +99,34 @@ pub(crate) fn description(document: &Document, user: &str) -> v1::Description {
             }
         };
     v1::Description {
-        permissions: document.grants().map(permission).collect(),
-        ..short_description(document, user)
+        permissions: summary.grants().map(permission).collect(),
+        ..short_description(doc, summary, user)
     }
 }
 
 /// Without the permissions of others.
-pub(crate) fn short_description(document: &Document, user: &str) -> v1::Description {
+pub(crate) fn short_description(doc: &DocId, summary: &Summary, user: &str) -> v1::Description {
     v1::Description {
-        doc: document.id().to_bytes(),
-        title: document.title().to_owned(),
-        owner: document.owner().to_string(),
-        kind: document.kind() as u32,
-        algebra: document.algebra().as_str().to_owned(),
-        rev: document.rev().0,
-        role: document.role(user).map_or(0, |role| role as u32),
+        doc: doc.to_bytes(),
+        title: summary.title.to_string(),
+        owner: summary.owner.to_string(),
+        kind: summary.kind as u32,
+        algebra: summary.algebra.as_str().to_owned(),
+        rev: summary.rev.0,
+        role: summary.role(user).map_or(0, |role| role as u32),
         permissions: Vec::new(),
-        created_ms: document.created_ms(),
-        updated_ms: document.updated_ms(),
-        floor: document.floor().0,
+        created_ms: summary.created_ms,
+        updated_ms: summary.updated_ms,
+        floor: summary.floor.0,
     }
 }
 
-pub(crate) fn set_apart(document: &Document) -> v1::SetApart {
+pub(crate) fn set_apart(doc: &DocId, summary: &Summary) -> v1::SetApart {
     v1::SetApart {
-        doc: document.id().to_bytes(),
-        title: document.title().to_owned(),
-        rev: document.rev().0,
-        since_ms: document.quarantined_ms().unwrap_or(0),
+        doc: doc.to_bytes(),
+        title: summary.title.to_string(),
+        rev: summary.rev.0,
+        since_ms: summary.quarantined_ms.unwrap_or(0),
     }
 }
 

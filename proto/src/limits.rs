@@ -7,6 +7,11 @@ use serde::Deserialize;
 pub const FRAME_BYTES_MAX: u32 = 4 << 20;
 /// The default of `group_state_bytes`.
 pub const GROUP_STATE_BYTES: u64 = 2 << 30;
+/// The default of `group_memory_bytes`, and the least.
+pub const GROUP_MEMORY_BYTES: u64 = 64 << 20;
+const GROUP_MEMORY_BYTES_MIN: u64 = 1 << 20;
+/// The default of `snapshot_commands`.
+pub const SNAPSHOT_COMMANDS: u64 = 100_000;
 /// The least: a document of the greatest size fits, with its history.
 const GROUP_STATE_BYTES_MIN: u64 = 64 << 20;
 /// The least: a hello fits.
@@ -51,6 +56,11 @@ pub struct EdgeLimits {
     pub body_ms: u64,
     /// What a group's documents may take in a node's memory. Judged by the leader before the log.
     pub group_state_bytes: u64,
+    /// What a group's documents take in a node's memory before those that were not used for longest
+    /// leave it.
+    pub group_memory_bytes: u64,
+    /// A node writes a group's state to its disk after so many commands.
+    pub snapshot_commands: u64,
 }
 
 /// Those of operations: not configurable, the same in every process.
@@ -78,6 +88,8 @@ impl Default for EdgeLimits {
             body_bytes: 1 << 20,
             body_ms: 10_000,
             group_state_bytes: GROUP_STATE_BYTES,
+            group_memory_bytes: GROUP_MEMORY_BYTES,
+            snapshot_commands: SNAPSHOT_COMMANDS,
         }
     }
 }
@@ -101,7 +113,8 @@ impl EdgeLimits {
     /// The first that contradicts another one, with both values.
     pub fn validate(&self) -> Result<(), LimitError> {
         self.at_most()?;
-        self.at_least()
+        self.at_least()?;
+        self.of_nodes()
     }
 
     fn at_most(&self) -> Result<(), LimitError> {
@@ -183,12 +196,34 @@ impl EdgeLimits {
             ("hello_ms", self.hello_ms, 1, ""),
             ("body_bytes", self.body_bytes.into(), 1, ""),
             ("body_ms", self.body_ms, 1, ""),
+        ] {
+            LimitError::unless(value >= least, name, value, ("below", least, of))?;
+        }
+        Ok(())
+    }
+
+    fn of_nodes(&self) -> Result<(), LimitError> {
+        let state = self.group_state_bytes;
+        for (name, value, least, of) in [
             (
                 "group_state_bytes",
-                self.group_state_bytes,
+                state,
                 GROUP_STATE_BYTES_MIN,
                 ", which a large document takes",
             ),
+            (
+                "group_state_bytes",
+                state,
+                self.group_memory_bytes,
+                " = limits.group_memory_bytes",
+            ),
+            (
+                "group_memory_bytes",
+                self.group_memory_bytes,
+                GROUP_MEMORY_BYTES_MIN,
+                "",
+            ),
+            ("snapshot_commands", self.snapshot_commands, 1, ""),
         ] {
             LimitError::unless(value >= least, name, value, ("below", least, of))?;
         }
@@ -345,6 +380,24 @@ mod tests {
                 1,
                 0,
                 "limits.body_bytes = 0 is below 1",
+            ),
+            (
+                |l, v| l.group_memory_bytes = v,
+                1 << 20,
+                (1 << 20) - 1,
+                "limits.group_memory_bytes = 1048575 is below 1048576",
+            ),
+            (
+                |l, v| l.group_memory_bytes = v,
+                2 << 30,
+                (2 << 30) + 1,
+                "limits.group_state_bytes = 2147483648 is below 2147483649 = limits.group_memory_bytes",
+            ),
+            (
+                |l, v| l.snapshot_commands = v,
+                1,
+                0,
+                "limits.snapshot_commands = 0 is below 1",
             ),
             (
                 |l, v| l.group_state_bytes = v,

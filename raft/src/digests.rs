@@ -53,6 +53,16 @@ impl Digests {
         }
     }
 
+    /// Goes on from a state that was kept after an entry.
+    pub fn resume(&self, at: (u64, Hash)) {
+        self.state.lock().hashes.push_back(at);
+    }
+
+    /// The hash at the newest entry; none before the first.
+    pub fn newest(&self) -> Option<(u64, Hash)> {
+        self.state.lock().hashes.back().copied()
+    }
+
     /// What to tell the others: where this replica stood when this was called last.
     pub fn told(&self) -> Option<(u64, Hash)> {
         let mut state = self.state.lock();

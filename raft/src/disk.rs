@@ -18,6 +18,11 @@ pub type Claim = Box<dyn Send + Sync>;
 /// Every implementor passes `conformance::all`. A future that is dropped was done or not, and
 /// never comes later than what is asked for after it.
 pub trait Disk: Send + Sync + 'static {
+    /// The same disk by a hand of its own: what is asked of one never waits for the other.
+    ///
+    /// # Errors
+    /// When there is none to be had.
+    fn lane(&self) -> io::Result<Arc<dyn Disk>>;
     /// Takes a folder for its one user and changes nothing in it. The claim ends with the process,
     /// however that ends. `WouldBlock` while somebody else has it.
     fn claim<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Claim>>;

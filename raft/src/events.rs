@@ -154,4 +154,9 @@ pub enum StartError {
     Open { group: GroupId, reason: String },
     #[error("{0}")]
     Quarantined(crate::wal::Damage),
+    #[error("group {group}: {error}")]
+    Kept {
+        group: GroupId,
+        error: crate::manifest::ManifestError,
+    },
 }

@@ -11,11 +11,15 @@ mod reads;
 mod serve;
 mod start;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use codraft_mutant::mutant;
 use codraft_proto::{
-    ids::{GroupId, NodeId},
+    ids::{DocId, GroupId, NodeId},
     link::{Lane, Outbox},
     tasks::Tasks,
     v1,
@@ -28,14 +32,18 @@ pub use crate::{
         AppliedSink, GroupEvents, Leadership, LogId, Origin, Peers, ProposeError, ProposeResult,
         ReadError, Sinks, StartError,
     },
+    keeper::{KeepError, Kept},
     limits::{GroupLimits, RaftTimes},
+    tail::KeepOptions,
 };
 
 use crate::{
-    applied::{Core, Machine},
+    applied::Machine,
     clocks::Clocks,
     command::Command,
+    core::Core,
     digests::{Digests, Verdict},
+    keeper::Keeper,
     machine::{MachineLimits, Shard},
     network::PendingCalls,
     queue::Queue,
@@ -43,6 +51,9 @@ use crate::{
     wal::{GroupWal, Wal},
 };
 use reads::Reads;
+
+/// A node that ends in order gives each group so long to keep its state.
+const KEEP_AT_END: Duration = Duration::from_secs(2);
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, Machine>;
 
@@ -57,6 +68,7 @@ pub struct RaftConfig {
     /// Of what is replicated: the same on every replica.
     pub machine: MachineLimits,
     pub limits: GroupLimits,
+    pub keep: KeepOptions,
 }
 
 impl RaftConfig {
@@ -67,6 +79,7 @@ impl RaftConfig {
             times: RaftTimes::default(),
             machine: MachineLimits::default(),
             limits: GroupLimits::default(),
+            keep: KeepOptions::default(),
         }
     }
 }
@@ -82,6 +95,7 @@ struct Inner {
     node: NodeId,
     raft: Raft,
     core: Arc<Mutex<Core>>,
+    keeper: Arc<Keeper>,
     queue: Arc<Queue>,
     log: GroupWal,
     digests: Digests,
@@ -125,6 +139,15 @@ impl Group {
     /// so `look` must not block.
     pub fn with<R>(&self, look: impl FnOnce(&Shard) -> R) -> R {
         look(&self.inner.core.lock().shard)
+    }
+
+    /// Brings a document into memory, where it is in use from now on.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub async fn bring(&self, doc: DocId) -> Result<(), KeepError> {
+        self.inner.core.lock().use_document(&doc);
+        self.inner.keeper.warm(&BTreeSet::from([doc])).await
     }
 
     pub fn leadership(&self) -> Leadership {
@@ -191,6 +214,19 @@ impl Group {
 
     pub(crate) fn raft(&self) -> &Raft {
         &self.inner.raft
+    }
+}
+
+impl Inner {
+    /// So that the next start has nothing to apply.
+    async fn keep_at_end(&self) {
+        match tokio::time::timeout(KEEP_AT_END, self.keeper.take()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(group = %self.id, %error, "the state was not kept at the end");
+            }
+            Err(_) => tracing::warn!(group = %self.id, "no time to keep the state at the end"),
+        }
     }
 }
 
@@ -274,6 +310,7 @@ impl Groups {
     pub async fn shutdown(&self) {
         for group in self.iter() {
             group.inner.close(ProposeError::Shutdown);
+            group.inner.keep_at_end().await;
             if let Err(error) = group.inner.raft.shutdown().await {
                 tracing::warn!(group = %group.id(), %error, "group did not stop in order");
             }

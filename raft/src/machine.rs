@@ -12,17 +12,15 @@ mod grants;
 mod limits;
 mod mutants;
 mod quarantine;
+mod slots;
 mod stored;
+mod summary;
 mod window;
 
 #[cfg(test)]
 mod tests;
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use codraft_mutant::mutant;
 use codraft_proto::{
@@ -37,7 +35,9 @@ pub use documents::Document;
 pub use event::Event;
 pub use grants::Grant;
 pub use limits::MachineLimits;
+pub use slots::{Held, InSlot, Page, Slots};
 pub use stored::{FORMAT as DOCUMENT_FORMAT, StateError};
+pub use summary::Summary;
 
 /// What became of one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,9 +87,8 @@ pub struct Applied {
 #[derive(Debug, Clone, Copy)]
 pub enum Lookup<'a> {
     Present(&'a Arc<Document>),
-    /// It is there, but not in memory: asked for again it will be. Nobody may take that for
-    /// missing. No document is cold yet.
-    Cold,
+    /// It is there, but all of it that is in memory is this: once it was brought it is present.
+    Cold(&'a Arc<Summary>),
     Missing,
 }
 
@@ -98,7 +97,7 @@ impl<'a> Lookup<'a> {
     pub fn present(self) -> Option<&'a Arc<Document>> {
         match self {
             Lookup::Present(document) => Some(document),
-            Lookup::Cold | Lookup::Missing => None,
+            Lookup::Cold(_) | Lookup::Missing => None,
         }
     }
 }
@@ -112,11 +111,13 @@ pub struct Shard {
     applied: u64,
     /// Raised by `Command::Level`: what the log may hold from here on.
     level: u32,
-    /// A slot is a range. A document that is shared is copied when it changes.
-    documents: BTreeMap<(Slot, DocId), Arc<Document>>,
+    /// What is shared is copied when it changes.
+    documents: Slots,
     /// Those that were set apart; each document knows it of itself too.
     quarantined: BTreeSet<(Slot, DocId)>,
-    /// Sum of the documents' `heap_bytes`.
+    /// How many documents are not in memory.
+    cold: usize,
+    /// Sum of what is held of the documents.
     heap_bytes: u64,
     /// Where an event is spelled for its hash; kept to spare an allocation an operation.
     scratch: Vec<u8>,
@@ -130,10 +131,35 @@ impl Shard {
             limits,
             applied: 0,
             level: 1,
-            documents: BTreeMap::new(),
+            documents: Slots::default(),
             quarantined: BTreeSet::new(),
+            cold: 0,
             heap_bytes: 0,
             scratch: Vec::new(),
+        }
+    }
+
+    /// The state after the entry `applied`, as it was kept; all documents are cold.
+    pub fn restore(
+        group: GroupId,
+        limits: MachineLimits,
+        applied: u64,
+        level: u32,
+        documents: Slots,
+    ) -> Self {
+        let mut shard = Self::new(group, limits);
+        for (slot, doc, held) in documents.iter() {
+            shard.heap_bytes += held.heap_bytes();
+            if held.quarantined_ms().is_some() {
+                shard.quarantined.insert((slot, *doc));
+            }
+        }
+        Self {
+            applied,
+            level,
+            cold: documents.count(),
+            documents,
+            ..shard
         }
     }
 
@@ -141,12 +167,16 @@ impl Shard {
     ///
     /// # Panics
     /// Where the entry is not later than the last one: who waits for it would never be answered.
+    /// Where a document that it is about is cold: it is never taken for another one.
     pub fn apply(&mut self, index: u64, batch: &Batch) -> Vec<Applied> {
         assert!(
             index > self.applied,
             "entry {index} comes after entry {}",
             self.applied
         );
+        let mut docs = batch.commands.iter().filter_map(Command::doc);
+        let cold = docs.find(|doc| self.is_cold(doc));
+        assert_eq!(cold, None, "entry {index} finds its documents in memory");
         self.applied = index;
         let mut commands = Cow::Borrowed(batch.commands.as_slice());
         if commands.len() > 1 && mutant!("hash_map_order_in_apply") {
@@ -170,42 +200,43 @@ impl Shard {
     fn apply_command(&mut self, ts_ms: u64, command: &Command) -> Applied {
         let Self {
             limits,
+            applied,
             documents,
             heap_bytes: heap,
             scratch,
             ..
         } = self;
         let doc = command.doc().unwrap_or_default();
-        let key = key_of(&doc);
+        let (slot, index) = (slot_of(&doc), *applied);
         let (outcome, event) = match command {
-            Command::Edit(edit) => match documents.get_mut(&key) {
+            Command::Edit(edit) => match documents.touch(slot, &doc, index) {
                 Some(document) => change(document, heap, |document| {
                     document.edit(edit, ts_ms, limits, scratch)
                 }),
                 None => missing(),
             },
-            Command::Create(create) => match documents.get(&key) {
+            Command::Create(create) => match documents.warm(slot, &doc) {
                 Some(document) => (document.create_again(create), None),
                 None => match Document::create(create, ts_ms, limits, scratch) {
                     Ok((document, event)) => {
                         *heap += document.heap_bytes();
-                        documents.insert(key, Arc::new(document));
+                        documents.insert(slot, doc, Held::new(index, document));
                         (Outcome::Applied { rev: event.rev }, Some(event))
                     }
                     Err(refusal) => (Outcome::Refused(refusal), None),
                 },
             },
-            Command::Grant(grant) => match documents.get_mut(&key) {
+            Command::Grant(grant) => match documents.touch(slot, &doc, index) {
                 Some(document) => change(document, heap, |document| {
                     document.grant(grant, ts_ms, limits, scratch)
                 }),
                 None => missing(),
             },
-            Command::Trim(Trim { floor, .. }) => match documents.get_mut(&key) {
+            Command::Trim(Trim { floor, .. }) => match documents.touch(slot, &doc, index) {
                 Some(document) => (change(document, heap, |d| d.trim(*floor)), None),
                 None => missing(),
             },
-            Command::Expire(Expire { below, .. }) => match documents.get_mut(&key) {
+            Command::Expire(Expire { below, .. }) => match documents.touch(slot, &doc, index) {
                 Some(document) => change(document, heap, |document| {
                     document.expire(*below, ts_ms, limits, scratch)
                 }),
@@ -245,23 +276,70 @@ impl Shard {
         &self.limits
     }
     pub fn document(&self, id: &DocId) -> Lookup<'_> {
-        match self.documents.get(&key_of(id)) {
-            Some(document) => Lookup::Present(document),
-            None => Lookup::Missing,
-        }
+        let held = self.documents.get(slot_of(id), id);
+        held.map_or(Lookup::Missing, Held::lookup)
+    }
+    /// What a document is, in memory or not; none where there is none.
+    pub fn summary(&self, doc: &DocId) -> Option<Arc<Summary>> {
+        Some(self.documents.get(slot_of(doc), doc)?.summary())
     }
     /// The documents that were set apart.
     pub fn quarantined(&self) -> impl ExactSizeIterator<Item = DocId> + '_ {
         self.quarantined.iter().map(|(_, doc)| *doc)
     }
-    /// In the order of their slots, then of their ids.
+    /// Those in memory, in the order of their slots, then of their ids.
     pub fn documents(&self) -> impl Iterator<Item = &Arc<Document>> {
-        self.documents.values()
+        let documents = self.documents.iter();
+        documents.filter_map(|(_, _, held)| held.lookup().present())
     }
-    /// Those of one slot, in the order of their ids.
-    pub fn documents_in(&self, slot: Slot) -> impl Iterator<Item = &Arc<Document>> {
-        let all = (slot, DocId([0; 16]))..=(slot, DocId([u8::MAX; 16]));
-        self.documents.range(all).map(|(_, document)| document)
+    /// All, as they are now; what changes later does not change these.
+    pub fn slots(&self) -> Slots {
+        self.documents.clone()
+    }
+
+    /// Documents of a slot were written, each as the entry left it that touched it last by then.
+    pub fn keep_pages(&mut self, slot: Slot, pages: &[(DocId, u64, Page)]) {
+        self.documents.keep_pages(slot, pages);
+    }
+
+    /// Whether a document is not in memory.
+    pub fn is_cold(&self, doc: &DocId) -> bool {
+        self.cold > 0 && matches!(self.document(doc), Lookup::Cold(_))
+    }
+
+    /// Where to find those of these documents that are not in memory: each with the entry that
+    /// touched it last.
+    pub fn cold(&self, docs: &BTreeSet<DocId>) -> Vec<(DocId, u64, Page)> {
+        let cold = |doc: &DocId| {
+            let held = self.documents.get(slot_of(doc), doc)?;
+            let is_cold = matches!(held.lookup(), Lookup::Cold(_));
+            let page = held.page().filter(|_| is_cold)?;
+            Some((*doc, held.touched(), page))
+        };
+        docs.iter().filter_map(cold).collect()
+    }
+
+    /// A document was read, as the entry `touched` left it.
+    pub fn warm(&mut self, doc: &DocId, touched: u64, document: Arc<Document>) {
+        if let Some(held) = self.documents.get_mut(slot_of(doc), doc)
+            && held.touched() == touched
+        {
+            let before = held.heap_bytes();
+            self.cold -= usize::from(held.warm(document));
+            self.heap_bytes = (self.heap_bytes + held.heap_bytes()).saturating_sub(before);
+        }
+    }
+
+    /// Lets a document leave memory if its page is written; whether it did.
+    pub fn cool(&mut self, doc: &DocId) -> bool {
+        let Some(held) = self.documents.get_mut(slot_of(doc), doc) else {
+            return false;
+        };
+        let before = held.heap_bytes();
+        let cooled = held.cool();
+        self.cold += usize::from(cooled);
+        self.heap_bytes = (self.heap_bytes + held.heap_bytes()).saturating_sub(before);
+        cooled
     }
 
     /// BLAKE3 over the whole state in canonical order: equal on every replica that applied
@@ -270,17 +348,13 @@ impl Shard {
     pub fn digest(&self) -> [u8; 32] {
         let mut hash = digest::StateHash::new("codraft shard 2");
         hash.number(self.group.0.into()).number(self.level.into());
-        hash.number(self.documents.len() as u64);
-        for ((slot, id), document) in &self.documents {
+        hash.number(self.documents.count() as u64);
+        for (slot, id, held) in self.documents.iter() {
             hash.number(slot.0.into()).bytes(&id.0);
-            hash.bytes(&document.state_digest());
+            hash.bytes(&held.digest());
         }
         hash.finish()
     }
-}
-
-fn key_of(doc: &DocId) -> (Slot, DocId) {
-    (slot_of(doc), *doc)
 }
 
 /// Changes a document, and the sum of what all take in memory.

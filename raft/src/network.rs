@@ -32,6 +32,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     events::Peers,
+    manifest::Manifest,
     types::{TypeConfig, Vote},
 };
 
@@ -213,7 +214,7 @@ fn bad(why: &'static str) -> Error {
 }
 
 impl RaftNetworkV2<TypeConfig> for PeerClient {
-    type SnapshotData = std::io::Empty;
+    type SnapshotData = Arc<Manifest>;
 
     async fn append_entries(
         &mut self,
@@ -285,7 +286,7 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
     async fn full_snapshot(
         &mut self,
         _vote: Vote,
-        _snapshot: SnapshotOf<TypeConfig, std::io::Empty>,
+        _snapshot: SnapshotOf<TypeConfig, Arc<Manifest>>,
         _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {

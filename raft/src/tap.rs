@@ -75,6 +75,21 @@ pub fn takes_over(group: GroupId, from: NodeId) {
     tell!(what = "takes over", group = group.0, from = from.0);
 }
 
+/// The state after the entry at `index` is on this disk; `hash` is its manifest's.
+pub fn kept(group: GroupId, index: u64, hash: &[u8; 32]) {
+    tell!(what = "kept", group = group.0, index, hash = &hash[..]);
+}
+
+/// A replica begins with the state that was kept at `index`.
+pub fn restored(group: GroupId, index: u64) {
+    tell!(what = "restored", group = group.0, index);
+}
+
+/// Documents that left memory.
+pub fn cooled(documents: usize) {
+    tell!(what = "cooled", documents);
+}
+
 /// How full something bounded is.
 pub fn filled(of: &'static str, most: usize, bound: usize) {
     tell!(what = "filled", of, most, bound);

@@ -32,7 +32,7 @@ use crate::{
 };
 use acts::Step;
 use letters::Letters;
-pub use letters::{POISON, first_text};
+pub use letters::first_text;
 
 /// How often a client looks what stage it is.
 const LOOK: Duration = Duration::from_millis(50);

@@ -202,6 +202,9 @@ impl Cluster {
         config.machine.window_events = world.window_events as usize;
         config.machine.refusal_records = world.refusal_records as usize;
         config.wal.segment_bytes = self.inner.segment_bytes;
+        config.pages.file_bytes = self.inner.segment_bytes as u32;
+        config.keep.tail_commands = world.tail_commands.into();
+        config.keep.memory_bytes = u64::from(world.memory_kib) << 10;
         // Its documents are small, and some are to be spelled outside their group's lock.
         config.spelled_at_once = 64;
         let disk = machine.disk.borrow().clone();

@@ -72,6 +72,12 @@ pub const MARKS: &[(&str, &str)] = &[
         "quarantine_lifted",
         "a document that was set apart was let go on",
     ),
+    ("state_kept", "a replica wrote its state to its disk"),
+    (
+        "state_restored",
+        "a replica began with a state that was kept",
+    ),
+    ("document_cooled", "a document left memory"),
 ];
 
 /// What the record has told so far, as far as the marks need it.
@@ -165,6 +171,9 @@ impl Watch {
                 self.suspected.insert(*about, life);
             }
             NodeSeen::Truncated { .. } => mark("log_truncated"),
+            NodeSeen::Kept { .. } => mark("state_kept"),
+            NodeSeen::Restored { .. } => mark("state_restored"),
+            NodeSeen::Cooled { .. } => mark("document_cooled"),
             NodeSeen::Recovered { damaged: true, .. } => mark("damage_quarantined"),
             NodeSeen::Recovered { cut: 1.., .. } => mark("torn_tail_cut"),
             NodeSeen::Applied { kind, .. } if kind == "expire" => mark("bases_expired"),

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 pub use seed::stream;
 
+/// What makes a replica panic that applies it (`raft/src/machine/mutants.rs`).
+pub const POISON: char = '\u{f8ff}';
+
 /// Raised when a plan of an older version would mean another run.
 pub const VERSION: u32 = 1;
 
@@ -53,6 +56,12 @@ pub struct World {
     pub window_events: u32,
     /// Client records that live by a refusal alone.
     pub refusal_records: u32,
+    /// A node keeps a group's state after so many commands.
+    #[serde(default = "rarely")]
+    pub tail_commands: u32,
+    /// What a group's documents may take in memory, in KiB.
+    #[serde(default = "spacious")]
+    pub memory_kib: u32,
     /// What may wait at a router for a socket that reads slowly.
     #[serde(default = "roomy")]
     pub socket_queue_bytes: u32,
@@ -63,6 +72,16 @@ pub struct World {
 
 fn finest() -> u64 {
     1
+}
+
+/// As in production.
+fn rarely() -> u32 {
+    codraft_raft::group::KeepOptions::default().tail_commands as u32
+}
+
+/// As in production.
+fn spacious() -> u32 {
+    (codraft_raft::group::KeepOptions::default().memory_bytes >> 10) as u32
 }
 
 /// As in production.

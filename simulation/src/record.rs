@@ -291,6 +291,23 @@ pub enum NodeSeen {
         seq: u64,
         outcome: String,
     },
+    /// The state after the entry at `index` is on the node's disk; `hash` is its manifest's.
+    Kept {
+        node: u64,
+        life: u64,
+        group: u32,
+        index: u64,
+        hash: Hash,
+    },
+    /// A replica begins with the state that was kept at `index`.
+    Restored {
+        node: u64,
+        life: u64,
+        group: u32,
+        index: u64,
+    },
+    /// Documents left memory.
+    Cooled { node: u64, documents: u64 },
     /// Hash of the replica's whole state at an index.
     State {
         node: u64,

@@ -9,6 +9,7 @@ use crate::{
     shared::{Shared, user_name},
 };
 use codraft_proto::ids::Revision;
+use futures_util::FutureExt;
 
 /// What has not healed yet.
 pub fn missing(shared: &Shared, cluster: &Cluster, faults: &Faults) -> Vec<String> {
@@ -89,7 +90,8 @@ fn client_misses(
         .into_iter()
         .filter(|i| !faults.is_lost(*i))
         .filter_map(|i| {
-            cluster.with_document(i, &doc, |document| (document.rev(), document.role(&user)))
+            let summary = cluster.with_node(i, |node| node.summary(&doc)).flatten()?;
+            Some((summary.rev, summary.role(&user)))
         });
     let Some((head, role)) = seen.max_by_key(|(rev, _)| *rev) else {
         return Some(format!("no node has the document of {host}"));
@@ -139,6 +141,8 @@ pub fn read(shared: &Shared, cluster: &Cluster) {
                 continue;
             };
             let group = cluster.group_of(&id).0;
+            // Nothing that is read here waits for anything.
+            cluster.with_node(i, |node| node.bring(id).now_or_never());
             let seen = cluster.with_document(i, &id, |document| {
                 let (text, digest) = convert::view(document.content());
                 let (rev, chain, doc) = (document.rev(), document.hash().0, id.0);

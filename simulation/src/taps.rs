@@ -159,6 +159,23 @@ impl Fields {
                 seq: self.number("seq")?,
                 outcome: self.text("outcome")?.to_owned(),
             },
+            "kept" => NodeSeen::Kept {
+                node,
+                life,
+                group: self.group()?,
+                index: index()?,
+                hash: self.hash("hash")?,
+            },
+            "restored" => NodeSeen::Restored {
+                node,
+                life,
+                group: self.group()?,
+                index: index()?,
+            },
+            "cooled" => NodeSeen::Cooled {
+                node,
+                documents: self.number("documents")?,
+            },
             "state" => NodeSeen::State {
                 node,
                 group: self.group()?,

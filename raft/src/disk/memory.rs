@@ -199,6 +199,10 @@ impl Drop for MemoryClaim {
 }
 
 impl Disk for MemoryDisk {
+    fn lane(&self) -> io::Result<Arc<dyn Disk>> {
+        Ok(Arc::new(self.clone()))
+    }
+
     fn claim<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Claim>> {
         if !self.inner.lock().claimed.insert(dir.to_owned()) {
             return ready(Err(io::ErrorKind::WouldBlock.into()));

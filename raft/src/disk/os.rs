@@ -57,6 +57,10 @@ impl OsDisk {
 }
 
 impl Disk for OsDisk {
+    fn lane(&self) -> io::Result<Arc<dyn Disk>> {
+        Ok(Arc::new(OsDisk::start()?))
+    }
+
     /// An advisory lock (`flock`) on the folder itself: there is no file that could be left behind,
     /// and the kernel gives it up only when the last write of a killed process is over.
     fn claim<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Claim>> {

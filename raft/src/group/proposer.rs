@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use super::{Inner, Leadership, ProposeError};
 use crate::{
-    applied::{Core, Waiting},
     clocks::Clocks,
     command::Batch,
+    core::{Core, Waiting},
     limits::FRESH_LEADER,
     queue::Next,
     types::{Proposal, Settle, TypeConfig},

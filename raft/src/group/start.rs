@@ -19,13 +19,16 @@ use super::{
     leadership, proposer, reads,
 };
 use crate::{
-    applied::{Core, Machine},
+    applied::Machine,
     clocks::Clocks,
+    core::Core,
     digests::Digests,
+    keeper::{Keeper, Kept, Loaded},
     limits::INITIALIZE_AFTER,
     network::{Network, PendingCalls},
     store::LogStore,
-    wal::Wal,
+    tap,
+    wal::{GroupWal, Wal},
 };
 
 impl Groups {
@@ -36,6 +39,7 @@ impl Groups {
         peers: Arc<dyn Peers>,
         tasks: &Tasks,
         outside: &Outside,
+        kept: Kept,
         mut sinks: impl FnMut(GroupId) -> Sinks,
     ) -> Result<Groups, StartError> {
         // What is lost may have been promised: no group of this log may vote, or lead with what
@@ -49,7 +53,8 @@ impl Groups {
         let calls = Arc::new(PendingCalls::default());
         let clocks = Arc::new(Clocks::new(outside.clock.clone()));
         let mut groups = BTreeMap::new();
-        for (id, replicas) in &config.groups {
+        let states = load(&config, &kept).await?;
+        for ((id, replicas), loaded) in config.groups.iter().zip(states) {
             let log = wal.group(*id);
             let mut limits = config.machine.clone();
             if mutant!("window_trimmed_differently") {
@@ -58,11 +63,11 @@ impl Groups {
             let queue = Arc::new(Queue::new(config.limits.clone()));
             let digests = Digests::new(replicas.len());
             let told = sinks(*id).with(Box::new(digests.clone()));
-            let core = Core::new(*id, limits, told, queue.clone());
-            let core = Arc::new(Mutex::new(core));
+            let core = Core::new(*id, limits, told, queue.clone(), loaded.tail.clone());
+            let (core, keeper) = go_on(&log, core, kept.clone(), digests.clone(), loaded);
             let network = Network::new(*id, config.node, peers.clone(), calls.clone());
             let store = LogStore::new(log.clone(), config.node);
-            let machine = Machine::new(core.clone());
+            let machine = Machine::new(core.clone(), keeper.clone());
             let raft = Raft::new(config.node.0, times.clone(), network, store, machine)
                 .await
                 .map_err(|error| not_opened(*id, &error))?;
@@ -71,15 +76,12 @@ impl Groups {
                 node: config.node,
                 raft,
                 core,
+                keeper,
                 queue,
                 log,
                 digests,
                 reads: Reads::new(config.limits.reads),
-                leadership: Arc::new(Mutex::new(Leadership {
-                    group: *id,
-                    term: Term(0),
-                    node: None,
-                })),
+                leadership: Arc::new(Mutex::new(nobody_leads(*id))),
             });
             if let Err(error) = same_voters(&inner, replicas) {
                 let _ = inner.raft.shutdown().await;
@@ -102,6 +104,48 @@ impl Groups {
     }
 }
 
+/// What was kept of all groups, in their order.
+async fn load(config: &RaftConfig, kept: &Kept) -> Result<Vec<Loaded>, StartError> {
+    let mut states = Vec::new();
+    for (group, _) in &config.groups {
+        let failed = |error| StartError::Kept {
+            group: *group,
+            error,
+        };
+        let loaded = kept.load(*group, config.keep.clone()).await;
+        states.push(loaded.map_err(failed)?);
+    }
+    Ok(states)
+}
+
+/// A group's state as it was kept, and its keeper.
+fn go_on(
+    log: &GroupWal,
+    mut core: Core,
+    kept: Kept,
+    digests: Digests,
+    loaded: Loaded,
+) -> (Arc<Mutex<Core>>, Arc<Keeper>) {
+    let group = log.id();
+    if let Some(state) = &loaded.state {
+        tap::restored(group, state.manifest.index());
+        let rolling = state.manifest.digest;
+        if let Some(at) = rolling.filter(|_| !mutant!("rolling_hash_forgotten")) {
+            digests.resume(at);
+        }
+        core.restore(state);
+    }
+    let core = Arc::new(Mutex::new(core));
+    let log = Arc::new(log.clone());
+    let keeper = Keeper::new(group, core.clone(), kept, digests, log, loaded);
+    (core, Arc::new(keeper))
+}
+
+fn nobody_leads(group: GroupId) -> Leadership {
+    let (term, node) = (Term(0), None);
+    Leadership { group, term, node }
+}
+
 fn not_opened(group: GroupId, error: &dyn std::fmt::Display) -> StartError {
     let reason = error.to_string();
     StartError::Open { group, reason }
@@ -117,8 +161,21 @@ fn take_part(group: &Arc<Inner>, replicas: &[NodeId], clocks: &Arc<Clocks>, task
         proposer::run(group.clone(), clocks.clone()),
     );
     tasks.spawn("group reads", reads::run(group.clone()));
+    tasks.spawn("group keeper", keep(group.clone(), tasks.clone()));
     let first = initialize(group.clone(), replicas.to_vec());
     tasks.spawn("group first", first);
+}
+
+/// Keeps the group's state, and tells openraft of each manifest.
+async fn keep(group: Arc<Inner>, tasks: Tasks) {
+    loop {
+        if let Err(error) = group.keeper.next().await {
+            return group.fail(error.to_string(), &tasks);
+        }
+        if let Err(error) = group.raft.trigger().snapshot().await {
+            return tracing::warn!(group = %group.id, %error, "nobody is told of a manifest");
+        }
+    }
 }
 
 /// What this process was told of its groups must be what the log holds, and sound.

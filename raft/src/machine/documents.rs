@@ -488,6 +488,9 @@ impl Document {
     pub fn role(&self, user: &str) -> Option<Role> {
         self.grants.role(user)
     }
+    pub(super) fn roles(&self) -> &Grants {
+        &self.grants
+    }
     /// In the order of the users' names.
     pub fn grants(&self) -> impl Iterator<Item = (&UserId, Grant)> {
         self.grants.iter()

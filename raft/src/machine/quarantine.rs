@@ -4,9 +4,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use codraft_proto::{ids::DocId, reject::Code};
+use codraft_proto::{ids::DocId, placement::slot_of, reject::Code};
 
-use super::{Applied, Outcome, Refusal, Shard, change, key_of, missing};
+use super::{Applied, Outcome, Refusal, Shard, change, missing};
 use crate::command::Command;
 
 impl Shard {
@@ -21,13 +21,14 @@ impl Shard {
     }
 
     fn is_half_changed(&self, doc: &DocId) -> bool {
-        let document = self.documents.get(&key_of(doc));
+        let document = self.documents.warm(slot_of(doc), doc);
         document.is_some_and(|document| document.is_half_changed())
     }
 
     fn set_apart(&mut self, doc: &DocId, ts_ms: u64, command: &Command) -> Applied {
         let (documents, heap) = (&mut self.documents, &mut self.heap_bytes);
-        if let (Command::Edit(edit), Some(document)) = (command, documents.get_mut(&key_of(doc))) {
+        let document = documents.touch(slot_of(doc), doc, self.applied);
+        if let (Command::Edit(edit), Some(document)) = (command, document) {
             change(document, heap, |document| document.refuse_fault(edit));
         }
         match self.quarantine(doc, Some(ts_ms)).outcome {
@@ -49,13 +50,13 @@ impl Shard {
 
     /// Sets a document apart, or lets it go on.
     pub(super) fn quarantine(&mut self, doc: &DocId, since_ms: Option<u64>) -> Applied {
-        let key = key_of(doc);
-        let outcome = match self.documents.get_mut(&key) {
+        let slot = slot_of(doc);
+        let outcome = match self.documents.touch(slot, doc, self.applied) {
             None => missing().0,
             Some(document) => {
                 match since_ms {
-                    Some(_) => self.quarantined.insert(key),
-                    None => self.quarantined.remove(&key),
+                    Some(_) => self.quarantined.insert((slot, *doc)),
+                    None => self.quarantined.remove(&(slot, *doc)),
                 };
                 change(document, &mut self.heap_bytes, |document| {
                     document.set_quarantine(since_ms)

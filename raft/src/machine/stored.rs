@@ -57,10 +57,19 @@ pub enum StateError {
 }
 
 pub(super) fn section(out: &mut Vec<u8>, tag: u8, body: impl FnOnce(&mut Vec<u8>)) {
-    out.push(tag);
-    let start = out.len() + 4;
-    out.extend_from_slice(&[0; 4]);
+    let start = begin_section(out, tag);
     body(out);
+    end_section(out, start);
+}
+
+/// Where its body begins.
+pub(super) fn begin_section(out: &mut Vec<u8>, tag: u8) -> usize {
+    out.push(tag);
+    out.extend_from_slice(&[0; 4]);
+    out.len()
+}
+
+pub(super) fn end_section(out: &mut [u8], start: usize) {
     // A document is far below 4 GiB: its content, window, records and grants have limits.
     let length = u32::try_from(out.len() - start).unwrap_or(u32::MAX);
     out[start - 4..start].copy_from_slice(&length.to_le_bytes());

@@ -211,16 +211,23 @@ impl Window {
     }
 
     /// Appends the stored form: see `documents/stored.rs`.
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    /// All but the events.
+    pub fn encode_head(&self, out: &mut Vec<u8>) {
         put_varint(out, self.floor.0);
         out.extend_from_slice(&self.floor_hash.0);
         put_varint(out, self.len as u64);
+    }
+
+    /// At most `most` events, from the place `from` on; how many there were.
+    pub fn encode_events(&self, out: &mut Vec<u8>, from: usize, most: usize) -> usize {
         let mut canonical = Vec::new();
-        for entry in self.entries(0) {
+        let some = most.min(self.len.saturating_sub(from));
+        for entry in self.entries(from).take(some) {
             put_varint(out, entry.units_before.into());
             entry.event.canonical(&mut canonical);
             put_blob(out, &canonical);
         }
+        some
     }
 
     /// Reads the window of `doc`, and computes the chain anew.

@@ -165,6 +165,14 @@ impl GroupWal {
         self.write(write, |held| held.purge(up_to, last)).await
     }
 
+    /// Resolves when all that was appended before this call is durable.
+    ///
+    /// # Errors
+    /// When the log cannot be written any more, or is quarantined.
+    pub async fn settled(&self) -> io::Result<()> {
+        self.write(Write::Nothing, |_| {}).await
+    }
+
     async fn write(&self, write: Write, change: impl FnOnce(&mut GroupState)) -> io::Result<()> {
         let (told, saved) = oneshot::channel();
         let done: Done = Box::new(move |result| {

@@ -58,11 +58,21 @@ pub struct Request {
 }
 
 pub enum Write {
-    Append { first: u64, records: Vec<Bytes> },
+    Append {
+        first: u64,
+        records: Vec<Bytes>,
+    },
     Vote(Bytes),
-    Truncate { keep: u64 },
-    Purge { up_to: u64, last: Bytes },
+    Truncate {
+        keep: u64,
+    },
+    Purge {
+        up_to: u64,
+        last: Bytes,
+    },
     Start(Start),
+    /// Nothing: for whom waits for what stands before it.
+    Nothing,
 }
 
 impl Request {
@@ -73,6 +83,7 @@ impl Request {
             Write::Truncate { .. } => record::size(0),
             Write::Purge { last, .. } => record::size(last.len()),
             Write::Start(start) => record::size(start.payload().len()),
+            Write::Nothing => 0,
         };
         Self {
             group,

@@ -337,6 +337,7 @@ impl Writer {
                 Write::Start(start) => {
                     put(Kind::Start, *group, start.number, &start.payload());
                 }
+                Write::Nothing => {}
             }
         }
         for (group, committed) in &batch.committed {

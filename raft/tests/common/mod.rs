@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -25,10 +25,11 @@ use codraft_raft::{
     command::{Algebra, Command, Create, Edit},
     disk::{Disk, memory::MemoryDisk},
     group::{
-        AppliedSink, GroupEvents, Groups, Leadership, LogId, Origin, Peers, ProposeResult,
+        AppliedSink, GroupEvents, Groups, Kept, Leadership, LogId, Origin, Peers, ProposeResult,
         RaftConfig, Sinks,
     },
     machine::{Applied, Shard},
+    pages::PageOptions,
     suspect::Suspicion,
     wal::{Wal, WalOptions},
 };
@@ -315,7 +316,7 @@ impl Node {
             ..WalOptions::default()
         };
         let disk: Arc<dyn Disk> = disk;
-        let (wal, _) = Wal::open(&tasks, disk, PathBuf::from("/wal"), options)
+        let (wal, _) = Wal::open(&tasks, disk.clone(), PathBuf::from("/wal"), options)
             .await
             .unwrap();
         let links = Arc::new(Links::default());
@@ -328,12 +329,14 @@ impl Node {
         let clock = Arc::new(CountingClock(AtomicU64::new(1_000)));
         let sinks =
             |_| Sinks::new(Box::new(Ears(heard.clone()))).with(Box::new(Journal(heard.clone())));
+        let kept = Kept::open(disk, Path::new("/data"), PageOptions::default());
         let started = Groups::start(
             config,
             wal.clone(),
             links.clone(),
             &tasks,
             &outside(clock.clone()),
+            kept.await.unwrap(),
             sinks,
         )
         .await;

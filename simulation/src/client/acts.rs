@@ -271,7 +271,7 @@ impl Client {
         let mut delta = Delta::new();
         delta
             .retain(at as u32)
-            .insert(letters::POISON.encode_utf8(&mut [0; 4]));
+            .insert(plan::POISON.encode_utf8(&mut [0; 4]));
         self.local(&delta);
     }
 

@@ -16,8 +16,6 @@ const DOCUMENTS: u32 = 4;
 
 /// What large texts are filled up with: a unit of three bytes that nobody types.
 pub const FILLER: char = '\u{2026}';
-/// What makes a replica panic that applies it (`raft/src/machine/mutants.rs`).
-pub const POISON: char = '\u{f8ff}';
 /// A document that starts with more units starts with fillers.
 const MANY: u32 = 100_000;
 

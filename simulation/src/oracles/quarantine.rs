@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{Notes, Oracle, history, named, short};
 use crate::{
-    client::POISON,
+    plan::POISON,
     record::{Edit, Entry, Id, NodeSeen, Seen},
     verdict::Violation,
 };
@@ -27,7 +27,7 @@ impl Quarantine {
             history,
             turns: BTreeMap::new(),
             faults: BTreeMap::new(),
-            notes: Notes::new("quarantine", "", promised),
+            notes: Notes::new("quarantine", "quarantine", promised),
         }
     }
 
@@ -79,8 +79,9 @@ impl Oracle for Quarantine {
                 ..
             }) if kind == "edit" => {
                 let turns = self.turns.get(doc);
-                let last = turns.and_then(|turns| turns.range(..index).next_back());
-                if last.is_some_and(|(_, on)| *on) {
+                // What else is in the entry that changes it may come before or behind that.
+                let last = turns.and_then(|turns| turns.range(..=index).next_back());
+                if last.is_some_and(|(at, on)| *on && at < index) {
                     let broken = || format!("document {}, revision {rev}", short(doc));
                     let what = "a document took an edit while it was set apart";
                     self.notes.broken(found, entry.at, what, broken);
@@ -123,7 +124,10 @@ mod tests {
         let mut story = set_apart("\u{f8ff}");
         let base = story.head();
         story.edit(BOB, 1, base, &[insert("x")]);
-        assert_found(story, "a document took an edit while it was set apart");
+        assert_found(
+            story,
+            "quarantine a document took an edit while it was set apart",
+        );
     }
 
     #[test]
@@ -140,7 +144,7 @@ mod tests {
     fn what_can_be_applied_is_no_fault() {
         assert_found(
             set_apart("x"),
-            "an operation was called a fault that is none",
+            "quarantine an operation was called a fault that is none",
         );
     }
 }

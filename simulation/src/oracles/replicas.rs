@@ -11,6 +11,8 @@ use crate::{
 pub struct Replicas {
     /// By group and index: whose was first, and what it was.
     states: BTreeMap<(u32, u64), (u64, Hash)>,
+    /// The same of manifests.
+    kept: BTreeMap<(u32, u64), (u64, Hash)>,
     effects: BTreeMap<(u32, u64), (u64, u64)>,
     /// By group and node: what it makes of the entry that it is at.
     making: BTreeMap<(u32, u64), Making>,
@@ -28,6 +30,7 @@ impl Default for Replicas {
     fn default() -> Self {
         Self {
             states: BTreeMap::new(),
+            kept: BTreeMap::new(),
             effects: BTreeMap::new(),
             making: BTreeMap::new(),
             notes: Notes::new(
@@ -113,6 +116,22 @@ impl Oracle for Replicas {
                     let broken =
                         || format!("group {group}, index {index}: nodes {first} and {node}");
                     let what = "replicas differ at one index";
+                    self.notes.broken(found, entry.at, what, broken);
+                }
+            }
+            NodeSeen::Kept {
+                node,
+                group,
+                index,
+                hash,
+                ..
+            } => {
+                let kept = self.kept.entry((*group, *index)).or_insert((*node, *hash));
+                let (first, same) = (kept.0, kept.1 == *hash);
+                if !same {
+                    let broken =
+                        || format!("group {group}, index {index}: nodes {first} and {node}");
+                    let what = "replicas kept different states of one index";
                     self.notes.broken(found, entry.at, what, broken);
                 }
             }

@@ -15,6 +15,9 @@ pub struct Revisions {
     history: Shared,
     /// By node, life and document, the last that was applied.
     applied: BTreeMap<(u64, Id), (u64, u64)>,
+    /// By node and group, in which life a replica began with a state that was kept, and at which
+    /// index.
+    restored: BTreeMap<(u64, u32), (u64, u64)>,
     /// By client and document.
     streams: BTreeMap<(Id, Id), Stream>,
     /// Users with a second socket, whose stream is not on record.
@@ -38,10 +41,35 @@ impl Revisions {
         Self {
             history,
             applied: BTreeMap::new(),
+            restored: BTreeMap::new(),
             streams: BTreeMap::new(),
             twins,
             notes: Notes::new("revisions", "O7", promised),
         }
+    }
+
+    /// Whether an event is the first of its document after what its replica began with.
+    fn follows_what_was_kept(&self, entry: &Entry) -> bool {
+        let Seen::Node(NodeSeen::Applied {
+            node,
+            life,
+            group,
+            index,
+            doc,
+            rev,
+            ..
+        }) = &entry.seen
+        else {
+            return false;
+        };
+        let history = self.history.borrow();
+        let of = history.docs.get(doc);
+        let before = of.and_then(|of| of.event(rev.checked_sub(1)?));
+        let kept = self.restored.get(&(*node, *group));
+        let kept = kept.filter(|(of_life, at)| of_life == life && at < index);
+        before
+            .zip(kept)
+            .is_some_and(|(event, (_, at))| event.index <= *at)
     }
 
     fn received(&mut self, entry: &Entry, found: &mut Vec<Violation>, key: (Id, Id), rev: u64) {
@@ -73,6 +101,14 @@ impl Oracle for Revisions {
 
     fn see(&mut self, entry: &Entry, found: &mut Vec<Violation>) {
         match &entry.seen {
+            Seen::Node(NodeSeen::Restored {
+                node,
+                life,
+                group,
+                index,
+            }) => {
+                self.restored.insert((*node, *group), (*life, *index));
+            }
             Seen::Node(NodeSeen::Applied {
                 node,
                 life,
@@ -85,7 +121,8 @@ impl Oracle for Revisions {
                     (*of_life, *last) = (*life, 0);
                 }
                 let before = std::mem::replace(last, *rev);
-                if *rev != before + 1 {
+                let first = before == 0 && self.follows_what_was_kept(entry);
+                if *rev != before + 1 && !first {
                     let broken =
                         || format!("node {node}, document {}: {before}, then {rev}", short(doc));
                     self.notes

@@ -115,6 +115,8 @@ fn plan() -> Plan {
             window_events: WINDOW as u32,
             refusal_records: 4,
             tick_ms: 1,
+            tail_commands: 100,
+            memory_kib: 64,
             socket_queue_bytes: 1 << 20,
             safety_ms: 1_000,
         },

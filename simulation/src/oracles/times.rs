@@ -35,7 +35,7 @@ impl Times {
         let promised = "a stamp lies no more than 2 s ahead of most clocks";
         Self {
             judges: wrong.len() == 1 && kinds().all(|kind| node(kind).is_some()),
-            notes: Notes::new("times", "", promised),
+            notes: Notes::new("times", "times", promised),
         }
     }
 }

@@ -14,6 +14,7 @@ use codraft_raft::disk::{
     Claim, Disk, File,
     memory::{MemoryDisk, SECTOR},
 };
+use codraft_raft::identity::WAL;
 use parking_lot::{Mutex, MutexGuard};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::sync::Notify;
@@ -258,6 +259,10 @@ impl Manner {
 }
 
 impl Disk for SlowDisk {
+    fn lane(&self) -> io::Result<Arc<dyn Disk>> {
+        Ok(Arc::new(self.clone()))
+    }
+
     fn claim<'a>(&'a self, dir: &'a Path) -> BoxFuture<'a, io::Result<Claim>> {
         self.memory.claim(dir)
     }
@@ -353,13 +358,14 @@ impl File for SlowFile {
     fn write_and_sync(&self, offset: u64, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<Vec<u8>>> {
         Box::pin(async move {
             self.write_at(offset, bytes.clone()).await?;
-            if offset > 0 {
+            let is_log = self.path.parent().is_some_and(|dir| dir.ends_with(WAL));
+            if is_log && offset > 0 {
                 aside(|| self.manner.lock().written(&self.path, offset, &bytes));
             }
             let _open = Open::new(&self.manner, offset, bytes.len());
             self.sync_data().await?;
             // Each batch of the log begins with a mark of what was synced before it.
-            if record(&bytes, 0).is_some_and(|(kind, _)| kind == MARK) {
+            if is_log && record(&bytes, 0).is_some_and(|(kind, _)| kind == MARK) {
                 let mut state = self.manner.lock();
                 state.vouched.insert(self.path.clone(), offset);
             }

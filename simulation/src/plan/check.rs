@@ -126,6 +126,13 @@ impl Plan {
             1 << 10,
             1 << 30,
         );
+        bound(
+            "world.tail_commands",
+            world.tail_commands.into(),
+            1,
+            1 << 30,
+        );
+        bound("world.memory_kib", world.memory_kib.into(), 1, 1 << 20);
         bound("world.safety_ms", world.safety_ms, 1, LONGEST_MS);
     }
 

@@ -21,6 +21,10 @@ pub fn lines(plan: &Plan) -> Vec<String> {
             "window {} events, {} records by refusal, {} bytes a socket's queue",
             world.window_events, world.refusal_records, world.socket_queue_bytes
         ),
+        format!(
+            "state kept after {} commands, {} KiB of documents in memory",
+            world.tail_commands, world.memory_kib
+        ),
     ];
     if let Some(mutant) = &plan.mutant {
         out.push(format!("planted bug {mutant}"));

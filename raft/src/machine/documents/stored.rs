@@ -3,7 +3,8 @@
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use codraft_ot::{Chain, Content, Delta, Kind};
+use codraft_mutant::mutant;
+use codraft_ot::{Chain, Content, Delta, Encoding, Kind};
 use codraft_proto::ids::{DocId, Revision, UserId};
 
 use super::Document;
@@ -15,7 +16,7 @@ use crate::{
         grants::Grants,
         stored::{
             FORMAT, StateError, TAG_CLIENTS, TAG_CONTENT, TAG_GRANTS, TAG_HEAD, TAG_WINDOW,
-            section, take_section, whole,
+            begin_section, end_section, section, take_section, whole,
         },
         window::Window,
     },
@@ -24,12 +25,17 @@ use crate::{
 impl Document {
     /// Appends the stored form.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.push(FORMAT);
-        section(out, TAG_HEAD, |out| self.encode_head(out));
-        section(out, TAG_CONTENT, |out| self.content.encode(out));
-        section(out, TAG_WINDOW, |out| self.window.encode(out));
-        section(out, TAG_CLIENTS, |out| self.clients.encode(out));
-        section(out, TAG_GRANTS, |out| self.grants.encode(out));
+        let mut storing = self.storing();
+        while !storing.step(out) {}
+    }
+
+    /// The stored form in steps, so that others have their turn between two of them.
+    pub fn storing(&self) -> Storing<'_> {
+        Storing {
+            document: self,
+            start: 0,
+            stage: Stage::Head,
+        }
     }
 
     fn encode_head(&self, out: &mut Vec<u8>) {
@@ -126,6 +132,67 @@ impl Document {
             true => Ok(document),
             false => Err(StateError::Invalid("head")),
         }
+    }
+}
+
+/// Writes the stored form of a document.
+pub struct Storing<'a> {
+    document: &'a Document,
+    /// Where the body of the section begins that is being written.
+    start: usize,
+    stage: Stage<'a>,
+}
+
+#[allow(clippy::large_enum_variant)] // one at a time
+enum Stage<'a> {
+    Head,
+    Content(Encoding<'a>),
+    /// How many events are written.
+    Window(usize),
+    Rest,
+}
+
+/// Events that one step writes.
+const STEP_EVENTS: usize = 256;
+
+impl Storing<'_> {
+    /// Appends some more; whether that was all. Nothing else may be appended meanwhile.
+    pub fn step(&mut self, out: &mut Vec<u8>) -> bool {
+        let document = self.document;
+        match &mut self.stage {
+            Stage::Head => {
+                out.push(FORMAT);
+                section(out, TAG_HEAD, |out| document.encode_head(out));
+                self.start = begin_section(out, TAG_CONTENT);
+                self.stage = Stage::Content(document.content.encoding());
+            }
+            Stage::Content(encoding) => {
+                if encoding.step(out) {
+                    end_section(out, self.start);
+                    self.start = begin_section(out, TAG_WINDOW);
+                    document.window.encode_head(out);
+                    self.stage = Stage::Window(0);
+                }
+            }
+            Stage::Window(from) => {
+                let some = document.window.encode_events(out, *from, STEP_EVENTS);
+                *from += some;
+                if some < STEP_EVENTS {
+                    end_section(out, self.start);
+                    self.stage = Stage::Rest;
+                }
+            }
+            Stage::Rest => {
+                let records = match mutant!("records_left_out_of_pages") {
+                    true => &Clients::default(),
+                    false => &document.clients,
+                };
+                section(out, TAG_CLIENTS, |out| records.encode(out));
+                section(out, TAG_GRANTS, |out| document.grants.encode(out));
+                return true;
+            }
+        }
+        false
     }
 }
 

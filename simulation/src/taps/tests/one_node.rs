@@ -1,6 +1,9 @@
 //! Writes through a group of one node, as production starts it, twice on one disk.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use codraft_ot::{Delta, Kind};
 use codraft_proto::{
@@ -14,10 +17,11 @@ use codraft_raft::{
     command::{Algebra, Command, Create, Edit, Grant},
     disk::memory::MemoryDisk,
     group::{
-        AppliedSink, GroupEvents, Groups, Leadership, LogId, Origin, Peers, ProposeResult,
+        AppliedSink, GroupEvents, Groups, Kept, Leadership, LogId, Origin, Peers, ProposeResult,
         RaftConfig, Sinks,
     },
     machine::{Applied, Shard},
+    pages::PageOptions,
     wal::{Wal, WalOptions},
 };
 use tokio::sync::mpsc;
@@ -112,9 +116,17 @@ async fn life(disk: &Arc<MemoryDisk>, commands: impl Iterator<Item = Command>) {
     let (told, mut answers) = mpsc::channel(64);
     let config = RaftConfig::new(NODE, vec![(GROUP, vec![NODE])]);
     let events = |_| Sinks::new(Box::new(Answers(told.clone())));
-    let groups = Groups::start(config, wal, Arc::new(Nobody), &tasks, &outside, events)
-        .await
-        .unwrap();
+    let kept = Kept::open(disk.clone(), Path::new("/data"), PageOptions::default());
+    let groups = Groups::start(
+        config,
+        wal,
+        Arc::new(Nobody),
+        &tasks,
+        &outside,
+        kept.await.unwrap(),
+        events,
+    );
+    let groups = groups.await.unwrap();
     let group = groups.group(GROUP).unwrap();
     for command in commands {
         while group

@@ -81,6 +81,8 @@ pub fn large() -> Plan {
             window_events: 64,
             refusal_records: 8,
             tick_ms: 1,
+            tail_commands: 100,
+            memory_kib: 64,
             socket_queue_bytes: 1 << 20,
             safety_ms: 12_000,
         },

@@ -1,0 +1,237 @@
+//! A group's state, who is told of what it does, and who waits for it, all under one lock.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use codraft_proto::{
+    ids::{DocId, GroupId},
+    reject::Code,
+    transport::BoxFuture,
+};
+use lru::LruCache;
+use tokio::time::Instant;
+
+use crate::{
+    command::{Batch, Command, Expire},
+    events::{Origin, Sinks},
+    machine::{Applied, Document, Lookup, MachineLimits, Outcome, Shard, Slots},
+    manifest::Manifest,
+    queue::Queue,
+    tail::Tail,
+    tap,
+    types::{LogId, StoredMembership},
+};
+
+/// A group's state at one moment.
+pub struct Image {
+    /// The last entry that was applied.
+    pub last: LogId,
+    pub membership: StoredMembership,
+    pub level: u32,
+    pub slots: Slots,
+}
+
+/// A group's state as it was kept.
+pub struct KeptState {
+    pub manifest: Arc<Manifest>,
+    pub documents: Slots,
+}
+
+/// A group's state and those who are told of it; guarded by the group's lock.
+pub struct Core {
+    pub shard: Shard,
+    pub sinks: Sinks,
+    /// By proposal number: what was proposed here and has no outcome yet.
+    pub waiting: BTreeMap<u64, Waiting>,
+    /// Set when the state can no longer be proven to be what the log makes; the group then
+    /// answers nothing more.
+    pub unproven: Option<String>,
+    /// What is proposed here next; for what the leader proposes on its own account.
+    queue: Arc<Queue>,
+    tail: Arc<Tail>,
+    /// Documents in memory, those used last at the front.
+    used: LruCache<DocId, ()>,
+    pub last: Option<LogId>,
+    pub membership: StoredMembership,
+}
+
+/// Who waits for a proposal, in the order of its commands; and what was proposed, to
+/// propose it again where a fresh leader refused it.
+pub struct Waiting {
+    pub origins: Vec<Origin>,
+    pub batch: Bytes,
+    pub since: Instant,
+}
+
+impl Core {
+    pub fn new(
+        group: GroupId,
+        limits: MachineLimits,
+        sinks: Sinks,
+        queue: Arc<Queue>,
+        tail: Arc<Tail>,
+    ) -> Self {
+        Self {
+            shard: Shard::new(group, limits),
+            sinks,
+            waiting: BTreeMap::new(),
+            unproven: None,
+            queue,
+            tail,
+            used: LruCache::unbounded(),
+            last: None,
+            membership: StoredMembership::default(),
+        }
+    }
+
+    /// The state that was kept, and goes on from there.
+    pub fn restore(&mut self, kept: &KeptState) {
+        let manifest = &kept.manifest;
+        let (group, limits) = (self.shard.group(), self.shard.limits().clone());
+        let (index, level) = (manifest.index(), manifest.level);
+        self.shard = Shard::restore(group, limits, index, level, kept.documents.clone());
+        self.last = Some(manifest.last);
+        self.membership = manifest.membership.clone();
+    }
+
+    /// A document was read into memory, as the entry `touched` left it.
+    pub fn warm(&mut self, doc: &DocId, touched: u64, document: Arc<Document>) {
+        self.shard.warm(doc, touched, document);
+        self.used.put(*doc, ());
+    }
+
+    /// A document is in use, if it is in memory.
+    pub fn use_document(&mut self, doc: &DocId) {
+        self.used.promote(doc);
+    }
+
+    /// Lets at most `count` documents leave memory, those first that were not used for longest,
+    /// until the rest takes no more than `most` bytes. Whether that is so, and how many left.
+    pub fn cool(&mut self, most: u64, count: usize) -> (bool, usize) {
+        let (mut dirty, mut cooled) = (Vec::new(), 0);
+        for _ in 0..count.min(self.used.len()) {
+            if self.shard.heap_bytes() <= most {
+                break;
+            }
+            let Some((doc, ())) = self.used.pop_lru() else {
+                break;
+            };
+            match self.shard.cool(&doc) {
+                true => cooled += 1,
+                false => dirty.push(doc),
+            }
+        }
+        for doc in dirty {
+            self.used.put(doc, ());
+        }
+        (self.shard.heap_bytes() <= most, cooled)
+    }
+
+    /// The state as it is now; none before the first entry, and where it cannot be proven.
+    pub fn image(&self) -> Option<Image> {
+        Some(Image {
+            last: self.last.filter(|_| self.unproven.is_none())?,
+            membership: self.membership.clone(),
+            level: self.shard.level(),
+            slots: self.shard.slots(),
+        })
+    }
+
+    pub fn apply(&mut self, step: Step) {
+        let Step { log_id, content } = step;
+        match content {
+            Content::Blank => {
+                self.shard.skip(log_id.index);
+                tap::state(&self.shard, log_id.index);
+            }
+            Content::Membership(membership) => {
+                self.membership = membership;
+                self.shard.skip(log_id.index);
+                tap::state(&self.shard, log_id.index);
+            }
+            Content::Batch { batch, bytes, ours } => {
+                let applied = self.shard.apply(log_id.index, &batch);
+                let heap_bytes = self.shard.heap_bytes();
+                self.queue.set_heap_bytes(heap_bytes);
+                self.tail.applied(batch.commands.len(), bytes, heap_bytes);
+                for Applied { doc, outcome, .. } in &applied {
+                    // Of what is missing nothing is to be remembered.
+                    let code = match outcome {
+                        Outcome::Refused(refusal) => Some(refusal.code),
+                        _ => None,
+                    };
+                    if code != Some(Code::NotFound) {
+                        self.used.put(*doc, ());
+                    }
+                }
+                tap::applied(&self.shard, log_id.index, &batch, &applied);
+                self.sinks.applied(&self.shard, log_id, &applied);
+                let mut full = BTreeSet::new();
+                let waiting = ours.and_then(|number| self.waiting.remove(&number));
+                for (origin, applied) in waiting.into_iter().flat_map(|w| w.origins).zip(applied) {
+                    if applied.outcome == Outcome::Retry(Code::Busy) {
+                        full.insert(applied.doc);
+                    }
+                    self.sinks.answered(origin, Ok(applied.outcome));
+                }
+                for doc in full {
+                    self.make_room(doc);
+                }
+            }
+        }
+        self.last = Some(log_id);
+    }
+
+    /// Somebody was told to try again because refusals fill the document's records, and nothing
+    /// but new revisions lets them go: in a quiet document that would be never.
+    fn make_room(&self, doc: DocId) {
+        if let Lookup::Present(document) = self.shard.document(&doc) {
+            let below = document.expirable_below();
+            // Where there is no room for it the next attempt brings it again.
+            let _ = self
+                .queue
+                .push(Command::Expire(Expire { doc, below }), Origin::NOBODY);
+        }
+    }
+}
+
+/// An entry, decoded and about to be applied.
+pub struct Step {
+    pub log_id: LogId,
+    pub content: Content,
+}
+
+pub enum Content {
+    Blank,
+    Membership(StoredMembership),
+    /// `ours`: the number under which this process proposed it.
+    Batch {
+        batch: Batch,
+        /// Of its stored form.
+        bytes: usize,
+        ours: Option<u64>,
+    },
+}
+
+impl Step {
+    pub fn docs(&self) -> impl Iterator<Item = DocId> {
+        let commands = match &self.content {
+            Content::Batch { batch, .. } => batch.commands.as_slice(),
+            Content::Blank | Content::Membership(_) => &[],
+        };
+        commands.iter().filter_map(Command::doc)
+    }
+}
+
+/// Brings documents into memory, before entries change them.
+pub trait Prepare: Send + Sync + 'static {
+    /// Resolves when all of them are in memory, or were.
+    ///
+    /// # Errors
+    /// When one cannot be had: the group stops then.
+    fn prepare<'a>(&'a self, docs: &'a BTreeSet<DocId>) -> BoxFuture<'a, io::Result<()>>;
+}

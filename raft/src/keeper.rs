@@ -1,0 +1,462 @@
+//! What keeps a group's state outside memory and log: it writes pages of what changed, makes
+//! manifests of them, reads documents back that left memory, and lets others leave it.
+
+mod space;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use codraft_mutant::mutant;
+use codraft_proto::{
+    ids::{DocId, GroupId, Slot},
+    placement::slot_of,
+    transport::BoxFuture,
+};
+use parking_lot::Mutex;
+
+use space::{GroupUses, Space, Uses, uses_of};
+
+use crate::{
+    core::{Core, KeptState, Prepare},
+    digests::Digests,
+    disk::Disk,
+    machine::{Document, InSlot, Page},
+    manifest::{Bucket, MANIFESTS, Manifest, ManifestError, Manifests, bucket, bucket_key},
+    pages::{PAGES, PageError, PageKey, PageLog, PageOptions},
+    tail::{KeepOptions, Tail},
+    tap,
+    wal::GroupWal,
+};
+
+/// Stored documents are put together up to this size before they are written, in bytes.
+const BATCH: usize = 1 << 20;
+/// Until what failed is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Documents that leave memory under one hold of the group's lock.
+const COOL: usize = 256;
+
+/// What a node keeps on its disk beside its log; clones are the same.
+#[derive(Clone)]
+pub struct Kept {
+    pages: PageLog,
+    manifests: Manifests,
+    space: Space,
+}
+
+/// Keeps one group.
+pub struct Keeper {
+    group: GroupId,
+    core: Arc<Mutex<Core>>,
+    kept: Kept,
+    digests: Digests,
+    tail: Arc<Tail>,
+    log: Arc<dyn LogEnd>,
+    /// The manifest that is on the disk.
+    manifest: Mutex<Option<Arc<Manifest>>>,
+    /// What it needs of the pages. Held while the next one is taken.
+    uses: tokio::sync::Mutex<GroupUses>,
+}
+
+/// The log that a state comes from.
+pub trait LogEnd: Send + Sync + 'static {
+    /// Resolves when all that was appended before this call is durable.
+    fn settled(&self) -> BoxFuture<'_, io::Result<()>>;
+}
+
+impl LogEnd for GroupWal {
+    fn settled(&self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(GroupWal::settled(self))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    #[error("the disk has no room for pages: {0}")]
+    Full(#[source] io::Error),
+    /// What it holds is not known any more.
+    #[error("the disk of the pages failed: {0}")]
+    Failed(#[source] io::Error),
+    #[error(transparent)]
+    Page(#[from] PageError),
+    #[error("document {doc} does not read back: {reason}")]
+    Damaged { doc: DocId, reason: String },
+}
+
+impl KeepError {
+    fn of_disk(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull => Self::Full(error),
+            _ => Self::Failed(error),
+        }
+    }
+}
+
+/// What was written of a slot for a manifest.
+struct Written {
+    slot: Slot,
+    /// Document, the entry that touched it last, and its page.
+    pages: Vec<(DocId, u64, Page)>,
+    needs: Uses,
+}
+
+impl Kept {
+    /// Opens what is on the disk, in a node's folder.
+    ///
+    /// # Errors
+    /// When its folders cannot be read or made.
+    pub async fn open(disk: Arc<dyn Disk>, data: &Path, options: PageOptions) -> io::Result<Kept> {
+        Ok(Kept {
+            pages: PageLog::open(disk.clone(), data.join(PAGES), options).await?,
+            manifests: Manifests::open(disk, data.join(MANIFESTS)).await?,
+            space: Space::default(),
+        })
+    }
+
+    /// The state of a group as it was kept. All of a node's groups are loaded before one of them is
+    /// kept again.
+    ///
+    /// # Errors
+    /// When it does not read back.
+    pub async fn load(
+        &self,
+        group: GroupId,
+        options: KeepOptions,
+    ) -> Result<Loaded, ManifestError> {
+        let tail = Arc::new(Tail::new(options));
+        let mut uses = GroupUses::default();
+        let mut state = None;
+        if let Some(manifest) = self.manifests.load(group).await? {
+            let documents = manifest.documents(&self.pages).await?;
+            for (slot, of) in documents.slots() {
+                if let Some(bucket) = manifest.buckets.get(&slot) {
+                    uses.replace(slot, uses_of(bucket, of));
+                }
+            }
+            let manifest = Arc::new(manifest);
+            state = Some(KeptState {
+                manifest,
+                documents,
+            });
+        }
+        self.space.join(group, &uses, tail.clone());
+        Ok(Loaded { state, uses, tail })
+    }
+}
+
+/// What was kept of a group.
+pub struct Loaded {
+    /// None where nothing was yet.
+    pub state: Option<KeptState>,
+    pub tail: Arc<Tail>,
+    uses: GroupUses,
+}
+
+impl Keeper {
+    /// Goes on from what was loaded, whose state `core` has.
+    pub fn new(
+        group: GroupId,
+        core: Arc<Mutex<Core>>,
+        kept: Kept,
+        digests: Digests,
+        log: Arc<dyn LogEnd>,
+        loaded: Loaded,
+    ) -> Self {
+        let Loaded { state, uses, tail } = loaded;
+        let manifest = state.map(|state| state.manifest);
+        Self {
+            group,
+            core,
+            kept,
+            digests,
+            tail,
+            log,
+            manifest: Mutex::new(manifest),
+            uses: tokio::sync::Mutex::new(uses),
+        }
+    }
+
+    /// The manifest that is on the disk.
+    pub fn latest(&self) -> Option<Arc<Manifest>> {
+        self.manifest.lock().clone()
+    }
+
+    /// Makes a manifest of the state as it is now, and writes the pages that it lacks. Nothing that
+    /// is applied waits for it. Files that nobody needs any more are removed.
+    ///
+    /// # Errors
+    /// When the disk has no room or fails; the manifest before stays.
+    pub async fn take(&self) -> Result<Option<Arc<Manifest>>, KeepError> {
+        let mut uses = self.uses.lock().await;
+        let Kept { pages, space, .. } = &self.kept;
+        let current = pages.current().await;
+        space.begin(self.group, current);
+        let taken = self.take_from(&mut uses, current).await;
+        space.end(self.group, &uses);
+        if taken.is_err() {
+            self.tail.tidy();
+        }
+        let (unused, _) = space.judge(&pages.files(), current);
+        pages.remove(unused).await.map_err(KeepError::of_disk)?;
+        taken
+    }
+
+    async fn take_from(
+        &self,
+        uses: &mut GroupUses,
+        current: u32,
+    ) -> Result<Option<Arc<Manifest>>, KeepError> {
+        let Kept {
+            pages,
+            manifests,
+            space,
+        } = &self.kept;
+        let (_, sparse) = space.judge(&pages.files(), current);
+        let (image, digest) = {
+            let core = self.core.lock();
+            self.tail.begin_anew();
+            (core.image(), self.digests.newest())
+        };
+        let Some(image) = image else {
+            return Ok(None);
+        };
+        let latest = self.latest();
+        let before = latest.as_ref().map(|manifest| manifest.index());
+        let moves = sparse.filter(|file| uses.has(*file));
+        if before == Some(image.last.index) && moves.is_none() {
+            return Ok(latest);
+        }
+        let stays = |slot, documents: &InSlot| {
+            let moved = moves.is_some_and(|file| uses.is_in(slot, file));
+            let latest = latest.as_ref().filter(|_| !moved)?;
+            let is_known = documents.touched() <= latest.index();
+            latest.buckets.get(&slot).filter(|_| is_known).copied()
+        };
+        let (mut buckets, mut written) = (BTreeMap::new(), Vec::new());
+        for (slot, documents) in image.slots.into_slots() {
+            let bucket = match stays(slot, &documents) {
+                Some(bucket) => bucket,
+                None => {
+                    let (bucket, slot) = self.write_slot(slot, documents, moves).await?;
+                    written.push(slot);
+                    bucket
+                }
+            };
+            buckets.insert(slot, bucket);
+        }
+        let manifest = Manifest {
+            group: self.group,
+            last: image.last,
+            membership: image.membership,
+            level: image.level,
+            digest,
+            buckets,
+        };
+        if !mutant!("manifest_before_its_pages") {
+            pages.sync().await.map_err(KeepError::of_disk)?;
+        }
+        // A majority has the last entry by now, and this disk perhaps not.
+        self.log.settled().await.map_err(KeepError::Failed)?;
+        let replaced = manifests.replace(&manifest, before).await;
+        replaced.map_err(KeepError::of_disk)?;
+        self.kept(&manifest, written, uses);
+        let manifest = Arc::new(manifest);
+        *self.manifest.lock() = Some(manifest.clone());
+        Ok(Some(manifest))
+    }
+
+    /// A manifest is in its place: what was written for it is told.
+    fn kept(&self, manifest: &Manifest, written: Vec<Written>, uses: &mut GroupUses) {
+        let (group, index) = (self.group, manifest.index());
+        let count: usize = written.iter().map(|slot| slot.pages.len()).sum();
+        tracing::info!(%group, index, pages = count, "state kept");
+        for Written { slot, pages, needs } in written {
+            // A slot a hold, so that nobody waits long.
+            self.core.lock().shard.keep_pages(slot, &pages);
+            uses.replace(slot, needs);
+        }
+        if tap::listening() {
+            tap::kept(group, index, &manifest.hash());
+        }
+    }
+
+    /// Keeps what is in memory within its bounds until the next manifest was due, and taken.
+    ///
+    /// # Errors
+    /// When it is not known any more what the disk holds.
+    pub async fn next(&self) -> Result<Arc<Manifest>, KeepError> {
+        loop {
+            self.tail.due().await;
+            // What was not written since it changed has to stay.
+            if self.tail.is_manifest_due() || !self.cool().await {
+                match self.take().await {
+                    Ok(Some(manifest)) => {
+                        self.cool().await;
+                        self.tail.relieved();
+                        return Ok(manifest);
+                    }
+                    Ok(None) => {}
+                    Err(error @ KeepError::Failed(_)) => return Err(error),
+                    Err(error) => {
+                        tracing::warn!(group = %self.group, %error, "the state could not be kept");
+                        tokio::time::sleep(AGAIN).await;
+                        continue;
+                    }
+                }
+            }
+            self.tail.relieved();
+        }
+    }
+
+    /// Lets documents leave memory until the rest is within its bounds; whether that was enough.
+    async fn cool(&self) -> bool {
+        loop {
+            let (enough, cooled) = self.core.lock().cool(self.tail.memory_bytes(), COOL);
+            if cooled > 0 {
+                tap::cooled(cooled);
+            }
+            if enough || cooled == 0 {
+                return enough;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Writes the documents of a slot that have no page, or have it in the file `moves`, and the
+    /// list of all.
+    async fn write_slot(
+        &self,
+        slot: Slot,
+        documents: Arc<InSlot>,
+        moves: Option<u32>,
+    ) -> Result<(Bucket, Written), KeepError> {
+        let log = &self.kept.pages;
+        let mut pages = Vec::new();
+        let mut batch = Batch::default();
+        for (doc, held) in documents.iter() {
+            let key = PageKey {
+                group: self.group,
+                slot,
+                doc: *doc,
+                index: held.touched(),
+            };
+            let moved = held.page().filter(|page| Some(page.place.file) == moves);
+            match (held.unwritten(), moved) {
+                (Some(document), _) => {
+                    batch.push(key, stored(document).await);
+                }
+                (None, Some(page)) => batch.push(key, log.read(&key, page.place).await?),
+                (None, None) => continue,
+            }
+            if batch.bytes >= BATCH {
+                batch.write(log, &mut pages).await?;
+            }
+        }
+        batch.write(log, &mut pages).await?;
+        // From here on nobody copies the slot because of this.
+        let mut listed = InSlot::clone(&documents);
+        drop(documents);
+        listed.keep_pages(&pages);
+        let (list, hash) = bucket(&listed);
+        let key = bucket_key(self.group, slot);
+        let places = log.append(&[(key, list.into())]).await;
+        let place = places.map_err(KeepError::of_disk)?[0];
+        let bucket = Bucket {
+            documents: listed.count() as u64,
+            place,
+            hash,
+        };
+        let needs = uses_of(&bucket, &listed);
+        Ok((bucket, Written { slot, pages, needs }))
+    }
+
+    /// Brings documents into memory. Those that are missing are none of its business.
+    ///
+    /// # Errors
+    /// When one cannot be read, or is not what was written.
+    pub async fn warm(&self, docs: &BTreeSet<DocId>) -> Result<(), KeepError> {
+        let mut failed = BTreeMap::new();
+        loop {
+            let cold = self.core.lock().shard.cold(docs);
+            if cold.is_empty() {
+                return Ok(());
+            }
+            for (doc, index, page) in cold {
+                match self.read(doc, index, page).await {
+                    Ok(document) => self.core.lock().warm(&doc, index, Arc::new(document)),
+                    // It may have been moved meanwhile, and its file removed.
+                    Err(error) if failed.insert(doc, page) == Some(page) => return Err(error),
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+
+    async fn read(&self, doc: DocId, index: u64, page: Page) -> Result<Document, KeepError> {
+        let key = PageKey {
+            group: self.group,
+            slot: slot_of(&doc),
+            doc,
+            index,
+        };
+        let stored = self.kept.pages.read(&key, page.place).await?;
+        let damaged = |reason: String| KeepError::Damaged { doc, reason };
+        if *blake3::hash(&stored).as_bytes() != page.digest {
+            return Err(damaged("it is not what was written".into()));
+        }
+        let limits = self.core.lock().shard.limits().clone();
+        Document::decode(&stored, &limits).map_err(|error| damaged(error.to_string()))
+    }
+}
+
+impl Prepare for Keeper {
+    fn prepare<'a>(&'a self, docs: &'a BTreeSet<DocId>) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move { self.warm(docs).await.map_err(io::Error::other) })
+    }
+}
+
+/// Other tasks have their turn after each step.
+async fn stored(document: &Document) -> Bytes {
+    let mut stored = Vec::new();
+    let mut storing = document.storing();
+    while !storing.step(&mut stored) {
+        tokio::task::yield_now().await;
+    }
+    stored.into()
+}
+
+/// Stored documents that are written together.
+#[derive(Default)]
+struct Batch {
+    pages: Vec<(PageKey, Bytes)>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn push(&mut self, key: PageKey, stored: Bytes) {
+        self.bytes += stored.len();
+        self.pages.push((key, stored));
+    }
+
+    /// Writes all of it, and begins anew.
+    async fn write(
+        &mut self,
+        log: &PageLog,
+        written: &mut Vec<(DocId, u64, Page)>,
+    ) -> Result<(), KeepError> {
+        let places = log.append(&self.pages).await.map_err(KeepError::of_disk)?;
+        for ((key, stored), place) in self.pages.drain(..).zip(places) {
+            let digest = *blake3::hash(&stored).as_bytes();
+            written.push((key.doc, key.index, Page { place, digest }));
+        }
+        self.bytes = 0;
+        Ok(())
+    }
+}

@@ -1,0 +1,333 @@
+#![allow(clippy::unwrap_used)]
+
+use std::path::PathBuf;
+
+use codraft_ot::{Delta, Kind};
+use codraft_proto::ids::{ClientId, GroupId, Revision, Seq};
+use openraft::{entry::RaftEntry, storage::RaftStateMachine};
+
+use super::*;
+use crate::{
+    applied::Machine,
+    command::{Algebra, Batch, Command, Create, Edit},
+    disk::memory::MemoryDisk,
+    events::{AppliedSink, GroupEvents, Leadership, Origin, ProposeResult, Sinks},
+    limits::GroupLimits,
+    machine::{Applied, Lookup, MachineLimits, Shard},
+    queue::Queue,
+    tail::KeepOptions,
+    types::{Entry, LeaderId, LogId, Proposal},
+};
+
+struct Nobody;
+
+impl AppliedSink for Nobody {
+    fn applied(&mut self, _: &Shard, _: LogId, _: &[Applied]) {}
+    fn leadership_changed(&mut self, _: Leadership) {}
+}
+
+/// Their log is durable at once.
+impl LogEnd for Nobody {
+    fn settled(&self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl GroupEvents for Nobody {
+    fn answered(&mut self, _: Origin, _: ProposeResult) {}
+}
+
+const GROUP: GroupId = GroupId(0);
+const DATA: &str = "/data";
+
+/// A group's state and its keeper, on a disk that outlives them.
+struct World {
+    core: Arc<Mutex<Core>>,
+    keeper: Arc<Keeper>,
+    index: u64,
+}
+
+impl World {
+    async fn open(disk: &MemoryDisk) -> Self {
+        let options = KeepOptions {
+            memory_bytes: 1,
+            ..KeepOptions::default()
+        };
+        let kept = Kept::open(
+            Arc::new(disk.clone()),
+            Path::new(DATA),
+            PageOptions { file_bytes: 4_096 },
+        );
+        let kept = kept.await.unwrap();
+        let digests = Digests::new(3);
+        let loaded = kept.load(GROUP, options).await.unwrap();
+        let sinks = Sinks::new(Box::new(Nobody)).with(Box::new(digests.clone()));
+        let queue = Arc::new(Queue::new(GroupLimits::default()));
+        let limits = MachineLimits::default();
+        let mut core = Core::new(GROUP, limits, sinks, queue, loaded.tail.clone());
+        let mut index = 0;
+        if let Some(state) = &loaded.state {
+            index = state.manifest.index();
+            state
+                .manifest
+                .digest
+                .iter()
+                .for_each(|at| digests.resume(*at));
+            core.restore(state);
+        }
+        let core = Arc::new(Mutex::new(core));
+        let keeper = Keeper::new(GROUP, core.clone(), kept, digests, Arc::new(Nobody), loaded);
+        let keeper = Arc::new(keeper);
+        Self {
+            core,
+            keeper,
+            index,
+        }
+    }
+
+    /// One entry with these commands, by openraft's way.
+    async fn apply(&mut self, commands: Vec<Command>) {
+        self.index += 1;
+        let batch = Batch {
+            ts_ms: 1_000 + self.index,
+            commands,
+        };
+        let log_id = LogId {
+            leader_id: LeaderId {
+                term: 1,
+                node_id: 1,
+            },
+            index: self.index,
+        };
+        let proposal = Proposal {
+            number: self.index,
+            batch: batch.encode(),
+        };
+        let entry: Entry = RaftEntry::new(log_id, openraft::EntryPayload::Normal(proposal));
+        let entries = futures_util::stream::iter([Ok((entry, None))]);
+        let mut machine = Machine::new(self.core.clone(), self.keeper.clone());
+        machine.apply(entries).await.unwrap();
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        self.core.lock().shard.digest()
+    }
+
+    fn text(&self, doc: DocId) -> String {
+        let core = self.core.lock();
+        let Lookup::Present(document) = core.shard.document(&doc) else {
+            panic!("not in memory");
+        };
+        document.content().text()
+    }
+
+    fn warm_documents(&self) -> usize {
+        self.core.lock().shard.documents().count()
+    }
+}
+
+fn doc(n: u8) -> DocId {
+    DocId([n; 16])
+}
+
+fn create(n: u8) -> Command {
+    Command::Create(Create {
+        doc: doc(n),
+        kind: Kind::Text,
+        algebra: Algebra::Delta1,
+        title: format!("document {n}").into(),
+        owner: "ada".into(),
+        initial: None,
+    })
+}
+
+fn edit(n: u8, seq: u64, text: &str) -> Command {
+    let mut delta = Delta::new();
+    delta.insert(text);
+    Command::Edit(Edit {
+        doc: doc(n),
+        client: ClientId([1; 16]),
+        user: "ada".into(),
+        seq: Seq(seq),
+        base: Revision(seq),
+        ops: delta.to_bytes().into(),
+    })
+}
+
+/// Forty documents, the even ones with text.
+async fn filled(disk: &MemoryDisk) -> World {
+    let mut world = World::open(disk).await;
+    world.apply((0..40).map(create).collect()).await;
+    for n in (0..40).step_by(2) {
+        world.apply(vec![edit(n, 1, &format!("of {n}"))]).await;
+    }
+    world
+}
+
+#[tokio::test]
+async fn a_state_that_was_kept_outlives_the_process_and_its_log() {
+    let disk = MemoryDisk::new();
+    let mut world = filled(&disk).await;
+    let before = world.digest();
+    let manifest = world.keeper.take().await.unwrap().unwrap();
+    assert_eq!(manifest.index(), 21);
+    assert_eq!(world.digest(), before);
+    let told = world.keeper.digests.newest();
+    // What comes after it is the log's business.
+    world.apply(vec![edit(1, 1, "lost")]).await;
+    disk.lose_power(3);
+
+    let mut again = World::open(&disk).await;
+    assert_eq!((again.index, again.digest()), (21, before));
+    assert_eq!(again.warm_documents(), 0);
+    assert_eq!(again.keeper.digests.newest(), told);
+    let summary = again.core.lock().shard.summary(&doc(2)).unwrap();
+    assert_eq!((&*summary.title, summary.rev), ("document 2", Revision(2)));
+    // The same command as in the other life comes to the same.
+    again.apply(vec![edit(1, 1, "lost")]).await;
+    assert_eq!(again.digest(), world.digest());
+    assert_eq!(again.text(doc(1)), "lost");
+    assert_eq!(again.warm_documents(), 1);
+    // A repeat is still one, though its record was in a page.
+    again.apply(vec![edit(2, 1, "of 2")]).await;
+    assert_eq!(again.text(doc(2)), "of 2");
+}
+
+#[tokio::test]
+async fn only_what_changed_is_written_again() {
+    let disk = MemoryDisk::new();
+    let mut world = filled(&disk).await;
+    let first = world.keeper.take().await.unwrap().unwrap();
+    assert!(Arc::ptr_eq(
+        &world.keeper.take().await.unwrap().unwrap(),
+        &first
+    ));
+    world.apply(vec![edit(4, 2, "more ")]).await;
+    let second = world.keeper.take().await.unwrap().unwrap();
+    let slot = slot_of(&doc(4));
+    for (of, bucket) in &second.buckets {
+        assert_eq!(bucket == &first.buckets[of], *of != slot);
+    }
+    assert_ne!(first.hash(), second.hash());
+    let names = disk
+        .list(&PathBuf::from(DATA).join(MANIFESTS))
+        .await
+        .unwrap();
+    assert_eq!(names.len(), 1, "the one before is gone: {names:?}");
+}
+
+/// The hash of a manifest says what is in it, not where, nor when it was written.
+#[tokio::test]
+async fn replicas_agree_on_the_hash_of_a_manifest() {
+    let (one, two) = (MemoryDisk::new(), MemoryDisk::new());
+    let once = filled(&one).await;
+    let mut twice = World::open(&two).await;
+    twice.apply((0..40).map(create).collect()).await;
+    twice.keeper.take().await.unwrap();
+    for n in (0..40).step_by(2) {
+        twice.apply(vec![edit(n, 1, &format!("of {n}"))]).await;
+    }
+    let one = once.keeper.take().await.unwrap().unwrap();
+    let two = twice.keeper.take().await.unwrap().unwrap();
+    assert_eq!(one.hash(), two.hash());
+}
+
+#[tokio::test]
+async fn documents_leave_memory_and_come_back() {
+    let disk = MemoryDisk::new();
+    let mut world = filled(&disk).await;
+    let before = world.digest();
+    assert!(!world.keeper.cool().await, "nothing is written yet");
+    assert_eq!(world.warm_documents(), 40);
+    world.keeper.take().await.unwrap();
+    world.apply(vec![edit(0, 2, "more ")]).await;
+    world.keeper.cool().await;
+    assert_eq!(world.warm_documents(), 1, "what changed since stays");
+    world
+        .apply(vec![edit(6, 2, "more "), edit(8, 2, "more ")])
+        .await;
+    assert_eq!(world.text(doc(6)), "more of 6");
+    assert_eq!(world.warm_documents(), 3);
+    assert_ne!(world.digest(), before);
+}
+
+#[tokio::test]
+async fn a_page_that_does_not_read_back_stops_the_group_and_is_never_another_state() {
+    let disk = MemoryDisk::new();
+    let mut world = filled(&disk).await;
+    world.keeper.take().await.unwrap();
+    world.keeper.cool().await;
+    let cold = world.core.lock().shard.cold(&BTreeSet::from([doc(2)]));
+    let place = cold[0].2.place;
+    let path = format!("{DATA}/{PAGES}/{:08x}.pages", place.file);
+    disk.flip(&PathBuf::from(path), place.offset as usize + 50);
+    assert!(world.keeper.warm(&BTreeSet::from([doc(2)])).await.is_err());
+    assert!(matches!(
+        world.core.lock().shard.document(&doc(2)),
+        Lookup::Cold(_)
+    ));
+    world.apply(vec![edit(4, 2, "more ")]).await;
+    assert_eq!(world.text(doc(4)), "more of 4");
+}
+
+#[tokio::test]
+async fn a_manifest_is_there_whole_or_the_one_before_is() {
+    for seed in 0..60 {
+        let disk = MemoryDisk::new();
+        let mut world = filled(&disk).await;
+        world.keeper.take().await.unwrap();
+        let first = world.digest();
+        world
+            .apply(vec![edit(4, 2, "more "), edit(7, 1, "x")])
+            .await;
+        let second = world.digest();
+        {
+            // The power goes in the middle: after some of its steps.
+            let take = world.keeper.take();
+            tokio::pin!(take);
+            let steps = seed % 12;
+            for _ in 0..steps {
+                let once =
+                    std::future::poll_fn(|cx| std::task::Poll::Ready(take.as_mut().poll(cx)));
+                if once.await.is_ready() {
+                    break;
+                }
+            }
+        }
+        disk.lose_power(seed);
+        let again = World::open(&disk).await;
+        let is = match again.index {
+            21 => first,
+            22 => second,
+            other => panic!("seed {seed}: {other}"),
+        };
+        assert_eq!(again.digest(), is, "seed {seed}");
+        let all: BTreeSet<DocId> = (0..40).map(doc).collect();
+        again.keeper.warm(&all).await.unwrap();
+        assert_eq!(again.digest(), is, "seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn files_of_pages_go_when_little_in_them_is_needed() {
+    let disk = MemoryDisk::new();
+    let mut world = filled(&disk).await;
+    for round in 2..300 {
+        world
+            .apply(vec![edit(4, round, "more "), edit(6, round, "x")])
+            .await;
+        world.keeper.take().await.unwrap();
+    }
+    let files = world.keeper.kept.pages.files();
+    let held: u64 = files.values().sum();
+    let needed = world.keeper.uses.lock().await.needed();
+    assert!(held < needed * 4, "{held} bytes for {needed}: {files:?}");
+    // All of it is there.
+    let before = world.digest();
+    let again = World::open(&disk).await;
+    assert_eq!(again.digest(), before);
+    let all: BTreeSet<DocId> = (0..40).map(doc).collect();
+    again.keeper.warm(&all).await.unwrap();
+    assert_eq!(again.digest(), before);
+    assert_eq!(again.warm_documents(), 40);
+}

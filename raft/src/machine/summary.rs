@@ -1,0 +1,121 @@
+//! What is known of a document without its page.
+
+use codraft_ot::{Chain, Kind};
+use codraft_proto::ids::{Revision, Role, UserId};
+
+use super::{Document, Grant, grants::Grants, stored::StateError};
+use crate::command::{Algebra, Input, put_blob, put_varint};
+
+/// Enough to answer what it is, who may do what with it, and where its head stands.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    pub kind: Kind,
+    pub algebra: Algebra,
+    pub title: Box<str>,
+    /// As [`Document::owner`] says.
+    pub owner: UserId,
+    pub created_ms: u64,
+    pub updated_ms: u64,
+    pub rev: Revision,
+    /// The chain hash at `rev`.
+    pub hash: Chain,
+    /// The window of history holds the events after this revision.
+    pub floor: Revision,
+    /// When it was set apart; none while it takes edits.
+    pub quarantined_ms: Option<u64>,
+    /// What it takes in memory once it is there, in bytes.
+    pub warm_bytes: u64,
+    pub(super) grants: Grants,
+}
+
+impl Summary {
+    pub fn role(&self, user: &str) -> Option<Role> {
+        self.grants.role(user)
+    }
+
+    /// In the order of the users' names.
+    pub fn grants(&self) -> impl Iterator<Item = (&UserId, Grant)> {
+        self.grants.iter()
+    }
+
+    /// What it takes in memory, in bytes.
+    pub fn heap_bytes(&self) -> u64 {
+        const GRANT: usize = 128;
+        (size_of::<Self>() + self.title.len() + self.grants.len() * GRANT) as u64
+    }
+}
+
+impl Document {
+    pub fn summary(&self) -> Summary {
+        Summary {
+            kind: self.kind(),
+            algebra: self.algebra(),
+            title: self.title().into(),
+            owner: self.owner().clone(),
+            created_ms: self.created_ms(),
+            updated_ms: self.updated_ms(),
+            rev: self.rev(),
+            hash: self.hash(),
+            floor: self.floor(),
+            quarantined_ms: self.quarantined_ms(),
+            warm_bytes: self.heap_bytes(),
+            grants: self.roles().clone(),
+        }
+    }
+}
+
+/// ```text
+/// summary = kind u8 · algebra u8 · title text · owner text · created ms · updated ms · rev · hash 32
+///           · floor · quarantined (0 | 1 · ms) · warm bytes · grants as in a stored document
+/// ```
+///
+/// Numbers without a size are varints.
+impl Summary {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.push(self.kind as u8);
+        out.push(self.algebra as u8);
+        put_blob(out, self.title.as_bytes());
+        put_blob(out, self.owner.as_bytes());
+        put_varint(out, self.created_ms);
+        put_varint(out, self.updated_ms);
+        put_varint(out, self.rev.0);
+        out.extend_from_slice(&self.hash.0);
+        put_varint(out, self.floor.0);
+        match self.quarantined_ms {
+            None => out.push(0),
+            Some(ms) => {
+                out.push(1);
+                put_varint(out, ms);
+            }
+        }
+        put_varint(out, self.warm_bytes);
+        self.grants.encode(out);
+    }
+
+    pub(crate) fn decode(input: &mut Input<'_>) -> Result<Self, StateError> {
+        let kind = input.number("document kind", Kind::from_number)?;
+        let algebra = input.number("algebra", Algebra::from_number)?;
+        let title = input.text("title")?.into();
+        let owner = input.text("owner")?.into();
+        let created_ms = input.varint("created ms")?;
+        let updated_ms = input.varint("updated ms")?;
+        let rev = Revision(input.varint("rev")?);
+        Ok(Self {
+            kind,
+            algebra,
+            title,
+            owner,
+            created_ms,
+            updated_ms,
+            rev,
+            hash: Chain(input.array("hash")?),
+            floor: Revision(input.varint("floor")?),
+            quarantined_ms: match input.flag("quarantined")? {
+                false => None,
+                true => Some(input.varint("quarantined ms")?),
+            },
+            warm_bytes: input.varint("warm bytes")?,
+            grants: Grants::decode(input, rev)?,
+        })
+    }
+}

@@ -1,0 +1,104 @@
+//! How much came since a group's state was last kept, and whether it takes too much memory.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use codraft_proto::limits::{GROUP_MEMORY_BYTES, SNAPSHOT_COMMANDS};
+use tokio::sync::Notify;
+
+/// When a group's state is kept, and how much of it stays in memory.
+#[derive(Debug, Clone)]
+pub struct KeepOptions {
+    /// A manifest is due once so many commands came after the last one.
+    pub tail_commands: u64,
+    /// Or commands of so many bytes.
+    pub tail_bytes: u64,
+    /// What the documents of a group take in memory; above it those used least recently leave it.
+    pub memory_bytes: u64,
+}
+
+impl Default for KeepOptions {
+    fn default() -> Self {
+        Self {
+            tail_commands: SNAPSHOT_COMMANDS,
+            tail_bytes: 32 << 20,
+            memory_bytes: GROUP_MEMORY_BYTES,
+        }
+    }
+}
+
+/// What came since the last manifest; of one group.
+pub struct Tail {
+    options: KeepOptions,
+    commands: AtomicU64,
+    bytes: AtomicU64,
+    /// The documents take more memory than they may.
+    crowded: AtomicBool,
+    /// Some of its pages lie where there is little else.
+    untidy: AtomicBool,
+    due: Notify,
+}
+
+impl Tail {
+    pub fn new(options: KeepOptions) -> Self {
+        Self {
+            options,
+            commands: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            crowded: AtomicBool::new(false),
+            untidy: AtomicBool::new(false),
+            due: Notify::new(),
+        }
+    }
+
+    /// Commands were applied; what all documents take in memory now.
+    pub fn applied(&self, commands: usize, bytes: usize, heap_bytes: u64) {
+        self.commands.fetch_add(commands as u64, Relaxed);
+        self.bytes.fetch_add(bytes as u64, Relaxed);
+        self.crowded
+            .store(heap_bytes > self.options.memory_bytes, Relaxed);
+        if self.is_due() {
+            self.due.notify_one();
+        }
+    }
+
+    /// Some of its pages are to be written elsewhere.
+    pub fn tidy(&self) {
+        self.untidy.store(true, Relaxed);
+        self.due.notify_one();
+    }
+
+    pub fn is_due(&self) -> bool {
+        self.crowded.load(Relaxed) || self.is_manifest_due()
+    }
+
+    /// Whether a manifest is due whatever memory there is.
+    pub fn is_manifest_due(&self) -> bool {
+        self.untidy.load(Relaxed)
+            || self.commands.load(Relaxed) >= self.options.tail_commands
+            || self.bytes.load(Relaxed) >= self.options.tail_bytes
+    }
+
+    /// A manifest is being taken.
+    pub fn begin_anew(&self) {
+        self.commands.store(0, Relaxed);
+        self.bytes.store(0, Relaxed);
+        self.untidy.store(false, Relaxed);
+    }
+
+    /// Resolves once something is due.
+    pub async fn due(&self) {
+        while !self.is_due() {
+            self.due.notified().await;
+        }
+    }
+
+    /// What documents may take in memory.
+    pub fn memory_bytes(&self) -> u64 {
+        self.options.memory_bytes
+    }
+
+    /// What could leave memory has. Where that was not enough, the next command brings it up again.
+    pub fn relieved(&self) {
+        self.crowded.store(false, Relaxed);
+    }
+}

@@ -1,0 +1,95 @@
+//! What nodes keep in pages beside their logs: documents that are not in memory are there all the
+//! same, and a restart is no new beginning.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail, ensure};
+use codraft_e2e::{
+    processes::{Folder, Processes},
+    rest::Rest,
+    socket::fresh_client,
+    typist::Typist,
+};
+use codraft_ot::Delta;
+use codraft_proto::{
+    frame::{ClientFrame, ServerFrame},
+    ids::{Revision, Seq},
+};
+
+/// State is written after every few commands, and little of it may stay in memory; one user does the
+/// work of many.
+const TIGHT: [(&str, &str); 5] = [
+    ("CODRAFT_LIMITS__SNAPSHOT_COMMANDS", "20"),
+    ("CODRAFT_LIMITS__GROUP_MEMORY_BYTES", "1048576"),
+    ("CODRAFT_LIMITS__BYTES_PER_SECOND", "100000000"),
+    ("CODRAFT_LIMITS__OPENS_PER_SECOND", "1000"),
+    ("CODRAFT_LIMITS__REQUESTS_PER_SECOND", "1000"),
+];
+
+fn rest(processes: &Processes) -> Rest {
+    Rest::new(&processes.ready.http, &processes.ready.token)
+}
+
+async fn all_read_back(rest: &Rest, texts: &BTreeMap<String, String>) -> Result<()> {
+    for (doc, text) in texts {
+        let found = Typist::open(rest, doc).await?.text();
+        ensure!(found == *text, "{doc} has another text");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn documents_that_do_not_fit_in_memory_outlive_it_and_every_kill() -> Result<()> {
+    let folder = Folder::fresh("kept");
+    let cluster = Processes::start_in(&folder, &["--port", "0"], &TIGHT)?;
+    let mut texts = BTreeMap::new();
+    for n in 0..40 {
+        let text = format!("{n} ").repeat(20_000);
+        let doc = rest(&cluster)
+            .create(&format!("document {n}"), &text)
+            .await?;
+        texts.insert(doc, text);
+    }
+    let client = fresh_client();
+    let written = texts.keys().next().cloned().unwrap_or_default();
+    for (doc, text) in texts.iter_mut() {
+        let mut typist = match *doc == written {
+            true => Typist::open_as(&rest(&cluster), doc, client).await?,
+            false => Typist::open(&rest(&cluster), doc).await?,
+        };
+        for letter in ["a", "b", "c"] {
+            typist.append(letter).await?;
+        }
+        text.push_str("abc");
+    }
+    all_read_back(&rest(&cluster), &texts).await?;
+    cluster.kill()?;
+
+    let cluster = Processes::start_in(&folder, &["--port", "0"], &TIGHT)?;
+    all_read_back(&rest(&cluster), &texts).await?;
+    // The record of what was applied was in the page: a repeat is one.
+    let typist = Typist::open_as(&rest(&cluster), &written, client).await?;
+    let (base, units) = (typist.rev - 1, typist.text().len() as u32 - 1);
+    let mut socket = typist.into_socket();
+    let mut again = Delta::new();
+    again.retain(units).insert("c");
+    let ops = again.to_bytes().into();
+    let (seq, base) = (Seq(3), Revision(base));
+    socket.send(&ClientFrame::Op { seq, base, ops }).await?;
+    loop {
+        match socket.next().await? {
+            ServerFrame::Already { seq: Seq(3), .. } => break,
+            told @ (ServerFrame::Op(_) | ServerFrame::Reject { .. }) => bail!("{told:?}"),
+            _ => {}
+        }
+    }
+    all_read_back(&rest(&cluster), &texts).await?;
+
+    let pages = folder.path().join("node-1/pages");
+    let is_full = std::fs::read_dir(&pages)?.next().is_some();
+    ensure!(is_full, "nothing was kept in {}", pages.display());
+    // An end in order leaves nothing to go through, and takes nothing away.
+    cluster.stop();
+    let cluster = Processes::start_in(&folder, &["--port", "0"], &TIGHT)?;
+    all_read_back(&rest(&cluster), &texts).await
+}
