@@ -424,7 +424,7 @@ impl Prepare for Keeper {
 
 /// Other tasks have their turn after each step.
 async fn stored(document: &Document) -> Bytes {
-    let mut stored = Vec::new();
+    let mut stored = Vec::with_capacity(document.content().encoded_bytes());
     let mut storing = document.storing();
     while !storing.step(&mut stored) {
         tokio::task::yield_now().await;

@@ -136,7 +136,8 @@ impl PageLog {
                 _ => self.make(&mut writer).await?,
             };
             let start = current.end;
-            let mut piece = Vec::new();
+            let first = format::size(rest[0].1.len())?;
+            let mut piece = Vec::with_capacity(first);
             while let Some((page, others)) = rest.split_first() {
                 let size = format::size(page.1.len())?;
                 let fits = piece.is_empty() || piece.len() + size <= WRITE;

@@ -18,9 +18,9 @@ const BASE: u64 = 2 << 20;
 /// What a node holds of a group without documents: openraft's queues, nearly all of it.
 const PER_GROUP: u64 = 7 << 18;
 /// How many times a byte of a document may be there: in its content, in the window of history, in
-/// the log's cache, in what waits for links. A new leader sends a large entry to all followers at
-/// once, and the state to routers.
-const TIMES: u64 = 16;
+/// the log's cache, in what waits for links, in a page on its way to the disk or back. A new leader
+/// sends a large entry to all followers at once, and the state to routers.
+const TIMES: u64 = 19;
 /// What a router needs for a moment to read the largest message of JSON, of which each component
 /// is a tree.
 const READING: u64 = 10 << 20;
