@@ -114,7 +114,7 @@ impl Core {
     pub fn cool(&mut self, most: u64, count: usize) -> (bool, usize) {
         let (mut dirty, mut cooled) = (Vec::new(), 0);
         for _ in 0..count.min(self.used.len()) {
-            if self.shard.heap_bytes() <= most {
+            if self.shard.warm_bytes() <= most {
                 break;
             }
             let Some((doc, ())) = self.used.pop_lru() else {
@@ -128,7 +128,7 @@ impl Core {
         for doc in dirty {
             self.used.put(doc, ());
         }
-        (self.shard.heap_bytes() <= most, cooled)
+        (self.shard.warm_bytes() <= most, cooled)
     }
 
     /// The state as it is now; none before the first entry, and where it cannot be proven.
@@ -155,9 +155,9 @@ impl Core {
             }
             Content::Batch { batch, bytes, ours } => {
                 let applied = self.shard.apply(log_id.index, &batch);
-                let heap_bytes = self.shard.heap_bytes();
-                self.queue.set_heap_bytes(heap_bytes);
-                self.tail.applied(batch.commands.len(), bytes, heap_bytes);
+                self.queue.set_heap_bytes(self.shard.heap_bytes());
+                let warm_bytes = self.shard.warm_bytes();
+                self.tail.applied(batch.commands.len(), bytes, warm_bytes);
                 for Applied { doc, outcome, .. } in &applied {
                     // Of what is missing nothing is to be remembered.
                     let code = match outcome {

@@ -260,7 +260,8 @@ impl Keeper {
             buckets,
         };
         if !mutant!("manifest_before_its_pages") {
-            pages.sync().await.map_err(KeepError::of_disk)?;
+            // Whatever the reason: a later sync makes nothing good.
+            pages.sync().await.map_err(KeepError::Failed)?;
         }
         // A majority has the last entry by now, and this disk perhaps not.
         self.log.settled().await.map_err(KeepError::Failed)?;

@@ -115,8 +115,9 @@ pub struct Shard {
     documents: Slots,
     /// Those that were set apart; each document knows it of itself too.
     quarantined: BTreeSet<(Slot, DocId)>,
-    /// How many documents are not in memory.
+    /// How many documents are not in memory, and what is held of them all the same.
     cold: usize,
+    cold_bytes: u64,
     /// Sum of what is held of the documents.
     heap_bytes: u64,
     /// Where an event is spelled for its hash; kept to spare an allocation an operation.
@@ -134,6 +135,7 @@ impl Shard {
             documents: Slots::default(),
             quarantined: BTreeSet::new(),
             cold: 0,
+            cold_bytes: 0,
             heap_bytes: 0,
             scratch: Vec::new(),
         }
@@ -158,6 +160,7 @@ impl Shard {
             applied,
             level,
             cold: documents.count(),
+            cold_bytes: shard.heap_bytes,
             documents,
             ..shard
         }
@@ -272,6 +275,10 @@ impl Shard {
     pub fn heap_bytes(&self) -> u64 {
         self.heap_bytes
     }
+    /// Of that, what could leave memory: not what is held of documents that have left it.
+    pub fn warm_bytes(&self) -> u64 {
+        self.heap_bytes - self.cold_bytes
+    }
     pub fn limits(&self) -> &MachineLimits {
         &self.limits
     }
@@ -325,7 +332,10 @@ impl Shard {
             && held.touched() == touched
         {
             let before = held.heap_bytes();
-            self.cold -= usize::from(held.warm(document));
+            if held.warm(document) {
+                self.cold -= 1;
+                self.cold_bytes -= before;
+            }
             self.heap_bytes = (self.heap_bytes + held.heap_bytes()).saturating_sub(before);
         }
     }
@@ -337,7 +347,10 @@ impl Shard {
         };
         let before = held.heap_bytes();
         let cooled = held.cool();
-        self.cold += usize::from(cooled);
+        if cooled {
+            self.cold += 1;
+            self.cold_bytes += held.heap_bytes();
+        }
         self.heap_bytes = (self.heap_bytes + held.heap_bytes()).saturating_sub(before);
         cooled
     }

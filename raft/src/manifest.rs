@@ -142,17 +142,22 @@ pub struct Manifests {
 }
 
 impl Manifests {
-    /// The folder is made when it is not there.
+    /// The folder is made when it is not there; what is left of a manifest that was being written
+    /// is removed.
     ///
     /// # Errors
-    /// When it cannot be.
+    /// When the disk fails.
     pub async fn open(disk: Arc<dyn Disk>, dir: PathBuf) -> io::Result<Self> {
         disk.create_dir_all(&dir).await?;
+        for name in disk.list(&dir).await? {
+            if name.ends_with(".new") {
+                disk.remove(&dir.join(name)).await?;
+            }
+        }
         Ok(Self { disk, dir })
     }
 
-    /// The latest of a group; none where none was ever taken. Older ones, and what is left of one
-    /// that was being written, are removed.
+    /// The latest of a group; none where none was ever taken. Older ones are removed.
     ///
     /// # Errors
     /// When it does not read back. An older one is no answer: the log may have gone on from here.
@@ -208,7 +213,7 @@ impl Manifests {
     /// stays where this fails.
     ///
     /// # Errors
-    /// When the disk has no room or fails.
+    /// `StorageFull` while nothing is in its place; any other once that is not known.
     pub async fn replace(&self, manifest: &Manifest, before: Option<u64>) -> io::Result<()> {
         let path = self.path(manifest.group, manifest.index());
         let unfinished = path.with_extension("new");
@@ -219,12 +224,17 @@ impl Manifests {
             let _ = self.disk.remove(&unfinished).await;
             return Err(error);
         }
-        self.disk.rename(&unfinished, &path).await?;
-        self.disk.sync_dir(&self.dir).await?;
-        if let Some(before) = before.filter(|before| *before != manifest.index()) {
-            self.disk.remove(&self.path(manifest.group, before)).await?;
-        }
-        Ok(())
+        let placed = async {
+            self.disk.rename(&unfinished, &path).await?;
+            self.disk.sync_dir(&self.dir).await?;
+            if let Some(before) = before.filter(|before| *before != manifest.index()) {
+                self.disk.remove(&self.path(manifest.group, before)).await?;
+            }
+            Ok(())
+        };
+        placed
+            .await
+            .map_err(|error: io::Error| io::Error::other(error))
     }
 
     fn path(&self, group: GroupId, index: u64) -> PathBuf {

@@ -238,11 +238,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             .await
     }
 
-    /// Nothing is purged before there are snapshots; a log without its beginning could not
+    /// Nothing is purged before a state can be installed on a replica that lags; a log without its beginning could not
     /// be proven after a restart.
     async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
         Err(io::Error::other(format!(
-            "refused to purge up to {log_id}: there is no snapshot"
+            "refused to purge up to {log_id}: a replica that lags has nothing else to catch up with"
         )))
     }
 }

@@ -50,12 +50,12 @@ impl Tail {
         }
     }
 
-    /// Commands were applied; what all documents take in memory now.
-    pub fn applied(&self, commands: usize, bytes: usize, heap_bytes: u64) {
+    /// Commands were applied; what the documents in memory take now.
+    pub fn applied(&self, commands: usize, bytes: usize, warm_bytes: u64) {
         self.commands.fetch_add(commands as u64, Relaxed);
         self.bytes.fetch_add(bytes as u64, Relaxed);
         self.crowded
-            .store(heap_bytes > self.options.memory_bytes, Relaxed);
+            .store(warm_bytes > self.options.memory_bytes, Relaxed);
         if self.is_due() {
             self.due.notify_one();
         }

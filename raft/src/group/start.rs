@@ -228,7 +228,7 @@ fn times(config: &RaftConfig) -> Result<Config, StartError> {
         max_in_snapshot_log_to_keep: u64::MAX,
         // An entry is already a batch.
         max_payload_entries: 64,
-        // There are no snapshots to catch up with yet: however far behind, it is by the log.
+        // Nothing is installed yet: however far behind a replica is, it catches up by the log.
         replication_lag_threshold: u64::MAX,
         // A replica that is back must not wait to be told what it missed: the next one to die
         // may be the one that completes a majority now. Without a link a try costs nothing.

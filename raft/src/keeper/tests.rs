@@ -240,6 +240,11 @@ async fn documents_leave_memory_and_come_back() {
     assert!(!world.keeper.cool().await, "nothing is written yet");
     assert_eq!(world.warm_documents(), 40);
     world.keeper.take().await.unwrap();
+    assert!(
+        world.keeper.cool().await,
+        "what is known of those that left does not count"
+    );
+    assert_eq!(world.warm_documents(), 0);
     world.apply(vec![edit(0, 2, "more ")]).await;
     world.keeper.cool().await;
     assert_eq!(world.warm_documents(), 1, "what changed since stays");

@@ -23,8 +23,6 @@ pub struct Summary {
     pub floor: Revision,
     /// When it was set apart; none while it takes edits.
     pub quarantined_ms: Option<u64>,
-    /// What it takes in memory once it is there, in bytes.
-    pub warm_bytes: u64,
     pub(super) grants: Grants,
 }
 
@@ -58,7 +56,6 @@ impl Document {
             hash: self.hash(),
             floor: self.floor(),
             quarantined_ms: self.quarantined_ms(),
-            warm_bytes: self.heap_bytes(),
             grants: self.roles().clone(),
         }
     }
@@ -66,7 +63,7 @@ impl Document {
 
 /// ```text
 /// summary = kind u8 · algebra u8 · title text · owner text · created ms · updated ms · rev · hash 32
-///           · floor · quarantined (0 | 1 · ms) · warm bytes · grants as in a stored document
+///           · floor · quarantined (0 | 1 · ms) · grants as in a stored document
 /// ```
 ///
 /// Numbers without a size are varints.
@@ -88,7 +85,6 @@ impl Summary {
                 put_varint(out, ms);
             }
         }
-        put_varint(out, self.warm_bytes);
         self.grants.encode(out);
     }
 
@@ -114,7 +110,6 @@ impl Summary {
                 false => None,
                 true => Some(input.varint("quarantined ms")?),
             },
-            warm_bytes: input.varint("warm bytes")?,
             grants: Grants::decode(input, rev)?,
         })
     }
