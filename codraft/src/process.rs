@@ -134,6 +134,7 @@ async fn start_node(
     node.limits.state_bytes = config.limits.group_state_bytes;
     node.keep.memory_bytes = config.limits.group_memory_bytes;
     node.keep.tail_commands = config.limits.snapshot_commands;
+    node.keep.bulk_bytes_per_second = config.limits.bulk_bytes_per_second;
     let disk = Arc::new(OsDisk::start().context("starting the disk's thread")?);
     let outside = codraft_node::NodeOutside {
         common: outside(),

@@ -272,6 +272,31 @@ pub const ALL: &[Mutant] = &[
         expect: &["never_blank", "convergence", "feed"],
     },
     Mutant {
+        name: "events_not_written",
+        what: "The events of applied entries never reach the op log.",
+        expect: &["oplog"],
+    },
+    Mutant {
+        name: "manifest_before_its_events",
+        what: "A manifest takes its place before the events that it lists are on the disk.",
+        expect: &["heals", "errors", "never_blank", "disks", "oplog", "raft"],
+    },
+    Mutant {
+        name: "install_without_events",
+        what: "A replica takes another one's state without the events that led there.",
+        expect: &["oplog"],
+    },
+    Mutant {
+        name: "installed_in_memory_alone",
+        what: "A state that came from another replica is not put on the disk before the log below it goes.",
+        expect: &["raft", "heals", "errors", "never_blank", "disks"],
+    },
+    Mutant {
+        name: "install_forgets_the_rolling_hash",
+        what: "A replica that took another one's state goes on hashing from where it was.",
+        expect: &["heals", "errors", "replicas"],
+    },
+    Mutant {
         name: "welcome_without_acknowledged",
         what: "A welcome does not say what was acknowledged last.",
         expect: &["read_your_writes", "exactly_once", "causal", "heals"],

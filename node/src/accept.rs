@@ -12,7 +12,12 @@ use codraft_raft::wal::Start;
 use parking_lot::Mutex;
 
 use crate::{
-    inbound::RouterInbound, leadership, members::Members, peers::Dialling, raft::Raft,
+    bulk::{BulkRequests, Pace},
+    inbound::RouterInbound,
+    leadership,
+    members::Members,
+    peers::Dialling,
+    raft::Raft,
     service::Service,
 };
 
@@ -23,6 +28,8 @@ pub(crate) struct Acceptor {
     pub dialling: Arc<Dialling>,
     /// The links that other nodes dialled.
     pub nodes: Mutex<BTreeMap<NodeId, Outbox>>,
+    /// Of what is large.
+    pub pace: Arc<Pace>,
 }
 
 impl Accept for Acceptor {
@@ -48,6 +55,16 @@ impl Accept for Acceptor {
             PeerRole::Node => {
                 self.members.check(peer)?;
                 let node = NodeId(peer.id);
+                if peer.bulk {
+                    return Ok(Arc::new(BulkRequests {
+                        node,
+                        raft: self.raft.clone(),
+                        pace: self.pace.clone(),
+                        outbox,
+                        tasks: self.service.tasks.clone(),
+                        underway: Arc::default(),
+                    }));
+                }
                 // The last one to say who it is.
                 if let Some(older) = self.nodes.lock().insert(node, outbox.clone()) {
                     older.close();

@@ -13,10 +13,17 @@ use codraft_proto::{
     tasks::Tasks,
     v1::{Hello, Message, PeerRole, message::Body},
 };
-use codraft_raft::{group::Peers, wal::Start};
+use codraft_raft::{
+    group::{BulkLink, Peers},
+    wal::Start,
+};
 use parking_lot::Mutex;
 
-use crate::{members::Members, raft::Raft};
+use crate::{
+    bulk::{BulkDialled, BulkPeer, Session},
+    members::Members,
+    raft::Raft,
+};
 
 /// The dialled links, by node.
 #[derive(Default)]
@@ -28,11 +35,31 @@ pub(crate) struct Dialling {
 struct Peer {
     outbox: Arc<Mutex<Option<Outbox>>>,
     handle: OnceLock<LinkHandle>,
+    bulk: OnceLock<BulkDialler>,
+}
+
+/// How a node is dialled for what is large.
+struct BulkDialler {
+    dialler: Dialler,
+    address: String,
+    members: Arc<Members>,
 }
 
 impl Peers for Dialling {
     fn outbox(&self, node: NodeId) -> Option<Outbox> {
         self.peers.get(&node)?.outbox.lock().clone()
+    }
+
+    fn bulk(&self, node: NodeId) -> Option<Box<dyn BulkLink>> {
+        let BulkDialler {
+            dialler,
+            address,
+            members,
+        } = self.peers.get(&node)?.bulk.get()?;
+        let session = Session::new(node, members.clone());
+        let dialled = Arc::new(BulkDialled(session.clone()));
+        let handle = dialler.dial(address.clone(), dialled);
+        Some(Box::new(BulkPeer::new(session, handle)))
     }
 }
 
@@ -46,7 +73,7 @@ impl Dialling {
     /// Dials every node of the list and keeps the links up.
     pub fn dial(
         &self,
-        dialler: &Dialler<'_>,
+        dialler: &Dialler,
         nodes: &[(NodeId, String)],
         members: &Arc<Members>,
         raft: &Arc<Raft>,
@@ -64,8 +91,16 @@ impl Dialling {
                 refusals: Arc::default(),
             };
             let handle = dialler.dial(address.clone(), Arc::new(link));
+            let mut bulk = dialler.clone();
+            bulk.hello.bulk = true;
+            let bulk = BulkDialler {
+                dialler: bulk,
+                address: address.clone(),
+                members: members.clone(),
+            };
             // Dialled once; a second handle would be a fault of `start`.
             let _ = peer.handle.set(handle);
+            let _ = peer.bulk.set(bulk);
         }
     }
 
@@ -86,14 +121,15 @@ impl Dialling {
 }
 
 /// How this node dials.
-pub(crate) struct Dialler<'a> {
-    pub tasks: &'a Tasks,
-    pub outside: &'a Outside,
-    pub hello: &'a Hello,
-    pub options: &'a LinkOptions,
+#[derive(Clone)]
+pub(crate) struct Dialler {
+    pub tasks: Tasks,
+    pub outside: Outside,
+    pub hello: Hello,
+    pub options: LinkOptions,
 }
 
-impl Dialler<'_> {
+impl Dialler {
     fn dial(&self, address: String, dialled: Arc<dyn Dialled>) -> LinkHandle {
         let Self {
             tasks,
@@ -105,9 +141,9 @@ impl Dialler<'_> {
             tasks,
             outside,
             address,
-            (*hello).clone(),
+            hello.clone(),
             dialled,
-            (*options).clone(),
+            options.clone(),
         )
     }
 }

@@ -27,6 +27,7 @@ use parking_lot::Mutex;
 use crate::{
     Node, NodeConfig, NodeOutside,
     accept::Acceptor,
+    bulk::Pace,
     fanout::Fanout,
     followers::Feed,
     hosted::{Hosted, HostedGroups},
@@ -223,6 +224,7 @@ async fn run(
         raft: raft.clone(),
         dialling: dialling.clone(),
         nodes: Mutex::default(),
+        pace: Arc::new(Pace::new(config.keep.bulk_bytes_per_second)),
     };
     link_up(&config, &common, &links, listener, hello, acceptor, &peers);
     tracing::info!(node = %config.id, %address, "serving");
@@ -338,10 +340,10 @@ fn link_up(
         config.link.clone(),
     );
     let dialler = Dialler {
-        tasks: links,
-        outside,
-        hello: &hello,
-        options: &config.link,
+        tasks: links.clone(),
+        outside: outside.clone(),
+        hello,
+        options: config.link.clone(),
     };
     let Acceptor {
         dialling,

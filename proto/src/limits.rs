@@ -12,6 +12,9 @@ pub const GROUP_MEMORY_BYTES: u64 = 64 << 20;
 const GROUP_MEMORY_BYTES_MIN: u64 = 1 << 20;
 /// The default of `snapshot_commands`.
 pub const SNAPSHOT_COMMANDS: u64 = 100_000;
+/// The default of `bulk_bytes_per_second`, and the least.
+pub const BULK_BYTES_PER_SECOND: u64 = 64 << 20;
+const BULK_BYTES_PER_SECOND_MIN: u64 = 64 << 10;
 /// The least: a document of the greatest size fits, with its history.
 const GROUP_STATE_BYTES_MIN: u64 = 64 << 20;
 /// The least: a hello fits.
@@ -61,6 +64,8 @@ pub struct EdgeLimits {
     pub group_memory_bytes: u64,
     /// A node writes a group's state to its disk after so many commands.
     pub snapshot_commands: u64,
+    /// How fast a node gives pages to replicas that lag too far for the log.
+    pub bulk_bytes_per_second: u64,
 }
 
 /// Those of operations: not configurable, the same in every process.
@@ -90,6 +95,7 @@ impl Default for EdgeLimits {
             group_state_bytes: GROUP_STATE_BYTES,
             group_memory_bytes: GROUP_MEMORY_BYTES,
             snapshot_commands: SNAPSHOT_COMMANDS,
+            bulk_bytes_per_second: BULK_BYTES_PER_SECOND,
         }
     }
 }
@@ -224,6 +230,12 @@ impl EdgeLimits {
                 "",
             ),
             ("snapshot_commands", self.snapshot_commands, 1, ""),
+            (
+                "bulk_bytes_per_second",
+                self.bulk_bytes_per_second,
+                BULK_BYTES_PER_SECOND_MIN,
+                "",
+            ),
         ] {
             LimitError::unless(value >= least, name, value, ("below", least, of))?;
         }
@@ -398,6 +410,12 @@ mod tests {
                 1,
                 0,
                 "limits.snapshot_commands = 0 is below 1",
+            ),
+            (
+                |l, v| l.bulk_bytes_per_second = v,
+                64 << 10,
+                (64 << 10) - 1,
+                "limits.bulk_bytes_per_second = 65535 is below 65536",
             ),
             (
                 |l, v| l.group_state_bytes = v,

@@ -29,7 +29,7 @@ use crate::{
 mod tests;
 
 /// The versions of this protocol that this build speaks.
-pub const VERSIONS: std::ops::RangeInclusive<u32> = 3..=3;
+pub const VERSIONS: std::ops::RangeInclusive<u32> = 4..=4;
 
 /// The largest batch that is taken in, in bytes. A batch is cut at
 /// [`LinkOptions::batch_bytes`], but one message may be larger than that.

@@ -21,6 +21,7 @@ use crate::{
     core::{Content, Core, Prepare, Step},
     keeper::Keeper,
     manifest::Manifest,
+    oplog::WAITING_BYTES,
     types::{LogId, Proposal, StoredMembership, TypeConfig},
 };
 
@@ -49,6 +50,12 @@ impl Machine {
     async fn apply_all(&self, steps: &mut Vec<Step>) -> io::Result<()> {
         if steps.is_empty() {
             return Ok(());
+        }
+        if self.core.lock().fresh.bytes() > WAITING_BYTES
+            && let Err(error) = self.prepare.room().await
+        {
+            let why = format!("events cannot be written: {error}");
+            return Err(self.stop(&mut self.core.lock(), why));
         }
         loop {
             let cold: BTreeSet<DocId> = {
@@ -152,12 +159,15 @@ impl RaftStateMachine<TypeConfig> for Machine {
     async fn install_snapshot(
         &mut self,
         _meta: &SnapshotMetaOf<TypeConfig>,
-        _snapshot: Arc<Manifest>,
+        snapshot: Arc<Manifest>,
     ) -> io::Result<()> {
-        Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "a replica catches up by the log alone",
-        ))
+        match self.keeper.install(&snapshot).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let why = format!("a state from another node cannot be installed: {error}");
+                Err(self.stop(&mut self.core.lock(), why))
+            }
+        }
     }
 
     async fn get_current_snapshot(

@@ -20,8 +20,9 @@ use crate::{
     events::{Origin, Sinks},
     machine::{Applied, Document, Lookup, MachineLimits, Outcome, Shard, Slots},
     manifest::Manifest,
+    oplog::Fresh,
     queue::Queue,
-    tail::Tail,
+    tail::{Came, Tail},
     tap,
     types::{LogId, StoredMembership},
 };
@@ -55,6 +56,8 @@ pub struct Core {
     tail: Arc<Tail>,
     /// Documents in memory, those used last at the front.
     used: LruCache<DocId, ()>,
+    /// Events that are not in the op log yet.
+    pub fresh: Fresh,
     pub last: Option<LogId>,
     pub membership: StoredMembership,
 }
@@ -83,6 +86,7 @@ impl Core {
             queue,
             tail,
             used: LruCache::unbounded(),
+            fresh: Fresh::default(),
             last: None,
             membership: StoredMembership::default(),
         }
@@ -94,6 +98,7 @@ impl Core {
         let (group, limits) = (self.shard.group(), self.shard.limits().clone());
         let (index, level) = (manifest.index(), manifest.level);
         self.shard = Shard::restore(group, limits, index, level, kept.documents.clone());
+        self.used.clear();
         self.last = Some(manifest.last);
         self.membership = manifest.membership.clone();
     }
@@ -156,9 +161,15 @@ impl Core {
             Content::Batch { batch, bytes, ours } => {
                 let applied = self.shard.apply(log_id.index, &batch);
                 self.queue.set_heap_bytes(self.shard.heap_bytes());
-                let warm_bytes = self.shard.warm_bytes();
-                self.tail.applied(batch.commands.len(), bytes, warm_bytes);
-                for Applied { doc, outcome, .. } in &applied {
+                for Applied {
+                    doc,
+                    outcome,
+                    event,
+                } in &applied
+                {
+                    if let Some(event) = event {
+                        self.fresh.push(log_id, event.clone());
+                    }
                     // Of what is missing nothing is to be remembered.
                     let code = match outcome {
                         Outcome::Refused(refusal) => Some(refusal.code),
@@ -168,6 +179,12 @@ impl Core {
                         self.used.put(*doc, ());
                     }
                 }
+                self.tail.applied(Came {
+                    commands: batch.commands.len(),
+                    bytes,
+                    warm_bytes: self.shard.warm_bytes(),
+                    events_bytes: self.fresh.bytes(),
+                });
                 tap::applied(&self.shard, log_id.index, &batch, &applied);
                 self.sinks.applied(&self.shard, log_id, &applied);
                 let mut full = BTreeSet::new();
@@ -234,4 +251,10 @@ pub trait Prepare: Send + Sync + 'static {
     /// # Errors
     /// When one cannot be had: the group stops then.
     fn prepare<'a>(&'a self, docs: &'a BTreeSet<DocId>) -> BoxFuture<'a, io::Result<()>>;
+
+    /// Resolves when the events that are not in the op log yet are few enough for more.
+    ///
+    /// # Errors
+    /// When they cannot be written: the group stops then.
+    fn room(&self) -> BoxFuture<'_, io::Result<()>>;
 }

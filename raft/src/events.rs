@@ -3,6 +3,8 @@
 use codraft_proto::{
     ids::{GroupId, NodeId, Term},
     link::Outbox,
+    transport::BoxFuture,
+    v1,
 };
 
 use crate::machine::{Applied, Outcome, Shard};
@@ -92,6 +94,15 @@ impl Sinks {
 pub trait Peers: Send + Sync + 'static {
     /// None while there is no link.
     fn outbox(&self, node: NodeId) -> Option<Outbox>;
+    /// A connection of its own for what is large; none to what is no peer.
+    fn bulk(&self, node: NodeId) -> Option<Box<dyn BulkLink>>;
+}
+
+/// A connection to another node for what is large; it ends with this value.
+pub trait BulkLink: Send + Sync {
+    /// # Errors
+    /// Why no answer came.
+    fn fetch(&self, request: v1::Fetch) -> BoxFuture<'_, Result<v1::Fetched, String>>;
 }
 
 /// Why a command was not proposed, or its outcome is not known here. In both cases it may

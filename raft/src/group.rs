@@ -5,8 +5,10 @@
 //! log entry; outcomes are told where entries are applied, under the lock that guards the
 //! group's state, so that state, feed and answers can never disagree.
 
+mod install;
 mod leadership;
 mod proposer;
+mod purge;
 mod reads;
 mod serve;
 mod start;
@@ -29,8 +31,8 @@ use parking_lot::Mutex;
 
 pub use crate::{
     events::{
-        AppliedSink, GroupEvents, Leadership, LogId, Origin, Peers, ProposeError, ProposeResult,
-        ReadError, Sinks, StartError,
+        AppliedSink, BulkLink, GroupEvents, Leadership, LogId, Origin, Peers, ProposeError,
+        ProposeResult, ReadError, Sinks, StartError,
     },
     keeper::{KeepError, Kept},
     limits::{GroupLimits, RaftTimes},
@@ -96,6 +98,9 @@ struct Inner {
     raft: Raft,
     core: Arc<Mutex<Core>>,
     keeper: Arc<Keeper>,
+    installing: install::Installing,
+    peers: Arc<dyn Peers>,
+    tasks: Tasks,
     queue: Arc<Queue>,
     log: GroupWal,
     digests: Digests,
@@ -270,6 +275,22 @@ impl Groups {
         self.tasks.spawn("raft call", async move {
             serve::answer(group, &wal, from, lane, call, &reply).await;
         });
+    }
+
+    /// What another node wants of what is kept here.
+    pub async fn fetch(&self, request: v1::Fetch) -> v1::Fetched {
+        let group = self.group(GroupId(request.group)).map(|group| &group.inner);
+        let fetched = match (group, request.body) {
+            (Some(group), Some(body)) => group.keeper.fetch(body).await,
+            (None, _) => Err("not a group of this node".into()),
+            (_, None) => Err("a request without a body".into()),
+        };
+        let (pages, error) = match fetched {
+            Ok(pages) => (pages, String::new()),
+            Err(why) => (Vec::new(), why),
+        };
+        let id = request.id;
+        v1::Fetched { id, pages, error }
     }
 
     /// What another node answered.

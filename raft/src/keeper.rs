@@ -1,6 +1,9 @@
 //! What keeps a group's state outside memory and log: it writes pages of what changed, makes
 //! manifests of them, reads documents back that left memory, and lets others leave it.
 
+mod events;
+mod lend;
+mod receive;
 mod space;
 #[cfg(test)]
 mod tests;
@@ -22,7 +25,10 @@ use codraft_proto::{
 };
 use parking_lot::Mutex;
 
-use space::{GroupUses, Space, Uses, uses_of};
+use events::Events;
+pub use receive::Partial;
+use space::{GroupUses, Space, uses_of};
+use space::{Pin, Writing};
 
 use crate::{
     core::{Core, KeptState, Prepare},
@@ -30,7 +36,8 @@ use crate::{
     disk::Disk,
     machine::{Document, InSlot, Page},
     manifest::{Bucket, MANIFESTS, Manifest, ManifestError, Manifests, bucket, bucket_key},
-    pages::{PAGES, PageError, PageKey, PageLog, PageOptions},
+    oplog::{EVENTS, EventPage},
+    pages::{PAGES, PageError, PageKey, PageLog, PageOptions, Uses},
     tail::{KeepOptions, Tail},
     tap,
     wal::GroupWal,
@@ -47,6 +54,7 @@ const COOL: usize = 256;
 #[derive(Clone)]
 pub struct Kept {
     pages: PageLog,
+    events: PageLog,
     manifests: Manifests,
     space: Space,
 }
@@ -56,11 +64,14 @@ pub struct Keeper {
     group: GroupId,
     core: Arc<Mutex<Core>>,
     kept: Kept,
+    events: Events,
     digests: Digests,
     tail: Arc<Tail>,
     log: Arc<dyn LogEnd>,
     /// The manifest that is on the disk.
     manifest: Mutex<Option<Arc<Manifest>>>,
+    /// Those that other replicas fetch now.
+    lent: Mutex<Vec<Arc<Manifest>>>,
     /// What it needs of the pages. Held while the next one is taken.
     uses: tokio::sync::Mutex<GroupUses>,
 }
@@ -114,7 +125,8 @@ impl Kept {
     /// When its folders cannot be read or made.
     pub async fn open(disk: Arc<dyn Disk>, data: &Path, options: PageOptions) -> io::Result<Kept> {
         Ok(Kept {
-            pages: PageLog::open(disk.clone(), data.join(PAGES), options).await?,
+            pages: PageLog::open(disk.clone(), data.join(PAGES), options.clone()).await?,
+            events: PageLog::open(disk.clone(), data.join(EVENTS), options).await?,
             manifests: Manifests::open(disk, data.join(MANIFESTS)).await?,
             space: Space::default(),
         })
@@ -133,13 +145,15 @@ impl Kept {
         let tail = Arc::new(Tail::new(options));
         let mut uses = GroupUses::default();
         let mut state = None;
-        if let Some(manifest) = self.manifests.load(group).await? {
+        if let Some(mut manifest) = self.manifests.load(group).await? {
             let documents = manifest.documents(&self.pages).await?;
+            self.has_events(&manifest)?;
             for (slot, of) in documents.slots() {
                 if let Some(bucket) = manifest.buckets.get(&slot) {
                     uses.replace(slot, uses_of(bucket, of));
                 }
             }
+            manifest.uses = uses.all().clone();
             let manifest = Arc::new(manifest);
             state = Some(KeptState {
                 manifest,
@@ -148,6 +162,35 @@ impl Kept {
         }
         self.space.join(group, &uses, tail.clone());
         Ok(Loaded { state, uses, tail })
+    }
+
+    /// Whether the files are there in which a manifest's events lie, to the end of the last one.
+    fn has_events(&self, manifest: &Manifest) -> Result<(), PageError> {
+        let files = self.events.files();
+        for EventPage { place, .. } in &manifest.events {
+            let bytes = files.get(&place.file).copied().unwrap_or(0);
+            if bytes < place.end() {
+                return Err(PageError::Gone {
+                    file: place.file,
+                    bytes,
+                    needed: place.end(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what an earlier process wrote of events that no manifest lists: they are made again.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub async fn tidy<'a>(&self, states: impl Iterator<Item = &'a Loaded>) -> io::Result<()> {
+        let states = states.filter_map(|loaded| loaded.state.as_ref());
+        let listed = states.flat_map(|state| &state.manifest.events);
+        let needed: BTreeSet<u32> = listed.map(|page| page.place.file).collect();
+        let files = self.events.files().into_keys();
+        let unlisted: Vec<_> = files.filter(|file| !needed.contains(file)).collect();
+        self.events.remove(unlisted).await
     }
 }
 
@@ -171,16 +214,25 @@ impl Keeper {
     ) -> Self {
         let Loaded { state, uses, tail } = loaded;
         let manifest = state.map(|state| state.manifest);
+        let listed = manifest.as_ref().map(|manifest| manifest.events.clone());
+        let events = Events::new(group, kept.events.clone(), listed.unwrap_or_default());
         Self {
             group,
             core,
             kept,
+            events,
             digests,
             tail,
             log,
             manifest: Mutex::new(manifest),
+            lent: Mutex::default(),
             uses: tokio::sync::Mutex::new(uses),
         }
+    }
+
+    /// A manifest is to be taken whatever there is to write.
+    pub fn tidy(&self) {
+        self.tail.tidy();
     }
 
     /// The manifest that is on the disk.
@@ -197,9 +249,10 @@ impl Keeper {
         let mut uses = self.uses.lock().await;
         let Kept { pages, space, .. } = &self.kept;
         let current = pages.current().await;
-        space.begin(self.group, current);
+        let writing = space.writing(self.group, current);
         let taken = self.take_from(&mut uses, current).await;
-        space.end(self.group, &uses);
+        space.placed(self.group, &uses);
+        drop(writing);
         if taken.is_err() {
             self.tail.tidy();
         }
@@ -215,15 +268,17 @@ impl Keeper {
     ) -> Result<Option<Arc<Manifest>>, KeepError> {
         let Kept {
             pages,
+            events,
             manifests,
             space,
         } = &self.kept;
         let (_, sparse) = space.judge(&pages.files(), current);
-        let (image, digest) = {
-            let core = self.core.lock();
+        let look = |core: &mut Core| {
             self.tail.begin_anew();
             (core.image(), self.digests.newest())
         };
+        let ((image, digest), listed) = self.events.write(&self.core, look).await?;
+        let listed = listed.listed().to_vec();
         let Some(image) = image else {
             return Ok(None);
         };
@@ -251,23 +306,29 @@ impl Keeper {
             };
             buckets.insert(slot, bucket);
         }
-        let manifest = Manifest {
+        let mut manifest = Manifest {
             group: self.group,
             last: image.last,
             membership: image.membership,
             level: image.level,
             digest,
+            events: listed,
             buckets,
+            uses: Uses::new(),
         };
         if !mutant!("manifest_before_its_pages") {
             // Whatever the reason: a later sync makes nothing good.
             pages.sync().await.map_err(KeepError::Failed)?;
+        }
+        if !mutant!("manifest_before_its_events") {
+            events.sync().await.map_err(KeepError::Failed)?;
         }
         // A majority has the last entry by now, and this disk perhaps not.
         self.log.settled().await.map_err(KeepError::Failed)?;
         let replaced = manifests.replace(&manifest, before).await;
         replaced.map_err(KeepError::of_disk)?;
         self.kept(&manifest, written, uses);
+        manifest.uses = uses.all().clone();
         let manifest = Arc::new(manifest);
         *self.manifest.lock() = Some(manifest.clone());
         Ok(Some(manifest))
@@ -283,9 +344,7 @@ impl Keeper {
             self.core.lock().shard.keep_pages(slot, &pages);
             uses.replace(slot, needs);
         }
-        if tap::listening() {
-            tap::kept(group, index, &manifest.hash());
-        }
+        tap::kept(manifest);
     }
 
     /// Keeps what is in memory within its bounds until the next manifest was due, and taken.
@@ -295,6 +354,10 @@ impl Keeper {
     pub async fn next(&self) -> Result<Arc<Manifest>, KeepError> {
         loop {
             self.tail.due().await;
+            if let Err(error) = self.write_events().await {
+                self.again(error).await?;
+                continue;
+            }
             // What was not written since it changed has to stay.
             if self.tail.is_manifest_due() || !self.cool().await {
                 match self.take().await {
@@ -304,16 +367,33 @@ impl Keeper {
                         return Ok(manifest);
                     }
                     Ok(None) => {}
-                    Err(error @ KeepError::Failed(_)) => return Err(error),
                     Err(error) => {
-                        tracing::warn!(group = %self.group, %error, "the state could not be kept");
-                        tokio::time::sleep(AGAIN).await;
+                        self.again(error).await?;
                         continue;
                     }
                 }
             }
             self.tail.relieved();
         }
+    }
+
+    /// Writes the events that were applied, where there are enough.
+    async fn write_events(&self) -> Result<(), KeepError> {
+        if self.tail.are_events_due() {
+            self.tail.begin_events();
+            drop(self.events.write(&self.core, |_| {}).await?);
+        }
+        Ok(())
+    }
+
+    /// Waits before another attempt, where there can be one.
+    async fn again(&self, error: KeepError) -> Result<(), KeepError> {
+        if let KeepError::Failed(_) = error {
+            return Err(error);
+        }
+        tracing::warn!(group = %self.group, %error, "the state could not be kept");
+        tokio::time::sleep(AGAIN).await;
+        Ok(())
     }
 
     /// Lets documents leave memory until the rest is within its bounds; whether that was enough.
@@ -420,6 +500,17 @@ impl Keeper {
 impl Prepare for Keeper {
     fn prepare<'a>(&'a self, docs: &'a BTreeSet<DocId>) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move { self.warm(docs).await.map_err(io::Error::other) })
+    }
+
+    fn room(&self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move {
+            loop {
+                match self.events.write(&self.core, |_| {}).await {
+                    Ok(_) => return Ok(()),
+                    Err(error) => self.again(error).await.map_err(io::Error::other)?,
+                }
+            }
+        })
     }
 }
 

@@ -14,6 +14,7 @@ mod limits;
 pub mod machine;
 mod manifest;
 mod network;
+pub mod oplog;
 pub mod pages;
 mod queue;
 mod store;

@@ -3,7 +3,8 @@
 //! ```text
 //! file     = magic 8 · format u32 · 0 u32 · length u64 · body · BLAKE3 over all before 32
 //! body     = group u32 · level varint · membership blob · log id blob
-//!            · digest (0 | 1 · index varint · hash 32) · bucket*
+//!            · digest (0 | 1 · index varint · hash 32) · events varint · event page* · bucket*
+//! event page = from varint · to varint · place                  rising
 //! bucket   = slot u16 · documents varint · place · hash 32      slots rising
 //! place    = file u32 · offset u32 · length u32
 //! ```
@@ -33,14 +34,15 @@ use crate::{
     command::{DecodeError, Input, put_blob, put_varint},
     disk::Disk,
     machine::{Held, InSlot, Page, Slots, StateError, Summary},
-    pages::{PageError, PageKey, PageLog, PagePlace},
+    oplog::EventPage,
+    pages::{PageError, PageKey, PageLog, PagePlace, Uses},
     types::{Entry, LogId, StoredMembership, log_id_from_stored, log_id_to_stored},
 };
 
 /// The folder of the manifests, in the node's.
 pub const MANIFESTS: &str = "manifests";
 const MAGIC: [u8; 8] = *b"codraftM";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const HEAD: usize = 24;
 const HASH: usize = 32;
 
@@ -62,7 +64,11 @@ pub struct Manifest {
     pub level: u32,
     /// The rolling hash of all that was applied, and the entry that it stands at.
     pub digest: Option<(u64, [u8; 32])>,
+    /// Where the events are that its entries became.
+    pub events: Vec<EventPage>,
     pub buckets: BTreeMap<Slot, Bucket>,
+    /// What its buckets and documents take of which file of pages; not stored.
+    pub uses: Uses,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +108,7 @@ impl Manifest {
         *hasher.finalize().as_bytes()
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(128 + self.buckets.len() * 52);
         body.extend_from_slice(&self.group.0.to_le_bytes());
         put_varint(&mut body, self.level.into());
@@ -115,6 +121,12 @@ impl Manifest {
                 put_varint(&mut body, *index);
                 body.extend_from_slice(hash);
             }
+        }
+        put_varint(&mut body, self.events.len() as u64);
+        for page in &self.events {
+            put_varint(&mut body, page.from);
+            put_varint(&mut body, page.to);
+            put_place(&mut body, page.place);
         }
         for (slot, bucket) in &self.buckets {
             body.extend_from_slice(&slot.0.to_le_bytes());
@@ -189,24 +201,10 @@ impl Manifests {
             path: path.to_owned(),
             error,
         };
-        let damaged = || ManifestError::Damaged {
-            path: path.to_owned(),
-        };
         let file = self.disk.open(path, false).await.map_err(failed)?;
         let length = file.len().await.map_err(failed)?;
         let bytes = file.read_at(0, length as usize).await.map_err(failed)?;
-        let (content, hash) = bytes.split_last_chunk::<HASH>().ok_or_else(damaged)?;
-        if blake3::hash(content).as_bytes() != hash || content.len() < HEAD {
-            return Err(damaged());
-        }
-        let format = u32::from_le_bytes(content[8..12].try_into().map_err(|_| damaged())?);
-        if content[..8] == MAGIC && format != FORMAT {
-            return Err(ManifestError::Format {
-                path: path.to_owned(),
-                found: format,
-            });
-        }
-        decode(&Bytes::copy_from_slice(&content[HEAD..])).map_err(|_| damaged())
+        Manifest::decode(&bytes, path)
     }
 
     /// Puts a manifest in the place of the one before: durable when it returns, and the one before
@@ -260,6 +258,14 @@ fn decode(body: &Bytes) -> Result<Manifest, Box<dyn std::error::Error>> {
         false => None,
         true => Some((input.varint("index")?, input.array("hash")?)),
     };
+    let mut events = Vec::new();
+    for _ in 0..input.varint("events")? {
+        events.push(EventPage {
+            from: input.varint("from")?,
+            to: input.varint("to")?,
+            place: take_place(&mut input)?,
+        });
+    }
     let mut buckets = BTreeMap::new();
     while input.left() > 0 {
         let slot = Slot(u16::from_le_bytes(input.array("slot")?));
@@ -276,7 +282,9 @@ fn decode(body: &Bytes) -> Result<Manifest, Box<dyn std::error::Error>> {
         membership,
         level,
         digest,
+        events,
         buckets,
+        uses: Uses::new(),
     })
 }
 
@@ -299,6 +307,28 @@ pub fn bucket(documents: &InSlot) -> (Vec<u8>, [u8; 32]) {
 }
 
 impl Manifest {
+    /// What [`Manifest::encode`] spelled, read from `path`.
+    ///
+    /// # Errors
+    /// When it is not that.
+    pub fn decode(bytes: &[u8], path: &Path) -> Result<Manifest, ManifestError> {
+        let damaged = || ManifestError::Damaged {
+            path: path.to_owned(),
+        };
+        let (content, hash) = bytes.split_last_chunk::<HASH>().ok_or_else(damaged)?;
+        if blake3::hash(content).as_bytes() != hash || content.len() < HEAD {
+            return Err(damaged());
+        }
+        let format = u32::from_le_bytes(content[8..12].try_into().map_err(|_| damaged())?);
+        if content[..8] == MAGIC && format != FORMAT {
+            return Err(ManifestError::Format {
+                path: path.to_owned(),
+                found: format,
+            });
+        }
+        decode(&Bytes::copy_from_slice(&content[HEAD..])).map_err(|_| damaged())
+    }
+
     /// The documents that it lists, all of them cold.
     ///
     /// # Errors
@@ -327,7 +357,7 @@ pub fn bucket_key(group: GroupId, slot: Slot) -> PageKey {
     }
 }
 
-fn read_bucket(page: &Bytes) -> Result<InSlot, StateError> {
+pub fn read_bucket(page: &Bytes) -> Result<InSlot, StateError> {
     let mut input = Input::new(page);
     let mut documents = InSlot::default();
     while input.left() > 0 {

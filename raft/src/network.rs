@@ -14,7 +14,7 @@ use codraft_mutant::mutant;
 use codraft_proto::{
     ids::{GroupId, NodeId},
     link::Lane,
-    v1::{Message, RaftCall, RaftReply, message, raft_call, raft_reply},
+    v1::{self, Message, RaftCall, RaftReply, message, raft_call, raft_reply},
 };
 use futures_util::{FutureExt as _, Stream, StreamExt, future::BoxFuture, stream::BoxStream};
 use openraft::{
@@ -32,6 +32,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     events::Peers,
+    keeper::Keeper,
     manifest::Manifest,
     types::{TypeConfig, Vote},
 };
@@ -44,6 +45,11 @@ type AppendReplies<'s> = BoxStream<'s, Result<StreamAppendResult<TypeConfig>, Er
 const CALLS_MAX: usize = 16_384;
 /// How long an append with entries may take: a follower's disk is in it.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a replica is asked how much of a state it has, how long it may take to say so, and until
+/// another attempt begins.
+const INSTALL_POLL: Duration = Duration::from_millis(100);
+const INSTALL_TIMEOUT: Duration = Duration::from_secs(2);
+const INSTALL_AGAIN: Duration = Duration::from_millis(500);
 
 /// The calls that wait for their replies.
 #[derive(Default)]
@@ -108,6 +114,7 @@ pub struct Network {
     node: NodeId,
     peers: Arc<dyn Peers>,
     calls: Arc<PendingCalls>,
+    keeper: Arc<Keeper>,
 }
 
 impl Network {
@@ -116,12 +123,14 @@ impl Network {
         node: NodeId,
         peers: Arc<dyn Peers>,
         calls: Arc<PendingCalls>,
+        keeper: Arc<Keeper>,
     ) -> Self {
         Self {
             group,
             node,
             peers,
             calls,
+            keeper,
         }
     }
 }
@@ -159,6 +168,7 @@ impl PeerClient {
             node,
             peers,
             calls,
+            ..
         } = &self.network;
         let outbox = peers
             .outbox(self.target)
@@ -190,6 +200,22 @@ impl PeerClient {
                 timeout,
             }
             .into()),
+        }
+    }
+
+    /// The vote of the replica once it is installed; none while it is on its way.
+    async fn ask_install(&self, install: v1::Install) -> Result<Option<Vote>, String> {
+        let body = raft_call::Body::Install(install);
+        let kind = RPCTypes::InstallSnapshot;
+        let answer = self.call(Lane::Control, kind, body, INSTALL_TIMEOUT).await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        let raft_reply::Body::Install(reply) = answer else {
+            return Err("answer of another kind".into());
+        };
+        match reply.result {
+            Some(v1::install_reply::Result::Installed(vote)) => Ok(Some(wire::to_vote(&vote))),
+            Some(v1::install_reply::Result::Bytes(_)) => Ok(None),
+            None => Err("an answer without a result".into()),
         }
     }
 
@@ -283,15 +309,47 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
             .await
     }
 
+    /// The replica fetches what it lacks by itself; here it is only asked how far it is. All that
+    /// goes wrong is `Unreachable`, after a pause of our own: openraft makes none for other errors.
     async fn full_snapshot(
         &mut self,
-        _vote: Vote,
-        _snapshot: SnapshotOf<TypeConfig, Arc<Manifest>>,
-        _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        vote: Vote,
+        snapshot: SnapshotOf<TypeConfig, Arc<Manifest>>,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let why = "this version sends no snapshots";
-        Err(StreamingError::Unreachable(Unreachable::from_string(why)))
+        let manifest = snapshot.snapshot;
+        let install = v1::Install {
+            ballot: Some(wire::ballot(&vote)),
+            last: Some(wire::log_id(&manifest.last)),
+        };
+        let _lent = self.network.keeper.lend(manifest);
+        let mut cancel = pin!(cancel);
+        loop {
+            let asked = async {
+                let answer = self.ask_install(install.clone()).await;
+                let pause = match &answer {
+                    Ok(Some(_)) => Duration::ZERO,
+                    Ok(None) => INSTALL_POLL,
+                    Err(_) => INSTALL_AGAIN,
+                };
+                tokio::time::sleep(pause).await;
+                answer
+            };
+            let answer = tokio::select! {
+                biased;
+                closed = &mut cancel => return Err(StreamingError::Closed(closed)),
+                answer = asked => answer,
+            };
+            match answer {
+                Ok(Some(vote)) => return Ok(SnapshotResponse::new(vote)),
+                Ok(None) => {}
+                Err(why) => {
+                    let why = Unreachable::from_string(why);
+                    return Err(StreamingError::Unreachable(why));
+                }
+            }
+        }
     }
 
     async fn transfer_leader(

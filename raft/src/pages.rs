@@ -32,6 +32,9 @@ const OPEN_MAX: usize = 16;
 /// Pages are put together up to this size before they are written, in bytes; a larger one goes alone.
 const WRITE: usize = 1 << 20;
 
+/// Bytes that are needed, by file.
+pub type Uses = BTreeMap<u32, u64>;
+
 #[derive(Debug, Clone)]
 pub struct PageOptions {
     /// A file takes no more pages once it holds this many bytes.

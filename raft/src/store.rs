@@ -15,7 +15,7 @@ use crate::{
     tap,
     types::{
         Entry, LogId, TypeConfig, Vote, committed_from_stored, committed_to_stored,
-        log_id_from_stored, log_id_of, vote_from_stored, vote_to_stored,
+        log_id_from_stored, log_id_of, log_id_to_stored, vote_from_stored, vote_to_stored,
     },
     wal::GroupWal,
 };
@@ -238,12 +238,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             .await
     }
 
-    /// Nothing is purged before a state can be installed on a replica that lags; a log without its beginning could not
-    /// be proven after a restart.
+    /// What is purged is in a manifest on this disk: see `Group::purge`.
     async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
-        Err(io::Error::other(format!(
-            "refused to purge up to {log_id}: a replica that lags has nothing else to catch up with"
-        )))
+        let last = log_id_to_stored(&log_id);
+        self.wal.purge_up_to(log_id.index, last).await
     }
 }
 
@@ -257,7 +255,7 @@ mod tests {
     use super::*;
     use crate::{
         disk::memory::MemoryDisk,
-        types::{LeaderId, log_id_to_stored},
+        types::LeaderId,
         wal::{Wal, WalOptions},
     };
 

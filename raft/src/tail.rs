@@ -2,8 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use codraft_proto::limits::{GROUP_MEMORY_BYTES, SNAPSHOT_COMMANDS};
+use codraft_proto::limits::{BULK_BYTES_PER_SECOND, GROUP_MEMORY_BYTES, SNAPSHOT_COMMANDS};
 use tokio::sync::Notify;
+
+use crate::oplog::WRITE_BYTES;
 
 /// When a group's state is kept, and how much of it stays in memory.
 #[derive(Debug, Clone)]
@@ -14,6 +16,8 @@ pub struct KeepOptions {
     pub tail_bytes: u64,
     /// What the documents of a group take in memory; above it those used least recently leave it.
     pub memory_bytes: u64,
+    /// How fast a node gives pages to others that lack them.
+    pub bulk_bytes_per_second: u64,
 }
 
 impl Default for KeepOptions {
@@ -22,6 +26,7 @@ impl Default for KeepOptions {
             tail_commands: SNAPSHOT_COMMANDS,
             tail_bytes: 32 << 20,
             memory_bytes: GROUP_MEMORY_BYTES,
+            bulk_bytes_per_second: BULK_BYTES_PER_SECOND,
         }
     }
 }
@@ -33,9 +38,22 @@ pub struct Tail {
     bytes: AtomicU64,
     /// The documents take more memory than they may.
     crowded: AtomicBool,
-    /// Some of its pages lie where there is little else.
+    /// Enough events are not in the op log yet.
+    unwritten: AtomicBool,
+    /// Some of its pages lie where there is little else, or its log is why old files stay.
     untidy: AtomicBool,
     due: Notify,
+}
+
+/// What an entry brought, and how things stand after it.
+pub struct Came {
+    pub commands: usize,
+    /// Of the entry as it is stored.
+    pub bytes: usize,
+    /// What the documents in memory take.
+    pub warm_bytes: u64,
+    /// What the events take that are not in the op log yet.
+    pub events_bytes: usize,
 }
 
 impl Tail {
@@ -45,30 +63,43 @@ impl Tail {
             commands: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             crowded: AtomicBool::new(false),
+            unwritten: AtomicBool::new(false),
             untidy: AtomicBool::new(false),
             due: Notify::new(),
         }
     }
 
-    /// Commands were applied; what the documents in memory take now.
-    pub fn applied(&self, commands: usize, bytes: usize, warm_bytes: u64) {
-        self.commands.fetch_add(commands as u64, Relaxed);
-        self.bytes.fetch_add(bytes as u64, Relaxed);
-        self.crowded
-            .store(warm_bytes > self.options.memory_bytes, Relaxed);
+    /// An entry was applied.
+    pub fn applied(&self, came: Came) {
+        self.commands.fetch_add(came.commands as u64, Relaxed);
+        self.bytes.fetch_add(came.bytes as u64, Relaxed);
+        let crowded = came.warm_bytes > self.options.memory_bytes;
+        self.crowded.store(crowded, Relaxed);
+        let unwritten = came.events_bytes >= WRITE_BYTES;
+        self.unwritten.store(unwritten, Relaxed);
         if self.is_due() {
             self.due.notify_one();
         }
     }
 
-    /// Some of its pages are to be written elsewhere.
+    /// Some of its pages are to be written elsewhere, or its log is to be purged.
     pub fn tidy(&self) {
         self.untidy.store(true, Relaxed);
         self.due.notify_one();
     }
 
     pub fn is_due(&self) -> bool {
-        self.crowded.load(Relaxed) || self.is_manifest_due()
+        self.crowded.load(Relaxed) || self.are_events_due() || self.is_manifest_due()
+    }
+
+    /// Whether events are to be written.
+    pub fn are_events_due(&self) -> bool {
+        self.unwritten.load(Relaxed)
+    }
+
+    /// Events are being written.
+    pub fn begin_events(&self) {
+        self.unwritten.store(false, Relaxed);
     }
 
     /// Whether a manifest is due whatever memory there is.

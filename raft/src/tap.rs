@@ -3,12 +3,17 @@
 //!
 //! Events of target `codraft_record` with a field `what`; ids, hashes and stored forms as bytes.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use codraft_proto::ids::{GroupId, NodeId, Term};
 
 use crate::{
     command::{Batch, Command},
     machine::{Applied, Outcome, Shard},
+    manifest::Manifest,
+    oplog::Logged,
+    pages::PagePlace,
 };
 
 /// A replica's whole state is hashed at every so many entries, and as many more for each so many
@@ -75,14 +80,69 @@ pub fn takes_over(group: GroupId, from: NodeId) {
     tell!(what = "takes over", group = group.0, from = from.0);
 }
 
-/// The state after the entry at `index` is on this disk; `hash` is its manifest's.
-pub fn kept(group: GroupId, index: u64, hash: &[u8; 32]) {
-    tell!(what = "kept", group = group.0, index, hash = &hash[..]);
+/// The state after a manifest's entry is on this disk.
+pub fn kept(manifest: &Manifest) {
+    if listening() {
+        let (hash, events) = (&manifest.hash()[..], &places(manifest)[..]);
+        let (group, index) = (manifest.group.0, manifest.index());
+        tell!(what = "kept", group, index, hash, events);
+    }
+}
+
+/// A replica goes on with the state of a manifest that another one took.
+pub fn installed(manifest: &Manifest) {
+    if listening() {
+        let (hash, events) = (&manifest.hash()[..], &places(manifest)[..]);
+        let (group, index) = (manifest.group.0, manifest.index());
+        tell!(what = "installed", group, index, hash, events);
+    }
+}
+
+/// Where a manifest's events are: file and offset of each page.
+fn places(manifest: &Manifest) -> Vec<u8> {
+    let places = manifest.events.iter().map(|page| page.place);
+    places.flat_map(place_bytes).collect()
+}
+
+fn place_bytes(place: PagePlace) -> [u8; 8] {
+    let [file, offset] = [place.file, place.offset].map(u32::to_le_bytes);
+    let mut bytes = [0; 8];
+    bytes[..4].copy_from_slice(&file);
+    bytes[4..].copy_from_slice(&offset);
+    bytes
+}
+
+/// These events are in a page; of each document its revisions, and the chain hash at the last.
+pub fn logged(place: PagePlace, events: &[Logged]) {
+    if !listening() {
+        return;
+    }
+    let mut runs = BTreeMap::new();
+    for event in events.iter().map(|logged| &logged.event) {
+        let run = runs
+            .entry(event.doc)
+            .or_insert((event.rev, event.rev, event.hash));
+        *run = (run.0, event.rev, event.hash);
+    }
+    let mut told = Vec::new();
+    for (doc, (first, last, hash)) in runs {
+        told.extend_from_slice(&doc.0);
+        told.extend_from_slice(&first.0.to_le_bytes());
+        told.extend_from_slice(&last.0.to_le_bytes());
+        told.extend_from_slice(&hash.0);
+    }
+    let place = &place_bytes(place)[..];
+    tell!(what = "logged", place, runs = &told[..]);
 }
 
 /// A replica begins with the state that was kept at `index`.
 pub fn restored(group: GroupId, index: u64) {
     tell!(what = "restored", group = group.0, index);
+}
+
+/// The log up to `index` is gone from this disk.
+pub fn purged(group: GroupId, index: u64) {
+    tell!(what = "purged", group = group.0, index);
 }
 
 /// Documents that left memory.

@@ -123,6 +123,8 @@ struct Shared {
     failed: watch::Sender<Option<String>>,
     /// The next segment waits for room on the disk.
     full: watch::Sender<bool>,
+    /// The log goes on in another segment.
+    rolled: Notify,
     options: WalOptions,
     segments: Segments,
     damage: Option<Damage>,
@@ -187,6 +189,7 @@ impl Wal {
             room: Notify::new(),
             failed: watch::Sender::new(None),
             full: watch::Sender::new(false),
+            rolled: Notify::new(),
             options,
             segments,
             damage,
@@ -284,6 +287,11 @@ impl Wal {
         let mut watch = self.shared.full.subscribe();
         // The sender lives as long as this log.
         let _ = watch.wait_for(|is| *is == full).await;
+    }
+
+    /// Resolves when the log went on in another segment; for one who waits.
+    pub async fn rolled(&self) {
+        self.shared.rolled.notified().await;
     }
 
     /// Resolves with the reason when the log can no longer be written.

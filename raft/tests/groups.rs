@@ -132,6 +132,61 @@ async fn group_replicas_apply_equally_and_a_restart_goes_on() {
 }
 
 #[tokio::test]
+async fn group_replica_behind_the_log_takes_the_state_that_others_kept() {
+    let cluster = Cluster::start(2, false).await;
+    commit(&cluster, 1, create(1)).await;
+    cluster.equal(G).await;
+    let leader = cluster.leader(G).await;
+    let lags = cluster.nodes.iter().find(|n| n.id != leader.id).unwrap();
+    for round in 0..2 {
+        cluster.part(lags);
+        let log = leader.wal.group(G);
+        let before = log.last_index().unwrap();
+        for seq in 300 * round + 1..=300 * round + 250 {
+            let outcome = commit(&cluster, 1, edit(1, 1, seq, seq)).await;
+            let rev = Revision(seq + 1);
+            assert_eq!(outcome, Outcome::Applied { rev });
+        }
+        let purged = async {
+            while log.first_index() <= before + 1 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let purged = tokio::time::timeout(Duration::from_secs(20), purged);
+        purged.await.expect("the log is not purged");
+        cluster.join(lags);
+        cluster.equal(G).await;
+        for seq in 300 * round + 251..=300 * (round + 1) {
+            commit(&cluster, 1, edit(1, 1, seq, seq)).await;
+        }
+    }
+    let behind = lags.journal(G).len();
+    assert!(behind < 550, "it applied {behind} entries one by one");
+    let group = lags.groups.group(G).unwrap();
+    while cluster.leader(G).await.id != lags.id {
+        cluster
+            .leader(G)
+            .await
+            .groups
+            .group(G)
+            .unwrap()
+            .transfer_leadership()
+            .await;
+    }
+    while group.read().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    group.bring(doc(1)).await.unwrap();
+    assert_eq!(text(lags).len(), 600);
+    assert_eq!(
+        commit(&cluster, 3, edit(1, 1, 600, 600)).await,
+        Outcome::Applied { rev: Revision(601) },
+        "what was applied before is known to it"
+    );
+    cluster.equal(G).await;
+}
+
+#[tokio::test]
 async fn group_followers_say_who_leads() {
     let cluster = Cluster::start(1, true).await;
     commit(&cluster, 1, create(1)).await;

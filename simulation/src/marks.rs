@@ -78,6 +78,11 @@ pub const MARKS: &[(&str, &str)] = &[
         "a replica began with a state that was kept",
     ),
     ("document_cooled", "a document left memory"),
+    ("log_purged", "a replica let go of the beginning of its log"),
+    (
+        "state_installed",
+        "a replica took the state that another one kept",
+    ),
 ];
 
 /// What the record has told so far, as far as the marks need it.
@@ -174,6 +179,8 @@ impl Watch {
             NodeSeen::Kept { .. } => mark("state_kept"),
             NodeSeen::Restored { .. } => mark("state_restored"),
             NodeSeen::Cooled { .. } => mark("document_cooled"),
+            NodeSeen::Purged { .. } => mark("log_purged"),
+            NodeSeen::Installed { .. } => mark("state_installed"),
             NodeSeen::Recovered { damaged: true, .. } => mark("damage_quarantined"),
             NodeSeen::Recovered { cut: 1.., .. } => mark("torn_tail_cut"),
             NodeSeen::Applied { kind, .. } if kind == "expire" => mark("bases_expired"),

@@ -17,6 +17,7 @@ mod logs;
 mod memory;
 mod monotonic;
 mod never_blank;
+mod oplog;
 mod permissions;
 mod quarantine;
 mod raft;
@@ -78,7 +79,8 @@ pub fn all(plan: &Plan) -> Vec<Box<dyn Oracle>> {
             plan.world.window_events.into(),
         )),
         Box::new(quarantine::Quarantine::new(history.clone())),
-        Box::new(never_blank::NeverBlank::new(history)),
+        Box::new(never_blank::NeverBlank::new(history.clone())),
+        Box::new(oplog::OpLog::new(history)),
         Box::new(times::Times::new(plan)),
         Box::new(disks::Disks::new(plan)),
         Box::new(suspicion::Suspicion::default()),

@@ -298,6 +298,30 @@ pub enum NodeSeen {
         group: u32,
         index: u64,
         hash: Hash,
+        /// Where the pages of its events lie.
+        events: Vec<(u32, u32)>,
+    },
+    /// A replica goes on with the state that another one kept; as with what was kept.
+    Installed {
+        node: u64,
+        life: u64,
+        group: u32,
+        index: u64,
+        hash: Hash,
+        events: Vec<(u32, u32)>,
+    },
+    /// A page of events is on its way to the disk.
+    Logged {
+        node: u64,
+        place: (u32, u32),
+        runs: Vec<Run>,
+    },
+    /// The log up to `index` went.
+    Purged {
+        node: u64,
+        life: u64,
+        group: u32,
+        index: u64,
     },
     /// A replica begins with the state that was kept at `index`.
     Restored {
@@ -332,6 +356,15 @@ pub enum NodeSeen {
         most: u64,
         bound: u64,
     },
+}
+
+/// Events of a document that lie together: its revisions, and the chain hash at the last.
+#[derive(Debug, Clone, Serialize)]
+pub struct Run {
+    pub doc: Id,
+    pub first: u64,
+    pub last: u64,
+    pub chain: Hash,
 }
 
 #[derive(Debug, Clone, Serialize)]

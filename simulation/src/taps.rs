@@ -6,7 +6,7 @@ use tracing::field::{Field, Visit};
 
 use crate::{
     naive,
-    record::{Edit, Hash, Id, NodeSeen, Seen, author},
+    record::{Edit, Hash, Id, NodeSeen, Run, Seen, author},
 };
 
 pub const TARGET: &str = "codraft_record";
@@ -165,6 +165,26 @@ impl Fields {
                 group: self.group()?,
                 index: index()?,
                 hash: self.hash("hash")?,
+                events: places(self.bytes("events")?),
+            },
+            "installed" => NodeSeen::Installed {
+                node,
+                life,
+                group: self.group()?,
+                index: index()?,
+                hash: self.hash("hash")?,
+                events: places(self.bytes("events")?),
+            },
+            "logged" => NodeSeen::Logged {
+                node,
+                place: *places(self.bytes("place")?).first()?,
+                runs: self.bytes("runs")?.chunks(64).filter_map(run).collect(),
+            },
+            "purged" => NodeSeen::Purged {
+                node,
+                life,
+                group: self.group()?,
+                index: index()?,
             },
             "restored" => NodeSeen::Restored {
                 node,
@@ -221,6 +241,23 @@ impl Fields {
             chain: self.hash("chain")?,
         })
     }
+}
+
+/// File and offset, four bytes each.
+fn places(bytes: &[u8]) -> Vec<(u32, u32)> {
+    let half = |bytes: &[u8]| Some(u32::from_le_bytes(bytes.try_into().ok()?));
+    let place = |bytes: &[u8]| Some((half(&bytes[..4])?, half(&bytes[4..])?));
+    bytes.chunks_exact(8).filter_map(place).collect()
+}
+
+/// Document, first and last revision, chain hash.
+fn run(bytes: &[u8]) -> Option<Run> {
+    Some(Run {
+        doc: bytes.get(..16)?.try_into().ok()?,
+        first: word(bytes, 16)?,
+        last: word(bytes, 24)?,
+        chain: bytes.get(32..64)?.try_into().ok()?,
+    })
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u64> {

@@ -6,7 +6,7 @@ use codraft_proto::{
     v1::{Message, RaftCall, RaftReply, message, raft_call, raft_reply},
 };
 
-use super::Group;
+use super::{Group, install};
 use crate::{network::wire, wal::Wal};
 
 /// Does what another node asks and answers it on the same lane.
@@ -67,6 +67,10 @@ async fn serve(
             let request = wire::vote_request(&vote)?;
             let response = raft.pre_vote(request).await.map_err(|e| e.to_string())?;
             Ok(raft_reply::Body::Vote(wire::vote_response(&response)))
+        }
+        raft_call::Body::Install(install) => {
+            let reply = install::install(group, from, &install)?;
+            Ok(raft_reply::Body::Install(reply))
         }
         raft_call::Body::Transfer(transfer) => {
             let request = wire::transfer_request(&transfer)?;

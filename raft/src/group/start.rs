@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::{
     Group, Groups, Inner, Leadership, Peers, Queue, Raft, RaftConfig, Reads, Sinks, StartError,
-    leadership, proposer, reads,
+    install, leadership, proposer, purge, reads,
 };
 use crate::{
     applied::Machine,
@@ -65,7 +65,8 @@ impl Groups {
             let told = sinks(*id).with(Box::new(digests.clone()));
             let core = Core::new(*id, limits, told, queue.clone(), loaded.tail.clone());
             let (core, keeper) = go_on(&log, core, kept.clone(), digests.clone(), loaded);
-            let network = Network::new(*id, config.node, peers.clone(), calls.clone());
+            let (to, own) = (peers.clone(), keeper.clone());
+            let network = Network::new(*id, config.node, to, calls.clone(), own);
             let store = LogStore::new(log.clone(), config.node);
             let machine = Machine::new(core.clone(), keeper.clone());
             let raft = Raft::new(config.node.0, times.clone(), network, store, machine)
@@ -77,6 +78,9 @@ impl Groups {
                 raft,
                 core,
                 keeper,
+                installing: install::Installing::default(),
+                peers: peers.clone(),
+                tasks: tasks.clone(),
                 queue,
                 log,
                 digests,
@@ -93,6 +97,8 @@ impl Groups {
         let all = groups.values().cloned().collect();
         let full = leadership::leave_while_full(wal.clone(), all);
         tasks.spawn("full disk", full);
+        let all = groups.values().cloned().collect();
+        tasks.spawn("old log", purge::let_go_of_old_segments(wal.clone(), all));
         Ok(Groups {
             node: config.node,
             groups,
@@ -115,6 +121,8 @@ async fn load(config: &RaftConfig, kept: &Kept) -> Result<Vec<Loaded>, StartErro
         let loaded = kept.load(*group, config.keep.clone()).await;
         states.push(loaded.map_err(failed)?);
     }
+    let tidied = kept.tidy(states.iter()).await;
+    tidied.map_err(|error| StartError::Config(format!("old events cannot be removed: {error}")))?;
     Ok(states)
 }
 
@@ -166,15 +174,18 @@ fn take_part(group: &Arc<Inner>, replicas: &[NodeId], clocks: &Arc<Clocks>, task
     tasks.spawn("group first", first);
 }
 
-/// Keeps the group's state, and tells openraft of each manifest.
+/// Keeps the group's state, tells openraft of each manifest, and lets go of the log below.
 async fn keep(group: Arc<Inner>, tasks: Tasks) {
+    let mut before = group.keeper.latest();
     loop {
-        if let Err(error) = group.keeper.next().await {
-            return group.fail(error.to_string(), &tasks);
-        }
-        if let Err(error) = group.raft.trigger().snapshot().await {
+        let manifest = match group.keeper.next().await {
+            Ok(manifest) => manifest,
+            Err(error) => return group.fail(error.to_string(), &tasks),
+        };
+        if let Err(error) = group.purge(&manifest, before.as_deref()).await {
             return tracing::warn!(group = %group.id, %error, "nobody is told of a manifest");
         }
+        before = Some(manifest);
     }
 }
 
@@ -228,7 +239,7 @@ fn times(config: &RaftConfig) -> Result<Config, StartError> {
         max_in_snapshot_log_to_keep: u64::MAX,
         // An entry is already a batch.
         max_payload_entries: 64,
-        // Nothing is installed yet: however far behind a replica is, it catches up by the log.
+        // However far behind a replica is, it catches up by the log while that is there.
         replication_lag_threshold: u64::MAX,
         // A replica that is back must not wait to be told what it missed: the next one to die
         // may be the one that completes a majority now. Without a link a try costs nothing.

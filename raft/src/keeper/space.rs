@@ -7,13 +7,15 @@ use codraft_mutant::mutant;
 use codraft_proto::ids::{GroupId, Slot};
 use parking_lot::Mutex;
 
-use crate::{machine::InSlot, manifest::Bucket, pages::PagePlace, tail::Tail};
+use crate::{
+    machine::InSlot,
+    manifest::Bucket,
+    pages::{PagePlace, Uses},
+    tail::Tail,
+};
 
 /// A file of which less than one part in so many is needed is emptied.
 const SPARSE: u64 = 2;
-
-/// Bytes that are needed, by file.
-pub type Uses = BTreeMap<u32, u64>;
 
 /// What a list of documents needs: itself and the pages on it.
 pub fn uses_of(bucket: &Bucket, documents: &InSlot) -> Uses {
@@ -47,6 +49,11 @@ impl GroupUses {
         self.all.retain(|_, bytes| *bytes > 0);
     }
 
+    /// Over all slots.
+    pub fn all(&self) -> &Uses {
+        &self.all
+    }
+
     /// In bytes.
     #[cfg(test)]
     pub fn needed(&self) -> u64 {
@@ -73,30 +80,88 @@ pub struct Space {
 
 struct Needs {
     uses: Uses,
-    /// Pages that no manifest lists yet lie in no earlier file; none while none is being made.
-    since: Option<u32>,
+    /// Pages that no manifest lists yet lie in no earlier file than the first of these: one each for
+    /// who is writing some.
+    since: Vec<u32>,
+    /// What somebody reads who was told of an earlier manifest.
+    pinned: Vec<Uses>,
     tail: Arc<Tail>,
+}
+
+/// Pages are being written that no manifest lists yet; they stay as long as this is held.
+pub struct Writing {
+    space: Space,
+    group: GroupId,
+    since: u32,
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.space.change(self.group, |needs| {
+            let mut all = needs.since.iter();
+            if let Some(place) = all.position(|file| *file == self.since) {
+                needs.since.swap_remove(place);
+            }
+        });
+    }
+}
+
+/// A manifest is being read: what it needs stays as long as this is held.
+pub struct Pin {
+    space: Space,
+    group: GroupId,
+    uses: Uses,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.space.change(self.group, |needs| {
+            let mut all = needs.pinned.iter();
+            if let Some(place) = all.position(|uses| *uses == self.uses) {
+                needs.pinned.swap_remove(place);
+            }
+        });
+    }
 }
 
 impl Space {
     /// What a group needs. All must have come before files are judged.
     pub fn join(&self, group: GroupId, uses: &GroupUses, tail: Arc<Tail>) {
-        let (uses, since) = (uses.all.clone(), None);
-        let needs = Needs { uses, since, tail };
+        let needs = Needs {
+            uses: uses.all.clone(),
+            since: Vec::new(),
+            pinned: Vec::new(),
+            tail,
+        };
         self.groups.lock().insert(group, needs);
     }
 
     /// A group begins to write pages, the first of them in this file.
-    pub fn begin(&self, group: GroupId, file: u32) {
-        if let Some(needs) = self.groups.lock().get_mut(&group) {
-            needs.since = Some(file);
+    pub fn writing(&self, group: GroupId, since: u32) -> Writing {
+        self.change(group, |needs| needs.since.push(since));
+        let space = self.clone();
+        Writing {
+            space,
+            group,
+            since,
         }
     }
 
+    /// Somebody reads what a group's manifest needs, which may be replaced meanwhile.
+    pub fn pin(&self, group: GroupId, uses: &Uses) -> Pin {
+        self.change(group, |needs| needs.pinned.push(uses.clone()));
+        let (space, uses) = (self.clone(), uses.clone());
+        Pin { space, group, uses }
+    }
+
     /// A group's manifest is in its place.
-    pub fn end(&self, group: GroupId, uses: &GroupUses) {
+    pub fn placed(&self, group: GroupId, uses: &GroupUses) {
+        self.change(group, |needs| needs.uses = uses.all.clone());
+    }
+
+    fn change(&self, group: GroupId, with: impl FnOnce(&mut Needs)) {
         if let Some(needs) = self.groups.lock().get_mut(&group) {
-            (needs.uses, needs.since) = (uses.all.clone(), None);
+            with(needs);
         }
     }
 
@@ -104,12 +169,14 @@ impl Space {
     /// needed. Groups that have something in that are told.
     pub fn judge(&self, files: &BTreeMap<u32, u64>, current: u32) -> (Vec<u32>, Option<u32>) {
         let groups = self.groups.lock();
-        let since = groups.values().filter_map(|needs| needs.since);
+        let since = groups.values().flat_map(|needs| &needs.since).copied();
         let before = since.min().unwrap_or(current).min(current);
         let (mut unused, mut sparse) = (Vec::new(), None);
         for (file, bytes) in files.range(..before) {
             let needed = groups.values().filter_map(|needs| needs.uses.get(file));
+            let mut pinned = groups.values().flat_map(|needs| &needs.pinned);
             match needed.sum::<u64>() {
+                0 if pinned.any(|uses| uses.contains_key(file)) => {}
                 0 => unused.push(*file),
                 needed if needed * SPARSE < *bytes => {
                     if mutant!("sparse_file_removed_with_its_pages") {
@@ -153,12 +220,17 @@ mod tests {
         let (unused, sparse) = space.judge(&files, 4);
         assert_eq!((unused, sparse), (vec![1], Some(3)));
         assert!(busy.is_due() && idle.is_due(), "both have something in 3");
-        space.begin(GroupId(2), 1);
-        assert!(
-            space.judge(&files, 4).0.is_empty(),
-            "one of its pages may be in 1"
-        );
-        space.end(GroupId(2), &GroupUses::default());
+        let writing = space.writing(GroupId(2), 1);
+        let other = space.writing(GroupId(2), 3);
+        let none = || space.judge(&files, 4).0.is_empty();
+        assert!(none(), "one of its pages may be in 1");
+        drop(writing);
+        assert_eq!(space.judge(&files, 4).0, [1]);
+        drop(other);
+        let pin = space.pin(GroupId(2), &Uses::from([(1, 10)]));
+        space.placed(GroupId(2), &GroupUses::default());
+        assert!(none(), "somebody reads 1");
+        drop(pin);
         assert_eq!(space.judge(&files, 4).0, [1]);
         assert!(space.judge(&files, 1).0.is_empty(), "it is written to");
     }

@@ -1,9 +1,15 @@
 #![allow(clippy::unwrap_used)]
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+};
 
 use codraft_ot::{Delta, Kind};
-use codraft_proto::ids::{ClientId, GroupId, Revision, Seq};
+use codraft_proto::{
+    ids::{ClientId, GroupId, NodeId, Revision, Seq},
+    v1,
+};
 use openraft::{entry::RaftEntry, storage::RaftStateMachine};
 
 use super::*;
@@ -11,9 +17,10 @@ use crate::{
     applied::Machine,
     command::{Algebra, Batch, Command, Create, Edit},
     disk::memory::MemoryDisk,
-    events::{AppliedSink, GroupEvents, Leadership, Origin, ProposeResult, Sinks},
+    events::{AppliedSink, BulkLink, GroupEvents, Leadership, Origin, ProposeResult, Sinks},
     limits::GroupLimits,
     machine::{Applied, Lookup, MachineLimits, Shard},
+    oplog::{self, Logged, WRITE_BYTES, event_key},
     queue::Queue,
     tail::KeepOptions,
     types::{Entry, LeaderId, LogId, Proposal},
@@ -42,6 +49,7 @@ const DATA: &str = "/data";
 
 /// A group's state and its keeper, on a disk that outlives them.
 struct World {
+    disk: MemoryDisk,
     core: Arc<Mutex<Core>>,
     keeper: Arc<Keeper>,
     index: u64,
@@ -79,6 +87,7 @@ impl World {
         let keeper = Keeper::new(GROUP, core.clone(), kept, digests, Arc::new(Nobody), loaded);
         let keeper = Arc::new(keeper);
         Self {
+            disk: disk.clone(),
             core,
             keeper,
             index,
@@ -111,6 +120,36 @@ impl World {
 
     fn digest(&self) -> [u8; 32] {
         self.core.lock().shard.digest()
+    }
+
+    /// The op log tells all of each document, up to where it stands.
+    async fn check_events(&self) {
+        let written = self.keeper.events.write(&self.core, |_| {}).await;
+        let pages = written.unwrap().1.listed().to_vec();
+        let mut heads = BTreeMap::new();
+        let mut to = 0;
+        for page in pages {
+            assert!(page.from <= to, "nothing between {to} and {page:?}");
+            let key = event_key(GROUP, page.to);
+            let spelled = self.keeper.kept.events.read(&key, page.place);
+            let events = oplog::decode(&spelled.await.unwrap(), page.from).unwrap();
+            for Logged { log_id, event } in events {
+                if log_id.index <= to {
+                    continue;
+                }
+                let rev = heads.get(&event.doc).map_or(0, |(rev, _)| *rev) + 1;
+                assert_eq!(event.rev, Revision(rev), "of {}", event.doc);
+                heads.insert(event.doc, (rev, event.hash));
+            }
+            to = page.to;
+        }
+        let core = self.core.lock();
+        let slots = core.shard.slots();
+        assert_eq!(heads.len(), slots.count());
+        for (_, doc, held) in slots.iter() {
+            let summary = held.summary();
+            assert_eq!(heads[doc], (summary.rev.0, summary.hash), "of {doc}");
+        }
     }
 
     fn text(&self, doc: DocId) -> String {
@@ -191,6 +230,174 @@ async fn a_state_that_was_kept_outlives_the_process_and_its_log() {
     // A repeat is still one, though its record was in a page.
     again.apply(vec![edit(2, 1, "of 2")]).await;
     assert_eq!(again.text(doc(2)), "of 2");
+    again.check_events().await;
+}
+
+#[tokio::test]
+async fn events_are_written_before_there_are_many() {
+    let disk = MemoryDisk::new();
+    let mut world = filled(&disk).await;
+    let large = "x".repeat(100_000);
+    for seq in 2..20 {
+        world.apply(vec![edit(2, seq, &large)]).await;
+        world.keeper.write_events().await.unwrap();
+        let waiting = world.core.lock().fresh.bytes();
+        assert!(waiting < WRITE_BYTES + 200_000, "{waiting}");
+    }
+    world.check_events().await;
+    // A disk without room loses none.
+    disk.set_capacity(Some(0));
+    world.apply(vec![edit(2, 20, &large)]).await;
+    let written = world.keeper.events.write(&world.core, |_| {}).await;
+    assert!(matches!(written, Err(KeepError::Full(_))));
+    drop(written);
+    disk.set_capacity(None);
+    world.check_events().await;
+    world.keeper.take().await.unwrap();
+    disk.lose_power(1);
+    World::open(&disk).await.check_events().await;
+}
+
+/// A link that ends after so many requests.
+struct Direct {
+    keeper: Arc<Keeper>,
+    left: AtomicUsize,
+}
+
+impl BulkLink for Direct {
+    fn fetch(&self, request: v1::Fetch) -> BoxFuture<'_, Result<v1::Fetched, String>> {
+        Box::pin(async move {
+            let left = self.left.load(Relaxed).checked_sub(1);
+            self.left.store(left.ok_or("the link ended")?, Relaxed);
+            let pages = self.keeper.fetch(request.body.unwrap()).await?;
+            let (id, error) = (request.id, String::new());
+            Ok(v1::Fetched { id, pages, error })
+        })
+    }
+}
+
+/// A replica that lags, and one that went on without it.
+async fn two_replicas() -> (World, World) {
+    let lags = filled(&MemoryDisk::new()).await;
+    lags.keeper.take().await.unwrap();
+    let mut ahead = filled(&MemoryDisk::new()).await;
+    ahead.keeper.take().await.unwrap();
+    for seq in 2..30 {
+        let more = format!("{seq} ");
+        ahead
+            .apply(vec![
+                edit(4, seq, &more),
+                edit(8, seq, &more),
+                edit(9, seq - 1, &more),
+            ])
+            .await;
+    }
+    (lags, ahead)
+}
+
+#[tokio::test]
+async fn a_replica_that_lags_fetches_what_it_lacks_and_nothing_else() {
+    let (mut lags, ahead) = two_replicas().await;
+    let manifest = ahead.keeper.take().await.unwrap().unwrap();
+    let (mut partial, progress) = (Partial::default(), AtomicU64::new(0));
+    let link = Direct {
+        keeper: ahead.keeper.clone(),
+        left: AtomicUsize::new(usize::MAX),
+    };
+    let of = NodeId(2);
+    let keeper = lags.keeper.clone();
+    let last = manifest.last;
+    let lent = ahead.keeper.lend(manifest.clone());
+    assert_eq!(ahead.keeper.lent_at(), Some(last.index));
+    let received = keeper
+        .receive(of, &link, last, &mut partial, &progress)
+        .await;
+    let received = received.unwrap();
+    keeper.install(&received.manifest).await.unwrap();
+    lags.index = last.index;
+    assert_eq!(lags.digest(), ahead.digest());
+    assert_eq!(keeper.latest().unwrap().hash(), manifest.hash());
+    let all = 40 * 100;
+    assert!(progress.load(Relaxed) < 3 * all, "{progress:?}");
+    drop(lent);
+    assert_eq!(ahead.keeper.lent_at(), None);
+    // It goes on as any other.
+    lags.check_events().await;
+    let (mut one, mut two) = (lags, ahead);
+    for world in [&mut one, &mut two] {
+        world
+            .apply(vec![edit(8, 29, "29 "), edit(8, 30, "30 ")])
+            .await;
+    }
+    assert_eq!(one.digest(), two.digest());
+    assert!(one.text(doc(8)).starts_with("30 29 28 "));
+    one.check_events().await;
+}
+
+#[tokio::test]
+async fn a_transfer_that_was_cut_goes_on_where_it_was() {
+    let (lags, ahead) = two_replicas().await;
+    let manifest = ahead.keeper.take().await.unwrap().unwrap();
+    let lent = ahead.keeper.lend(manifest.clone());
+    let (of, last, keeper) = (NodeId(2), manifest.last, lags.keeper.clone());
+    let (mut partial, mut attempts, mut most) = (Partial::default(), 0, 0);
+    let received = loop {
+        let progress = AtomicU64::new(0);
+        let link = Direct {
+            keeper: ahead.keeper.clone(),
+            left: AtomicUsize::new(6),
+        };
+        let received = keeper
+            .receive(of, &link, last, &mut partial, &progress)
+            .await;
+        attempts += 1;
+        assert!(attempts < 20);
+        match received {
+            Ok(received) => break received,
+            Err(error) => assert!(error.to_string().contains("the link ended"), "{error}"),
+        }
+        most = partial.fetched().max(most);
+        // Other manifests meanwhile remove nothing that was fetched.
+        keeper.take().await.unwrap();
+    };
+    assert!(attempts > 1 && most > 0, "{attempts} attempts");
+    keeper.install(&received.manifest).await.unwrap();
+    assert_eq!(lags.digest(), ahead.digest());
+    let all: BTreeSet<DocId> = (0..40).map(doc).collect();
+    keeper.warm(&all).await.unwrap();
+    assert_eq!(lags.digest(), ahead.digest());
+    lags.check_events().await;
+    drop(lent);
+}
+
+#[tokio::test]
+async fn what_does_not_read_back_at_the_other_replica_changes_nothing_here() {
+    let (lags, ahead) = two_replicas().await;
+    let (before, manifest) = (lags.digest(), ahead.keeper.take().await.unwrap().unwrap());
+    let link = Direct {
+        keeper: ahead.keeper.clone(),
+        left: AtomicUsize::new(usize::MAX),
+    };
+    let mut partial = Partial::default();
+    let keeper = lags.keeper.clone();
+    let mut attempt = async || {
+        let progress = AtomicU64::new(0);
+        let last = manifest.last;
+        let received = keeper
+            .receive(NodeId(2), &link, last, &mut partial, &progress)
+            .await;
+        received.map(|_| ()).unwrap_err().to_string()
+    };
+    let why = attempt().await;
+    assert!(why.contains("not lent"), "{why}");
+    let lent = ahead.keeper.lend(manifest.clone());
+    let place = manifest.events.last().unwrap().place;
+    let path = PathBuf::from(format!("{DATA}/{EVENTS}/{:08x}.pages", place.file));
+    ahead.disk.flip(&path, place.offset as usize + 60);
+    let why = attempt().await;
+    assert!(why.contains("does not read back"), "{why}");
+    drop(lent);
+    assert_eq!(lags.digest(), before);
 }
 
 #[tokio::test]
@@ -310,6 +517,7 @@ async fn a_manifest_is_there_whole_or_the_one_before_is() {
         let all: BTreeSet<DocId> = (0..40).map(doc).collect();
         again.keeper.warm(&all).await.unwrap();
         assert_eq!(again.digest(), is, "seed {seed}");
+        again.check_events().await;
     }
 }
 

@@ -60,7 +60,7 @@ impl Event {
     }
 
     /// The event at `rev` of what `canonical` spelled; `hash` is the chain hash there.
-    pub(super) fn from_canonical(
+    pub(crate) fn from_canonical(
         canonical: &Bytes,
         doc: DocId,
         rev: Revision,
@@ -93,7 +93,7 @@ impl Event {
 
     /// What the event takes in memory and so counts for in the window, in bytes: its body, and for
     /// all else a figure that is the same in every build, since replicas judge by it.
-    pub(super) fn window_bytes(&self) -> usize {
+    pub(crate) fn window_bytes(&self) -> usize {
         const REST: usize = 224;
         const ALLOCATION: usize = 24;
         REST + ALLOCATION + self.body.len()

@@ -43,6 +43,15 @@ impl Held {
         }
     }
 
+    /// The same, cold, with its page at another place.
+    pub fn moved(&self, page: Page) -> Self {
+        Self {
+            touched: self.touched,
+            page: Some(page),
+            body: Body::Cold(self.summary()),
+        }
+    }
+
     pub(super) fn new(touched: u64, document: Document) -> Self {
         Self {
             touched,

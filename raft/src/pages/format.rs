@@ -43,8 +43,17 @@ pub struct PagePlace {
     pub length: u32,
 }
 
+impl PagePlace {
+    /// Where the page ends in its file.
+    pub fn end(&self) -> u64 {
+        u64::from(self.offset) + (HEAD + self.length as usize) as u64
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum PageError {
+    #[error("file {file:08x}.pages of the op log has {bytes} bytes where {needed} are needed")]
+    Gone { file: u32, bytes: u64, needed: u64 },
     #[error("a page cannot be read: {0}")]
     Io(#[from] io::Error),
     #[error("the page at byte {offset} of file {file:08x}.pages does not read back")]

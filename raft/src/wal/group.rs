@@ -162,7 +162,12 @@ impl GroupWal {
             up_to,
             last: last.clone(),
         };
-        self.write(write, |held| held.purge(up_to, last)).await
+        let group = self.group;
+        let purge = move |held: &mut GroupState| {
+            held.purge(up_to, last);
+            tap::purged(group, up_to);
+        };
+        self.write(write, purge).await
     }
 
     /// Resolves when all that was appended before this call is durable.
@@ -230,6 +235,15 @@ impl GroupWal {
     /// The first index held; where the next one goes when there is none.
     pub fn first_index(&self) -> u64 {
         self.with(|held| held.first())
+    }
+
+    /// How many segments the log went on since the one with the group's first entry; none where
+    /// the group has none.
+    pub fn oldest_segment_age(&self) -> Option<u64> {
+        let mut state = self.shared.lock();
+        let now = state.synced.segment;
+        let held = state.groups.entry(self.group).or_default();
+        Some(now.saturating_sub(held.lowest_segment()?))
     }
 
     /// The last index held, if there is one.

@@ -226,7 +226,10 @@ impl Scan<'_> {
                 tap::truncated(record.group, record.number);
                 held.truncate(record.number);
             }
-            Kind::Purge => held.purge(record.number, payload),
+            Kind::Purge => {
+                tap::purged(record.group, record.number);
+                held.purge(record.number, payload);
+            }
             Kind::Mark | Kind::Base | Kind::Roll | Kind::Start | Kind::Peer => {}
         }
         Ok(())

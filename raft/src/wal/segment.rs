@@ -31,7 +31,7 @@ pub const HEADER: u64 = 64;
 const MAGIC: [u8; 8] = *b"codraft\n";
 /// Of the records, of what they hold, and of what applying them makes: raised when any of these
 /// changes. Another one is refused, and its folder stays as it was found.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// Where a payload lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

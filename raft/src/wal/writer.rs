@@ -408,6 +408,7 @@ impl Writer {
             segment: number,
             offset: HEADER,
         };
+        shared.rolled.notify_one();
         Ok(())
     }
 

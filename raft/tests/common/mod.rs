@@ -18,15 +18,15 @@ use codraft_proto::{
     link::{Lane, Outbox},
     outside::{Clock, Entropy, Outside},
     tasks::Tasks,
-    transport::Tcp,
-    v1::{Message, message::Body},
+    transport::{BoxFuture, Tcp},
+    v1::{Fetch, Fetched, Message, message::Body},
 };
 use codraft_raft::{
     command::{Algebra, Command, Create, Edit},
     disk::{Disk, memory::MemoryDisk},
     group::{
-        AppliedSink, GroupEvents, Groups, Kept, Leadership, LogId, Origin, Peers, ProposeResult,
-        RaftConfig, Sinks,
+        AppliedSink, BulkLink, GroupEvents, Groups, Kept, Leadership, LogId, Origin, Peers,
+        ProposeResult, RaftConfig, Sinks,
     },
     machine::{Applied, Shard},
     pages::PageOptions,
@@ -124,11 +124,26 @@ impl AppliedSink for Journal {
 #[derive(Default)]
 pub struct Links {
     outboxes: Mutex<BTreeMap<NodeId, Outbox>>,
+    groups: Mutex<BTreeMap<NodeId, Arc<Groups>>>,
+}
+
+/// To another node's groups, without a wire between.
+struct Direct(Arc<Groups>);
+
+impl BulkLink for Direct {
+    fn fetch(&self, request: Fetch) -> BoxFuture<'_, Result<Fetched, String>> {
+        Box::pin(async { Ok(self.0.fetch(request).await) })
+    }
 }
 
 impl Peers for Links {
     fn outbox(&self, node: NodeId) -> Option<Outbox> {
         self.outboxes.lock().get(&node).cloned()
+    }
+
+    fn bulk(&self, node: NodeId) -> Option<Box<dyn BulkLink>> {
+        let groups = self.groups.lock().get(&node).cloned()?;
+        Some(Box::new(Direct(groups)))
     }
 }
 
@@ -265,6 +280,25 @@ impl Cluster {
         .await
     }
 
+    /// Cuts a node off from all others, who are not told.
+    pub fn part(&self, node: &Arc<Node>) {
+        for other in self.nodes.iter().filter(|n| n.id != node.id) {
+            for (from, to) in [(node, other), (other, node)] {
+                let gone = from.links.outboxes.lock().remove(&to.id);
+                gone.into_iter().for_each(|outbox| outbox.close());
+                from.groups.peer_lost(to.id);
+            }
+        }
+    }
+
+    /// Brings it back.
+    pub fn join(&self, node: &Arc<Node>) {
+        for other in self.nodes.iter().filter(|n| n.id != node.id) {
+            join(node, other);
+            join(other, node);
+        }
+    }
+
     pub async fn equal(&self, group: GroupId) -> [u8; 32] {
         let equal = async {
             loop {
@@ -323,6 +357,7 @@ impl Node {
         let heard = Arc::new(Heard::default());
         let groups = (0..groups).map(|g| (GroupId(g), NODES.to_vec())).collect();
         let mut config = RaftConfig::new(id, groups);
+        config.keep.tail_commands = 64;
         if odd {
             config.machine.window_events = 4;
         }
@@ -366,6 +401,8 @@ impl Node {
 fn join(from: &Arc<Node>, to: &Arc<Node>) {
     let (there, back) = (Outbox::detached(), Outbox::detached());
     from.links.outboxes.lock().insert(to.id, there.clone());
+    let groups = to.groups.clone();
+    from.links.groups.lock().insert(to.id, groups);
     for lane in [Lane::Control, Lane::Data] {
         let (asker, other, asked, answer) = (from.id, to.clone(), there.clone(), back.clone());
         let broken = there.clone();

@@ -49,6 +49,12 @@ pub struct Replica {
     /// What must be there when it comes back: of the life before, or of the disk that was
     /// taken out.
     pub kept: Option<Kept>,
+    /// The entry after which its disk has the state, whatever its log holds.
+    pub state_at: Option<u64>,
+    /// While its log is read: the first entry that was found.
+    pub begins_at: Option<u64>,
+    /// Up to which entry its log is gone.
+    pub purged: Option<u64>,
     /// In this life.
     pub committed: Option<u64>,
     pub applied: Option<u64>,
@@ -91,6 +97,20 @@ impl Slot {
 }
 
 impl Replica {
+    /// The state after the entry at `index` is on its disk: all that led there is as good as held.
+    pub fn holds_state(&mut self, index: u64, chosen: &[Slot]) {
+        let Some(known) = chosen.get(..=index as usize) else {
+            return;
+        };
+        self.state_at = self.state_at.max(Some(index));
+        let place = index as usize;
+        let held = self.log.get(place).map(|slot| slot.prefix);
+        if held != known.last().map(|slot| slot.prefix) {
+            self.log = known.to_vec();
+        }
+        self.synced = self.synced.max(known.len());
+    }
+
     /// Whether its log up to `slot`, which is at `index`, is on its disk.
     fn has_synced(&self, index: u64, slot: &Slot) -> bool {
         let holds = |log: &[Slot]| {
@@ -113,6 +133,7 @@ impl Replica {
         *self = Replica {
             kept: self.kept.take(),
             longest: self.longest,
+            state_at: self.state_at,
             ..Replica::default()
         };
     }

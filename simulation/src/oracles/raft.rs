@@ -119,6 +119,23 @@ fn see(logs: &mut Logs, seen: &NodeSeen) -> Broken {
             let group = logs.groups.entry(*group).or_default();
             return truncated(group, node, *index, recovering);
         }
+        NodeSeen::Purged { group, index, .. } => {
+            let group = logs.groups.entry(*group).or_default();
+            return purged(group, node, *index, recovering);
+        }
+        NodeSeen::Kept { group, index, .. } => {
+            let replica = logs.groups.entry(*group).or_default();
+            let replica = replica.replicas.entry(node).or_default();
+            replica.state_at = replica.state_at.max(Some(*index));
+        }
+        NodeSeen::Installed { group, index, .. } => {
+            let Group {
+                replicas, chosen, ..
+            } = logs.groups.entry(*group).or_default();
+            let replica = replicas.entry(node).or_default();
+            replica.holds_state(*index, chosen);
+            (replica.committed, replica.applied) = (Some(*index), Some(*index));
+        }
         NodeSeen::Leads { group, term, .. } => {
             return leads(logs.groups.entry(*group).or_default(), node, *term);
         }
@@ -140,6 +157,9 @@ fn life_of(seen: &NodeSeen) -> Option<(u64, u64)> {
         | NodeSeen::Appended { node, life, .. }
         | NodeSeen::Synced { node, life, .. }
         | NodeSeen::Truncated { node, life, .. }
+        | NodeSeen::Purged { node, life, .. }
+        | NodeSeen::Kept { node, life, .. }
+        | NodeSeen::Installed { node, life, .. }
         | NodeSeen::Recovered { node, life, .. }
         | NodeSeen::Leads { node, life, .. }
         | NodeSeen::Committed { node, life, .. }
@@ -163,6 +183,17 @@ fn recovered(logs: &mut Logs, node: u64, damaged: bool) -> Broken {
         let Some(replica) = group.replicas.get_mut(&node) else {
             continue;
         };
+        let begins_at = replica.begins_at.unwrap_or(0);
+        if begins_at > replica.purged.map_or(0, |purged| purged + 1) {
+            let purged = replica.purged;
+            let rest = format!(
+                "node {node}, group {number}: it begins at {begins_at}, and is gone up to {purged:?}"
+            );
+            broken = Some(("a log has a hole", rest));
+        }
+        if let Some(index) = replica.state_at {
+            replica.holds_state(index, &group.chosen);
+        }
         let Some(kept) = replica.kept.take() else {
             continue;
         };
@@ -216,6 +247,14 @@ fn appended(
 ) -> Broken {
     let replica = group.replicas.entry(node).or_default();
     let place = index as usize;
+    // The first that is read of a log whose beginning is gone.
+    if recovering
+        && replica.begins_at.is_none()
+        && let Some(known) = group.chosen.get(..place)
+    {
+        replica.begins_at = Some(index);
+        replica.log = known.to_vec();
+    }
     if place > replica.log.len() {
         let rest = format!(
             "node {node}: {} entries, then index {index}",
@@ -262,6 +301,27 @@ fn truncated(group: &mut Group, node: u64, keep: u64, recovering: bool) -> Broke
     if !recovering && chosen.is_some() && held == chosen {
         let rest = format!("node {node} cut its log to below {keep}");
         return Some(("a committed entry was cut", rest));
+    }
+    None
+}
+
+/// The beginning of a log went: the state that it made must be on the disk.
+fn purged(group: &mut Group, node: u64, index: u64, recovering: bool) -> Broken {
+    let Group {
+        replicas, chosen, ..
+    } = group;
+    let replica = replicas.entry(node).or_default();
+    replica.purged = replica.purged.max(Some(index));
+    if recovering {
+        if replica.log.len() <= index as usize
+            && let Some(known) = chosen.get(..=index as usize)
+        {
+            replica.log = known.to_vec();
+            replica.synced = replica.synced.max(known.len());
+        }
+    } else if replica.state_at < Some(index) {
+        let rest = format!("node {node}, up to {index}: it has {:?}", replica.state_at);
+        return Some(("a log was purged beyond the state that was kept", rest));
     }
     None
 }

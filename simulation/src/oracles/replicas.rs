@@ -125,6 +125,13 @@ impl Oracle for Replicas {
                 index,
                 hash,
                 ..
+            }
+            | NodeSeen::Installed {
+                node,
+                group,
+                index,
+                hash,
+                ..
             } => {
                 let kept = self.kept.entry((*group, *index)).or_insert((*node, *hash));
                 let (first, same) = (kept.0, kept.1 == *hash);

@@ -15,7 +15,7 @@ pub struct Revisions {
     history: Shared,
     /// By node, life and document, the last that was applied.
     applied: BTreeMap<(u64, Id), (u64, u64)>,
-    /// By node and group, in which life a replica began with a state that was kept, and at which
+    /// By node and group, in which life a replica went on with a state that was kept, and at which
     /// index.
     restored: BTreeMap<(u64, u32), (u64, u64)>,
     /// By client and document.
@@ -48,7 +48,7 @@ impl Revisions {
         }
     }
 
-    /// Whether an event is the first of its document after what its replica began with.
+    /// Whether an event is the first of its document after a state that its replica went on with.
     fn follows_what_was_kept(&self, entry: &Entry) -> bool {
         let Seen::Node(NodeSeen::Applied {
             node,
@@ -101,12 +101,21 @@ impl Oracle for Revisions {
 
     fn see(&mut self, entry: &Entry, found: &mut Vec<Violation>) {
         match &entry.seen {
-            Seen::Node(NodeSeen::Restored {
-                node,
-                life,
-                group,
-                index,
-            }) => {
+            Seen::Node(
+                NodeSeen::Restored {
+                    node,
+                    life,
+                    group,
+                    index,
+                }
+                | NodeSeen::Installed {
+                    node,
+                    life,
+                    group,
+                    index,
+                    ..
+                },
+            ) => {
                 self.restored.insert((*node, *group), (*life, *index));
             }
             Seen::Node(NodeSeen::Applied {
@@ -121,8 +130,7 @@ impl Oracle for Revisions {
                     (*of_life, *last) = (*life, 0);
                 }
                 let before = std::mem::replace(last, *rev);
-                let first = before == 0 && self.follows_what_was_kept(entry);
-                if *rev != before + 1 && !first {
+                if *rev != before + 1 && !self.follows_what_was_kept(entry) {
                     let broken =
                         || format!("node {node}, document {}: {before}, then {rev}", short(doc));
                     self.notes

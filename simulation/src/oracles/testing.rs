@@ -208,6 +208,11 @@ impl Story {
         self.states.len() as u64
     }
 
+    /// The chain hash at a revision.
+    pub fn chain_at(&self, rev: u64) -> Hash {
+        self.states[rev as usize - 1].chain
+    }
+
     pub fn next_index(&self) -> u64 {
         self.log.len() as u64
     }

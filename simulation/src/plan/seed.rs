@@ -68,7 +68,10 @@ fn world(seed: u64) -> World {
         refusal_records: pick(&[2, 2, 8, 1_024], &mut rng),
         socket_queue_bytes: pick(&[2 << 10, 8 << 10, 16 << 10, 1 << 20], &mut rng),
         safety_ms: rng.random_range(10..=30) * 1_000,
-        tail_commands: pick(&[20, 100, 500, 500, 100_000], &mut stream(seed, "tail", 0)),
+        tail_commands: pick(
+            &[4, 20, 20, 100, 500, 100_000],
+            &mut stream(seed, "tail", 0),
+        ),
         memory_kib: pick(&[1, 16, 64, 256 << 10], &mut stream(seed, "memory", 0)),
     }
 }

@@ -1,0 +1,123 @@
+//! A replica that lags behind its leader's log takes the state that the leader kept.
+//!
+//! The leader asks again and again how far it is, so an answer that is lost costs nothing; the replica
+//! fetches what it lacks by itself, over a connection of its own, and what it has fetched it keeps for
+//! the next attempt.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use codraft_proto::{ids::NodeId, v1};
+use openraft::{Snapshot, SnapshotMeta, async_runtime::watch::WatchReceiver as _};
+use parking_lot::Mutex;
+
+use super::Group;
+use crate::{
+    keeper::Partial,
+    network::wire,
+    types::{LogId, Vote},
+};
+
+/// What is being taken by one group.
+#[derive(Default)]
+pub(super) struct Installing {
+    attempt: Mutex<Option<Arc<Attempt>>>,
+    /// One attempt at a time.
+    partial: tokio::sync::Mutex<Partial>,
+}
+
+struct Attempt {
+    from: NodeId,
+    last: LogId,
+    /// Bytes that came.
+    progress: AtomicU64,
+    /// The vote here once it is installed, or why it is not.
+    outcome: Mutex<Option<Result<Vote, String>>>,
+}
+
+/// Where the state stands that a leader wants to be taken.
+///
+/// # Errors
+/// Why the attempt failed; asked again, another one begins.
+pub(super) fn install(
+    group: &Group,
+    from: NodeId,
+    install: &v1::Install,
+) -> Result<v1::InstallReply, String> {
+    let vote = install.ballot.as_ref().map(wire::to_vote);
+    let vote = vote.ok_or("a ballot is missing")?;
+    let last = install.last.as_ref().map(wire::to_log_id);
+    let last = last.ok_or("nothing to install")?;
+    let own = group.raft().server_metrics().borrow_watched().vote;
+    if own > vote {
+        return Ok(installed(&own));
+    }
+    let mut current = group.inner.installing.attempt.lock();
+    if let Some(attempt) = current.take_if(|a| (a.from, a.last) == (from, last)) {
+        let outcome = attempt.outcome.lock().take();
+        return match outcome {
+            Some(Ok(vote)) => Ok(installed(&vote)),
+            Some(Err(why)) => Err(why),
+            None => {
+                let bytes = attempt.progress.load(Relaxed);
+                *current = Some(attempt);
+                let result = Some(v1::install_reply::Result::Bytes(bytes));
+                Ok(v1::InstallReply { result })
+            }
+        };
+    }
+    let attempt = Arc::new(Attempt {
+        from,
+        last,
+        progress: AtomicU64::new(0),
+        outcome: Mutex::new(None),
+    });
+    *current = Some(attempt.clone());
+    let going = group.clone();
+    group.inner.tasks.spawn("install", async move {
+        let group = going;
+        let outcome = attempt.run(&group, vote).await;
+        if let Err(why) = &outcome {
+            tracing::warn!(group = %group.id(), %from, why, "a state was not installed");
+        }
+        *attempt.outcome.lock() = Some(outcome);
+    });
+    let result = Some(v1::install_reply::Result::Bytes(0));
+    Ok(v1::InstallReply { result })
+}
+
+fn installed(vote: &Vote) -> v1::InstallReply {
+    let result = Some(v1::install_reply::Result::Installed(wire::ballot(vote)));
+    v1::InstallReply { result }
+}
+
+impl Attempt {
+    async fn run(&self, group: &Group, vote: Vote) -> Result<Vote, String> {
+        let inner = &group.inner;
+        let mut partial = inner.installing.partial.lock().await;
+        let (id, index) = (inner.id, self.last.index);
+        tracing::info!(group = %id, from = %self.from, index, "taking a state from another node");
+        let link = inner.peers.bulk(self.from).ok_or("no such node")?;
+        let (from, progress) = (self.from, &self.progress);
+        let keeper = &inner.keeper;
+        let received = keeper.receive(from, &*link, self.last, &mut partial, progress);
+        let received = received.await.map_err(|error| error.to_string())?;
+        let manifest = Arc::new(received.manifest.clone());
+        let meta = SnapshotMeta {
+            last_log_id: Some(manifest.last),
+            last_membership: manifest.membership.clone(),
+        };
+        let snapshot = Snapshot {
+            meta,
+            snapshot: manifest,
+        };
+        let response = inner.raft.install_full_snapshot(vote, snapshot).await;
+        let response = response.map_err(|error| error.to_string())?;
+        let bytes = progress.load(Relaxed);
+        tracing::info!(group = %id, index, bytes, "a state from another node is installed");
+        *partial = Partial::default();
+        Ok(response.vote)
+    }
+}

@@ -1,0 +1,99 @@
+//! What other replicas fetch: a manifest, and the pages that it lists.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use codraft_proto::{
+    ids::{DocId, Slot},
+    v1,
+};
+
+use super::{Keeper, Pin};
+use crate::{
+    manifest::Manifest,
+    pages::{PageKey, PagePlace},
+};
+
+/// What one request takes at most, in bytes, and in pages; a larger page goes alone.
+pub const FETCH_BYTES: u64 = 1 << 20;
+pub const FETCH_PAGES: usize = 4_096;
+
+/// Another replica may fetch a manifest, and what it lists, as long as this is held.
+pub struct Lent {
+    keeper: Arc<Keeper>,
+    manifest: Arc<Manifest>,
+    _pin: Pin,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut lent = self.keeper.lent.lock();
+        let of = lent.iter().position(|m| Arc::ptr_eq(m, &self.manifest));
+        of.into_iter().for_each(|place| {
+            lent.swap_remove(place);
+        });
+    }
+}
+
+impl Keeper {
+    pub fn lend(self: &Arc<Self>, manifest: Arc<Manifest>) -> Lent {
+        let pin = self.kept.space.pin(self.group, &manifest.uses);
+        self.lent.lock().push(manifest.clone());
+        Lent {
+            keeper: self.clone(),
+            manifest,
+            _pin: pin,
+        }
+    }
+
+    /// The earliest entry after which another replica will want the log, of those that fetch a
+    /// manifest now.
+    pub fn lent_at(&self) -> Option<u64> {
+        self.lent.lock().iter().map(|m| m.index()).min()
+    }
+
+    /// What another replica asked for, in its order.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub async fn fetch(&self, body: v1::fetch::Body) -> Result<Vec<Bytes>, String> {
+        match body {
+            v1::fetch::Body::Manifest(index) => {
+                let lent = self.lent.lock();
+                let found = lent.iter().find(|manifest| manifest.index() == index);
+                let manifest = found.ok_or("that manifest is not lent (any more)")?;
+                Ok(vec![manifest.encode().into()])
+            }
+            v1::fetch::Body::Pages(request) => self.fetch_pages(request).await,
+        }
+    }
+
+    async fn fetch_pages(&self, request: v1::FetchPages) -> Result<Vec<Bytes>, String> {
+        let bytes: u64 = request.pages.iter().map(|p| u64::from(p.length)).sum();
+        let too_large = bytes > FETCH_BYTES && request.pages.len() > 1;
+        if too_large || request.pages.len() > FETCH_PAGES {
+            return Err("too much at once".into());
+        }
+        let log = match request.events {
+            true => &self.kept.events,
+            false => &self.kept.pages,
+        };
+        let mut pages = Vec::with_capacity(request.pages.len());
+        for page in &request.pages {
+            let key = PageKey {
+                group: self.group,
+                slot: Slot(u16::try_from(page.slot).map_err(|_| "no such slot")?),
+                doc: DocId::from_slice(&page.doc).ok_or("a document's id has 16 bytes")?,
+                index: page.index,
+            };
+            let place = PagePlace {
+                file: page.file,
+                offset: page.offset,
+                length: page.length,
+            };
+            let read = log.read(&key, place).await;
+            pages.push(read.map_err(|error| error.to_string())?);
+        }
+        Ok(pages)
+    }
+}

@@ -1,0 +1,366 @@
+//! A state that another replica kept, brought here: its manifest, and the pages that are not here yet.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use bytes::Bytes;
+use codraft_mutant::mutant;
+use codraft_proto::{
+    ids::{DocId, NodeId, Slot},
+    v1,
+};
+
+use super::{
+    BATCH, Batch, KeepError, Keeper, Pin, Writing,
+    lend::{FETCH_BYTES, FETCH_PAGES},
+    space::{GroupUses, uses_of},
+};
+use crate::{
+    core::{Core, KeptState},
+    events::BulkLink,
+    machine::{InSlot, Page, Slots, StateError},
+    manifest::{Bucket, Manifest, ManifestError, bucket, bucket_key, read_bucket},
+    oplog::{self, EventPage, event_key},
+    pages::{PageKey, PagePlace, Uses},
+    tap,
+    types::LogId,
+};
+
+/// What was fetched so far; it outlives an attempt, so that the next one goes on from there.
+#[derive(Default)]
+pub struct Partial {
+    /// By document and the entry that touched it last.
+    pages: BTreeMap<(DocId, u64), Page>,
+    /// Whose events these are, by their last entry: other replicas cut theirs elsewhere.
+    events_of: Option<NodeId>,
+    events: BTreeMap<u64, EventPage>,
+    /// No manifest lists any of it yet.
+    writing: Option<Writing>,
+}
+
+impl Partial {
+    /// How many pages came.
+    #[cfg(test)]
+    pub fn fetched(&self) -> usize {
+        self.pages.len() + self.events.len()
+    }
+}
+
+/// A manifest whose pages are all here.
+pub struct Received {
+    pub manifest: Manifest,
+    /// Some of them are those of a manifest that was here before.
+    _pin: Option<Pin>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    #[error("the other replica: {0}")]
+    Other(String),
+    #[error("what came is not what was asked for: {0}")]
+    Wrong(&'static str),
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Keep(#[from] KeepError),
+}
+
+/// One attempt.
+struct Attempt<'a> {
+    keeper: &'a Keeper,
+    link: &'a dyn BulkLink,
+    /// Bytes that came.
+    progress: &'a AtomicU64,
+}
+
+impl Keeper {
+    /// Fetches the manifest that another replica took after the entry `last`, and what it lists.
+    ///
+    /// # Errors
+    /// Why it could not be had. What came stays for another attempt.
+    pub async fn receive(
+        &self,
+        from: NodeId,
+        link: &dyn BulkLink,
+        last: LogId,
+        partial: &mut Partial,
+        progress: &AtomicU64,
+    ) -> Result<Received, ReceiveError> {
+        let attempt = Attempt {
+            keeper: self,
+            link,
+            progress,
+        };
+        let (own, held, pin) = {
+            // Between two manifests: what is held has its pages where the latest says.
+            let _uses = self.uses.lock().await;
+            let own = self.latest();
+            let pin = own.as_ref();
+            let pin = pin.map(|own| self.kept.space.pin(self.group, &own.uses));
+            (own, self.core.lock().shard.slots(), pin)
+        };
+        if partial.writing.is_none() {
+            let current = self.kept.pages.current().await;
+            partial.writing = Some(self.kept.space.writing(self.group, current));
+        }
+        let body = v1::fetch::Body::Manifest(last.index);
+        let fetched = attempt.fetch(body, 1).await?;
+        let theirs = Manifest::decode(&fetched[0], Path::new("a manifest that was sent"))?;
+        if theirs.group != self.group || theirs.last != last {
+            return Err(ReceiveError::Wrong("another manifest"));
+        }
+        let mut buckets = BTreeMap::new();
+        for (slot, bucket) in &theirs.buckets {
+            let own = own.as_ref().and_then(|own| own.buckets.get(slot));
+            let bucket = match own.filter(|own| own.hash == bucket.hash) {
+                Some(own) => *own,
+                None => attempt.slot(*slot, bucket, &held, partial).await?,
+            };
+            buckets.insert(*slot, bucket);
+        }
+        let events = attempt.events(from, &theirs, partial).await?;
+        let manifest = Manifest {
+            events,
+            buckets,
+            uses: Uses::new(),
+            ..theirs
+        };
+        Ok(Received {
+            manifest,
+            _pin: pin,
+        })
+    }
+
+    /// Takes a state that was received for this replica's own: durable when it returns.
+    ///
+    /// # Errors
+    /// When it cannot be made durable, or does not read back.
+    pub async fn install(&self, manifest: &Manifest) -> Result<(), ReceiveError> {
+        let mut uses = self.uses.lock().await;
+        let mut manifest = manifest.clone();
+        let documents = manifest.documents(&self.kept.pages).await?;
+        let mut needed = GroupUses::default();
+        for (slot, of) in documents.slots() {
+            if let Some(bucket) = manifest.buckets.get(&slot) {
+                needed.replace(slot, uses_of(bucket, of));
+            }
+        }
+        let before = self.latest().map(|latest| latest.index());
+        let written = self.events.write(&self.core, |_: &mut Core| {}).await;
+        let ((), mut events) = written?;
+        events.append(&manifest.events);
+        manifest.events = events.listed().to_vec();
+        manifest.uses = needed.all().clone();
+        let synced = self.kept.pages.sync().await;
+        synced.map_err(KeepError::Failed)?;
+        let synced = self.kept.events.sync().await;
+        synced.map_err(KeepError::Failed)?;
+        if !mutant!("installed_in_memory_alone") {
+            let placed = self.kept.manifests.replace(&manifest, before).await;
+            placed.map_err(KeepError::of_disk)?;
+        }
+        *uses = needed;
+        self.kept.space.placed(self.group, &uses);
+        let manifest = Arc::new(manifest);
+        let state = KeptState {
+            manifest: manifest.clone(),
+            documents,
+        };
+        let mut core = self.core.lock();
+        core.restore(&state);
+        self.tail.begin_anew();
+        if let Some(at) = manifest.digest
+            && !mutant!("install_forgets_the_rolling_hash")
+        {
+            self.digests.resume(at);
+        }
+        tap::installed(&manifest);
+        drop(core);
+        *self.manifest.lock() = Some(manifest);
+        Ok(())
+    }
+}
+
+impl Attempt<'_> {
+    async fn fetch(&self, body: v1::fetch::Body, count: usize) -> Result<Vec<Bytes>, ReceiveError> {
+        let group = self.keeper.group.0;
+        let body = Some(body);
+        let request = v1::Fetch { id: 0, group, body };
+        let fetched = self
+            .link
+            .fetch(request)
+            .await
+            .map_err(ReceiveError::Other)?;
+        if !fetched.error.is_empty() {
+            return Err(ReceiveError::Other(fetched.error));
+        }
+        let bytes: usize = fetched.pages.iter().map(Bytes::len).sum();
+        self.progress.fetch_add(bytes as u64, Relaxed);
+        match fetched.pages.len() == count {
+            true => Ok(fetched.pages),
+            false => Err(ReceiveError::Wrong("another number of pages")),
+        }
+    }
+
+    /// Pages as the other replica keeps them.
+    async fn pages(
+        &self,
+        events: bool,
+        asked: &[(PageKey, PagePlace)],
+    ) -> Result<Vec<Bytes>, ReceiveError> {
+        let reference = |(key, place): &(PageKey, PagePlace)| v1::PageReference {
+            slot: key.slot.0.into(),
+            doc: Bytes::copy_from_slice(&key.doc.0),
+            index: key.index,
+            file: place.file,
+            offset: place.offset,
+            length: place.length,
+        };
+        let pages = asked.iter().map(reference).collect();
+        let body = v1::fetch::Body::Pages(v1::FetchPages { events, pages });
+        let fetched = self.fetch(body, asked.len()).await?;
+        let mut lengths = fetched.iter().zip(asked);
+        match lengths.all(|(page, (_, place))| page.len() == place.length as usize) {
+            true => Ok(fetched),
+            false => Err(ReceiveError::Wrong("a page of another length")),
+        }
+    }
+
+    /// The documents of a slot that are not here, and the list of all.
+    async fn slot(
+        &self,
+        slot: Slot,
+        theirs: &Bucket,
+        held: &Slots,
+        partial: &mut Partial,
+    ) -> Result<Bucket, ReceiveError> {
+        let Keeper { group, kept, .. } = self.keeper;
+        let key = bucket_key(*group, slot);
+        let listed = self.pages(false, &[(key, theirs.place)]).await?;
+        let listed = read_bucket(&listed[0])?;
+        let (mut here, mut lacking) = (BTreeMap::new(), Vec::new());
+        for (doc, wanted) in listed.iter() {
+            let Some(page) = wanted.page() else { continue };
+            let own = held.get(slot, doc);
+            let own = own.filter(|own| own.touched() == wanted.touched());
+            let own = own.and_then(|own| own.page());
+            let fetched = || partial.pages.get(&(*doc, wanted.touched())).copied();
+            let known = own.or_else(fetched);
+            match known.filter(|known| known.digest == page.digest) {
+                Some(known) => {
+                    here.insert(*doc, known);
+                }
+                None => {
+                    let key = PageKey {
+                        group: *group,
+                        slot,
+                        doc: *doc,
+                        index: wanted.touched(),
+                    };
+                    lacking.push((key, page.place));
+                }
+            }
+        }
+        for asked in in_requests(&lacking) {
+            let mut batch = Batch::default();
+            let fetched = self.pages(false, asked).await?;
+            for ((key, _), page) in asked.iter().zip(fetched) {
+                batch.push(*key, page);
+            }
+            let mut written = Vec::new();
+            batch.write(&kept.pages, &mut written).await?;
+            for (doc, touched, page) in written {
+                partial.pages.insert((doc, touched), page);
+                here.insert(doc, page);
+            }
+        }
+        let mut local = InSlot::default();
+        for (doc, wanted) in listed.iter() {
+            let page = here
+                .get(doc)
+                .ok_or(ReceiveError::Wrong("a list without pages"))?;
+            local.push(*doc, wanted.moved(*page));
+        }
+        // Over the digests of all of them, those of what came among them.
+        let (list, hash) = bucket(&local);
+        if hash != theirs.hash {
+            return Err(ReceiveError::Wrong("a list of other documents"));
+        }
+        let places = kept.pages.append(&[(key, list.into())]).await;
+        let place = places.map_err(KeepError::of_disk)?[0];
+        Ok(Bucket { place, ..*theirs })
+    }
+
+    /// The events of the entries that were not applied here.
+    async fn events(
+        &self,
+        from: NodeId,
+        theirs: &Manifest,
+        partial: &mut Partial,
+    ) -> Result<Vec<EventPage>, ReceiveError> {
+        let Keeper {
+            group,
+            kept,
+            core,
+            events,
+            ..
+        } = self.keeper;
+        let to = events.write(core, |_| {}).await?.1.to();
+        if partial.events_of.replace(from) != Some(from) {
+            partial.events.clear();
+        }
+        let mut have = to;
+        let mut brought = Vec::new();
+        for page in theirs.events.iter().filter(|page| page.to > to) {
+            if mutant!("install_without_events") {
+                break;
+            }
+            // What nobody has any more cannot be told by this replica either.
+            if page.from > have {
+                return Err(ReceiveError::Wrong("events are missing"));
+            }
+            have = page.to;
+            let known = partial.events.get(&page.to).filter(|k| k.from == page.from);
+            let page = match known {
+                Some(known) => *known,
+                None => {
+                    let key = event_key(*group, page.to);
+                    let spelled = self.pages(true, &[(key, page.place)]).await?.remove(0);
+                    let told = oplog::decode(&spelled, page.from)?;
+                    let places = kept.events.append(&[(key, spelled)]).await;
+                    let place = places.map_err(KeepError::of_disk)?[0];
+                    tap::logged(place, &told);
+                    EventPage { place, ..*page }
+                }
+            };
+            partial.events.insert(page.to, page);
+            brought.push(page);
+        }
+        Ok(brought)
+    }
+}
+
+/// As many as fit one request, time after time.
+fn in_requests(pages: &[(PageKey, PagePlace)]) -> impl Iterator<Item = &[(PageKey, PagePlace)]> {
+    const { assert!(FETCH_BYTES <= BATCH as u64) };
+    let mut rest = pages;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |(_, place): &&(PageKey, PagePlace)| {
+            bytes += u64::from(place.length);
+            bytes <= FETCH_BYTES
+        };
+        let count = rest.iter().take(FETCH_PAGES).take_while(fits).count();
+        let (request, later) = rest.split_at(count.max(1).min(rest.len()));
+        rest = later;
+        (!request.is_empty()).then_some(request)
+    })
+}
