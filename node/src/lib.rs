@@ -130,11 +130,8 @@ impl Node {
         self.metrics.stopped(stopped.count());
         let mut quarantined = 0;
         for hosted in self.groups.iter() {
-            let bytes = hosted.group.with(|shard| {
-                quarantined += shard.quarantined().len();
-                shard.heap_bytes()
-            });
-            self.metrics.state(hosted.group.id(), bytes);
+            quarantined += hosted.group.with(|shard| shard.quarantined().len());
+            self.metrics.group(&hosted.group);
         }
         self.metrics.quarantined(quarantined);
         self.metrics.disk_full(self.wal.is_full());

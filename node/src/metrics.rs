@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use codraft_proto::{ids::GroupId, reject::Code};
+use codraft_proto::reject::Code;
+use codraft_raft::{group::Group, machine::Shard};
 use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
@@ -60,6 +61,10 @@ pub(crate) struct Metrics {
     refused: Family<CodeLabel, Counter>,
     /// What the documents of a group take in memory, by their own account.
     state_bytes: Family<GroupLabel, Gauge>,
+    /// Entries that a group's log on this disk holds.
+    log_entries: Family<GroupLabel, Gauge>,
+    /// States that were taken from other nodes, since the logs did not reach back.
+    installs: Family<GroupLabel, Counter>,
 }
 
 impl Metrics {
@@ -85,6 +90,8 @@ impl Metrics {
             log_bytes: Counter::default(),
             refused: Family::default(),
             state_bytes: Family::default(),
+            log_entries: Family::default(),
+            installs: Family::default(),
             registry: Mutex::default(),
         };
         metrics.register(&mut registry);
@@ -175,11 +182,29 @@ impl Metrics {
             "What a group's documents take in memory",
             m.state_bytes.clone(),
         );
+        registry.register(
+            "log_entries",
+            "Entries that a group's log holds",
+            m.log_entries.clone(),
+        );
+        registry.register(
+            "installs",
+            "States taken from other nodes, since no log reached back",
+            m.installs.clone(),
+        );
     }
 
-    pub fn state(&self, group: GroupId, bytes: u64) {
-        let label = GroupLabel { group: group.0 };
+    /// How one of this node's groups stands.
+    pub fn group(&self, group: &Group) {
+        let label = GroupLabel {
+            group: group.id().0,
+        };
+        let bytes = group.with(Shard::heap_bytes);
         self.state_bytes.get_or_create(&label).set(bytes as i64);
+        let entries = group.log_entries();
+        self.log_entries.get_or_create(&label).set(entries as i64);
+        let installs = self.installs.get_or_create(&label);
+        installs.inner().store(group.installs(), Ordering::Relaxed);
     }
 
     pub fn refused(&self, code: Code) {

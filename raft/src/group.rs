@@ -169,6 +169,18 @@ impl Group {
             && self.inner.queue.closed().is_none()
     }
 
+    /// How many entries its log on this disk holds.
+    pub fn log_entries(&self) -> u64 {
+        let log = &self.inner.log;
+        log.last_index()
+            .map_or(0, |last| last + 1 - log.first_index())
+    }
+
+    /// How often it took a state from another node since its start.
+    pub fn installs(&self) -> u64 {
+        self.inner.installing.done()
+    }
+
     /// Why the group stopped on its own, if it did. It answers nothing more, and its process
     /// should end: see [`Tasks::failed`].
     pub fn stopped(&self) -> Option<String> {

@@ -186,8 +186,11 @@ impl Kept {
     /// When the disk fails.
     pub async fn tidy<'a>(&self, states: impl Iterator<Item = &'a Loaded>) -> io::Result<()> {
         let states = states.filter_map(|loaded| loaded.state.as_ref());
-        let listed = states.flat_map(|state| &state.manifest.events);
-        let needed: BTreeSet<u32> = listed.map(|page| page.place.file).collect();
+        let mut listed: Vec<_> = states.flat_map(|state| &state.manifest.events).collect();
+        if listed.len() > 1 && mutant!("old_events_removed_at_start") {
+            listed.truncate(1);
+        }
+        let needed: BTreeSet<u32> = listed.iter().map(|page| page.place.file).collect();
         let files = self.events.files().into_keys();
         let unlisted: Vec<_> = files.filter(|file| !needed.contains(file)).collect();
         self.events.remove(unlisted).await
@@ -266,12 +269,7 @@ impl Keeper {
         uses: &mut GroupUses,
         current: u32,
     ) -> Result<Option<Arc<Manifest>>, KeepError> {
-        let Kept {
-            pages,
-            events,
-            manifests,
-            space,
-        } = &self.kept;
+        let Kept { pages, space, .. } = &self.kept;
         let (_, sparse) = space.judge(&pages.files(), current);
         let look = |core: &mut Core| {
             self.tail.begin_anew();
@@ -316,6 +314,24 @@ impl Keeper {
             buckets,
             uses: Uses::new(),
         };
+        // A majority has the last entry by now, and this disk perhaps not.
+        self.log.settled().await.map_err(KeepError::Failed)?;
+        self.place(&manifest, before).await?;
+        self.kept(&manifest, written, uses);
+        manifest.uses = uses.all().clone();
+        let manifest = Arc::new(manifest);
+        *self.manifest.lock() = Some(manifest.clone());
+        Ok(Some(manifest))
+    }
+
+    /// Puts a manifest in its place, once all that it lists is durable.
+    async fn place(&self, manifest: &Manifest, before: Option<u64>) -> Result<(), KeepError> {
+        let Kept {
+            pages,
+            events,
+            manifests,
+            ..
+        } = &self.kept;
         if !mutant!("manifest_before_its_pages") {
             // Whatever the reason: a later sync makes nothing good.
             pages.sync().await.map_err(KeepError::Failed)?;
@@ -323,15 +339,8 @@ impl Keeper {
         if !mutant!("manifest_before_its_events") {
             events.sync().await.map_err(KeepError::Failed)?;
         }
-        // A majority has the last entry by now, and this disk perhaps not.
-        self.log.settled().await.map_err(KeepError::Failed)?;
-        let replaced = manifests.replace(&manifest, before).await;
-        replaced.map_err(KeepError::of_disk)?;
-        self.kept(&manifest, written, uses);
-        manifest.uses = uses.all().clone();
-        let manifest = Arc::new(manifest);
-        *self.manifest.lock() = Some(manifest.clone());
-        Ok(Some(manifest))
+        let replaced = manifests.replace(manifest, before).await;
+        replaced.map_err(KeepError::of_disk)
     }
 
     /// A manifest is in its place: what was written for it is told.

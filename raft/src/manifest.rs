@@ -27,13 +27,14 @@ use std::{
 };
 
 use bytes::Bytes;
+use codraft_mutant::mutant;
 use codraft_proto::ids::{DocId, GroupId, Slot};
 use openraft::{EntryPayload, entry::RaftEntry};
 
 use crate::{
     command::{DecodeError, Input, put_blob, put_varint},
     disk::Disk,
-    machine::{Held, InSlot, Page, Slots, StateError, Summary},
+    machine::{Held, InSlot, Lookup, Page, Slots, StateError, Summary},
     oplog::EventPage,
     pages::{PageError, PageKey, PageLog, PagePlace, Uses},
     types::{Entry, LogId, StoredMembership, log_id_from_stored, log_id_to_stored},
@@ -294,6 +295,9 @@ pub fn bucket(documents: &InSlot) -> (Vec<u8>, [u8; 32]) {
     let mut hasher = blake3::Hasher::new();
     for (doc, held) in documents.iter() {
         let Some(written) = held.page() else { continue };
+        if matches!(held.lookup(), Lookup::Cold(_)) && mutant!("cold_left_out_of_manifest") {
+            continue;
+        }
         page.extend_from_slice(&doc.0);
         put_varint(&mut page, held.touched());
         put_place(&mut page, written.place);

@@ -110,29 +110,11 @@ impl Drop for PendingCall {
 /// One group's clients of its other replicas.
 #[derive(Clone)]
 pub struct Network {
-    group: GroupId,
-    node: NodeId,
-    peers: Arc<dyn Peers>,
-    calls: Arc<PendingCalls>,
-    keeper: Arc<Keeper>,
-}
-
-impl Network {
-    pub fn new(
-        group: GroupId,
-        node: NodeId,
-        peers: Arc<dyn Peers>,
-        calls: Arc<PendingCalls>,
-        keeper: Arc<Keeper>,
-    ) -> Self {
-        Self {
-            group,
-            node,
-            peers,
-            calls,
-            keeper,
-        }
-    }
+    pub group: GroupId,
+    pub node: NodeId,
+    pub peers: Arc<dyn Peers>,
+    pub calls: Arc<PendingCalls>,
+    pub keeper: Arc<Keeper>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -327,7 +309,7 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
         let mut cancel = pin!(cancel);
         loop {
             let asked = async {
-                let answer = self.ask_install(install.clone()).await;
+                let answer = self.ask_install(install).await;
                 let pause = match &answer {
                     Ok(Some(_)) => Duration::ZERO,
                     Ok(None) => INSTALL_POLL,

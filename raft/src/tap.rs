@@ -57,6 +57,11 @@ pub fn synced(group: GroupId, index: u64) {
     tell!(what = "synced", group = group.0, index);
 }
 
+/// The log could not be written or synced: nothing more may be promised.
+pub fn sync_failed() {
+    tell!(what = "sync failed");
+}
+
 /// What was told before this was read from the disk when the log was opened. `cut`: bytes of a
 /// torn tail.
 pub fn recovered(damaged: bool, cut: u64) {

@@ -180,7 +180,10 @@ async fn group_replica_behind_the_log_takes_the_state_that_others_kept() {
     assert_eq!(text(lags).len(), 600);
     assert_eq!(
         commit(&cluster, 3, edit(1, 1, 600, 600)).await,
-        Outcome::Applied { rev: Revision(601) },
+        Outcome::Already {
+            seq: Seq(600),
+            rev: Revision(601)
+        },
         "what was applied before is known to it"
     );
     cluster.equal(G).await;

@@ -316,6 +316,8 @@ pub enum NodeSeen {
         place: (u32, u32),
         runs: Vec<Run>,
     },
+    /// A sync of the log failed.
+    SyncFailed { node: u64, life: u64 },
     /// The log up to `index` went.
     Purged {
         node: u64,

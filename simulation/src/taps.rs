@@ -180,6 +180,7 @@ impl Fields {
                 place: *places(self.bytes("place")?).first()?,
                 runs: self.bytes("runs")?.chunks(64).filter_map(run).collect(),
             },
+            "sync failed" => NodeSeen::SyncFailed { node, life },
             "purged" => NodeSeen::Purged {
                 node,
                 life,

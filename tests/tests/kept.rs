@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use codraft_e2e::{
-    processes::{Folder, Processes},
+    processes::{Folder, Processes, kill, until},
     rest::Rest,
     socket::fresh_client,
     typist::Typist,
@@ -28,6 +28,50 @@ const TIGHT: [(&str, &str); 5] = [
 
 fn rest(processes: &Processes) -> Rest {
     Rest::new(&processes.ready.http, &processes.ready.token)
+}
+
+/// While a node stands still the others write so much that their logs do not reach back to it.
+#[tokio::test]
+async fn a_node_that_was_away_for_long_takes_the_state_of_the_others() -> Result<()> {
+    let folder = Folder::fresh("away");
+    let cluster = Processes::start_in(&folder, &["--port", "0"], &TIGHT)?;
+    let rest = rest(&cluster);
+    let mut typists = BTreeMap::new();
+    for n in 0..8 {
+        let doc = rest.create(&format!("document {n}"), "").await?;
+        typists.insert(doc.clone(), Typist::open(&rest, &doc).await?);
+    }
+    let installed = || {
+        let log = folder.log();
+        log.matches("taking another node's state").count()
+    };
+    for round in 1..=2 {
+        let away = cluster.signal(2, libc::SIGSTOP)?;
+        for n in 0..40 {
+            for typist in typists.values_mut() {
+                typist.append(&format!("{n} ")).await?;
+            }
+        }
+        kill(away, libc::SIGCONT);
+        let what = format!("node 2 takes a state, round {round}");
+        let waited = until(&what, || installed() >= round).await;
+        waited.with_context(|| folder.log())?;
+    }
+    // Now a majority needs it.
+    let away = cluster.signal(3, libc::SIGSTOP)?;
+    for typist in typists.values_mut() {
+        typist.append("and on").await?;
+    }
+    let texts: BTreeMap<String, String> = typists
+        .iter()
+        .map(|(doc, typist)| (doc.clone(), typist.text()))
+        .collect();
+    all_read_back(&rest, &texts).await?;
+    kill(away, libc::SIGKILL);
+    cluster.all_alive(&[away]).await?;
+    cluster.kill()?;
+    let cluster = Processes::start_in(&folder, &["--port", "0"], &TIGHT)?;
+    all_read_back(&self::rest(&cluster), &texts).await
 }
 
 async fn all_read_back(rest: &Rest, texts: &BTreeMap<String, String>) -> Result<()> {

@@ -26,6 +26,7 @@ pub(super) struct Installing {
     attempt: Mutex<Option<Arc<Attempt>>>,
     /// One attempt at a time.
     partial: tokio::sync::Mutex<Partial>,
+    done: AtomicU64,
 }
 
 struct Attempt {
@@ -35,6 +36,25 @@ struct Attempt {
     progress: AtomicU64,
     /// The vote here once it is installed, or why it is not.
     outcome: Mutex<Option<Result<Vote, String>>>,
+}
+
+impl Installing {
+    /// States that were installed.
+    pub(super) fn done(&self) -> u64 {
+        self.done.load(Relaxed)
+    }
+
+    /// This replica came as far by the log: what was fetched of an earlier state is not wanted.
+    pub(super) fn reached(&self, index: u64) {
+        let mut attempt = self.attempt.lock();
+        if attempt.as_ref().is_some_and(|a| a.last.index > index) {
+            return;
+        }
+        if let Ok(mut partial) = self.partial.try_lock() {
+            *attempt = None;
+            *partial = Partial::default();
+        }
+    }
 }
 
 /// Where the state stands that a leader wants to be taken.
@@ -98,9 +118,10 @@ impl Attempt {
         let inner = &group.inner;
         let mut partial = inner.installing.partial.lock().await;
         let (id, index) = (inner.id, self.last.index);
-        tracing::info!(group = %id, from = %self.from, index, "taking a state from another node");
+        let from = self.from;
+        tracing::warn!(group = %id, %from, index, "no log reaches back to here: taking another node's state");
         let link = inner.peers.bulk(self.from).ok_or("no such node")?;
-        let (from, progress) = (self.from, &self.progress);
+        let progress = &self.progress;
         let keeper = &inner.keeper;
         let received = keeper.receive(from, &*link, self.last, &mut partial, progress);
         let received = received.await.map_err(|error| error.to_string())?;
@@ -118,6 +139,7 @@ impl Attempt {
         let bytes = progress.load(Relaxed);
         tracing::info!(group = %id, index, bytes, "a state from another node is installed");
         *partial = Partial::default();
+        inner.installing.done.fetch_add(1, Relaxed);
         Ok(response.vote)
     }
 }

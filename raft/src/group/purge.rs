@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use codraft_mutant::mutant;
 use openraft::{async_runtime::watch::WatchReceiver as _, errors::Fatal};
 
 use super::{Group, Inner};
@@ -43,7 +42,7 @@ impl Inner {
         }
         let is_old = lies_in_old_segments(&self.log);
         let up_to = match before {
-            _ if is_old || mutant!("purged_to_the_manifest") => Some(manifest.index()),
+            _ if is_old => Some(manifest.index()),
             before => before.map(Manifest::index),
         };
         // Whoever fetches a manifest goes on with the log after it.

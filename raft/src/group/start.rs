@@ -25,6 +25,7 @@ use crate::{
     digests::Digests,
     keeper::{Keeper, Kept, Loaded},
     limits::INITIALIZE_AFTER,
+    machine::MachineLimits,
     network::{Network, PendingCalls},
     store::LogStore,
     tap,
@@ -42,11 +43,6 @@ impl Groups {
         kept: Kept,
         mut sinks: impl FnMut(GroupId) -> Sinks,
     ) -> Result<Groups, StartError> {
-        // What is lost may have been promised: no group of this log may vote, or lead with what
-        // is left of it.
-        if let Some(damage) = wal.damage() {
-            return Err(StartError::Quarantined(damage));
-        }
         same_groups(&config, &wal)?;
         let times = Arc::new(times(&config)?);
         let tasks = tasks.child();
@@ -56,22 +52,23 @@ impl Groups {
         let states = load(&config, &kept).await?;
         for ((id, replicas), loaded) in config.groups.iter().zip(states) {
             let log = wal.group(*id);
-            let mut limits = config.machine.clone();
-            if mutant!("window_trimmed_differently") {
-                limits.window_events += config.node.0 as usize;
-            }
+            let limits = machine_limits(&config);
             let queue = Arc::new(Queue::new(config.limits.clone()));
             let digests = Digests::new(replicas.len());
             let told = sinks(*id).with(Box::new(digests.clone()));
             let core = Core::new(*id, limits, told, queue.clone(), loaded.tail.clone());
             let (core, keeper) = go_on(&log, core, kept.clone(), digests.clone(), loaded);
-            let (to, own) = (peers.clone(), keeper.clone());
-            let network = Network::new(*id, config.node, to, calls.clone(), own);
+            let network = Network {
+                group: *id,
+                node: config.node,
+                peers: peers.clone(),
+                calls: calls.clone(),
+                keeper: keeper.clone(),
+            };
             let store = LogStore::new(log.clone(), config.node);
             let machine = Machine::new(core.clone(), keeper.clone());
-            let raft = Raft::new(config.node.0, times.clone(), network, store, machine)
-                .await
-                .map_err(|error| not_opened(*id, &error))?;
+            let raft = Raft::new(config.node.0, times.clone(), network, store, machine);
+            let raft = raft.await.map_err(|error| not_opened(*id, &error))?;
             let inner = Arc::new(Inner {
                 id: *id,
                 node: config.node,
@@ -94,11 +91,7 @@ impl Groups {
             take_part(&inner, replicas, &clocks, &tasks);
             groups.insert(*id, Group { inner });
         }
-        let all = groups.values().cloned().collect();
-        let full = leadership::leave_while_full(wal.clone(), all);
-        tasks.spawn("full disk", full);
-        let all = groups.values().cloned().collect();
-        tasks.spawn("old log", purge::let_go_of_old_segments(wal.clone(), all));
+        watch_log(&wal, &groups, &tasks);
         Ok(Groups {
             node: config.node,
             groups,
@@ -108,6 +101,21 @@ impl Groups {
             tasks,
         })
     }
+}
+
+fn watch_log(wal: &Wal, groups: &BTreeMap<GroupId, Group>, tasks: &Tasks) {
+    let all: Vec<Group> = groups.values().cloned().collect();
+    let full = leadership::leave_while_full(wal.clone(), all.clone());
+    tasks.spawn("full disk", full);
+    tasks.spawn("old log", purge::let_go_of_old_segments(wal.clone(), all));
+}
+
+fn machine_limits(config: &RaftConfig) -> MachineLimits {
+    let mut limits = config.machine.clone();
+    if mutant!("window_trimmed_differently") {
+        limits.window_events += config.node.0 as usize;
+    }
+    limits
 }
 
 /// What was kept of all groups, in their order.
@@ -185,12 +193,18 @@ async fn keep(group: Arc<Inner>, tasks: Tasks) {
         if let Err(error) = group.purge(&manifest, before.as_deref()).await {
             return tracing::warn!(group = %group.id, %error, "nobody is told of a manifest");
         }
+        group.installing.reached(manifest.index());
         before = Some(manifest);
     }
 }
 
 /// What this process was told of its groups must be what the log holds, and sound.
 fn same_groups(config: &RaftConfig, wal: &Wal) -> Result<(), StartError> {
+    // What is lost may have been promised: no group of this log may vote, or lead with what
+    // is left of it.
+    if let Some(damage) = wal.damage() {
+        return Err(StartError::Quarantined(damage));
+    }
     let told = |group: &GroupId| config.groups.iter().any(|(known, _)| known == group);
     if let Some(group) = wal.groups().into_iter().find(|group| !told(group)) {
         return Err(StartError::Config(format!(

@@ -34,11 +34,15 @@ impl Pages {
         self.listed.last().map_or(0, |page| page.to)
     }
 
-    /// Pages that another replica wrote, of entries that were not applied here.
-    pub fn append(&mut self, pages: &[EventPage]) {
+    /// With those that another replica wrote, of entries that were not applied here.
+    pub fn with(&self, pages: &[EventPage]) -> Vec<EventPage> {
         let to = self.to();
         let later = pages.iter().filter(|page| page.to > to);
-        self.listed.extend(later);
+        self.listed.iter().chain(later).copied().collect()
+    }
+
+    pub fn replace(&mut self, listed: Vec<EventPage>) {
+        self.listed = listed;
     }
 }
 

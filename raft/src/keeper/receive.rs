@@ -139,11 +139,21 @@ impl Keeper {
         })
     }
 
-    /// Takes a state that was received for this replica's own: durable when it returns.
+    /// Takes a state that was received for this replica's own: durable when it returns. Waits while
+    /// the disk has no room.
     ///
     /// # Errors
-    /// When it cannot be made durable, or does not read back.
+    /// When the disk fails, or the state does not read back.
     pub async fn install(&self, manifest: &Manifest) -> Result<(), ReceiveError> {
+        loop {
+            match self.try_install(manifest).await {
+                Err(ReceiveError::Keep(error @ KeepError::Full(_))) => self.again(error).await?,
+                other => return other,
+            }
+        }
+    }
+
+    async fn try_install(&self, manifest: &Manifest) -> Result<(), ReceiveError> {
         let mut uses = self.uses.lock().await;
         let mut manifest = manifest.clone();
         let documents = manifest.documents(&self.kept.pages).await?;
@@ -156,17 +166,12 @@ impl Keeper {
         let before = self.latest().map(|latest| latest.index());
         let written = self.events.write(&self.core, |_: &mut Core| {}).await;
         let ((), mut events) = written?;
-        events.append(&manifest.events);
-        manifest.events = events.listed().to_vec();
+        manifest.events = events.with(&manifest.events);
         manifest.uses = needed.all().clone();
-        let synced = self.kept.pages.sync().await;
-        synced.map_err(KeepError::Failed)?;
-        let synced = self.kept.events.sync().await;
-        synced.map_err(KeepError::Failed)?;
         if !mutant!("installed_in_memory_alone") {
-            let placed = self.kept.manifests.replace(&manifest, before).await;
-            placed.map_err(KeepError::of_disk)?;
+            self.place(&manifest, before).await?;
         }
+        events.replace(manifest.events.clone());
         *uses = needed;
         self.kept.space.placed(self.group, &uses);
         let manifest = Arc::new(manifest);

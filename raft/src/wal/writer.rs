@@ -368,7 +368,11 @@ impl Writer {
     async fn sync(&mut self) -> io::Result<()> {
         let buffer = std::mem::take(&mut self.buffer);
         let written = buffer.len() as u64;
-        self.buffer = match self.file.write_and_sync(self.end.offset, buffer).await {
+        let synced = self.file.write_and_sync(self.end.offset, buffer).await;
+        if synced.is_err() {
+            tap::sync_failed();
+        }
+        self.buffer = match synced {
             Err(_) if mutant!("sync_error_retried") => {
                 while self.file.sync_data().await.is_err() {
                     tokio::task::yield_now().await;

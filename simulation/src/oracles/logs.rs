@@ -17,6 +17,8 @@ pub struct Node {
     pub life: u64,
     /// All that it tells is read from its disk.
     pub recovering: bool,
+    /// In this life a sync failed.
+    pub failed: bool,
     /// Another disk is in its place.
     pub wiped: bool,
 }
@@ -157,7 +159,26 @@ impl Group {
     }
 }
 
+impl Group {
+    /// A replica's disk has the state after the entry at `index`.
+    pub fn kept(&mut self, node: u64, index: u64) {
+        let replica = self.replicas.entry(node).or_default();
+        replica.state_at = replica.state_at.max(Some(index));
+    }
+
+    /// A replica goes on with the state of another one.
+    pub fn installed(&mut self, node: u64, index: u64) {
+        let replica = self.replicas.entry(node).or_default();
+        replica.holds_state(index, &self.chosen);
+        (replica.committed, replica.applied) = (Some(index), Some(index));
+    }
+}
+
 impl Logs {
+    pub fn group(&mut self, group: u32) -> &mut Group {
+        self.groups.entry(group).or_default()
+    }
+
     /// Takes note of a node's life; a new one begins with reading its disk.
     pub fn lives(&mut self, node: u64, life: u64) {
         let of = self.nodes.entry(node).or_default();
@@ -165,7 +186,7 @@ impl Logs {
             return;
         }
         let first = of.life == 0;
-        (of.life, of.recovering) = (life, true);
+        (of.life, of.recovering, of.failed) = (life, true, false);
         if !first {
             let groups = self.groups.values_mut();
             let replicas = groups.filter_map(|group| group.replicas.get_mut(&node));

@@ -87,12 +87,7 @@ fn see(logs: &mut Logs, seen: &NodeSeen) -> Broken {
                 candidate: *candidate,
                 committed: *committed,
             };
-            return voted(
-                logs.groups.entry(*group).or_default(),
-                node,
-                vote,
-                recovering,
-            );
+            return voted(logs.group(*group), node, vote, recovering);
         }
         NodeSeen::Appended {
             group,
@@ -109,32 +104,22 @@ fn see(logs: &mut Logs, seen: &NodeSeen) -> Broken {
             }
             return appended(group, node, *index, (*term, *leader), hash, recovering);
         }
-        NodeSeen::Synced { group, index, .. } => {
-            let group = logs.groups.entry(*group).or_default();
-            let replica = group.replicas.entry(node).or_default();
-            let upto = (*index as usize + 1).min(replica.log.len());
-            replica.synced = replica.synced.max(upto);
+        NodeSeen::SyncFailed { .. } => {
+            logs.nodes.entry(node).or_default().failed = true;
         }
+        NodeSeen::Synced { group, index, .. } => return synced(logs, *group, node, *index),
         NodeSeen::Truncated { group, index, .. } => {
             let group = logs.groups.entry(*group).or_default();
             return truncated(group, node, *index, recovering);
         }
         NodeSeen::Purged { group, index, .. } => {
-            let group = logs.groups.entry(*group).or_default();
-            return purged(group, node, *index, recovering);
+            return purged(logs.group(*group), node, *index, recovering);
         }
         NodeSeen::Kept { group, index, .. } => {
-            let replica = logs.groups.entry(*group).or_default();
-            let replica = replica.replicas.entry(node).or_default();
-            replica.state_at = replica.state_at.max(Some(*index));
+            logs.group(*group).kept(node, *index);
         }
         NodeSeen::Installed { group, index, .. } => {
-            let Group {
-                replicas, chosen, ..
-            } = logs.groups.entry(*group).or_default();
-            let replica = replicas.entry(node).or_default();
-            replica.holds_state(*index, chosen);
-            (replica.committed, replica.applied) = (Some(*index), Some(*index));
+            logs.group(*group).installed(node, *index);
         }
         NodeSeen::Leads { group, term, .. } => {
             return leads(logs.groups.entry(*group).or_default(), node, *term);
@@ -156,6 +141,7 @@ fn life_of(seen: &NodeSeen) -> Option<(u64, u64)> {
         NodeSeen::Voted { node, life, .. }
         | NodeSeen::Appended { node, life, .. }
         | NodeSeen::Synced { node, life, .. }
+        | NodeSeen::SyncFailed { node, life }
         | NodeSeen::Truncated { node, life, .. }
         | NodeSeen::Purged { node, life, .. }
         | NodeSeen::Kept { node, life, .. }
@@ -288,6 +274,17 @@ fn appended(
     if !recovering && group.chosen.get(place).is_some_and(apart) {
         let rest = format!("node {node}, index {index}, term {term}, leader {leader}");
         return Some(("another entry stands where one was committed", rest));
+    }
+    None
+}
+
+fn synced(logs: &mut Logs, group: u32, node: u64, index: u64) -> Broken {
+    let replica = logs.group(group).replicas.entry(node).or_default();
+    let upto = (index as usize + 1).min(replica.log.len());
+    replica.synced = replica.synced.max(upto);
+    if logs.nodes.get(&node).is_some_and(|node| node.failed) {
+        let rest = format!("node {node}, index {index}");
+        return Some(("a log went on after a failed sync", rest));
     }
     None
 }

@@ -8,6 +8,8 @@ use crate::{
     verdict::Violation,
 };
 
+const KEPT: &str = "replicas kept different states of one index";
+
 pub struct Replicas {
     /// By group and index: whose was first, and what it was.
     states: BTreeMap<(u32, u64), (u64, Hash)>,
@@ -43,6 +45,27 @@ impl Default for Replicas {
 }
 
 impl Replicas {
+    /// What a replica has at an index, compared with what the first one had.
+    fn same(
+        &mut self,
+        entry: &Entry,
+        found: &mut Vec<Violation>,
+        what: &str,
+        at: (u32, u64),
+        (node, hash): (u64, Hash),
+    ) {
+        let of = match what == KEPT {
+            true => &mut self.kept,
+            false => &mut self.states,
+        };
+        let (first, known) = *of.entry(at).or_insert((node, hash));
+        if known != hash {
+            let (group, index) = at;
+            let broken = || format!("group {group}, index {index}: nodes {first} and {node}");
+            self.notes.broken(found, entry.at, what, broken);
+        }
+    }
+
     /// One more effect of the entry at `index`. When a later one comes the entry is done.
     fn effect(
         &mut self,
@@ -107,17 +130,9 @@ impl Oracle for Replicas {
                 index,
                 digest,
             } => {
-                let first = self
-                    .states
-                    .entry((*group, *index))
-                    .or_insert((*node, *digest));
-                let (first, same) = (first.0, first.1 == *digest);
-                if !same {
-                    let broken =
-                        || format!("group {group}, index {index}: nodes {first} and {node}");
-                    let what = "replicas differ at one index";
-                    self.notes.broken(found, entry.at, what, broken);
-                }
+                let what = "replicas differ at one index";
+                let at = (*group, *index);
+                self.same(entry, found, what, at, (*node, *digest));
             }
             NodeSeen::Kept {
                 node,
@@ -133,14 +148,9 @@ impl Oracle for Replicas {
                 hash,
                 ..
             } => {
-                let kept = self.kept.entry((*group, *index)).or_insert((*node, *hash));
-                let (first, same) = (kept.0, kept.1 == *hash);
-                if !same {
-                    let broken =
-                        || format!("group {group}, index {index}: nodes {first} and {node}");
-                    let what = "replicas kept different states of one index";
-                    self.notes.broken(found, entry.at, what, broken);
-                }
+                let what = KEPT;
+                let at = (*group, *index);
+                self.same(entry, found, what, at, (*node, *hash));
             }
             NodeSeen::Applied {
                 node,

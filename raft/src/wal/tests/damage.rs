@@ -212,7 +212,7 @@ async fn another_format_is_refused_by_name() {
     );
     let both = refused.to_string();
     assert!(
-        both.contains("format 9") && both.contains("format 3"),
+        both.contains("format 9") && both.contains("format 4"),
         "{both}"
     );
     assert!(found(&disk) == before, "nothing on the disk changed");

@@ -17,8 +17,8 @@ use codraft_raft::{
     command::{Algebra, Command, Create, Edit, Grant},
     disk::memory::MemoryDisk,
     group::{
-        AppliedSink, GroupEvents, Groups, Kept, Leadership, LogId, Origin, Peers, ProposeResult,
-        RaftConfig, Sinks,
+        AppliedSink, BulkLink, GroupEvents, Groups, Kept, Leadership, LogId, Origin, Peers,
+        ProposeResult, RaftConfig, Sinks,
     },
     machine::{Applied, Shard},
     pages::PageOptions,
@@ -34,6 +34,10 @@ const GROUP: GroupId = GroupId(2);
 struct Nobody;
 
 impl Peers for Nobody {
+    fn bulk(&self, _: NodeId) -> Option<Box<dyn BulkLink>> {
+        None
+    }
+
     fn outbox(&self, _: NodeId) -> Option<Outbox> {
         None
     }
