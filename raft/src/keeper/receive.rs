@@ -323,7 +323,7 @@ impl Attempt<'_> {
             partial.events.clear();
         }
         let mut have = to;
-        let mut brought = Vec::new();
+        let (mut wanted, mut lacking) = (Vec::new(), Vec::new());
         for page in theirs.events.iter().filter(|page| page.to > to) {
             if mutant!("install_without_events") {
                 break;
@@ -333,23 +333,30 @@ impl Attempt<'_> {
                 return Err(ReceiveError::Wrong("events are missing"));
             }
             have = page.to;
-            let known = partial.events.get(&page.to).filter(|k| k.from == page.from);
-            let page = match known {
-                Some(known) => *known,
-                None => {
-                    let key = event_key(*group, page.to);
-                    let spelled = self.pages(true, &[(key, page.place)]).await?.remove(0);
-                    let told = oplog::decode(&spelled, page.from)?;
-                    let places = kept.events.append(&[(key, spelled)]).await;
-                    let place = places.map_err(KeepError::of_disk)?[0];
-                    tap::logged(place, &told);
-                    EventPage { place, ..*page }
-                }
-            };
-            partial.events.insert(page.to, page);
-            brought.push(page);
+            wanted.push(*page);
+            let known = partial.events.get(&page.to);
+            if known.is_none_or(|known| known.from != page.from) {
+                lacking.push((event_key(*group, page.to), page.place));
+            }
         }
-        Ok(brought)
+        for asked in in_requests(&lacking) {
+            let spelled = self.pages(true, asked).await?;
+            let keys = asked.iter().map(|(key, _)| *key);
+            let pages: Vec<_> = keys.zip(spelled).collect();
+            let places = kept.events.append(&pages).await;
+            let places = places.map_err(KeepError::of_disk)?;
+            for ((key, spelled), place) in pages.iter().zip(places) {
+                let page = wanted.iter().find(|page| page.to == key.index);
+                let page = page.ok_or(ReceiveError::Wrong("another page"))?;
+                tap::logged(place, &oplog::decode(spelled, page.from)?);
+                let page = EventPage { place, ..*page };
+                partial.events.insert(page.to, page);
+            }
+        }
+        let brought = wanted
+            .iter()
+            .filter_map(|page| partial.events.get(&page.to));
+        Ok(brought.copied().collect())
     }
 }
 

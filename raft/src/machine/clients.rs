@@ -246,6 +246,13 @@ impl Clients {
         self.by_refusal = self.living_by_refusal();
     }
 
+    /// Those whose last operation panicked.
+    pub fn faults(&self) -> usize {
+        let faults = Recorded::Refused(Code::Fault);
+        let records = self.records.values();
+        records.filter(|record| record.outcome == faults).count()
+    }
+
     /// Counted anew.
     pub fn living_by_refusal(&self) -> usize {
         let records = self.records.values();

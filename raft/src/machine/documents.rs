@@ -537,7 +537,8 @@ impl Document {
             (
                 "refusals",
                 self.clients.living_by_refusal(),
-                limits.refusal_records,
+                // What panicked is on the record whatever there is: each costs an operator's word.
+                limits.refusal_records + self.clients.faults(),
             ),
             ("grants", self.grants.len(), limits.grants),
         ]

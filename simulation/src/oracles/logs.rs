@@ -170,6 +170,9 @@ impl Group {
     pub fn installed(&mut self, node: u64, index: u64) {
         let replica = self.replicas.entry(node).or_default();
         replica.holds_state(index, &self.chosen);
+        let last = self.chosen.get(index as usize);
+        let last = last.map(|slot| (slot.term, slot.leader, index));
+        replica.longest = replica.longest.max(last);
         (replica.committed, replica.applied) = (Some(index), Some(index));
     }
 }
