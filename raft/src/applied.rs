@@ -51,25 +51,20 @@ impl Machine {
         if steps.is_empty() {
             return Ok(());
         }
-        if self.core.lock().fresh.bytes() > WAITING_BYTES
-            && let Err(error) = self.prepare.room().await
-        {
-            let why = format!("events cannot be written: {error}");
-            return Err(self.stop(&mut self.core.lock(), why));
-        }
         loop {
             let cold: BTreeSet<DocId> = {
                 let mut core = self.core.lock();
                 let docs = steps.iter().flat_map(Step::docs);
                 let cold = docs.filter(|doc| core.shard.is_cold(doc)).collect();
-                if BTreeSet::is_empty(&cold) || mutant!("applied_before_it_is_read") {
+                let is_ready = BTreeSet::is_empty(&cold) && core.fresh.bytes() <= WAITING_BYTES;
+                if is_ready || mutant!("applied_before_it_is_read") {
                     return self.apply_prepared(&mut core, steps);
                 }
                 cold
             };
             // Looked at again then: one may have left memory since.
             if let Err(error) = self.prepare.prepare(&cold).await {
-                let why = format!("a document cannot be had: {error}");
+                let why = format!("what applying needs cannot be had: {error}");
                 return Err(self.stop(&mut self.core.lock(), why));
             }
         }

@@ -244,17 +244,11 @@ impl Step {
     }
 }
 
-/// Brings documents into memory, before entries change them.
+/// Brings documents into memory before entries change them, and makes room for their events.
 pub trait Prepare: Send + Sync + 'static {
-    /// Resolves when all of them are in memory, or were.
+    /// Resolves when all of them are in memory, or were, and events that waited are in the op log.
     ///
     /// # Errors
-    /// When one cannot be had: the group stops then.
+    /// When one cannot be had, or the disk fails: the group stops then.
     fn prepare<'a>(&'a self, docs: &'a BTreeSet<DocId>) -> BoxFuture<'a, io::Result<()>>;
-
-    /// Resolves when the events that are not in the op log yet are few enough for more.
-    ///
-    /// # Errors
-    /// When they cannot be written: the group stops then.
-    fn room(&self) -> BoxFuture<'_, io::Result<()>>;
 }

@@ -27,8 +27,7 @@ use parking_lot::Mutex;
 
 use events::Events;
 pub use receive::Partial;
-use space::{GroupUses, Space, uses_of};
-use space::{Pin, Writing};
+use space::{GroupUses, Pin, Space, Writing, uses_of};
 
 use crate::{
     core::{Core, KeptState, Prepare},
@@ -36,7 +35,7 @@ use crate::{
     disk::Disk,
     machine::{Document, InSlot, Page},
     manifest::{Bucket, MANIFESTS, Manifest, ManifestError, Manifests, bucket, bucket_key},
-    oplog::{EVENTS, EventPage},
+    oplog::{EVENTS, EventPage, WAITING_BYTES},
     pages::{PAGES, PageError, PageKey, PageLog, PageOptions, Uses},
     tail::{KeepOptions, Tail},
     tap,
@@ -148,11 +147,7 @@ impl Kept {
         if let Some(mut manifest) = self.manifests.load(group).await? {
             let documents = manifest.documents(&self.pages).await?;
             self.has_events(&manifest)?;
-            for (slot, of) in documents.slots() {
-                if let Some(bucket) = manifest.buckets.get(&slot) {
-                    uses.replace(slot, uses_of(bucket, of));
-                }
-            }
+            uses = GroupUses::of(&manifest, &documents);
             manifest.uses = uses.all().clone();
             let manifest = Arc::new(manifest);
             state = Some(KeptState {
@@ -508,17 +503,14 @@ impl Keeper {
 
 impl Prepare for Keeper {
     fn prepare<'a>(&'a self, docs: &'a BTreeSet<DocId>) -> BoxFuture<'a, io::Result<()>> {
-        Box::pin(async move { self.warm(docs).await.map_err(io::Error::other) })
-    }
-
-    fn room(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
-            loop {
-                match self.events.write(&self.core, |_| {}).await {
-                    Ok(_) => return Ok(()),
-                    Err(error) => self.again(error).await.map_err(io::Error::other)?,
+            self.warm(docs).await.map_err(io::Error::other)?;
+            while self.core.lock().fresh.bytes() > WAITING_BYTES {
+                if let Err(error) = self.events.write(&self.core, |_| {}).await {
+                    self.again(error).await.map_err(io::Error::other)?;
                 }
             }
+            Ok(())
         })
     }
 }

@@ -58,10 +58,6 @@ struct Gate {
 }
 
 impl Prepare for Gate {
-    fn room(&self) -> BoxFuture<'_, io::Result<()>> {
-        Box::pin(async { Ok(()) })
-    }
-
     fn prepare<'a>(&'a self, docs: &'a BTreeSet<DocId>) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
             self.asked.lock().push(docs.clone());

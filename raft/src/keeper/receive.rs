@@ -19,7 +19,7 @@ use codraft_proto::{
 use super::{
     BATCH, Batch, KeepError, Keeper, Pin, Writing,
     lend::{FETCH_BYTES, FETCH_PAGES},
-    space::{GroupUses, uses_of},
+    space::GroupUses,
 };
 use crate::{
     core::{Core, KeptState},
@@ -157,12 +157,7 @@ impl Keeper {
         let mut uses = self.uses.lock().await;
         let mut manifest = manifest.clone();
         let documents = manifest.documents(&self.kept.pages).await?;
-        let mut needed = GroupUses::default();
-        for (slot, of) in documents.slots() {
-            if let Some(bucket) = manifest.buckets.get(&slot) {
-                needed.replace(slot, uses_of(bucket, of));
-            }
-        }
+        let needed = GroupUses::of(&manifest, &documents);
         let before = self.latest().map(|latest| latest.index());
         let written = self.events.write(&self.core, |_: &mut Core| {}).await;
         let ((), mut events) = written?;

@@ -8,8 +8,8 @@ use codraft_proto::ids::{GroupId, Slot};
 use parking_lot::Mutex;
 
 use crate::{
-    machine::InSlot,
-    manifest::Bucket,
+    machine::{InSlot, Slots},
+    manifest::{Bucket, Manifest},
     pages::{PagePlace, Uses},
     tail::Tail,
 };
@@ -36,6 +36,17 @@ pub struct GroupUses {
 }
 
 impl GroupUses {
+    /// What a manifest needs, whose documents these are.
+    pub fn of(manifest: &Manifest, documents: &Slots) -> Self {
+        let mut needed = Self::default();
+        for (slot, of) in documents.slots() {
+            if let Some(bucket) = manifest.buckets.get(&slot) {
+                needed.replace(slot, uses_of(bucket, of));
+            }
+        }
+        needed
+    }
+
     /// What a slot needs now.
     pub fn replace(&mut self, slot: Slot, uses: Uses) {
         for (file, bytes) in &uses {
