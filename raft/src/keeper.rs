@@ -26,7 +26,7 @@ use codraft_proto::{
 use parking_lot::Mutex;
 
 use events::Events;
-pub use receive::Partial;
+pub use receive::{Partial, Received};
 use space::{GroupUses, Pin, Space, Writing, uses_of};
 
 use crate::{

@@ -147,13 +147,8 @@ async fn group_replica_behind_the_log_takes_the_state_that_others_kept() {
             let rev = Revision(seq + 1);
             assert_eq!(outcome, Outcome::Applied { rev });
         }
-        let purged = async {
-            while log.first_index() <= before + 1 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let purged = tokio::time::timeout(Duration::from_secs(20), purged);
-        purged.await.expect("the log is not purged");
+        let purged = || log.first_index() > before + 1;
+        until("the log is purged", purged).await;
         cluster.join(lags);
         cluster.equal(G).await;
         for seq in 300 * round + 251..=300 * (round + 1) {
@@ -185,6 +180,41 @@ async fn group_replica_behind_the_log_takes_the_state_that_others_kept() {
             rev: Revision(601)
         },
         "what was applied before is known to it"
+    );
+    cluster.equal(G).await;
+}
+
+/// A leader that stands still in the middle of it holds nobody up: its successor's state is taken.
+#[tokio::test]
+async fn group_state_is_taken_from_the_next_leader_when_one_stands_still() {
+    let cluster = Cluster::start(1, false).await;
+    commit(&cluster, 1, create(1)).await;
+    cluster.equal(G).await;
+    let leader = cluster.leader(G).await;
+    let lags = cluster.nodes.iter().find(|n| n.id != leader.id).unwrap();
+    let before = lags.wal.group(G).last_index().unwrap();
+    cluster.part(lags);
+    for seq in 1..=250 {
+        commit(&cluster, 1, edit(1, 1, seq, seq)).await;
+    }
+    for node in cluster.nodes.iter().filter(|n| n.id != lags.id) {
+        let log = node.wal.group(G);
+        until("all logs are purged", || log.first_index() > before + 1).await;
+    }
+    *lags.links.silent.lock() = Some(leader.id);
+    cluster.join(lags);
+    let asked = || lags.links.unanswered.load(Ordering::Relaxed) > 0;
+    until("the leader is asked", asked).await;
+    cluster.kill(&leader, false);
+    until("the next leader's state is here", || {
+        lags.groups.group(G).unwrap().installs() == 1
+    })
+    .await;
+    let seq = Seq(250);
+    let rev = Revision(251);
+    assert_eq!(
+        commit(&cluster, 2, edit(1, 1, 250, 250)).await,
+        Outcome::Already { seq, rev }
     );
     cluster.equal(G).await;
 }
@@ -319,7 +349,10 @@ async fn group_leader_with_a_wrong_clock_stamps_with_the_median_and_hands_over()
     let cluster = Cluster::start(1, true).await;
     commit(&cluster, 1, create(1)).await;
     let leader = cluster.leader(G).await;
-    until(|| leader.groups.clocks().ahead_ms().is_some()).await;
+    until("the clock is told", || {
+        leader.groups.clocks().ahead_ms().is_some()
+    })
+    .await;
     leader.clock.jump(86_400_000);
     assert_eq!(
         commit(&cluster, 1, edit(1, 7, 1, 1)).await,
@@ -327,7 +360,7 @@ async fn group_leader_with_a_wrong_clock_stamps_with_the_median_and_hands_over()
     );
     let group = leader.groups.group(G).unwrap();
     let elsewhere = || group.leadership().node.filter(|node| *node != leader.id);
-    until(|| elsewhere().is_some()).await;
+    until("another leads", || elsewhere().is_some()).await;
     let updated_ms = group.with(|shard| shard.document(&doc(1)).present().map(|d| d.updated_ms()));
     assert!(updated_ms < Some(80_000_000), "{updated_ms:?}");
 }
@@ -355,14 +388,14 @@ async fn group_replica_that_differs_from_the_others_stops() {
     );
 }
 
-async fn until(done: impl Fn() -> bool) {
+async fn until(what: &str, done: impl Fn() -> bool) {
     let whole = async {
         while !done() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    let whole = tokio::time::timeout(Duration::from_secs(10), whole);
-    whole.await.expect("it does not come to pass");
+    let whole = tokio::time::timeout(Duration::from_secs(20), whole).await;
+    assert!(whole.is_ok(), "it never comes to pass: {what}");
 }
 
 fn trespass(client: u64, base: u64) -> Command {

@@ -60,7 +60,8 @@ async fn a_node_that_was_away_for_long_takes_the_state_of_the_others() -> Result
     // Now a majority needs it.
     let away = cluster.signal(3, libc::SIGSTOP)?;
     for typist in typists.values_mut() {
-        typist.append("and on").await?;
+        let said = typist.append("and on").await;
+        said.with_context(|| folder.log())?;
     }
     let texts: BTreeMap<String, String> = typists
         .iter()

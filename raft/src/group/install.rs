@@ -12,10 +12,11 @@ use std::sync::{
 use codraft_proto::{ids::NodeId, v1};
 use openraft::{Snapshot, SnapshotMeta, async_runtime::watch::WatchReceiver as _};
 use parking_lot::Mutex;
+use tokio::sync::{MutexGuard, Notify};
 
 use super::Group;
 use crate::{
-    keeper::Partial,
+    keeper::{Partial, Received},
     network::wire,
     types::{LogId, Vote},
 };
@@ -31,7 +32,11 @@ pub(super) struct Installing {
 
 struct Attempt {
     from: NodeId,
+    /// The leader's that asked for it.
+    vote: Vote,
     last: LogId,
+    /// Another state is to be taken in place of this one.
+    replaced: Notify,
     /// Bytes that came.
     progress: AtomicU64,
     /// The vote here once it is installed, or why it is not.
@@ -88,17 +93,24 @@ pub(super) fn install(
             }
         };
     }
+    if current.as_ref().is_some_and(|a| a.vote > vote) {
+        return Err("a later leader's state is being taken".into());
+    }
     let attempt = Arc::new(Attempt {
         from,
+        vote,
         last,
+        replaced: Notify::new(),
         progress: AtomicU64::new(0),
         outcome: Mutex::new(None),
     });
-    *current = Some(attempt.clone());
+    if let Some(before) = current.replace(attempt.clone()) {
+        before.replaced.notify_one();
+    }
     let going = group.clone();
     group.inner.tasks.spawn("install", async move {
         let group = going;
-        let outcome = attempt.run(&group, vote).await;
+        let outcome = attempt.run(&group).await;
         if let Err(why) = &outcome {
             tracing::warn!(group = %group.id(), %from, why, "a state was not installed");
         }
@@ -114,17 +126,16 @@ fn installed(vote: &Vote) -> v1::InstallReply {
 }
 
 impl Attempt {
-    async fn run(&self, group: &Group, vote: Vote) -> Result<Vote, String> {
+    async fn run(&self, group: &Group) -> Result<Vote, String> {
         let inner = &group.inner;
-        let mut partial = inner.installing.partial.lock().await;
-        let (id, index) = (inner.id, self.last.index);
-        let from = self.from;
-        tracing::warn!(group = %id, %from, index, "no log reaches back to here: taking another node's state");
-        let link = inner.peers.bulk(self.from).ok_or("no such node")?;
-        let progress = &self.progress;
-        let keeper = &inner.keeper;
-        let received = keeper.receive(from, &*link, self.last, &mut partial, progress);
-        let received = received.await.map_err(|error| error.to_string())?;
+        // Whom it comes from may not answer for long, and another leader's state is not to wait for
+        // that. What came so far stays.
+        let taken = tokio::select! {
+            biased;
+            () = self.replaced.notified() => Err("another one is asked for".into()),
+            taken = self.take(group) => taken,
+        };
+        let (mut partial, received) = taken?;
         let manifest = Arc::new(received.manifest.clone());
         let meta = SnapshotMeta {
             last_log_id: Some(manifest.last),
@@ -134,12 +145,29 @@ impl Attempt {
             meta,
             snapshot: manifest,
         };
-        let response = inner.raft.install_full_snapshot(vote, snapshot).await;
+        let response = inner.raft.install_full_snapshot(self.vote, snapshot).await;
         let response = response.map_err(|error| error.to_string())?;
-        let bytes = progress.load(Relaxed);
-        tracing::info!(group = %id, index, bytes, "a state from another node is installed");
+        let (index, bytes) = (self.last.index, self.progress.load(Relaxed));
+        tracing::info!(group = %inner.id, index, bytes, "a state from another node is installed");
         *partial = Partial::default();
         inner.installing.done.fetch_add(1, Relaxed);
         Ok(response.vote)
+    }
+
+    async fn take<'a>(
+        &self,
+        group: &'a Group,
+    ) -> Result<(MutexGuard<'a, Partial>, Received), String> {
+        let inner = &group.inner;
+        let mut partial = inner.installing.partial.lock().await;
+        let (id, from, index) = (inner.id, self.from, self.last.index);
+        tracing::warn!(group = %id, %from, index, "no log reaches back to here: taking another node's state");
+        let link = inner.peers.bulk(from).ok_or("no such node")?;
+        let received = inner
+            .keeper
+            .receive(from, &*link, self.last, &mut partial, &self.progress)
+            .await;
+        let received = received.map_err(|error| error.to_string())?;
+        Ok((partial, received))
     }
 }

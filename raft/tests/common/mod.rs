@@ -125,6 +125,9 @@ impl AppliedSink for Journal {
 pub struct Links {
     outboxes: Mutex<BTreeMap<NodeId, Outbox>>,
     groups: Mutex<BTreeMap<NodeId, Arc<Groups>>>,
+    /// Who does not answer when pages are asked for, and how often that was.
+    pub silent: Mutex<Option<NodeId>>,
+    pub unanswered: AtomicU64,
 }
 
 /// To another node's groups, without a wire between.
@@ -136,12 +139,25 @@ impl BulkLink for Direct {
     }
 }
 
+/// To a node that stands still.
+struct Silent;
+
+impl BulkLink for Silent {
+    fn fetch(&self, _: Fetch) -> BoxFuture<'_, Result<Fetched, String>> {
+        Box::pin(std::future::pending())
+    }
+}
+
 impl Peers for Links {
     fn outbox(&self, node: NodeId) -> Option<Outbox> {
         self.outboxes.lock().get(&node).cloned()
     }
 
     fn bulk(&self, node: NodeId) -> Option<Box<dyn BulkLink>> {
+        if *self.silent.lock() == Some(node) {
+            self.unanswered.fetch_add(1, Ordering::Relaxed);
+            return Some(Box::new(Silent));
+        }
         let groups = self.groups.lock().get(&node).cloned()?;
         Some(Box::new(Direct(groups)))
     }
