@@ -2,9 +2,8 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use codraft_proto::{ids::NodeId, link::LinkOptions, topology::Topology};
+use codraft_proto::{disk::Disk, ids::NodeId, link::LinkOptions, topology::Topology};
 use codraft_raft::{
-    disk::Disk,
     group::{GroupLimits, KeepOptions, RaftTimes},
     machine::MachineLimits,
     pages::PageOptions,

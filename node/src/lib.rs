@@ -34,7 +34,8 @@ use codraft_raft::{
     wal::Wal,
 };
 
-pub use codraft_raft::{disk::OsDisk, group::Leadership};
+pub use codraft_proto::disk::OsDisk;
+pub use codraft_raft::group::Leadership;
 pub use config::{NodeConfig, NodeOutside};
 pub use start::{StartError, check_folder};
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use codraft_proto::{
+    disk::Disk,
     ids::{DiskId, GroupId, NodeId},
     link,
     outside::Outside,
@@ -16,7 +17,6 @@ use codraft_proto::{
     v1::{Hello, PeerRole},
 };
 use codraft_raft::{
-    disk::Disk,
     group::{self, Kept, RaftConfig, Sinks},
     identity::{self, Expected, Identity, IdentityError, KnownPeers},
     suspect::Suspicion,

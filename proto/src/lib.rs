@@ -1,5 +1,6 @@
 //! What the processes and clients of Codraft say to each other, and who is where.
 
+pub mod disk;
 pub mod event;
 pub mod frame;
 pub mod ids;

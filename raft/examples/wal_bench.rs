@@ -14,11 +14,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use codraft_proto::{ids::GroupId, tasks::Tasks};
-use codraft_raft::{
-    disk::OsDisk,
-    wal::{GroupWal, Wal, WalOptions},
-};
+use codraft_proto::{disk::OsDisk, ids::GroupId, tasks::Tasks};
+use codraft_raft::wal::{GroupWal, Wal, WalOptions};
 use tokio::{sync::oneshot, time::Instant};
 
 const RECORD_BYTES: usize = 256;

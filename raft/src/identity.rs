@@ -14,13 +14,12 @@ use std::{
 };
 
 use codraft_proto::{
+    disk::{Claim, Disk},
     ids::{DiskId, NodeId},
     outside::Entropy,
     topology::{Placement, Topology},
 };
 use tokio::sync::Mutex;
-
-use crate::disk::{Claim, Disk};
 
 #[cfg(test)]
 mod tests;

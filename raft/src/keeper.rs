@@ -19,6 +19,7 @@ use std::{
 use bytes::Bytes;
 use codraft_mutant::mutant;
 use codraft_proto::{
+    disk::Disk,
     ids::{DocId, GroupId, Slot},
     placement::slot_of,
     transport::BoxFuture,
@@ -32,7 +33,6 @@ use space::{GroupUses, Pin, Space, Writing, uses_of};
 use crate::{
     core::{Core, KeptState, Prepare},
     digests::Digests,
-    disk::Disk,
     machine::{Document, InSlot, Page},
     manifest::{Bucket, MANIFESTS, Manifest, ManifestError, Manifests, bucket, bucket_key},
     oplog::{EVENTS, EventPage, WAITING_BYTES},

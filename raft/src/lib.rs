@@ -5,7 +5,6 @@ mod clocks;
 pub mod command;
 mod core;
 mod digests;
-pub mod disk;
 mod events;
 pub mod group;
 pub mod identity;

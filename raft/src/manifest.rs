@@ -28,12 +28,14 @@ use std::{
 
 use bytes::Bytes;
 use codraft_mutant::mutant;
-use codraft_proto::ids::{DocId, GroupId, Slot};
+use codraft_proto::{
+    disk::Disk,
+    ids::{DocId, GroupId, Slot},
+};
 use openraft::{EntryPayload, entry::RaftEntry};
 
 use crate::{
     command::{DecodeError, Input, put_blob, put_varint},
-    disk::Disk,
     machine::{Held, InSlot, Lookup, Page, Slots, StateError, Summary},
     oplog::EventPage,
     pages::{PageError, PageKey, PageLog, PagePlace, Uses},

@@ -19,9 +19,8 @@ use std::{
 };
 
 use bytes::Bytes;
+use codraft_proto::disk::{Disk, File};
 use parking_lot::Mutex;
-
-use crate::disk::{Disk, File};
 
 pub use format::{FORMAT, PageError, PageKey, PagePlace};
 

@@ -249,12 +249,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 mod tests {
     use std::sync::Arc;
 
-    use codraft_proto::{ids::GroupId, tasks::Tasks};
+    use codraft_proto::{disk::memory::MemoryDisk, ids::GroupId, tasks::Tasks};
     use openraft::entry::RaftEntry as _;
 
     use super::*;
     use crate::{
-        disk::memory::MemoryDisk,
         types::LeaderId,
         wal::{Wal, WalOptions},
     };

@@ -25,13 +25,14 @@ mod writer;
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 use codraft_proto::{
+    disk::Disk,
     ids::{GroupId, NodeId},
     tasks::Tasks,
 };
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::{disk::Disk, tap};
+use crate::tap;
 pub use group::GroupWal;
 use queue::{Queue, Refusal, Request, Write};
 pub use record::Position;

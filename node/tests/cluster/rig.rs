@@ -11,6 +11,7 @@ use bytes::Bytes;
 use codraft_node::{Node, NodeConfig, NodeOutside};
 use codraft_ot::{Content, Delta, Kind, Limits};
 use codraft_proto::{
+    disk::OsDisk,
     ids::{ClientId, DocId, GroupId, NodeId, Role},
     link::{self, Dialled, Inbound, Lane, LinkError, LinkOptions, Outbox},
     outside::{OsEntropy, SystemClock},
@@ -20,7 +21,6 @@ use codraft_proto::{
     transport::{Tcp, Transport},
     v1::{self, Hello, Message, PeerRole, answer::Verdict, call, message::Body, reply},
 };
-use codraft_raft::disk::OsDisk;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::Notify, time::timeout};
 

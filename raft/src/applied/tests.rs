@@ -4,6 +4,7 @@ use std::{path::Path, task::Poll};
 
 use codraft_ot::Kind;
 use codraft_proto::{
+    disk::memory::MemoryDisk,
     ids::{ClientId, GroupId, Revision, Seq},
     transport::BoxFuture,
 };
@@ -15,7 +16,6 @@ use super::*;
 use crate::{
     command::{Algebra, Command, Create, Edit},
     digests::Digests,
-    disk::memory::MemoryDisk,
     events::{AppliedSink, GroupEvents, Leadership, Origin, ProposeResult, Sinks},
     keeper::{Kept, LogEnd},
     limits::GroupLimits,

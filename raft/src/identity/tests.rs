@@ -1,7 +1,8 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use codraft_proto::disk::memory::MemoryDisk;
+
 use super::*;
-use crate::disk::memory::MemoryDisk;
 
 const DIR: &str = "/data";
 

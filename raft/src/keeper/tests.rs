@@ -7,6 +7,7 @@ use std::{
 
 use codraft_ot::{Delta, Kind};
 use codraft_proto::{
+    disk::memory::MemoryDisk,
     ids::{ClientId, GroupId, NodeId, Revision, Seq},
     v1,
 };
@@ -16,7 +17,6 @@ use super::*;
 use crate::{
     applied::Machine,
     command::{Algebra, Batch, Command, Create, Edit},
-    disk::memory::MemoryDisk,
     events::{AppliedSink, BulkLink, GroupEvents, Leadership, Origin, ProposeResult, Sinks},
     limits::GroupLimits,
     machine::{Applied, Lookup, MachineLimits, Shard},

@@ -1,9 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
-use codraft_proto::ids::{DocId, GroupId, Slot};
+use codraft_proto::{
+    disk::memory::MemoryDisk,
+    ids::{DocId, GroupId, Slot},
+};
 
 use super::*;
-use crate::disk::memory::MemoryDisk;
 
 fn key(n: u8) -> PageKey {
     PageKey {

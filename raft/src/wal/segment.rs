@@ -12,10 +12,10 @@ use std::{
 
 use bytes::Bytes;
 use codraft_mutant::mutant;
+use codraft_proto::disk::{Disk, File};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::record::{self, Found, HEAD, Position};
-use crate::disk::{Disk, File};
 
 /// Zeros are written and synced in pieces of this size, so that a batch never waits long
 /// behind them, in bytes.

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::oneshot;
 
+use codraft_proto::disk::memory::MemoryDisk;
+
 use super::*;
-use crate::disk::memory::MemoryDisk;
 use bytes::Bytes;
 
 const DIR: &str = "/wal";

@@ -5,6 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 use bytes::Bytes;
 use codraft_mutant::mutant;
 use codraft_proto::{
+    disk::File,
     ids::{GroupId, NodeId},
     tasks::Tasks,
 };
@@ -17,7 +18,7 @@ use super::{
     segment::{HEADER, RecordLocation},
     state::Purged,
 };
-use crate::{disk::File, tap};
+use crate::tap;
 
 /// An idle log says within this time up to where it is synced.
 const IDLE: Duration = Duration::from_secs(1);

@@ -14,6 +14,7 @@ use std::{
 use bytes::Bytes;
 use codraft_ot::{Delta, Kind};
 use codraft_proto::{
+    disk::{Disk, memory::MemoryDisk},
     ids::{ClientId, DocId, GroupId, NodeId, Revision, Seq},
     link::{Lane, Outbox},
     outside::{Clock, Entropy, Outside},
@@ -23,7 +24,6 @@ use codraft_proto::{
 };
 use codraft_raft::{
     command::{Algebra, Command, Create, Edit},
-    disk::{Disk, memory::MemoryDisk},
     group::{
         AppliedSink, BulkLink, GroupEvents, Groups, Kept, Leadership, LogId, Origin, Peers,
         ProposeResult, RaftConfig, Sinks,

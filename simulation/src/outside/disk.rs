@@ -9,10 +9,12 @@ use std::{
     time::Duration,
 };
 
-use codraft_proto::transport::BoxFuture;
-use codraft_raft::disk::{
-    Claim, Disk, File,
-    memory::{MemoryDisk, SECTOR},
+use codraft_proto::{
+    disk::{
+        Claim, Disk, File,
+        memory::{MemoryDisk, SECTOR},
+    },
+    transport::BoxFuture,
 };
 use codraft_raft::identity::WAL;
 use parking_lot::{Mutex, MutexGuard};
@@ -376,7 +378,7 @@ impl File for SlowFile {
 
 #[cfg(test)]
 mod tests {
-    use codraft_raft::disk::conformance;
+    use codraft_proto::disk::conformance;
 
     use super::*;
 

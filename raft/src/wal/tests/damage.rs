@@ -133,7 +133,7 @@ async fn a_segment_missing_anywhere_is_damage() {
     assert_eq!(report.damage, None);
     for missing in 1..=inner {
         let bad = disk.copy();
-        crate::disk::Disk::remove(&bad, &file(missing))
+        codraft_proto::disk::Disk::remove(&bad, &file(missing))
             .await
             .unwrap();
         let unused = used(&disk, missing) == 64;
@@ -194,7 +194,7 @@ async fn another_format_is_refused_by_name() {
         bytes[32..36].copy_from_slice(&crc.to_le_bytes());
     });
     let unfinished = file(2).with_extension("new");
-    crate::disk::Disk::open(&disk, &unfinished, true)
+    codraft_proto::disk::Disk::open(&disk, &unfinished, true)
         .await
         .unwrap();
     let found = |disk: &MemoryDisk| (disk.paths(), disk.contents(&file(1)));

@@ -1,8 +1,9 @@
 //! The same over the machine's own files.
 #![allow(clippy::disallowed_methods)] // a folder for the test
 
+use codraft_proto::disk::{Disk, OsDisk, conformance};
+
 use super::*;
-use crate::disk::{Disk, OsDisk, conformance};
 
 /// A folder that is gone when the test is.
 struct Folder(PathBuf);

@@ -144,7 +144,9 @@ async fn a_segment_goes_when_every_group_purged_past_it() {
     tasks.shutdown().await;
     // One more than may be missing is damage.
     let first = disk.paths().into_iter().next().unwrap();
-    crate::disk::Disk::remove(&disk, &first).await.unwrap();
+    codraft_proto::disk::Disk::remove(&disk, &first)
+        .await
+        .unwrap();
     let (_, report, _) = open(&disk).await;
     assert!(report.damage.is_some(), "{first:?} is missing: {report:?}");
 }

@@ -7,6 +7,7 @@ use std::{
 
 use codraft_ot::{Delta, Kind};
 use codraft_proto::{
+    disk::memory::MemoryDisk,
     ids::{ClientId, DocId, GroupId, NodeId, Revision, Role, Seq},
     link::Outbox,
     outside::{Outside, SystemClock},
@@ -15,7 +16,6 @@ use codraft_proto::{
 };
 use codraft_raft::{
     command::{Algebra, Command, Create, Edit, Grant},
-    disk::memory::MemoryDisk,
     group::{
         AppliedSink, BulkLink, GroupEvents, Groups, Kept, Leadership, LogId, Origin, Peers,
         ProposeResult, RaftConfig, Sinks,

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use codraft_proto::transport::BoxFuture;
+use crate::transport::BoxFuture;
 use parking_lot::Mutex;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 

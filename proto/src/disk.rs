@@ -8,7 +8,7 @@ mod os;
 
 use std::{io, path::Path, sync::Arc};
 
-use codraft_proto::transport::BoxFuture;
+use crate::transport::BoxFuture;
 
 pub use os::OsDisk;
 

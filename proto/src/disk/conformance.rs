@@ -186,7 +186,7 @@ async fn what_was_cancelled_is_old_or_new_and_never_comes_later(disk: &dyn Disk,
 }
 
 /// Looks at a future so many times, then drops it.
-async fn abandon<T>(mut future: codraft_proto::transport::BoxFuture<'_, T>, polls: usize) {
+async fn abandon<T>(mut future: crate::transport::BoxFuture<'_, T>, polls: usize) {
     for _ in 0..polls {
         let over = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_ready())).await;
         if over {

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use codraft_proto::transport::BoxFuture;
+use crate::transport::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Claim, Disk, File};
