@@ -23,6 +23,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "codraft-raft",
         &["codraft-proto", "codraft-ot", "codraft-mutant"],
     ),
+    ("codraft-tiers", &["codraft-proto"]),
     ("codraft-router", &["codraft-proto", "codraft-mutant"]),
     (
         "codraft-node",
