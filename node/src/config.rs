@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use codraft_proto::{disk::Disk, ids::NodeId, link::LinkOptions, topology::Topology};
 use codraft_raft::{
+    archive::RoundOptions,
     group::{GroupLimits, KeepOptions, RaftTimes},
     machine::MachineLimits,
     pages::PageOptions,
@@ -24,6 +25,8 @@ pub struct NodeConfig {
     pub machine: MachineLimits,
     pub wal: WalOptions,
     pub pages: PageOptions,
+    /// When a round of the archive ends: the same on every node.
+    pub rounds: RoundOptions,
     pub keep: KeepOptions,
     pub link: LinkOptions,
     /// A document of at most so many bytes is spelled for its readers where it is looked at, under
@@ -46,6 +49,7 @@ impl NodeConfig {
             machine: MachineLimits::default(),
             wal: WalOptions::default(),
             pages: PageOptions::default(),
+            rounds: RoundOptions::default(),
             keep: KeepOptions::default(),
             link: LinkOptions::default(),
             spelled_at_once: 16 << 10,

@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use codraft_archive::{ARCHIVE, Archivist};
 use codraft_proto::{
     disk::Disk,
     ids::{DiskId, GroupId, NodeId},
@@ -22,6 +23,7 @@ use codraft_raft::{
     suspect::Suspicion,
     wal::{Start, Wal, WalError, WalOptions},
 };
+use codraft_tiers::snapshots::Folder;
 use parking_lot::Mutex;
 
 use crate::{
@@ -58,7 +60,7 @@ pub enum StartError {
     Identity(#[from] IdentityError),
     #[error(transparent)]
     Wal(#[from] WalError),
-    #[error("pages cannot be kept: {0}")]
+    #[error("pages or the archive cannot be kept: {0}")]
     Keep(#[source] std::io::Error),
     #[error(transparent)]
     Groups(#[from] group::StartError),
@@ -149,6 +151,10 @@ async fn open(
     let lane = disk.lane().map_err(StartError::Keep)?;
     let kept = Kept::open(lane, &config.data, config.pages.clone()).await;
     let kept = kept.map_err(StartError::Keep)?;
+    let lane = disk.lane().map_err(StartError::Keep)?;
+    let folder = Folder::open(lane, config.data.join(ARCHIVE)).await;
+    let archivist = Archivist::new(Arc::new(folder.map_err(StartError::Keep)?));
+    let kept = kept.archived(Arc::new(archivist), config.rounds.clone());
     let mut name = [0; 8];
     outside.entropy.fill(&mut name);
     let name = u64::from_le_bytes(name);

@@ -1,6 +1,7 @@
 //! What keeps a group's state outside memory and log: it writes pages of what changed, makes
 //! manifests of them, reads documents back that left memory, and lets others leave it.
 
+mod archivist;
 mod events;
 mod lend;
 mod receive;
@@ -25,12 +26,14 @@ use codraft_proto::{
     transport::BoxFuture,
 };
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
-use events::Events;
+use events::{Events, Pages};
 pub use receive::{Partial, Received};
 use space::{GroupUses, Pin, Space, Writing, uses_of};
 
 use crate::{
+    archive::{Archive, RoundOptions},
     core::{Core, KeptState, Prepare},
     digests::Digests,
     machine::{Document, InSlot, Page},
@@ -56,6 +59,17 @@ pub struct Kept {
     events: PageLog,
     manifests: Manifests,
     space: Space,
+    event_space: Space,
+    archiving: Archiving,
+}
+
+/// Where events go on to; without it they stay in the op log.
+#[derive(Clone, Default)]
+struct Archiving {
+    archive: Option<Arc<dyn Archive>>,
+    rounds: RoundOptions,
+    /// One group's round at a time.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Keeps one group.
@@ -73,6 +87,8 @@ pub struct Keeper {
     lent: Mutex<Vec<Arc<Manifest>>>,
     /// What it needs of the pages. Held while the next one is taken.
     uses: tokio::sync::Mutex<GroupUses>,
+    /// A manifest took its place.
+    placed: Notify,
 }
 
 /// The log that a state comes from.
@@ -128,7 +144,19 @@ impl Kept {
             events: PageLog::open(disk.clone(), data.join(EVENTS), options).await?,
             manifests: Manifests::open(disk, data.join(MANIFESTS)).await?,
             space: Space::default(),
+            event_space: Space::default(),
+            archiving: Archiving::default(),
         })
+    }
+
+    /// With an archive, and when a round of it ends.
+    pub fn archived(mut self, archive: Arc<dyn Archive>, rounds: RoundOptions) -> Kept {
+        self.archiving = Archiving {
+            archive: Some(archive),
+            rounds,
+            ..self.archiving
+        };
+        self
     }
 
     /// The state of a group as it was kept. All of a node's groups are loaded before one of them is
@@ -143,10 +171,12 @@ impl Kept {
     ) -> Result<Loaded, ManifestError> {
         let tail = Arc::new(Tail::new(options));
         let mut uses = GroupUses::default();
-        let mut state = None;
+        let rounds = self.archiving.rounds.clone();
+        let (mut state, mut pages) = (None, Pages::new(rounds.clone()));
         if let Some(mut manifest) = self.manifests.load(group).await? {
             let documents = manifest.documents(&self.pages).await?;
             self.has_events(&manifest)?;
+            pages = events::load(&self.events, &manifest, rounds).await?;
             uses = GroupUses::of(&manifest, &documents);
             manifest.uses = uses.all().clone();
             let manifest = Arc::new(manifest);
@@ -155,8 +185,14 @@ impl Kept {
                 documents,
             });
         }
-        self.space.join(group, &uses, tail.clone());
-        Ok(Loaded { state, uses, tail })
+        self.space.join(group, uses.all(), tail.clone());
+        self.event_space.join(group, &pages.uses(), tail.clone());
+        Ok(Loaded {
+            state,
+            uses,
+            pages,
+            tail,
+        })
     }
 
     /// Whether the files are there in which a manifest's events lie, to the end of the last one.
@@ -198,6 +234,7 @@ pub struct Loaded {
     pub state: Option<KeptState>,
     pub tail: Arc<Tail>,
     uses: GroupUses,
+    pages: Pages,
 }
 
 impl Keeper {
@@ -210,10 +247,15 @@ impl Keeper {
         log: Arc<dyn LogEnd>,
         loaded: Loaded,
     ) -> Self {
-        let Loaded { state, uses, tail } = loaded;
+        let Loaded {
+            state,
+            uses,
+            pages,
+            tail,
+        } = loaded;
         let manifest = state.map(|state| state.manifest);
-        let listed = manifest.as_ref().map(|manifest| manifest.events.clone());
-        let events = Events::new(group, kept.events.clone(), listed.unwrap_or_default());
+        let space = kept.event_space.clone();
+        let events = Events::new(group, kept.events.clone(), space, pages);
         Self {
             group,
             core,
@@ -225,6 +267,7 @@ impl Keeper {
             manifest: Mutex::new(manifest),
             lent: Mutex::default(),
             uses: tokio::sync::Mutex::new(uses),
+            placed: Notify::new(),
         }
     }
 
@@ -249,14 +292,29 @@ impl Keeper {
         let current = pages.current().await;
         let writing = space.writing(self.group, current);
         let taken = self.take_from(&mut uses, current).await;
-        space.placed(self.group, &uses);
+        space.placed(self.group, uses.all());
         drop(writing);
         if taken.is_err() {
             self.tail.tidy();
         }
         let (unused, _) = space.judge(&pages.files(), current);
         pages.remove(unused).await.map_err(KeepError::of_disk)?;
+        if taken.is_ok() {
+            self.forget_events().await?;
+        }
         taken
+    }
+
+    /// Removes files of events that are all archived.
+    async fn forget_events(&self) -> Result<(), KeepError> {
+        let Kept {
+            events,
+            event_space,
+            ..
+        } = &self.kept;
+        let current = events.current().await;
+        let unused = event_space.unused(&events.files(), current);
+        events.remove(unused).await.map_err(KeepError::of_disk)
     }
 
     async fn take_from(
@@ -270,8 +328,9 @@ impl Keeper {
             self.tail.begin_anew();
             (core.image(), self.digests.newest())
         };
-        let ((image, digest), listed) = self.events.write(&self.core, look).await?;
-        let listed = listed.listed().to_vec();
+        let ((image, digest), events) = self.events.write(&self.core, look).await?;
+        let (archived, listed) = (events.archived(), events.listed().to_vec());
+        drop(events);
         let Some(image) = image else {
             return Ok(None);
         };
@@ -305,6 +364,7 @@ impl Keeper {
             membership: image.membership,
             level: image.level,
             digest,
+            archived,
             events: listed,
             buckets,
             uses: Uses::new(),
@@ -312,10 +372,12 @@ impl Keeper {
         // A majority has the last entry by now, and this disk perhaps not.
         self.log.settled().await.map_err(KeepError::Failed)?;
         self.place(&manifest, before).await?;
+        self.events.placed(&manifest).await;
         self.kept(&manifest, written, uses);
         manifest.uses = uses.all().clone();
         let manifest = Arc::new(manifest);
         *self.manifest.lock() = Some(manifest.clone());
+        self.placed.notify_one();
         Ok(Some(manifest))
     }
 

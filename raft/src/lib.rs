@@ -1,6 +1,7 @@
 //! Replicated groups of documents.
 
 mod applied;
+pub mod archive;
 mod clocks;
 pub mod command;
 mod core;

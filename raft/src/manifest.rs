@@ -3,7 +3,9 @@
 //! ```text
 //! file     = magic 8 · format u32 · 0 u32 · length u64 · body · BLAKE3 over all before 32
 //! body     = group u32 · level varint · membership blob · log id blob
-//!            · digest (0 | 1 · index varint · hash 32) · events varint · event page* · bucket*
+//!            · digest (0 | 1 · index varint · hash 32) · archived · events varint · event page*
+//!            · bucket*
+//! archived = rounds varint · index varint · head 32
 //! event page = from varint · to varint · place                  rising
 //! bucket   = slot u16 · documents varint · place · hash 32      slots rising
 //! place    = file u32 · offset u32 · length u32
@@ -35,6 +37,7 @@ use codraft_proto::{
 use openraft::{EntryPayload, entry::RaftEntry};
 
 use crate::{
+    archive::ArchiveMark,
     command::{DecodeError, Input, put_blob, put_varint},
     machine::{Held, InSlot, Lookup, Page, Slots, StateError, Summary},
     oplog::EventPage,
@@ -45,7 +48,7 @@ use crate::{
 /// The folder of the manifests, in the node's.
 pub const MANIFESTS: &str = "manifests";
 const MAGIC: [u8; 8] = *b"codraftM";
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const HEAD: usize = 24;
 const HASH: usize = 32;
 
@@ -67,7 +70,9 @@ pub struct Manifest {
     pub level: u32,
     /// The rolling hash of all that was applied, and the entry that it stands at.
     pub digest: Option<(u64, [u8; 32])>,
-    /// Where the events are that its entries became.
+    /// Up to where the events that its entries became are in the archive.
+    pub archived: ArchiveMark,
+    /// Where the later ones are.
     pub events: Vec<EventPage>,
     pub buckets: BTreeMap<Slot, Bucket>,
     /// What its buckets and documents take of which file of pages; not stored.
@@ -90,6 +95,8 @@ pub enum ManifestError {
     Page(#[from] PageError),
     #[error("the list of documents of slot {slot}: {error}")]
     Bucket { slot: Slot, error: StateError },
+    #[error("the events up to entry {to}: {error}")]
+    Events { to: u64, error: StateError },
 }
 
 impl Manifest {
@@ -125,6 +132,9 @@ impl Manifest {
                 body.extend_from_slice(hash);
             }
         }
+        put_varint(&mut body, self.archived.rounds);
+        put_varint(&mut body, self.archived.index);
+        body.extend_from_slice(&self.archived.head);
         put_varint(&mut body, self.events.len() as u64);
         for page in &self.events {
             put_varint(&mut body, page.from);
@@ -261,6 +271,11 @@ fn decode(body: &Bytes) -> Result<Manifest, Box<dyn std::error::Error>> {
         false => None,
         true => Some((input.varint("index")?, input.array("hash")?)),
     };
+    let archived = ArchiveMark {
+        rounds: input.varint("rounds")?,
+        index: input.varint("index")?,
+        head: input.array("head")?,
+    };
     let mut events = Vec::new();
     for _ in 0..input.varint("events")? {
         events.push(EventPage {
@@ -285,6 +300,7 @@ fn decode(body: &Bytes) -> Result<Manifest, Box<dyn std::error::Error>> {
         membership,
         level,
         digest,
+        archived,
         events,
         buckets,
         uses: Uses::new(),

@@ -3,14 +3,15 @@
 //!
 //! Events of target `codraft_record` with a field `what`; ids, hashes and stored forms as bytes.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use codraft_proto::ids::{GroupId, NodeId, Term};
 
 use crate::{
+    archive::ArchiveMark,
     command::{Batch, Command},
-    machine::{Applied, Outcome, Shard},
+    machine::{Applied, Event, Outcome, Shard},
     manifest::Manifest,
     oplog::Logged,
     pages::PagePlace,
@@ -88,19 +89,36 @@ pub fn takes_over(group: GroupId, from: NodeId) {
 /// The state after a manifest's entry is on this disk.
 pub fn kept(manifest: &Manifest) {
     if listening() {
+        let archived = &manifest.archived.head[..];
         let (hash, events) = (&manifest.hash()[..], &places(manifest)[..]);
         let (group, index) = (manifest.group.0, manifest.index());
-        tell!(what = "kept", group, index, hash, events);
+        tell!(what = "kept", group, index, hash, archived, events);
     }
 }
 
 /// A replica goes on with the state of a manifest that another one took.
 pub fn installed(manifest: &Manifest) {
     if listening() {
+        let archived = &manifest.archived.head[..];
         let (hash, events) = (&manifest.hash()[..], &places(manifest)[..]);
         let (group, index) = (manifest.group.0, manifest.index());
-        tell!(what = "installed", group, index, hash, events);
+        tell!(what = "installed", group, index, hash, archived, events);
     }
+}
+
+/// A round of events is in this replica's archive.
+pub fn archived(group: GroupId, before: ArchiveMark, mark: ArchiveMark, events: &[Arc<Event>]) {
+    if listening() {
+        let (before, head, runs) = (&before.head[..], &mark.head[..], &runs(events.iter())[..]);
+        let (group, rounds, index) = (group.0, mark.rounds, mark.index);
+        tell!(what = "archived", group, rounds, index, before, head, runs);
+    }
+}
+
+/// Another replica's archive was brought here.
+pub fn adopted(group: GroupId, mark: ArchiveMark) {
+    let head = &mark.head[..];
+    tell!(what = "adopted", group = group.0, head);
 }
 
 /// Where a manifest's events are: file and offset of each page.
@@ -122,8 +140,15 @@ pub fn logged(place: PagePlace, events: &[Logged]) {
     if !listening() {
         return;
     }
+    let events = events.iter().map(|logged| &logged.event);
+    let (place, runs) = (&place_bytes(place)[..], &runs(events)[..]);
+    tell!(what = "logged", place, runs);
+}
+
+/// Of each document its revisions, and the chain hash at the last.
+fn runs<'a>(events: impl Iterator<Item = &'a Arc<Event>>) -> Vec<u8> {
     let mut runs = BTreeMap::new();
-    for event in events.iter().map(|logged| &logged.event) {
+    for event in events {
         let run = runs
             .entry(event.doc)
             .or_insert((event.rev, event.rev, event.hash));
@@ -136,8 +161,7 @@ pub fn logged(place: PagePlace, events: &[Logged]) {
         told.extend_from_slice(&last.0.to_le_bytes());
         told.extend_from_slice(&hash.0);
     }
-    let place = &place_bytes(place)[..];
-    tell!(what = "logged", place, runs = &told[..]);
+    told
 }
 
 /// A replica begins with the state that was kept at `index`.

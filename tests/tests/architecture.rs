@@ -26,9 +26,21 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("codraft-tiers", &["codraft-proto"]),
     ("codraft-router", &["codraft-proto", "codraft-mutant"]),
     (
-        "codraft-node",
+        "codraft-archive",
         &[
             "codraft-raft",
+            "codraft-tiers",
+            "codraft-proto",
+            "codraft-ot",
+            "codraft-mutant",
+        ],
+    ),
+    (
+        "codraft-node",
+        &[
+            "codraft-archive",
+            "codraft-raft",
+            "codraft-tiers",
             "codraft-proto",
             "codraft-ot",
             "codraft-mutant",
@@ -94,6 +106,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("turmoil", &["codraft-simulation"]),
     ("utoipa", &["codraft-router"]),
     ("utoipa-axum", &["codraft-router"]),
+    ("zstd", &["codraft-archive"]),
 ];
 
 /// What the algebra may not even know of: it is pure by the compiler.

@@ -178,6 +178,8 @@ fn take_part(group: &Arc<Inner>, replicas: &[NodeId], clocks: &Arc<Clocks>, task
     );
     tasks.spawn("group reads", reads::run(group.clone()));
     tasks.spawn("group keeper", keep(group.clone(), tasks.clone()));
+    let keeper = group.keeper.clone();
+    tasks.spawn("archivist", async move { keeper.archive().await });
     let first = initialize(group.clone(), replicas.to_vec());
     tasks.spawn("group first", first);
 }

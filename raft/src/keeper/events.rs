@@ -1,14 +1,16 @@
-//! The events of a group on their way into its op log.
+//! The events of a group on their way into its op log, and out of it into the archive.
 
 use codraft_mutant::mutant;
 use codraft_proto::ids::GroupId;
 use parking_lot::Mutex;
 
-use super::KeepError;
+use super::{KeepError, space::Space};
 use crate::{
+    archive::{ArchiveMark, RoundOptions, Rounds},
     core::Core,
-    oplog::{self, EventPage, event_key},
-    pages::PageLog,
+    manifest::{Manifest, ManifestError},
+    oplog::{self, EventPage, Logged, event_key},
+    pages::{PageLog, Uses},
     tap,
 };
 
@@ -16,12 +18,18 @@ use crate::{
 pub struct Events {
     group: GroupId,
     log: PageLog,
+    space: Space,
     pages: tokio::sync::Mutex<Pages>,
 }
 
-/// What is written of a group, the last manifest's pages among it.
+/// Where the events of a group are, those that the last manifest lists among them.
 pub struct Pages {
+    archived: ArchiveMark,
+    /// What is not archived, or not all of it.
     listed: Vec<EventPage>,
+    /// What the manifest on the disk lists.
+    promised: Vec<EventPage>,
+    rounds: Rounds,
 }
 
 impl Pages {
@@ -29,9 +37,20 @@ impl Pages {
         &self.listed
     }
 
+    /// Up to which entry the events are in the archive.
+    pub fn archived(&self) -> ArchiveMark {
+        self.archived
+    }
+
+    /// Where the next round ends, if it is complete.
+    pub fn next_round(&self) -> Option<u64> {
+        self.rounds.next()
+    }
+
     /// Up to which entry the events are written.
     pub fn to(&self) -> u64 {
-        self.listed.last().map_or(0, |page| page.to)
+        let last = self.listed.last();
+        last.map_or(self.archived.index, |page| page.to)
     }
 
     /// With those that another replica wrote, of entries that were not applied here.
@@ -41,18 +60,90 @@ impl Pages {
         self.listed.iter().chain(later).copied().collect()
     }
 
-    pub fn replace(&mut self, listed: Vec<EventPage>) {
-        self.listed = listed;
+    /// A round is in the archive: what it holds may go.
+    pub fn add_round(&mut self, archived: ArchiveMark) {
+        self.rounds.archived();
+        self.archived = archived;
+        self.listed.retain(|page| page.to > archived.index);
+    }
+
+    pub fn uses(&self) -> Uses {
+        uses_of_events(self.listed.iter().chain(&self.promised))
+    }
+}
+
+/// What event pages take of which file.
+pub fn uses_of_events<'a>(pages: impl IntoIterator<Item = &'a EventPage>) -> Uses {
+    let mut uses = Uses::new();
+    for EventPage { place, .. } in pages {
+        *uses.entry(place.file).or_default() += u64::from(place.length);
+    }
+    uses
+}
+
+/// What is in pages that a manifest lists.
+///
+/// # Errors
+/// When one does not read back.
+pub async fn load(
+    log: &PageLog,
+    manifest: &Manifest,
+    options: RoundOptions,
+) -> Result<Pages, ManifestError> {
+    let archived = manifest.archived;
+    let mut rounds = Rounds::after(archived.index, options);
+    for page in &manifest.events {
+        let mut events = read(log, manifest.group, page).await?;
+        events.sort_by_key(|logged| logged.log_id.index);
+        rounds.push(&events);
+    }
+    Ok(Pages {
+        archived,
+        listed: manifest.events.clone(),
+        promised: manifest.events.clone(),
+        rounds,
+    })
+}
+
+/// The events of a page, document by document.
+///
+/// # Errors
+/// When it does not read back.
+pub async fn read(
+    log: &PageLog,
+    group: GroupId,
+    page: &EventPage,
+) -> Result<Vec<Logged>, ManifestError> {
+    let spelled = log.read(&event_key(group, page.to), page.place).await?;
+    let events = oplog::decode(&spelled, page.from);
+    events.map_err(|error| ManifestError::Events { to: page.to, error })
+}
+
+impl Pages {
+    /// Of a group of which nothing was kept.
+    pub fn new(options: RoundOptions) -> Self {
+        Self {
+            archived: ArchiveMark::default(),
+            listed: Vec::new(),
+            promised: Vec::new(),
+            rounds: Rounds::after(0, options),
+        }
     }
 }
 
 impl Events {
-    pub fn new(group: GroupId, log: PageLog, listed: Vec<EventPage>) -> Self {
+    pub fn new(group: GroupId, log: PageLog, space: Space, pages: Pages) -> Self {
         Self {
             group,
             log,
-            pages: tokio::sync::Mutex::new(Pages { listed }),
+            space,
+            pages: tokio::sync::Mutex::new(pages),
         }
+    }
+
+    /// Where the events are. Nobody writes any as long as what is returned is held.
+    pub async fn pages(&self) -> tokio::sync::MutexGuard<'_, Pages> {
+        self.pages.lock().await
     }
 
     /// Writes the events of all entries that were applied by now; they are durable after the next
@@ -81,14 +172,31 @@ impl Events {
             let key = event_key(self.group, to);
             let spelled = oplog::encode(&piece, from).into();
             if !mutant!("events_not_written") {
+                let current = self.log.current().await;
+                let _writing = self.space.writing(self.group, current);
                 let places = self.log.append(&[(key, spelled)]).await;
                 let place = places.map_err(KeepError::of_disk)?[0];
                 tap::logged(place, &piece);
                 pages.listed.push(EventPage { from, to, place });
+                self.space.placed(self.group, &pages.uses());
             }
+            pages.rounds.push(&piece);
             core.lock().fresh.written(piece.len());
             tokio::task::yield_now().await;
         }
         Ok((seen, pages))
+    }
+
+    /// A manifest is in its place.
+    pub async fn placed(&self, manifest: &Manifest) {
+        let mut pages = self.pages.lock().await;
+        pages.promised.clone_from(&manifest.events);
+        self.space.placed(self.group, &pages.uses());
+    }
+
+    /// Another replica's manifest is in its place, which lists these.
+    pub fn replace(&self, pages: &mut Pages, by: Pages) {
+        *pages = by;
+        self.space.placed(self.group, &pages.uses());
     }
 }

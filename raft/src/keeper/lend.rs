@@ -8,7 +8,7 @@ use codraft_proto::{
     v1,
 };
 
-use super::{Keeper, Pin};
+use super::{Keeper, Pin, events::uses_of_events};
 use crate::{
     manifest::Manifest,
     pages::{PageKey, PagePlace},
@@ -22,7 +22,7 @@ pub const FETCH_PAGES: usize = 4_096;
 pub struct Lent {
     keeper: Arc<Keeper>,
     manifest: Arc<Manifest>,
-    _pin: Pin,
+    _pins: [Pin; 2],
 }
 
 impl Drop for Lent {
@@ -37,12 +37,14 @@ impl Drop for Lent {
 
 impl Keeper {
     pub fn lend(self: &Arc<Self>, manifest: Arc<Manifest>) -> Lent {
-        let pin = self.kept.space.pin(self.group, &manifest.uses);
+        let pages = self.kept.space.pin(self.group, &manifest.uses);
+        let events = uses_of_events(&manifest.events);
+        let events = self.kept.event_space.pin(self.group, &events);
         self.lent.lock().push(manifest.clone());
         Lent {
             keeper: self.clone(),
             manifest,
-            _pin: pin,
+            _pins: [pages, events],
         }
     }
 
@@ -65,6 +67,7 @@ impl Keeper {
                 Ok(vec![manifest.encode().into()])
             }
             v1::fetch::Body::Pages(request) => self.fetch_pages(request).await,
+            v1::fetch::Body::Object(part) => Ok(vec![self.fetch_object(part).await?]),
         }
     }
 

@@ -17,7 +17,7 @@ use codraft_proto::{
 };
 
 use super::{
-    BATCH, Batch, KeepError, Keeper, Pin, Writing,
+    BATCH, Batch, KeepError, Keeper, Kept, Pin, Writing, events,
     lend::{FETCH_BYTES, FETCH_PAGES},
     space::GroupUses,
 };
@@ -41,7 +41,7 @@ pub struct Partial {
     events_of: Option<NodeId>,
     events: BTreeMap<u64, EventPage>,
     /// No manifest lists any of it yet.
-    writing: Option<Writing>,
+    writing: Option<[Writing; 2]>,
 }
 
 impl Partial {
@@ -108,8 +108,11 @@ impl Keeper {
             (own, self.core.lock().shard.slots(), pin)
         };
         if partial.writing.is_none() {
-            let current = self.kept.pages.current().await;
-            partial.writing = Some(self.kept.space.writing(self.group, current));
+            let Kept { pages, events, .. } = &self.kept;
+            let (page, event) = (pages.current().await, events.current().await);
+            let page = self.kept.space.writing(self.group, page);
+            let event = self.kept.event_space.writing(self.group, event);
+            partial.writing = Some([page, event]);
         }
         let body = v1::fetch::Body::Manifest(last.index);
         let fetched = attempt.fetch(body, 1).await?;
@@ -161,14 +164,20 @@ impl Keeper {
         let before = self.latest().map(|latest| latest.index());
         let written = self.events.write(&self.core, |_: &mut Core| {}).await;
         let ((), mut events) = written?;
-        manifest.events = events.with(&manifest.events);
+        // What the archive does not have is here, or in the other replica's archive alone.
+        if manifest.archived.index <= events.to() {
+            manifest.events = events.with(&manifest.events);
+            manifest.archived = events.archived();
+        }
         manifest.uses = needed.all().clone();
+        let rounds = self.kept.archiving.rounds.clone();
+        let pages = events::load(&self.kept.events, &manifest, rounds).await?;
         if !mutant!("installed_in_memory_alone") {
             self.place(&manifest, before).await?;
         }
-        events.replace(manifest.events.clone());
+        self.events.replace(&mut events, pages);
         *uses = needed;
-        self.kept.space.placed(self.group, &uses);
+        self.kept.space.placed(self.group, uses.all());
         let manifest = Arc::new(manifest);
         let state = KeptState {
             manifest: manifest.clone(),
@@ -185,6 +194,7 @@ impl Keeper {
         tap::installed(&manifest);
         drop(core);
         *self.manifest.lock() = Some(manifest);
+        self.placed.notify_one();
         Ok(())
     }
 }
@@ -313,7 +323,16 @@ impl Attempt<'_> {
             events,
             ..
         } = self.keeper;
-        let to = events.write(core, |_| {}).await?.1.to();
+        let mut to = events.write(core, |_| {}).await?.1.to();
+        if theirs.archived.index > to && !mutant!("install_without_archive") {
+            let archive = kept.archiving.archive.as_ref();
+            let archive = archive.ok_or(ReceiveError::Wrong("events are missing"))?;
+            let mark = theirs.archived;
+            let adopted = archive.adopt(*group, mark, self.link).await;
+            adopted.map_err(|error| ReceiveError::Other(error.to_string()))?;
+            tap::adopted(*group, mark);
+        }
+        to = to.max(theirs.archived.index);
         if partial.events_of.replace(from) != Some(from) {
             partial.events.clear();
         }

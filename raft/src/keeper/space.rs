@@ -137,9 +137,9 @@ impl Drop for Pin {
 
 impl Space {
     /// What a group needs. All must have come before files are judged.
-    pub fn join(&self, group: GroupId, uses: &GroupUses, tail: Arc<Tail>) {
+    pub fn join(&self, group: GroupId, uses: &Uses, tail: Arc<Tail>) {
         let needs = Needs {
-            uses: uses.all.clone(),
+            uses: uses.clone(),
             since: Vec::new(),
             pinned: Vec::new(),
             tail,
@@ -165,9 +165,9 @@ impl Space {
         Pin { space, group, uses }
     }
 
-    /// A group's manifest is in its place.
-    pub fn placed(&self, group: GroupId, uses: &GroupUses) {
-        self.change(group, |needs| needs.uses = uses.all.clone());
+    /// What a group needs from now on.
+    pub fn placed(&self, group: GroupId, uses: &Uses) {
+        self.change(group, |needs| needs.uses = uses.clone());
     }
 
     fn change(&self, group: GroupId, with: impl FnOnce(&mut Needs)) {
@@ -176,26 +176,28 @@ impl Space {
         }
     }
 
+    /// Of these files, with their bytes, those that nobody needs.
+    pub fn unused(&self, files: &BTreeMap<u32, u64>, current: u32) -> Vec<u32> {
+        let groups = self.groups.lock();
+        let files = files.range(..first_unlisted(&groups, current));
+        let unused = files.filter(|(file, _)| needed(&groups, **file) == 0);
+        let unused = unused.filter(|(file, _)| !is_pinned(&groups, **file));
+        unused.map(|(file, _)| *file).collect()
+    }
+
     /// Of these files, with their bytes, those that nobody needs, and the first of which little is
     /// needed. Groups that have something in that are told.
     pub fn judge(&self, files: &BTreeMap<u32, u64>, current: u32) -> (Vec<u32>, Option<u32>) {
+        let mut unused = self.unused(files, current);
         let groups = self.groups.lock();
-        let since = groups.values().flat_map(|needs| &needs.since).copied();
-        let before = since.min().unwrap_or(current).min(current);
-        let (mut unused, mut sparse) = (Vec::new(), None);
-        for (file, bytes) in files.range(..before) {
-            let needed = groups.values().filter_map(|needs| needs.uses.get(file));
-            let mut pinned = groups.values().flat_map(|needs| &needs.pinned);
-            match needed.sum::<u64>() {
-                0 if pinned.any(|uses| uses.contains_key(file)) => {}
-                0 => unused.push(*file),
-                needed if needed * SPARSE < *bytes => {
-                    if mutant!("sparse_file_removed_with_its_pages") {
-                        unused.push(*file);
-                    }
-                    sparse.get_or_insert(*file);
+        let mut sparse = None;
+        for (file, bytes) in files.range(..first_unlisted(&groups, current)) {
+            let needed = needed(&groups, *file);
+            if needed > 0 && needed * SPARSE < *bytes {
+                if mutant!("sparse_file_removed_with_its_pages") {
+                    unused.push(*file);
                 }
-                _ => {}
+                sparse.get_or_insert(*file);
             }
         }
         for needs in groups.values() {
@@ -207,6 +209,24 @@ impl Space {
     }
 }
 
+type Groups = BTreeMap<GroupId, Needs>;
+
+/// Pages that no manifest lists lie in no earlier file.
+fn first_unlisted(groups: &Groups, current: u32) -> u32 {
+    let since = groups.values().flat_map(|needs| &needs.since).copied();
+    since.min().unwrap_or(current).min(current)
+}
+
+fn needed(groups: &Groups, file: u32) -> u64 {
+    let needed = groups.values().filter_map(|needs| needs.uses.get(&file));
+    needed.sum()
+}
+
+fn is_pinned(groups: &Groups, file: u32) -> bool {
+    let mut pinned = groups.values().flat_map(|needs| &needs.pinned);
+    pinned.any(|uses| uses.contains_key(&file))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,10 +234,7 @@ mod tests {
 
     fn needs(space: &Space, group: u32, uses: &[(u32, u64)]) -> Arc<Tail> {
         let tail = Arc::new(Tail::new(KeepOptions::default()));
-        let uses = GroupUses {
-            all: uses.iter().copied().collect(),
-            ..GroupUses::default()
-        };
+        let uses = uses.iter().copied().collect();
         space.join(GroupId(group), &uses, tail.clone());
         tail
     }
@@ -239,7 +256,7 @@ mod tests {
         assert_eq!(space.judge(&files, 4).0, [1]);
         drop(other);
         let pin = space.pin(GroupId(2), &Uses::from([(1, 10)]));
-        space.placed(GroupId(2), &GroupUses::default());
+        space.placed(GroupId(2), &Uses::new());
         assert!(none(), "somebody reads 1");
         drop(pin);
         assert_eq!(space.judge(&files, 4).0, [1]);

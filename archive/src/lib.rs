@@ -1,0 +1,348 @@
+//! What remains of a group's events when its op log lets them go: the archive, from which every
+//! revision can be told.
+//!
+//! The events of a round become segments, one or more a document (`segment`), and these lie in a
+//! pack. An index says where each of them is; indices of one level become one of the next, so that a
+//! document's segments are found in few of them. A head lists the indices, so that its hash stands
+//! for all that was ever archived. Replicas archive the same rounds and get the same objects.
+
+mod object;
+mod pack;
+pub mod segment;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use bytes::Bytes;
+use codraft_proto::{
+    ids::{DocId, GroupId, Revision},
+    transport::BoxFuture,
+    v1,
+};
+use codraft_raft::{
+    archive::{Archive, ArchiveError, ArchiveMark, Round},
+    group::BulkLink,
+    machine::Event,
+};
+use codraft_tiers::snapshots::{ContentHash, OBJECT_BYTES_MAX, ObjectId, SnapshotError, Snapshots};
+
+use object::{Head, Index, Run};
+pub use pack::PackError;
+pub use segment::SegmentError;
+
+/// The folder of the archive, in the node's.
+pub const ARCHIVE: &str = "archive";
+/// So many indices of one level become one of the next.
+const FAN: usize = 8;
+/// An index is not merged into one of more entries.
+const ENTRIES_MAX: u64 = 1 << 20;
+/// What is asked of another replica at once, in bytes.
+const PART: u32 = 1 << 20;
+/// Objects that are listed at once.
+const LISTED: usize = 1_000;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error(transparent)]
+    Object(#[from] SnapshotError),
+    #[error("object {object}: {error}")]
+    Wrong { object: ObjectId, error: PackError },
+}
+
+/// The archive of a node's groups, in a snapshot tier.
+pub struct Archivist {
+    store: Arc<dyn Snapshots>,
+}
+
+impl Archivist {
+    pub fn new(store: Arc<dyn Snapshots>) -> Self {
+        Self { store }
+    }
+
+    async fn head(&self, group: GroupId, mark: ArchiveMark) -> Result<Head, ReadError> {
+        if mark.rounds == 0 {
+            return Ok(Head {
+                group,
+                ..Head::default()
+            });
+        }
+        let hash = ContentHash(mark.head);
+        let object = ObjectId { group, hash };
+        let head = Head::decode(&self.store.get(object).await?);
+        head.map_err(|error| wrong(object, error))
+    }
+
+    async fn index(&self, group: GroupId, hash: ContentHash) -> Result<Index, ReadError> {
+        let object = ObjectId { group, hash };
+        let index = Index::decode(&self.store.get(object).await?);
+        index.map_err(|error| wrong(object, error))
+    }
+
+    /// The events of a document from a revision on, as far as they are archived at a mark, in order.
+    ///
+    /// # Errors
+    /// When an object is missing or damaged.
+    pub async fn events(
+        &self,
+        group: GroupId,
+        mark: ArchiveMark,
+        doc: DocId,
+        from: Revision,
+    ) -> Result<Vec<Event>, ReadError> {
+        let mut events = Vec::new();
+        for run in self.head(group, mark).await?.runs {
+            let index = self.index(group, run.hash).await?;
+            let of_doc = index.entries.iter().filter(|entry| {
+                let after = entry.rev.0 + u64::from(entry.events);
+                entry.doc == doc && after > from.0
+            });
+            for entry in of_doc {
+                let hash = index.packs[entry.pack as usize];
+                let object = ObjectId { group, hash };
+                let (offset, length) = (entry.offset.into(), entry.length as usize);
+                let block = self.store.get_range(object, offset, length).await?;
+                let held = pack::open(&block);
+                let read = held.and_then(|held| pack::read(&held, entry));
+                let read = read.map_err(|error| ReadError::Wrong { object, error })?;
+                events.extend(read.into_iter().filter(|event| event.rev >= from));
+            }
+        }
+        Ok(events)
+    }
+
+    async fn add_round(
+        &self,
+        group: GroupId,
+        mark: ArchiveMark,
+        round: Round,
+    ) -> Result<ArchiveMark, ArchiveError> {
+        let mut head = self.head(group, mark).await?;
+        let events = round.events;
+        let (pack, entries) = pack::encode(&events).await?;
+        let object = self.store.put(group, pack).await?;
+        self.compare(object, &entries, &events).await?;
+        let index = Index {
+            packs: vec![object.hash],
+            entries,
+        };
+        let run = self.put_index(group, 0, &index).await?;
+        head.runs.push(run);
+        self.merge(&mut head).await?;
+        head.rounds += 1;
+        head.index = round.to;
+        let object = self.store.put(group, head.encode().into()).await?;
+        Ok(ArchiveMark {
+            rounds: head.rounds,
+            index: head.index,
+            head: object.hash.0,
+        })
+    }
+
+    /// Whether a pack that was stored tells these events.
+    async fn compare(
+        &self,
+        object: ObjectId,
+        entries: &[object::Entry],
+        events: &[Arc<Event>],
+    ) -> Result<(), ArchiveError> {
+        let stored = self.store.get(object).await?;
+        let mut rest = events;
+        for of_block in entries.chunk_by(|a, b| a.offset == b.offset) {
+            let (start, length) = (of_block[0].offset as usize, of_block[0].length as usize);
+            let block = stored.get(start..start + length);
+            let held = pack::open(block.ok_or(SegmentError::Truncated)?)?;
+            for entry in of_block {
+                let read = pack::read(&held, entry)?;
+                let (these, others) = rest.split_at(read.len().min(rest.len()));
+                rest = others;
+                if !read.iter().eq(these.iter().map(|event| &**event)) {
+                    return Err("a pack does not tell the events that went into it".into());
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn put_index(
+        &self,
+        group: GroupId,
+        level: u64,
+        index: &Index,
+    ) -> Result<Run, SnapshotError> {
+        let entries = index.entries.len() as u64;
+        let object = self.store.put(group, index.encode().into()).await?;
+        let hash = object.hash;
+        Ok(Run {
+            level,
+            entries,
+            hash,
+        })
+    }
+
+    /// Makes one index of the last ones where there are enough of a level.
+    async fn merge(&self, head: &mut Head) -> Result<(), ReadError> {
+        while let Some(first) = head.runs.len().checked_sub(FAN) {
+            let last = &head.runs[first..];
+            let level = last[0].level;
+            let entries: u64 = last.iter().map(|run| run.entries).sum();
+            if last.iter().any(|run| run.level != level) || entries > ENTRIES_MAX {
+                break;
+            }
+            let mut indices = Vec::with_capacity(FAN);
+            for run in last {
+                indices.push(self.index(head.group, run.hash).await?);
+            }
+            let merged = Index::merge(&indices);
+            let run = self.put_index(head.group, level + 1, &merged).await?;
+            head.runs.truncate(first);
+            head.runs.push(run);
+        }
+        Ok(())
+    }
+
+    /// All objects that can be found from a mark, and are there.
+    async fn found(
+        &self,
+        group: GroupId,
+        mark: ArchiveMark,
+    ) -> Result<Vec<ContentHash>, ReadError> {
+        let mut found = Vec::new();
+        if mark.rounds > 0 {
+            found.push(ContentHash(mark.head));
+        }
+        for run in self.head(group, mark).await?.runs {
+            found.push(run.hash);
+            found.extend(self.index(group, run.hash).await?.packs);
+        }
+        Ok(found)
+    }
+
+    /// An object, from here or from another replica.
+    async fn bring(&self, object: ObjectId, link: &dyn BulkLink) -> Result<Bytes, ArchiveError> {
+        if let Ok(content) = self.store.get(object).await {
+            return Ok(content);
+        }
+        let mut content = Vec::new();
+        loop {
+            let part = v1::FetchObject {
+                hash: Bytes::copy_from_slice(&object.hash.0),
+                offset: content.len() as u64,
+                length: PART,
+            };
+            let body = Some(v1::fetch::Body::Object(part));
+            let (id, group) = (0, object.group.0);
+            let fetched = link.fetch(v1::Fetch { id, group, body }).await?;
+            let [part] = &fetched.pages[..] else {
+                return Err(format!("the other replica: {}", fetched.error).into());
+            };
+            content.extend_from_slice(part);
+            if content.len() > OBJECT_BYTES_MAX {
+                return Err("an object is too large".into());
+            }
+            if part.len() < PART as usize {
+                break;
+            }
+        }
+        let content = Bytes::from(content);
+        if ContentHash::of(&content) != object.hash {
+            return Err(format!("what came is not object {object}").into());
+        }
+        self.store.put(object.group, content.clone()).await?;
+        Ok(content)
+    }
+
+    async fn bring_all(
+        &self,
+        group: GroupId,
+        mark: ArchiveMark,
+        link: &dyn BulkLink,
+    ) -> Result<(), ArchiveError> {
+        let object = |hash| ObjectId { group, hash };
+        let head = self.bring(object(ContentHash(mark.head)), link).await?;
+        let head = Head::decode(&head)?;
+        if (head.group, head.rounds, head.index) != (group, mark.rounds, mark.index) {
+            return Err("the other replica's mark is not that of its archive".into());
+        }
+        for run in head.runs {
+            let index = Index::decode(&self.bring(object(run.hash), link).await?)?;
+            for pack in index.packs {
+                self.bring(object(pack), link).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove_others(
+        &self,
+        group: GroupId,
+        marks: Vec<ArchiveMark>,
+    ) -> Result<(), ArchiveError> {
+        let mut needed = BTreeSet::new();
+        for mark in marks {
+            needed.extend(self.found(group, mark).await?);
+        }
+        let mut after = None;
+        loop {
+            let listed = self.store.list(group, after, LISTED).await?;
+            let Some(last) = listed.last() else {
+                return Ok(());
+            };
+            after = Some(last.hash);
+            for object in listed
+                .iter()
+                .filter(|object| !needed.contains(&object.hash))
+            {
+                self.store.remove(*object).await?;
+            }
+        }
+    }
+}
+
+fn wrong(object: ObjectId, error: SegmentError) -> ReadError {
+    let error = error.into();
+    ReadError::Wrong { object, error }
+}
+
+impl Archive for Archivist {
+    fn add(
+        &self,
+        group: GroupId,
+        mark: ArchiveMark,
+        round: Round,
+    ) -> BoxFuture<'_, Result<ArchiveMark, ArchiveError>> {
+        Box::pin(self.add_round(group, mark, round))
+    }
+
+    fn adopt<'a>(
+        &'a self,
+        group: GroupId,
+        mark: ArchiveMark,
+        link: &'a dyn BulkLink,
+    ) -> BoxFuture<'a, Result<(), ArchiveError>> {
+        Box::pin(self.bring_all(group, mark, link))
+    }
+
+    fn fetch(
+        &self,
+        group: GroupId,
+        part: v1::FetchObject,
+    ) -> BoxFuture<'_, Result<Bytes, ArchiveError>> {
+        Box::pin(async move {
+            let hash = part.hash[..].try_into().map(ContentHash);
+            let hash = hash.map_err(|_| "a hash has 32 bytes")?;
+            let object = ObjectId { group, hash };
+            let length = part.length.min(PART) as usize;
+            Ok(self.store.get_range(object, part.offset, length).await?)
+        })
+    }
+
+    fn tidy(
+        &self,
+        group: GroupId,
+        marks: Vec<ArchiveMark>,
+    ) -> BoxFuture<'_, Result<(), ArchiveError>> {
+        Box::pin(self.remove_others(group, marks))
+    }
+}

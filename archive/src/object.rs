@@ -1,0 +1,225 @@
+//! What the archive's objects look like. An object begins with its sort and format; its name is the
+//! BLAKE3 of all of it.
+//!
+//! ```text
+//! object = magic 8 · format u32 · body
+//! pack   = block*                           magic "codraftP"
+//! block  = one zstd frame of segments, one behind the other
+//! index  = packs u32 · entries u32 · hash 32 a pack · entry*        magic "codraftI"
+//! entry  = doc 16 · rev u64 (of the first event) · events u32 · pack u32 · offset u32 · length u32
+//!          · start u32 · end u32            by doc, then rev
+//! head   = group u32 · rounds varint · index varint · run*          magic "codraftH"
+//! run    = level varint · entries varint · hash 32 of an index      the oldest first
+//! ```
+//!
+//! An entry's block is at `offset` of the pack, its segment from `start` to `end` of what the block
+//! holds. Fixed numbers are little-endian.
+
+use codraft_ot::varint;
+use codraft_proto::ids::{DocId, GroupId, Revision};
+use codraft_tiers::snapshots::ContentHash;
+
+use crate::segment::{SegmentError, array};
+
+const FORMAT: u32 = 1;
+pub const ENTRY: usize = 48;
+
+/// What an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    Pack,
+    Index,
+    Head,
+}
+
+impl Sort {
+    fn magic(self) -> &'static [u8; 8] {
+        match self {
+            Self::Pack => b"codraftP",
+            Self::Index => b"codraftI",
+            Self::Head => b"codraftH",
+        }
+    }
+
+    /// The beginning of an object.
+    pub fn prefix(self) -> Vec<u8> {
+        [&self.magic()[..], &FORMAT.to_le_bytes()].concat()
+    }
+
+    /// What follows the beginning.
+    ///
+    /// # Errors
+    /// When it is another sort of object, or of another format.
+    pub fn body(self, object: &[u8]) -> Result<&[u8], SegmentError> {
+        let prefix = self.prefix();
+        let body = object.strip_prefix(&prefix[..]);
+        body.ok_or(SegmentError::Invalid("sort of object"))
+    }
+}
+
+/// Where one segment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    pub doc: DocId,
+    /// Of its first event.
+    pub rev: Revision,
+    pub events: u32,
+    /// Which of the index's packs.
+    pub pack: u32,
+    /// Of its block.
+    pub offset: u32,
+    pub length: u32,
+    /// Of the segment, in what the block holds.
+    pub start: u32,
+    pub end: u32,
+}
+
+/// Entries by document and revision, and the packs that they are in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Index {
+    pub packs: Vec<ContentHash>,
+    pub entries: Vec<Entry>,
+}
+
+impl Index {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut object = Sort::Index.prefix();
+        object.reserve(8 + self.packs.len() * 32 + self.entries.len() * ENTRY);
+        for count in [self.packs.len(), self.entries.len()] {
+            object.extend_from_slice(&(count as u32).to_le_bytes());
+        }
+        for pack in &self.packs {
+            object.extend_from_slice(&pack.0);
+        }
+        for entry in &self.entries {
+            object.extend_from_slice(&entry.doc.0);
+            object.extend_from_slice(&entry.rev.0.to_le_bytes());
+            let Entry {
+                events,
+                pack,
+                offset,
+                length,
+                start,
+                end,
+                ..
+            } = *entry;
+            for number in [events, pack, offset, length, start, end] {
+                object.extend_from_slice(&number.to_le_bytes());
+            }
+        }
+        object
+    }
+
+    /// # Errors
+    /// When it is no index.
+    pub fn decode(object: &[u8]) -> Result<Index, SegmentError> {
+        let mut rest = Sort::Index.body(object)?;
+        let mut count = || Ok::<_, SegmentError>(u32::from_le_bytes(array(&mut rest)?) as usize);
+        let (packs, entries) = (count()?, count()?);
+        if rest.len() != packs * 32 + entries * ENTRY {
+            return Err(SegmentError::Truncated);
+        }
+        let mut index = Index::default();
+        for _ in 0..packs {
+            index.packs.push(ContentHash(array(&mut rest)?));
+        }
+        for _ in 0..entries {
+            let doc = DocId(array(&mut rest)?);
+            let rev = Revision(u64::from_le_bytes(array(&mut rest)?));
+            let mut number = || Ok::<_, SegmentError>(u32::from_le_bytes(array(&mut rest)?));
+            let entry = Entry {
+                doc,
+                rev,
+                events: number()?,
+                pack: number()?,
+                offset: number()?,
+                length: number()?,
+                start: number()?,
+                end: number()?,
+            };
+            index.push(entry)?;
+        }
+        Ok(index)
+    }
+
+    fn push(&mut self, entry: Entry) -> Result<(), SegmentError> {
+        let last = self.entries.last().map(|last| (last.doc, last.rev));
+        if last.is_some_and(|last| last >= (entry.doc, entry.rev)) {
+            return Err(SegmentError::Invalid("order of segments"));
+        }
+        if entry.pack as usize >= self.packs.len() || entry.start > entry.end {
+            return Err(SegmentError::Invalid("place of a segment"));
+        }
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// All of some, which come one after the other.
+    pub fn merge(all: &[Index]) -> Index {
+        let mut merged = Index::default();
+        for index in all {
+            let before = merged.packs.len() as u32;
+            merged.packs.extend_from_slice(&index.packs);
+            let moved = index.entries.iter().map(|entry| Entry {
+                pack: before + entry.pack,
+                ..*entry
+            });
+            merged.entries.extend(moved);
+        }
+        merged.entries.sort_by_key(|entry| (entry.doc, entry.rev));
+        merged
+    }
+}
+
+/// An index of the rounds that came one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    pub level: u64,
+    pub entries: u64,
+    pub hash: ContentHash,
+}
+
+/// The root of a group's archive.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Head {
+    pub group: GroupId,
+    pub rounds: u64,
+    /// The last entry whose events are in it.
+    pub index: u64,
+    pub runs: Vec<Run>,
+}
+
+impl Head {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut object = Sort::Head.prefix();
+        object.extend_from_slice(&self.group.0.to_le_bytes());
+        varint::put(&mut object, self.rounds);
+        varint::put(&mut object, self.index);
+        for run in &self.runs {
+            varint::put(&mut object, run.level);
+            varint::put(&mut object, run.entries);
+            object.extend_from_slice(&run.hash.0);
+        }
+        object
+    }
+
+    /// # Errors
+    /// When it is no head.
+    pub fn decode(object: &[u8]) -> Result<Head, SegmentError> {
+        let mut rest = Sort::Head.body(object)?;
+        let mut head = Head {
+            group: GroupId(u32::from_le_bytes(array(&mut rest)?)),
+            rounds: varint::take(&mut rest)?,
+            index: varint::take(&mut rest)?,
+            runs: Vec::new(),
+        };
+        while !rest.is_empty() {
+            head.runs.push(Run {
+                level: varint::take(&mut rest)?,
+                entries: varint::take(&mut rest)?,
+                hash: ContentHash(array(&mut rest)?),
+            });
+        }
+        Ok(head)
+    }
+}

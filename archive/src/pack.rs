@@ -1,0 +1,128 @@
+//! Packs: the segments of one round, compressed in blocks that can be read one by one.
+
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use codraft_raft::machine::Event;
+
+use crate::{
+    object::{Entry, Sort},
+    segment::{self, SEGMENT_EVENTS, SegmentError},
+};
+
+/// A block takes no more segments once they have so many bytes.
+const BLOCK: usize = 128 << 10;
+/// The most that a block holds, in bytes: one event may be as large as an entry.
+const BLOCK_MAX: usize = 128 << 20;
+/// Bytes that are compressed at a time; others have their turn in between.
+const STEP: usize = 16 << 10;
+const LEVEL: i32 = 9;
+
+/// Spells the events of a round, which come document by document, and says where each segment is.
+///
+/// # Errors
+/// When a block or the pack is larger than it can be.
+pub async fn encode(events: &[Arc<Event>]) -> io::Result<(Bytes, Vec<Entry>)> {
+    let mut pack = Sort::Pack.prefix();
+    let (mut entries, mut block) = (Vec::new(), Vec::new());
+    let mut waiting = 0;
+    for of_doc in events.chunk_by(|a, b| a.doc == b.doc) {
+        for piece in of_doc.chunks(SEGMENT_EVENTS) {
+            let start = block.len();
+            segment::encode(&mut block, piece);
+            entries.push(Entry {
+                doc: piece[0].doc,
+                rev: piece[0].rev,
+                events: piece.len() as u32,
+                pack: 0,
+                offset: pack.len() as u32,
+                length: 0,
+                start: start as u32,
+                end: block.len() as u32,
+            });
+            waiting += 1;
+            if block.len() >= BLOCK {
+                close(&mut pack, &mut block, &mut entries, waiting).await?;
+                waiting = 0;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    close(&mut pack, &mut block, &mut entries, waiting).await?;
+    Ok((pack.into(), entries))
+}
+
+/// Compresses a block of as many segments behind the others.
+async fn close(
+    pack: &mut Vec<u8>,
+    block: &mut Vec<u8>,
+    entries: &mut [Entry],
+    segments: usize,
+) -> io::Result<()> {
+    let offset = pack.len();
+    if block.len() > BLOCK_MAX {
+        return Err(io::Error::other("a block of events is too large"));
+    }
+    let mut encoder = zstd::Encoder::new(std::mem::take(pack), LEVEL)?;
+    encoder.include_checksum(true)?;
+    encoder.set_pledged_src_size(Some(block.len() as u64))?;
+    for step in block.chunks(STEP) {
+        encoder.write_all(step)?;
+        tokio::task::yield_now().await;
+    }
+    *pack = encoder.finish()?;
+    block.clear();
+    if u32::try_from(pack.len()).is_err() {
+        return Err(io::Error::other("a round of events is too large"));
+    }
+    let first = entries.len() - segments;
+    for entry in &mut entries[first..] {
+        entry.length = (pack.len() - offset) as u32;
+    }
+    Ok(())
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    #[error("a block does not read back: {0}")]
+    Block(#[from] io::Error),
+    #[error("a segment does not read back: {0}")]
+    Segment(#[from] SegmentError),
+}
+
+/// What a block holds.
+///
+/// # Errors
+/// When it is not one.
+pub fn open(block: &[u8]) -> Result<Vec<u8>, PackError> {
+    let held = zstd::bulk::decompress(block, size(block)?)?;
+    Ok(held)
+}
+
+/// How much a block says that it holds.
+fn size(block: &[u8]) -> io::Result<usize> {
+    let size = zstd::zstd_safe::get_frame_content_size(block)
+        .ok()
+        .flatten();
+    let size = size.and_then(|size| usize::try_from(size).ok());
+    let sane = size.filter(|size| *size <= BLOCK_MAX);
+    sane.ok_or_else(|| io::Error::other("its size is impossible"))
+}
+
+/// The events of a segment, in what its block holds.
+///
+/// # Errors
+/// When they are not what the entry says.
+pub fn read(held: &[u8], entry: &Entry) -> Result<Vec<Event>, PackError> {
+    let range = entry.start as usize..entry.end as usize;
+    let segment = held.get(range).ok_or(SegmentError::Truncated)?;
+    let events = segment::decode(segment)?;
+    let first = events.first().map(|event| (event.doc, event.rev));
+    match first == Some((entry.doc, entry.rev)) && events.len() == entry.events as usize {
+        true => Ok(events),
+        false => Err(SegmentError::Invalid("place of a segment").into()),
+    }
+}

@@ -1,0 +1,141 @@
+//! Where a group's events go on to when its op log lets go of them.
+//!
+//! Events are archived in rounds. Where a round ends is decided by the events alone, so every replica
+//! archives the same rounds, and what it makes of them is the same to the byte.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+use codraft_proto::{ids::GroupId, transport::BoxFuture, v1};
+
+use crate::{events::BulkLink, machine::Event, oplog::Logged};
+
+/// How far the events of a group are archived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ArchiveMark {
+    pub rounds: u64,
+    /// The last entry whose events are; 0 for none.
+    pub index: u64,
+    /// The BLAKE3 of the object from which all others can be found.
+    pub head: [u8; 32],
+}
+
+/// All events of the entries after the mark, up to and including `to`.
+pub struct Round {
+    pub to: u64,
+    /// Document by document, each in the order of its revisions.
+    pub events: Vec<Arc<Event>>,
+}
+
+/// Why something could not be archived; it may be tried again.
+pub type ArchiveError = Box<dyn std::error::Error + Send + Sync>;
+
+pub trait Archive: Send + Sync + 'static {
+    /// Adds the round that follows on `mark`: durable, and read back, when the next mark returns.
+    fn add(
+        &self,
+        group: GroupId,
+        mark: ArchiveMark,
+        round: Round,
+    ) -> BoxFuture<'_, Result<ArchiveMark, ArchiveError>>;
+
+    /// Brings all here that another replica has archived up to its mark: durable when it returns.
+    fn adopt<'a>(
+        &'a self,
+        group: GroupId,
+        mark: ArchiveMark,
+        link: &'a dyn BulkLink,
+    ) -> BoxFuture<'a, Result<(), ArchiveError>>;
+
+    /// What another replica asks for.
+    fn fetch(
+        &self,
+        group: GroupId,
+        part: v1::FetchObject,
+    ) -> BoxFuture<'_, Result<Bytes, ArchiveError>>;
+
+    /// Removes what cannot be found from any of these marks.
+    fn tidy(
+        &self,
+        group: GroupId,
+        marks: Vec<ArchiveMark>,
+    ) -> BoxFuture<'_, Result<(), ArchiveError>>;
+}
+
+/// When a round ends. The same on all replicas of a group.
+#[derive(Debug, Clone)]
+pub struct RoundOptions {
+    /// Once its events count for so many bytes.
+    pub bytes: usize,
+    /// Or once one came so much later than the first.
+    pub ms: u64,
+}
+
+impl Default for RoundOptions {
+    fn default() -> Self {
+        Self {
+            bytes: 8 << 20,
+            ms: 3_600_000,
+        }
+    }
+}
+
+/// Finds where rounds end.
+#[derive(Debug)]
+pub struct Rounds {
+    options: RoundOptions,
+    /// Of the round that is not complete.
+    bytes: usize,
+    first_ms: Option<u64>,
+    /// The last entry that had events.
+    last: u64,
+    /// The last entries of complete rounds that are not archived.
+    ends: VecDeque<u64>,
+}
+
+impl Rounds {
+    /// After a round that ended with the entry `last`.
+    pub fn after(last: u64, options: RoundOptions) -> Self {
+        Self {
+            options,
+            bytes: 0,
+            first_ms: None,
+            last,
+            ends: VecDeque::new(),
+        }
+    }
+
+    /// All events of some entries, in the order of the entries. Those of entries that came before
+    /// are known.
+    pub fn push(&mut self, events: &[Logged]) {
+        let before = self.last;
+        let new = events.iter().filter(|logged| logged.log_id.index > before);
+        for Logged { log_id, event } in new {
+            // A round ends with an entry, and only once another one came after it.
+            if log_id.index > self.last && self.is_complete(event.ts_ms) {
+                self.ends.push_back(self.last);
+                (self.bytes, self.first_ms) = (0, None);
+            }
+            self.bytes += event.window_bytes();
+            self.first_ms.get_or_insert(event.ts_ms);
+            self.last = log_id.index;
+        }
+    }
+
+    fn is_complete(&self, ts_ms: u64) -> bool {
+        let Some(first_ms) = self.first_ms else {
+            return false;
+        };
+        self.bytes >= self.options.bytes || ts_ms >= first_ms.saturating_add(self.options.ms)
+    }
+
+    /// Where the next round ends, if it is complete.
+    pub fn next(&self) -> Option<u64> {
+        self.ends.front().copied()
+    }
+
+    /// The next round is archived.
+    pub fn archived(&mut self) {
+        self.ends.pop_front();
+    }
+}

@@ -1,0 +1,111 @@
+//! Moves a group's events from its op log into the archive, round by round.
+
+use codraft_mutant::mutant;
+use codraft_proto::v1;
+
+use super::{AGAIN, Keeper, events};
+use crate::{
+    archive::{Archive, ArchiveError, ArchiveMark, Round},
+    oplog::EventPage,
+    tap,
+};
+
+/// What is not needed any more is removed after so many rounds.
+const TIDY_EVERY: u64 = 16;
+
+impl Keeper {
+    /// Archives every complete round that a manifest on the disk covers, as long as the group lives.
+    pub async fn archive(&self) {
+        let Some(archive) = &self.kept.archiving.archive else {
+            return;
+        };
+        loop {
+            match self.archive_round(&**archive).await {
+                Ok(true) => {}
+                Ok(false) => self.placed.notified().await,
+                Err(error) => {
+                    tracing::warn!(group = %self.group, %error, "events could not be archived");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+
+    /// Archives the next round; whether there was one.
+    async fn archive_round(&self, archive: &dyn Archive) -> Result<bool, ArchiveError> {
+        let Some(manifest) = self.latest() else {
+            return Ok(false);
+        };
+        let (mark, to, listed) = {
+            let pages = self.events.pages().await;
+            // What a crash takes away of later events might come again as others.
+            let complete = pages.next_round().filter(|to| *to <= manifest.index());
+            let Some(to) = complete else {
+                return Ok(false);
+            };
+            (pages.archived(), to, pages.listed().to_vec())
+        };
+        let next = {
+            let _turn = self.kept.archiving.turn.lock().await;
+            let round = self.round(mark, to, &listed).await?;
+            let told = round.events.clone();
+            let next = archive.add(self.group, mark, round).await?;
+            tap::archived(self.group, mark, next, &told);
+            next
+        };
+        tracing::info!(group = %self.group, rounds = next.rounds, index = to, "events archived");
+        {
+            let mut pages = self.events.pages().await;
+            // A state that was installed meanwhile has a mark of its own.
+            if pages.archived() == mark {
+                pages.add_round(next);
+            }
+        }
+        if next.rounds.is_multiple_of(TIDY_EVERY) {
+            archive.tidy(self.group, self.archives(next)).await?;
+        }
+        Ok(true)
+    }
+
+    /// The events after a mark up to an entry, document by document.
+    async fn round(
+        &self,
+        mark: ArchiveMark,
+        to: u64,
+        listed: &[EventPage],
+    ) -> Result<Round, ArchiveError> {
+        let (mut have, mut all) = (mark.index, Vec::new());
+        for page in listed.iter().filter(|page| page.to > mark.index) {
+            if page.from >= to {
+                break;
+            }
+            let events = events::read(&self.kept.events, self.group, page).await?;
+            let new = events.into_iter().filter(|logged| {
+                let index = logged.log_id.index;
+                let last = index == to && mutant!("round_without_its_last_entry");
+                index > have && index <= to && !last
+            });
+            all.extend(new.map(|logged| logged.event));
+            have = page.to;
+            tokio::task::yield_now().await;
+        }
+        all.sort_by_key(|event| (event.doc, event.rev));
+        Ok(Round { to, events: all })
+    }
+
+    /// The marks that somebody may go on from.
+    fn archives(&self, newest: ArchiveMark) -> Vec<ArchiveMark> {
+        let lent = self.lent.lock();
+        let lent = lent.iter().map(|manifest| manifest.archived);
+        let latest = self.latest().map(|manifest| manifest.archived);
+        lent.chain(latest).chain([newest]).collect()
+    }
+
+    /// Of the archive, what another replica asked for.
+    pub(super) async fn fetch_object(&self, part: v1::FetchObject) -> Result<bytes::Bytes, String> {
+        let archive = self.kept.archiving.archive.as_ref();
+        let archive = archive.ok_or("there is no archive here")?;
+        let found = archive.fetch(self.group, part).await;
+        found.map_err(|error| error.to_string())
+    }
+}
