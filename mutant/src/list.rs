@@ -303,6 +303,31 @@ pub const ALL: &[Mutant] = &[
         expect: &["oplog"],
     },
     Mutant {
+        name: "rounds_end_with_pages",
+        what: "A round of the archive ends where a page of the op log does.",
+        expect: &["oplog"],
+    },
+    Mutant {
+        name: "round_without_its_last_entry",
+        what: "A round of the archive leaves out the events of its last entry.",
+        expect: &["oplog"],
+    },
+    Mutant {
+        name: "events_let_go_beyond_the_archive",
+        what: "The op log lets go of events that are not archived yet.",
+        expect: &["oplog"],
+    },
+    Mutant {
+        name: "install_without_archive",
+        what: "A replica takes another one's state, whose first events are archived, without the archive.",
+        expect: &["oplog"],
+    },
+    Mutant {
+        name: "mark_taken_without_its_archive",
+        what: "A replica takes the archive's mark with another one's state, and not what it stands for.",
+        expect: &["oplog"],
+    },
+    Mutant {
         name: "installed_in_memory_alone",
         what: "A state that came from another replica is not put on the disk before the log below it goes.",
         expect: &["raft", "errors", "processes"],

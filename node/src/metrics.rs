@@ -65,6 +65,10 @@ pub(crate) struct Metrics {
     log_entries: Family<GroupLabel, Gauge>,
     /// States that were taken from other nodes, since the logs did not reach back.
     installs: Family<GroupLabel, Counter>,
+    /// Rounds of events that are archived.
+    archived: Family<GroupLabel, Gauge>,
+    /// Entries that came after the last one whose events are.
+    unarchived: Family<GroupLabel, Gauge>,
 }
 
 impl Metrics {
@@ -92,6 +96,8 @@ impl Metrics {
             state_bytes: Family::default(),
             log_entries: Family::default(),
             installs: Family::default(),
+            archived: Family::default(),
+            unarchived: Family::default(),
             registry: Mutex::default(),
         };
         metrics.register(&mut registry);
@@ -192,6 +198,16 @@ impl Metrics {
             "States taken from other nodes, since no log reached back",
             m.installs.clone(),
         );
+        registry.register(
+            "archive_rounds",
+            "Rounds of a group's events that are in this node's archive",
+            m.archived.clone(),
+        );
+        registry.register(
+            "unarchived_entries",
+            "Entries applied after the last one whose events are in this node's archive",
+            m.unarchived.clone(),
+        );
     }
 
     /// How one of this node's groups stands.
@@ -205,6 +221,11 @@ impl Metrics {
         self.log_entries.get_or_create(&label).set(entries as i64);
         let installs = self.installs.get_or_create(&label);
         installs.inner().store(group.installs(), Ordering::Relaxed);
+        let mark = group.archived();
+        let rounds = self.archived.get_or_create(&label);
+        rounds.set(mark.rounds as i64);
+        let later = group.with(Shard::applied).saturating_sub(mark.index);
+        self.unarchived.get_or_create(&label).set(later as i64);
     }
 
     pub fn refused(&self, code: Code) {

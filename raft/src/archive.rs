@@ -6,19 +6,11 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
+use codraft_mutant::mutant;
 use codraft_proto::{ids::GroupId, transport::BoxFuture, v1};
 
+pub use crate::oplog::ArchiveMark;
 use crate::{events::BulkLink, machine::Event, oplog::Logged};
-
-/// How far the events of a group are archived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ArchiveMark {
-    pub rounds: u64,
-    /// The last entry whose events are; 0 for none.
-    pub index: u64,
-    /// The BLAKE3 of the object from which all others can be found.
-    pub head: [u8; 32],
-}
 
 /// All events of the entries after the mark, up to and including `to`.
 pub struct Round {
@@ -119,6 +111,10 @@ impl Rounds {
             self.bytes += event.window_bytes();
             self.first_ms.get_or_insert(event.ts_ms);
             self.last = log_id.index;
+        }
+        if self.bytes > 0 && mutant!("rounds_end_with_pages") {
+            self.ends.push_back(self.last);
+            (self.bytes, self.first_ms) = (0, None);
         }
     }
 

@@ -41,6 +41,7 @@ pub use crate::{
 
 use crate::{
     applied::Machine,
+    archive::ArchiveMark,
     clocks::Clocks,
     command::Command,
     core::Core,
@@ -174,6 +175,12 @@ impl Group {
         let log = &self.inner.log;
         log.last_index()
             .map_or(0, |last| last + 1 - log.first_index())
+    }
+
+    /// Up to where its events are archived, as the manifest on this disk says.
+    pub fn archived(&self) -> ArchiveMark {
+        let latest = self.inner.keeper.latest();
+        latest.map_or_else(ArchiveMark::default, |manifest| manifest.archived)
     }
 
     /// How often it took a state from another node since its start.

@@ -37,10 +37,9 @@ use codraft_proto::{
 use openraft::{EntryPayload, entry::RaftEntry};
 
 use crate::{
-    archive::ArchiveMark,
     command::{DecodeError, Input, put_blob, put_varint},
     machine::{Held, InSlot, Lookup, Page, Slots, StateError, Summary},
-    oplog::EventPage,
+    oplog::{ArchiveMark, EventPage},
     pages::{PageError, PageKey, PageLog, PagePlace, Uses},
     types::{Entry, LogId, StoredMembership, log_id_from_stored, log_id_to_stored},
 };

@@ -95,6 +95,16 @@ pub struct EventPage {
     pub place: PagePlace,
 }
 
+/// How far the events of a group are archived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ArchiveMark {
+    pub rounds: u64,
+    /// The last entry whose events are; 0 for none.
+    pub index: u64,
+    /// The BLAKE3 of the object from which all others can be found.
+    pub head: [u8; 32],
+}
+
 /// Whose page it is: nobody's but the group's.
 pub fn event_key(group: GroupId, to: u64) -> PageKey {
     PageKey {

@@ -9,11 +9,10 @@ use bytes::Bytes;
 use codraft_proto::ids::{GroupId, NodeId, Term};
 
 use crate::{
-    archive::ArchiveMark,
     command::{Batch, Command},
     machine::{Applied, Event, Outcome, Shard},
     manifest::Manifest,
-    oplog::Logged,
+    oplog::{ArchiveMark, Logged},
     pages::PagePlace,
 };
 

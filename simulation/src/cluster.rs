@@ -204,6 +204,7 @@ impl Cluster {
         config.wal.segment_bytes = self.inner.segment_bytes;
         config.pages.file_bytes = self.inner.segment_bytes as u32;
         config.keep.tail_commands = world.tail_commands.into();
+        config.rounds.bytes = world.round_bytes as usize;
         config.keep.memory_bytes = u64::from(world.memory_kib) << 10;
         // Its documents are small, and some are to be spelled outside their group's lock.
         config.spelled_at_once = 64;

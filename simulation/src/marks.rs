@@ -83,6 +83,11 @@ pub const MARKS: &[(&str, &str)] = &[
         "state_installed",
         "a replica took the state that another one kept",
     ),
+    ("events_archived", "a replica archived a round of events"),
+    (
+        "archive_adopted",
+        "a replica took what another one had archived",
+    ),
 ];
 
 /// What the record has told so far, as far as the marks need it.
@@ -181,6 +186,8 @@ impl Watch {
             NodeSeen::Cooled { .. } => mark("document_cooled"),
             NodeSeen::Purged { .. } => mark("log_purged"),
             NodeSeen::Installed { .. } => mark("state_installed"),
+            NodeSeen::Archived { .. } => mark("events_archived"),
+            NodeSeen::Adopted { .. } => mark("archive_adopted"),
             NodeSeen::Recovered { damaged: true, .. } => mark("damage_quarantined"),
             NodeSeen::Recovered { cut: 1.., .. } => mark("torn_tail_cut"),
             NodeSeen::Applied { kind, .. } if kind == "expire" => mark("bases_expired"),

@@ -59,6 +59,9 @@ pub struct World {
     /// A node keeps a group's state after so many commands.
     #[serde(default = "rarely")]
     pub tail_commands: u32,
+    /// A round of the archive ends with so many bytes of events.
+    #[serde(default = "large")]
+    pub round_bytes: u32,
     /// What a group's documents may take in memory, in KiB.
     #[serde(default = "spacious")]
     pub memory_kib: u32,
@@ -77,6 +80,11 @@ fn finest() -> u64 {
 /// As in production.
 fn rarely() -> u32 {
     codraft_raft::group::KeepOptions::default().tail_commands as u32
+}
+
+/// As in production.
+fn large() -> u32 {
+    codraft_raft::archive::RoundOptions::default().bytes as u32
 }
 
 /// As in production.

@@ -298,6 +298,8 @@ pub enum NodeSeen {
         group: u32,
         index: u64,
         hash: Hash,
+        /// The head of the archive that goes before its events; zeros for none.
+        archived: Hash,
         /// Where the pages of its events lie.
         events: Vec<(u32, u32)>,
     },
@@ -308,8 +310,21 @@ pub enum NodeSeen {
         group: u32,
         index: u64,
         hash: Hash,
+        archived: Hash,
         events: Vec<(u32, u32)>,
     },
+    /// The events up to the entry at `index` are in the node's archive, the last round of them `runs`.
+    Archived {
+        node: u64,
+        group: u32,
+        rounds: u64,
+        index: u64,
+        before: Hash,
+        head: Hash,
+        runs: Vec<Run>,
+    },
+    /// The node took another one's archive up to this head.
+    Adopted { node: u64, group: u32, head: Hash },
     /// A page of events is on its way to the disk.
     Logged {
         node: u64,

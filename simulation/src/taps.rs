@@ -67,6 +67,11 @@ impl Fields {
         self.bytes(name)?.try_into().ok()
     }
 
+    fn runs(&self) -> Option<Vec<Run>> {
+        let runs = self.bytes("runs")?.chunks(64);
+        Some(runs.filter_map(run).collect())
+    }
+
     fn id(&self, name: &str) -> Option<Id> {
         self.bytes(name)?.try_into().ok()
     }
@@ -165,6 +170,7 @@ impl Fields {
                 group: self.group()?,
                 index: index()?,
                 hash: self.hash("hash")?,
+                archived: self.hash("archived")?,
                 events: places(self.bytes("events")?),
             },
             "installed" => NodeSeen::Installed {
@@ -173,12 +179,27 @@ impl Fields {
                 group: self.group()?,
                 index: index()?,
                 hash: self.hash("hash")?,
+                archived: self.hash("archived")?,
                 events: places(self.bytes("events")?),
+            },
+            "archived" => NodeSeen::Archived {
+                node,
+                group: self.group()?,
+                rounds: self.number("rounds")?,
+                index: index()?,
+                before: self.hash("before")?,
+                head: self.hash("head")?,
+                runs: self.runs()?,
+            },
+            "adopted" => NodeSeen::Adopted {
+                node,
+                group: self.group()?,
+                head: self.hash("head")?,
             },
             "logged" => NodeSeen::Logged {
                 node,
                 place: *places(self.bytes("place")?).first()?,
-                runs: self.bytes("runs")?.chunks(64).filter_map(run).collect(),
+                runs: self.runs()?,
             },
             "sync failed" => NodeSeen::SyncFailed { node, life },
             "purged" => NodeSeen::Purged {

@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: real processes, real sockets, recorded typing.
 #![allow(clippy::disallowed_methods)] // a harness outside the product, never simulated
 
+pub mod archived;
 pub mod author;
 pub mod gaps;
 pub mod hostile;

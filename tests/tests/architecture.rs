@@ -55,7 +55,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "codraft-mutant",
         ],
     ),
-    ("codraft-e2e", &["codraft", "codraft-proto", "codraft-ot"]),
+    (
+        "codraft-e2e",
+        &[
+            "codraft",
+            "codraft-archive",
+            "codraft-raft",
+            "codraft-tiers",
+            "codraft-proto",
+            "codraft-ot",
+        ],
+    ),
     (
         "codraft-simulation",
         &[

@@ -23,6 +23,7 @@ use codraft_proto::{
     v1::{Fetch, Fetched, Message, message::Body},
 };
 use codraft_raft::{
+    archive::{Archive, RoundOptions},
     command::{Algebra, Command, Create, Edit},
     group::{
         AppliedSink, BulkLink, GroupEvents, Groups, Kept, Leadership, LogId, Origin, Peers,
@@ -182,6 +183,10 @@ pub struct Cluster {
     pub groups: u32,
     incarnations: u64,
 }
+
+/// Opens what nodes archive to; in tests that know of no archive nodes have none.
+pub static ARCHIVE: OnceLock<fn(Arc<dyn Disk>) -> BoxFuture<'static, Arc<dyn Archive>>> =
+    OnceLock::new();
 
 pub const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
 
@@ -380,14 +385,27 @@ impl Node {
         let clock = Arc::new(CountingClock(AtomicU64::new(1_000)));
         let sinks =
             |_| Sinks::new(Box::new(Ears(heard.clone()))).with(Box::new(Journal(heard.clone())));
-        let kept = Kept::open(disk, Path::new("/data"), PageOptions::default());
+        let options = PageOptions {
+            file_bytes: 64 << 10,
+        };
+        let kept = Kept::open(disk.clone(), Path::new("/data"), options).await;
+        let kept = match ARCHIVE.get() {
+            None => kept.unwrap(),
+            Some(archive) => {
+                let rounds = RoundOptions {
+                    bytes: 16 << 10,
+                    ..RoundOptions::default()
+                };
+                kept.unwrap().archived(archive(disk).await, rounds)
+            }
+        };
         let started = Groups::start(
             config,
             wal.clone(),
             links.clone(),
             &tasks,
             &outside(clock.clone()),
-            kept.await.unwrap(),
+            kept,
             sinks,
         )
         .await;

@@ -116,6 +116,7 @@ fn plan() -> Plan {
             refusal_records: 4,
             tick_ms: 1,
             tail_commands: 100,
+            round_bytes: 4 << 10,
             memory_kib: 64,
             socket_queue_bytes: 1 << 20,
             safety_ms: 1_000,

@@ -72,6 +72,10 @@ fn world(seed: u64) -> World {
             &[4, 20, 20, 100, 500, 100_000],
             &mut stream(seed, "tail", 0),
         ),
+        round_bytes: pick(
+            &[1 << 10, 4 << 10, 32 << 10, 8 << 20],
+            &mut stream(seed, "rounds", 0),
+        ),
         memory_kib: pick(&[1, 16, 64, 256 << 10], &mut stream(seed, "memory", 0)),
     }
 }

@@ -22,8 +22,8 @@ pub fn lines(plan: &Plan) -> Vec<String> {
             world.window_events, world.refusal_records, world.socket_queue_bytes
         ),
         format!(
-            "state kept after {} commands, {} KiB of documents in memory",
-            world.tail_commands, world.memory_kib
+            "state kept after {} commands, {} KiB of documents in memory, rounds of {} bytes archived",
+            world.tail_commands, world.memory_kib, world.round_bytes
         ),
     ];
     if let Some(mutant) = &plan.mutant {

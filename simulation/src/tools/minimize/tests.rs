@@ -82,6 +82,7 @@ pub fn large() -> Plan {
             refusal_records: 8,
             tick_ms: 1,
             tail_commands: 100,
+            round_bytes: 4 << 10,
             memory_kib: 64,
             socket_queue_bytes: 1 << 20,
             safety_ms: 12_000,

@@ -1,0 +1,169 @@
+//! Groups of three replicas whose events go on to archives.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../../raft/tests/common/mod.rs"]
+mod common;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use codraft_archive::Archivist;
+use codraft_ot::Chain;
+use codraft_proto::{
+    disk::Disk,
+    ids::{GroupId, Revision, Seq},
+    transport::BoxFuture,
+};
+use codraft_raft::{
+    archive::{Archive, ArchiveMark},
+    command::Command,
+    group::Origin,
+    machine::{Event, Outcome},
+};
+use codraft_tiers::snapshots::Folder;
+use common::{ARCHIVE, Cluster, Node, create, doc, edit};
+
+const G: GroupId = GroupId(0);
+
+async fn folder(disk: Arc<dyn Disk>) -> Archivist {
+    let folder = Folder::open(disk, "/data/archive".into()).await;
+    Archivist::new(Arc::new(folder.unwrap()))
+}
+
+async fn start() -> Cluster {
+    let archive = |disk: Arc<dyn Disk>| -> BoxFuture<'static, Arc<dyn Archive>> {
+        Box::pin(async { Arc::new(folder(disk).await) as Arc<dyn Archive> })
+    };
+    ARCHIVE.get_or_init(|| archive);
+    Cluster::start(1, true).await
+}
+
+/// Submits at whoever leads until there is an outcome.
+async fn commit(cluster: &Cluster, command: Command) -> Outcome {
+    let whole = async {
+        loop {
+            let leader = cluster.leader(G).await;
+            let mut answers = leader.answers(1);
+            let group = leader.groups.group(G).unwrap();
+            let origin = Origin { link: 1, tag: 1 };
+            if group.submit(command.clone(), origin).is_ok() {
+                let answer = tokio::time::timeout(Duration::from_secs(5), answers.recv()).await;
+                if let Ok(Some((_, Ok(outcome)))) = answer {
+                    return outcome;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), whole)
+        .await
+        .expect("no outcome")
+}
+
+async fn write(cluster: &Cluster, seqs: std::ops::RangeInclusive<u64>) {
+    for seq in seqs {
+        let outcome = commit(cluster, edit(1, 1, seq, seq)).await;
+        let rev = Revision(seq + 1);
+        assert_eq!(outcome, Outcome::Applied { rev });
+    }
+}
+
+fn mark(node: &Node) -> ArchiveMark {
+    node.groups.group(G).unwrap().archived()
+}
+
+async fn until(what: &str, done: impl Fn() -> bool) {
+    let whole = async {
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let whole = tokio::time::timeout(Duration::from_secs(20), whole).await;
+    assert!(whole.is_ok(), "it never comes to pass: {what}");
+}
+
+/// All that a node has archived of the document, proven by its chain of hashes.
+async fn archived(cluster: &Cluster, node: usize) -> Vec<Event> {
+    let archive = folder(cluster.disks[node].clone()).await;
+    let mark = mark(&cluster.nodes[node]);
+    let events = archive.events(G, mark, doc(1), Revision(1)).await.unwrap();
+    let (mut hash, mut canonical) = (Chain::default(), Vec::new());
+    for (nth, event) in events.iter().enumerate() {
+        assert_eq!(event.rev, Revision(nth as u64 + 1));
+        event.canonical(&mut canonical);
+        hash = hash.next(&canonical);
+        assert_eq!(event.hash, hash);
+    }
+    events
+}
+
+fn bytes_below(cluster: &Cluster, node: usize, folder: &str) -> usize {
+    let disk = &cluster.disks[node];
+    let paths = disk.paths().into_iter();
+    let paths = paths.filter(|path| path.starts_with(Path::new("/data").join(folder)));
+    paths.map(|path| disk.contents(&path).unwrap().len()).sum()
+}
+
+#[tokio::test]
+async fn what_the_op_log_lets_go_of_is_in_every_replicas_archive() {
+    let cluster = start().await;
+    commit(&cluster, create(1)).await;
+    write(&cluster, 1..=1_500).await;
+    for node in &cluster.nodes {
+        until("most of it is archived", || mark(node).rounds >= 20).await;
+    }
+    cluster.equal(G).await;
+    for node in 0..3 {
+        let archived = archived(&cluster, node).await.len();
+        assert!(archived > 1_200, "{archived}");
+        let (waiting, whole) = (
+            bytes_below(&cluster, node, "events"),
+            bytes_below(&cluster, node, "archive"),
+        );
+        assert!(
+            waiting < 200 << 10,
+            "{waiting} bytes are still in the op log"
+        );
+        assert!(whole > 0);
+    }
+    let before = [0, 1, 2].map(|node| mark(&cluster.nodes[node]));
+    let cluster = cluster.restart(true).await;
+    write(&cluster, 1_501..=1_700).await;
+    for (node, before) in cluster.nodes.iter().zip(before) {
+        until("it goes on", || mark(node).rounds > before.rounds).await;
+    }
+    for node in 0..3 {
+        archived(&cluster, node).await;
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_lags_brings_the_archive_that_it_has_no_events_for() {
+    let cluster = start().await;
+    commit(&cluster, create(1)).await;
+    write(&cluster, 1..=200).await;
+    cluster.equal(G).await;
+    let leader = cluster.leader(G).await;
+    let lags = cluster.nodes.iter().position(|node| node.id != leader.id);
+    let lags = lags.unwrap();
+    cluster.part(&cluster.nodes[lags]);
+    let before = mark(&cluster.nodes[lags]);
+    write(&cluster, 201..=1_000).await;
+    until("the others archive on", || {
+        mark(&leader).rounds > before.rounds + 10
+    })
+    .await;
+    cluster.join(&cluster.nodes[lags]);
+    cluster.equal(G).await;
+    assert!(cluster.nodes[lags].groups.group(G).unwrap().installs() > 0);
+    assert!(mark(&cluster.nodes[lags]).rounds > before.rounds + 10);
+    archived(&cluster, lags).await;
+    // What it has now is enough to go on by itself.
+    let at = mark(&cluster.nodes[lags]).rounds;
+    write(&cluster, 1_001..=1_400).await;
+    until("it archives on", || mark(&cluster.nodes[lags]).rounds > at).await;
+    cluster.equal(G).await;
+    let again = commit(&cluster, edit(1, 1, 1_400, 1_400)).await;
+    let (seq, rev) = (Seq(1_400), Revision(1_401));
+    assert_eq!(again, Outcome::Already { seq, rev });
+    archived(&cluster, lags).await;
+}
