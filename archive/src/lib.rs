@@ -36,7 +36,7 @@ pub const ARCHIVE: &str = "archive";
 /// So many indices of one level become one of the next.
 const FAN: usize = 8;
 /// An index is not merged into one of more entries.
-const ENTRIES_MAX: u64 = 1 << 20;
+const ENTRIES_MAX: u64 = 1 << 18;
 /// What is asked of another replica at once, in bytes.
 const PART: u32 = 1 << 20;
 /// Objects that are listed at once.
@@ -194,7 +194,7 @@ impl Archivist {
             for run in last {
                 indices.push(self.index(head.group, run.hash).await?);
             }
-            let merged = Index::merge(&indices);
+            let merged = Index::merge(&indices).await;
             let run = self.put_index(head.group, level + 1, &merged).await?;
             head.runs.truncate(first);
             head.runs.push(run);
@@ -246,7 +246,7 @@ impl Archivist {
             }
         }
         let content = Bytes::from(content);
-        if ContentHash::of(&content) != object.hash {
+        if ContentHash::of(&content).await != object.hash {
             return Err(format!("what came is not object {object}").into());
         }
         self.store.put(object.group, content.clone()).await?;

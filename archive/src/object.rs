@@ -22,7 +22,9 @@ use codraft_tiers::snapshots::ContentHash;
 use crate::segment::{SegmentError, array};
 
 const FORMAT: u32 = 1;
-pub const ENTRY: usize = 48;
+const ENTRY: usize = 48;
+/// Entries that are merged before others have their turn.
+const ENTRIES_AT_ONCE: usize = 4_096;
 
 /// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,20 +156,28 @@ impl Index {
         Ok(())
     }
 
-    /// All of some, which come one after the other.
-    pub fn merge(all: &[Index]) -> Index {
+    /// All of some, which come one after the other. Others have their turn in between.
+    pub async fn merge(all: &[Index]) -> Index {
         let mut merged = Index::default();
+        // Of each: its first pack's number now, and the entries that are left.
+        let mut rest = Vec::new();
         for index in all {
-            let before = merged.packs.len() as u32;
+            rest.push((merged.packs.len() as u32, &index.entries[..]));
             merged.packs.extend_from_slice(&index.packs);
-            let moved = index.entries.iter().map(|entry| Entry {
-                pack: before + entry.pack,
-                ..*entry
-            });
-            merged.entries.extend(moved);
         }
-        merged.entries.sort_by_key(|entry| (entry.doc, entry.rev));
-        merged
+        loop {
+            let next = rest.iter_mut().filter(|(_, entries)| !entries.is_empty());
+            let next = next.min_by_key(|(_, entries)| (entries[0].doc, entries[0].rev));
+            let Some((before, entries)) = next else {
+                return merged;
+            };
+            let pack = *before + entries[0].pack;
+            merged.entries.push(Entry { pack, ..entries[0] });
+            *entries = &entries[1..];
+            if merged.entries.len().is_multiple_of(ENTRIES_AT_ONCE) {
+                tokio::task::yield_now().await;
+            }
+        }
     }
 }
 

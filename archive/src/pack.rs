@@ -18,7 +18,7 @@ const BLOCK: usize = 128 << 10;
 /// The most that a block holds, in bytes: one event may be as large as an entry.
 const BLOCK_MAX: usize = 128 << 20;
 /// Bytes that are compressed at a time; others have their turn in between.
-const STEP: usize = 16 << 10;
+const STEP: usize = 8 << 10;
 const LEVEL: i32 = 9;
 
 /// Spells the events of a round, which come document by document, and says where each segment is.

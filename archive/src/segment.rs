@@ -37,8 +37,8 @@ use codraft_proto::{
 };
 use codraft_raft::machine::Event;
 
-/// A segment holds no more events than this, so that one of them is soon read.
-pub const SEGMENT_EVENTS: usize = 8_192;
+/// A segment holds no more events than this, so that it is read in one go.
+pub const SEGMENT_EVENTS: usize = 2_048;
 const COLUMNS: usize = 12;
 const RETAIN: u8 = 0;
 const DELETE: u8 = 1;

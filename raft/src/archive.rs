@@ -66,7 +66,7 @@ pub struct RoundOptions {
 impl Default for RoundOptions {
     fn default() -> Self {
         Self {
-            bytes: 8 << 20,
+            bytes: 4 << 20,
             ms: 3_600_000,
         }
     }

@@ -185,8 +185,8 @@ pub struct Cluster {
 }
 
 /// Opens what nodes archive to; in tests that know of no archive nodes have none.
-pub static ARCHIVE: OnceLock<fn(Arc<dyn Disk>) -> BoxFuture<'static, Arc<dyn Archive>>> =
-    OnceLock::new();
+pub static ARCHIVE: OnceLock<OpenArchive> = OnceLock::new();
+pub type OpenArchive = fn(Arc<dyn Disk>) -> BoxFuture<'static, Arc<dyn Archive>>;
 
 pub const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
 

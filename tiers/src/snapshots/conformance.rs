@@ -30,7 +30,7 @@ async fn what_is_put_is_there(store: &dyn Snapshots) {
         .collect::<Vec<_>>()
         .into();
     let object = store.put(ONE, content.clone()).await.unwrap();
-    assert_eq!(object, ObjectId::of(ONE, &content));
+    assert_eq!(object, ObjectId::of(ONE, &content).await);
     assert_eq!(store.get(object).await.unwrap(), content);
     for (offset, length, found) in [
         (0, 10, 0..10),

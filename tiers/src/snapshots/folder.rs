@@ -56,7 +56,7 @@ impl Folder {
             return Err(SnapshotError::Damaged(object));
         }
         let content: Bytes = file.read_at(0, bytes).await.map_err(failed)?.into();
-        match ContentHash::of(&content) == object.hash {
+        match ContentHash::of(&content).await == object.hash {
             true => Ok(content),
             false => Err(SnapshotError::Damaged(object)),
         }
@@ -98,7 +98,7 @@ impl Snapshots for Folder {
             if bytes > OBJECT_BYTES_MAX {
                 return Err(SnapshotError::TooLarge { bytes });
             }
-            let object = ObjectId::of(group, &content);
+            let object = ObjectId::of(group, &content).await;
             // It may be there from before a crash; whether its name is durable is not known then.
             if self.read(object).await.is_ok() {
                 let synced = self.disk.sync_dir(&self.of_group(group)).await;
