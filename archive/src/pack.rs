@@ -27,12 +27,12 @@ const LEVEL: i32 = 9;
 /// When a block or the pack is larger than it can be.
 pub async fn encode(events: &[Arc<Event>]) -> io::Result<(Bytes, Vec<Entry>)> {
     let mut pack = Sort::Pack.prefix();
-    let (mut entries, mut block) = (Vec::new(), Vec::new());
-    let mut waiting = 0;
+    let (mut entries, mut block, mut cuts) = (Vec::new(), Vec::new(), Vec::new());
+    let mut first = 0;
     for of_doc in events.chunk_by(|a, b| a.doc == b.doc) {
         for piece in of_doc.chunks(SEGMENT_EVENTS) {
             let start = block.len();
-            segment::encode(&mut block, piece);
+            cuts.extend(segment::encode(&mut block, piece));
             entries.push(Entry {
                 doc: piece[0].doc,
                 rev: piece[0].rev,
@@ -43,24 +43,23 @@ pub async fn encode(events: &[Arc<Event>]) -> io::Result<(Bytes, Vec<Entry>)> {
                 start: start as u32,
                 end: block.len() as u32,
             });
-            waiting += 1;
             if block.len() >= BLOCK {
-                close(&mut pack, &mut block, &mut entries, waiting).await?;
-                waiting = 0;
+                close(&mut pack, &mut block, &cuts, &mut entries[first..]).await?;
+                (first, cuts) = (entries.len(), Vec::new());
             }
             tokio::task::yield_now().await;
         }
     }
-    close(&mut pack, &mut block, &mut entries, waiting).await?;
+    close(&mut pack, &mut block, &cuts, &mut entries[first..]).await?;
     Ok((pack.into(), entries))
 }
 
-/// Compresses a block of as many segments behind the others.
+/// Compresses the block of these entries behind the others; between two cuts lies what is alike.
 async fn close(
     pack: &mut Vec<u8>,
     block: &mut Vec<u8>,
+    cuts: &[usize],
     entries: &mut [Entry],
-    segments: usize,
 ) -> io::Result<()> {
     let offset = pack.len();
     if block.len() > BLOCK_MAX {
@@ -69,17 +68,23 @@ async fn close(
     let mut encoder = zstd::Encoder::new(std::mem::take(pack), LEVEL)?;
     encoder.include_checksum(true)?;
     encoder.set_pledged_src_size(Some(block.len() as u64))?;
-    for step in block.chunks(STEP) {
-        encoder.write_all(step)?;
-        tokio::task::yield_now().await;
+    let ends = cuts.iter().copied().chain([block.len()]);
+    let mut start = 0;
+    for end in ends {
+        for step in block[start..end].chunks(STEP) {
+            encoder.write_all(step)?;
+            // What is alike has a code of its own, and nothing waits to be compressed at once.
+            encoder.flush()?;
+            tokio::task::yield_now().await;
+        }
+        start = end;
     }
     *pack = encoder.finish()?;
     block.clear();
     if u32::try_from(pack.len()).is_err() {
         return Err(io::Error::other("a round of events is too large"));
     }
-    let first = entries.len() - segments;
-    for entry in &mut entries[first..] {
+    for entry in entries {
         entry.length = (pack.len() - offset) as u32;
     }
     Ok(())

@@ -8,7 +8,8 @@
 //!   kinds    a byte each
 //!   seqs     less the author's last one and one, signed
 //!   bases    the revision before the event less its base, signed
-//!   times    milliseconds since the event before, signed
+//!   ms       since the event before, the lowest byte: of typing it is noise
+//!   times    the bytes above
 //!   shapes   count varint · (length varint · types)*, then a number of these an event, from 1;
 //!            0: its body stands in `bodies`
 //!   places   of a body that begins with a retain: its units, less where the event before ended, signed
@@ -39,7 +40,9 @@ use codraft_raft::machine::Event;
 
 /// A segment holds no more events than this, so that it is read in one go.
 pub const SEGMENT_EVENTS: usize = 2_048;
-const COLUMNS: usize = 12;
+const COLUMNS: usize = 13;
+/// A column of so many bytes is worth a code of its own.
+const LONG: usize = 512;
 const RETAIN: u8 = 0;
 const DELETE: u8 = 1;
 const INSERT: u8 = 2;
@@ -77,6 +80,7 @@ struct Columns {
     kinds: Vec<u8>,
     seqs: Vec<u8>,
     bases: Vec<u8>,
+    ms: Vec<u8>,
     times: Vec<u8>,
     shapes: Vec<u8>,
     places: Vec<u8>,
@@ -114,9 +118,13 @@ impl Dictionary {
     }
 }
 
-/// Appends a segment: consecutive events of one document. Nothing for none.
-pub fn encode(out: &mut Vec<u8>, events: &[Arc<Event>]) {
-    let Some(first) = events.first() else { return };
+/// Appends a segment: consecutive events of one document. Nothing for none. Returns where in `out`
+/// columns begin and end that are long enough for a code of their own.
+pub fn encode(out: &mut Vec<u8>, events: &[Arc<Event>]) -> Vec<usize> {
+    let mut cuts = Vec::new();
+    let Some(first) = events.first() else {
+        return cuts;
+    };
     out.extend_from_slice(&first.doc.0);
     varint::put(out, first.rev.0);
     out.extend_from_slice(&first.hash.0);
@@ -134,7 +142,9 @@ pub fn encode(out: &mut Vec<u8>, events: &[Arc<Event>]) {
         put_signed(&mut columns.seqs, event.seq.0.wrapping_sub(expected));
         let newest = event.rev.0.wrapping_sub(1);
         put_signed(&mut columns.bases, newest.wrapping_sub(event.base.0));
-        put_signed(&mut columns.times, event.ts_ms.wrapping_sub(time));
+        let since = event.ts_ms.wrapping_sub(time);
+        columns.ms.push(since as u8);
+        varint::put(&mut columns.times, since >> 8);
         time = event.ts_ms;
         let shape = match steps(event) {
             Some(steps) => 1 + shapes.number(columns.put(&steps, &mut cursor)),
@@ -148,8 +158,12 @@ pub fn encode(out: &mut Vec<u8>, events: &[Arc<Event>]) {
     columns.authors = authors.before(columns.authors);
     columns.shapes = shapes.before(columns.shapes);
     for column in columns.in_order() {
+        let is_long = column.len() >= LONG;
+        cuts.extend(is_long.then_some(out.len()));
         put_blob(out, column);
+        cuts.extend(is_long.then_some(out.len()));
     }
+    cuts
 }
 
 impl Columns {
@@ -159,6 +173,7 @@ impl Columns {
             &self.kinds,
             &self.seqs,
             &self.bases,
+            &self.ms,
             &self.times,
             &self.shapes,
             &self.places,
@@ -307,7 +322,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(head: Head, mut columns: [&'a [u8]; COLUMNS]) -> Result<Self, SegmentError> {
-        let [listed_authors, _, _, _, _, listed_shapes, ..] = &mut columns;
+        let [listed_authors, _, _, _, _, _, listed_shapes, ..] = &mut columns;
         let mut authors = Vec::new();
         for _ in 0..varint::take(listed_authors)? {
             let client = match array(listed_authors)? {
@@ -339,7 +354,7 @@ impl<'a> Reader<'a> {
     }
 
     fn event(&mut self) -> Result<Event, SegmentError> {
-        let [authors, kinds, seqs, bases, times, shapes, ..] = &mut self.columns;
+        let [authors, kinds, seqs, bases, ms, times, shapes, ..] = &mut self.columns;
         let author = varint::take(authors)? as usize;
         let known = self.authors.get(author);
         let (client, user) = known.cloned().ok_or(SegmentError::Invalid("author"))?;
@@ -348,7 +363,12 @@ impl<'a> Reader<'a> {
         let seq = seq.wrapping_add(take_signed(seqs)?);
         self.last_seq[author] = seq;
         let base = self.rev.wrapping_sub(1).wrapping_sub(take_signed(bases)?);
-        self.time = self.time.wrapping_add(take_signed(times)?);
+        let ([lowest], above) = (array(ms)?, varint::take(times)?);
+        if above >> 56 > 0 {
+            return Err(SegmentError::Invalid("time"));
+        }
+        let since = above << 8 | u64::from(lowest);
+        self.time = self.time.wrapping_add(since);
         let shape = varint::take(shapes)?;
         let body = match shape.checked_sub(1) {
             None => Bytes::copy_from_slice(blob(&mut self.columns[COLUMNS - 1])?),
