@@ -65,6 +65,8 @@ pub(crate) struct Metrics {
     log_entries: Family<GroupLabel, Gauge>,
     /// States that were taken from other nodes, since the logs did not reach back.
     installs: Family<GroupLabel, Counter>,
+    /// Damaged pages that were taken again from other nodes.
+    mended_pages: Family<GroupLabel, Counter>,
 }
 
 impl Metrics {
@@ -92,6 +94,7 @@ impl Metrics {
             state_bytes: Family::default(),
             log_entries: Family::default(),
             installs: Family::default(),
+            mended_pages: Family::default(),
             registry: Mutex::default(),
         };
         metrics.register(&mut registry);
@@ -192,6 +195,11 @@ impl Metrics {
             "States taken from other nodes, since no log reached back",
             m.installs.clone(),
         );
+        registry.register(
+            "mended_pages",
+            "Damaged pages taken again from other nodes",
+            m.mended_pages.clone(),
+        );
     }
 
     /// How one of this node's groups stands.
@@ -205,6 +213,8 @@ impl Metrics {
         self.log_entries.get_or_create(&label).set(entries as i64);
         let installs = self.installs.get_or_create(&label);
         installs.inner().store(group.installs(), Ordering::Relaxed);
+        let mended = self.mended_pages.get_or_create(&label);
+        mended.inner().store(group.mended(), Ordering::Relaxed);
     }
 
     pub fn refused(&self, code: Code) {

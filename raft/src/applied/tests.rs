@@ -4,7 +4,8 @@ use std::{path::Path, task::Poll};
 
 use codraft_ot::Kind;
 use codraft_proto::{
-    ids::{ClientId, GroupId, Revision, Seq},
+    ids::{ClientId, GroupId, NodeId, Revision, Seq},
+    link::Outbox,
     transport::BoxFuture,
 };
 use futures_util::stream;
@@ -16,8 +17,8 @@ use crate::{
     command::{Algebra, Command, Create, Edit},
     digests::Digests,
     disk::memory::MemoryDisk,
-    events::{AppliedSink, GroupEvents, Leadership, Origin, ProposeResult, Sinks},
-    keeper::{Kept, LogEnd},
+    events::{AppliedSink, BulkLink, GroupEvents, Leadership, Origin, Peers, ProposeResult, Sinks},
+    keeper::{Kept, LogEnd, Others},
     limits::GroupLimits,
     machine::{Applied, MachineLimits, Shard},
     pages::PageOptions,
@@ -32,6 +33,17 @@ struct Settled;
 impl LogEnd for Settled {
     fn settled(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async { Ok(()) })
+    }
+}
+
+/// There is no other replica.
+impl Peers for Settled {
+    fn outbox(&self, _: NodeId) -> Option<Outbox> {
+        None
+    }
+
+    fn bulk(&self, _: NodeId) -> Option<Box<dyn BulkLink>> {
+        None
     }
 }
 
@@ -86,6 +98,7 @@ async fn machine() -> (Machine, Seen, Arc<Gate>) {
         kept,
         Digests::new(3),
         Arc::new(Settled),
+        Others::new(NodeId(1), Arc::new(Settled)),
         loaded,
     );
     let keeper = Arc::new(keeper);

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod mend;
+
 use std::{
     path::PathBuf,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -8,6 +10,7 @@ use std::{
 use codraft_ot::{Delta, Kind};
 use codraft_proto::{
     ids::{ClientId, GroupId, NodeId, Revision, Seq},
+    link::Outbox,
     v1,
 };
 use openraft::{entry::RaftEntry, storage::RaftStateMachine};
@@ -17,7 +20,7 @@ use crate::{
     applied::Machine,
     command::{Algebra, Batch, Command, Create, Edit},
     disk::memory::MemoryDisk,
-    events::{AppliedSink, BulkLink, GroupEvents, Leadership, Origin, ProposeResult, Sinks},
+    events::{AppliedSink, BulkLink, GroupEvents, Leadership, Origin, Peers, ProposeResult, Sinks},
     limits::GroupLimits,
     machine::{Applied, Lookup, MachineLimits, Shard},
     oplog::{self, Logged, WRITE_BYTES, event_key},
@@ -44,6 +47,22 @@ impl GroupEvents for Nobody {
     fn answered(&mut self, _: Origin, _: ProposeResult) {}
 }
 
+/// The other replicas, where they can be reached.
+#[derive(Default)]
+struct Reach(Mutex<BTreeMap<NodeId, Arc<Keeper>>>);
+
+impl Peers for Reach {
+    fn outbox(&self, _: NodeId) -> Option<Outbox> {
+        None
+    }
+
+    fn bulk(&self, node: NodeId) -> Option<Box<dyn BulkLink>> {
+        let keeper = self.0.lock().get(&node).cloned()?;
+        let left = AtomicUsize::new(usize::MAX);
+        Some(Box::new(Direct { keeper, left }))
+    }
+}
+
 const GROUP: GroupId = GroupId(0);
 const DATA: &str = "/data";
 
@@ -52,6 +71,7 @@ struct World {
     disk: MemoryDisk,
     core: Arc<Mutex<Core>>,
     keeper: Arc<Keeper>,
+    reach: Arc<Reach>,
     index: u64,
 }
 
@@ -84,12 +104,16 @@ impl World {
             core.restore(state);
         }
         let core = Arc::new(Mutex::new(core));
-        let keeper = Keeper::new(GROUP, core.clone(), kept, digests, Arc::new(Nobody), loaded);
+        let reach = Arc::new(Reach::default());
+        let others = Others::new(NodeId(1), reach.clone());
+        let log = Arc::new(Nobody);
+        let keeper = Keeper::new(GROUP, core.clone(), kept, digests, log, others, loaded);
         let keeper = Arc::new(keeper);
         Self {
             disk: disk.clone(),
             core,
             keeper,
+            reach,
             index,
         }
     }
@@ -364,7 +388,7 @@ async fn a_transfer_that_was_cut_goes_on_where_it_was() {
     keeper.install(&received.manifest).await.unwrap();
     assert_eq!(lags.digest(), ahead.digest());
     let all: BTreeSet<DocId> = (0..40).map(doc).collect();
-    keeper.warm(&all).await.unwrap();
+    keeper.warm(&all, ASK_ONCE).await.unwrap();
     assert_eq!(lags.digest(), ahead.digest());
     lags.check_events().await;
     drop(lent);
@@ -473,7 +497,13 @@ async fn a_page_that_does_not_read_back_stops_the_group_and_is_never_another_sta
     let place = cold[0].2.place;
     let path = format!("{DATA}/{PAGES}/{:08x}.pages", place.file);
     disk.flip(&PathBuf::from(path), place.offset as usize + 50);
-    assert!(world.keeper.warm(&BTreeSet::from([doc(2)])).await.is_err());
+    assert!(
+        world
+            .keeper
+            .warm(&BTreeSet::from([doc(2)]), ASK_ONCE)
+            .await
+            .is_err()
+    );
     assert!(matches!(
         world.core.lock().shard.document(&doc(2)),
         Lookup::Cold(_)
@@ -515,7 +545,7 @@ async fn a_manifest_is_there_whole_or_the_one_before_is() {
         };
         assert_eq!(again.digest(), is, "seed {seed}");
         let all: BTreeSet<DocId> = (0..40).map(doc).collect();
-        again.keeper.warm(&all).await.unwrap();
+        again.keeper.warm(&all, ASK_ONCE).await.unwrap();
         assert_eq!(again.digest(), is, "seed {seed}");
         again.check_events().await;
     }
@@ -540,7 +570,7 @@ async fn files_of_pages_go_when_little_in_them_is_needed() {
     let again = World::open(&disk).await;
     assert_eq!(again.digest(), before);
     let all: BTreeSet<DocId> = (0..40).map(doc).collect();
-    again.keeper.warm(&all).await.unwrap();
+    again.keeper.warm(&all, ASK_ONCE).await.unwrap();
     assert_eq!(again.digest(), before);
     assert_eq!(again.warm_documents(), 40);
 }
