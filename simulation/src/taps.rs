@@ -193,6 +193,7 @@ impl Fields {
                 group: self.group()?,
                 index: index()?,
             },
+            "mended" => NodeSeen::Mended { node },
             "cooled" => NodeSeen::Cooled {
                 node,
                 documents: self.number("documents")?,
