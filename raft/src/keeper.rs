@@ -5,6 +5,7 @@ mod events;
 mod lend;
 mod mend;
 mod receive;
+mod replay;
 mod space;
 #[cfg(test)]
 mod tests;
@@ -73,6 +74,8 @@ pub struct Keeper {
     others: Others,
     /// The manifest that is on the disk.
     manifest: Mutex<Option<Arc<Manifest>>>,
+    /// The one before it, where this process took both: its pages stay, as the log since does.
+    earlier: Mutex<Option<(Arc<Manifest>, Pin)>>,
     /// Those that other replicas fetch now.
     lent: Mutex<Vec<Arc<Manifest>>>,
     /// What it needs of the pages. Held while the next one is taken.
@@ -83,11 +86,17 @@ pub struct Keeper {
 pub trait LogEnd: Send + Sync + 'static {
     /// Resolves when all that was appended before this call is durable.
     fn settled(&self) -> BoxFuture<'_, io::Result<()>>;
+    /// Entries as they are stored, from `from` on and below `to`: at least one where there are any.
+    fn read(&self, from: u64, to: u64) -> BoxFuture<'_, io::Result<Vec<Bytes>>>;
 }
 
 impl LogEnd for GroupWal {
     fn settled(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(GroupWal::settled(self))
+    }
+
+    fn read(&self, from: u64, to: u64) -> BoxFuture<'_, io::Result<Vec<Bytes>>> {
+        Box::pin(GroupWal::read(self, from, to, BATCH))
     }
 }
 
@@ -236,6 +245,7 @@ impl Keeper {
             log,
             others,
             manifest: Mutex::new(manifest),
+            earlier: Mutex::default(),
             lent: Mutex::default(),
             uses: tokio::sync::Mutex::new(uses),
         }
@@ -329,6 +339,10 @@ impl Keeper {
         self.kept(&manifest, written, uses);
         manifest.uses = uses.all().clone();
         let manifest = Arc::new(manifest);
+        if let Some(latest) = latest.filter(|latest| latest.index() < manifest.index()) {
+            let pin = space.pin(self.group, &latest.uses);
+            *self.earlier.lock() = Some((latest, pin));
+        }
         *self.manifest.lock() = Some(manifest.clone());
         Ok(Some(manifest))
     }

@@ -2,6 +2,7 @@
 
 use std::{path::Path, task::Poll};
 
+use bytes::Bytes;
 use codraft_ot::Kind;
 use codraft_proto::{
     ids::{ClientId, GroupId, NodeId, Revision, Seq},
@@ -33,6 +34,10 @@ struct Settled;
 impl LogEnd for Settled {
     fn settled(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async { Ok(()) })
+    }
+
+    fn read(&self, _: u64, _: u64) -> BoxFuture<'_, io::Result<Vec<Bytes>>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
 }
 

@@ -95,7 +95,7 @@ impl Keeper {
             let page = match log.read(&key, place).await {
                 Ok(page) => page,
                 Err(error) => {
-                    let elsewhere = self.as_left(&key, true).await;
+                    let elsewhere = self.lent(&key).await;
                     elsewhere.ok_or_else(|| error.to_string())?
                 }
             };

@@ -1,8 +1,9 @@
 //! What is damaged on this disk, had from another replica.
 //!
 //! A page is asked for by what is in it: a document as one entry left it. Whoever has the document like
-//! that in memory or in a page can send it, and what comes is compared with the digest that the state
-//! here has of it, so it does not matter whom it comes from. The document is in memory then without a
+//! that in memory or in a page can send it, and who has an earlier page and the log since can make it
+//! again; what comes is compared with the digest that the state here has of it, so it does not matter
+//! whom it comes from, nor how it was had. The document is in memory then without a
 //! page, as one that was changed, and the next manifest, which is due at once, gets it another one.
 
 use std::{
@@ -24,14 +25,13 @@ use super::{AGAIN, KeepError, Keeper, receive::fetch, stored};
 use crate::{
     events::Peers,
     machine::{Held, Lookup, Page},
-    manifest::{Manifest, bucket_key, read_bucket},
     pages::PageKey,
     tap,
 };
 
 /// Who reads a document tries again by itself.
 pub const ASK_ONCE: u32 = 1;
-/// What applies entries can do nothing else: it waits for nodes that are away, a second a time.
+/// What applies entries can do nothing else: it asks nodes that are away again, a second later each time.
 pub const ASK_LONG: u32 = 120;
 
 /// Whom a replica asks for what is damaged here.
@@ -207,44 +207,34 @@ impl Keeper {
         if applied < key.index {
             return Err(format!("it is at entry {applied} and not at {}", key.index));
         }
-        let stored = self.as_left(&key, false).await;
+        let stored = self.as_left(&key).await;
         let same = stored.filter(|stored| blake3::hash(stored).as_bytes()[..] == request.digest);
         Ok(same.into_iter().collect())
     }
 
-    /// A document as that entry left it, if it is still in memory or in a page like that. `asks`: or
-    /// with another replica, where the page is damaged.
-    pub(super) async fn as_left(&self, key: &PageKey, asks: bool) -> Option<Bytes> {
+    /// A document as that entry left it, if it is still like that in memory or in a page, or can be
+    /// made like that again. Whoever asks for it has its digest.
+    async fn as_left(&self, key: &PageKey) -> Option<Bytes> {
         let held = self.core.lock().shard.held(&key.doc).cloned();
         let held = held.filter(|held| held.touched() == key.index);
         if let Some(Lookup::Present(document)) = held.as_ref().map(Held::lookup) {
             return Some(stored(document).await);
         }
-        let own = held.and_then(|held| held.page());
-        if let Some(page) = own
+        if let Some(page) = held.and_then(|held| held.page())
             && let Ok(stored) = self.read_page(key, page).await
         {
             return Some(stored);
         }
         // It went on since, or its page was moved.
-        let manifest = self.latest()?;
-        let _pin = self.kept.space.pin(self.group, &manifest.uses);
-        let page = self.listed(&manifest, key).await.or(own)?;
-        let stored = match asks {
-            true => self.stored(key, page).await,
-            false => self.read_page(key, page).await,
-        };
-        stored.ok()
+        self.made_again(key).await
     }
 
-    /// The page of a document that a manifest lists, if it is as that entry left it.
-    async fn listed(&self, manifest: &Manifest, key: &PageKey) -> Option<Page> {
-        let bucket = manifest.buckets.get(&key.slot)?;
-        let list = bucket_key(self.group, key.slot);
-        let listed = self.kept.pages.read(&list, bucket.place).await.ok()?;
-        let listed = read_bucket(&listed).ok()?;
-        let held = listed.get(&key.doc)?;
-        held.page().filter(|_| held.touched() == key.index)
+    /// What a page holds that this replica lends and cannot read.
+    pub(super) async fn lent(&self, key: &PageKey) -> Option<Bytes> {
+        let manifest = self.latest()?;
+        let listed = self.listed(&manifest, key).await?;
+        let page = listed.page().filter(|_| listed.touched() == key.index)?;
+        self.stored(key, page).await.ok()
     }
 }
 

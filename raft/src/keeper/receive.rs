@@ -184,6 +184,8 @@ impl Keeper {
         }
         tap::installed(&manifest);
         drop(core);
+        // The log since then goes.
+        *self.earlier.lock() = None;
         *self.manifest.lock() = Some(manifest);
         Ok(())
     }

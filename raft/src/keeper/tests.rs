@@ -36,10 +36,20 @@ impl AppliedSink for Nobody {
     fn leadership_changed(&mut self, _: Leadership) {}
 }
 
-/// Their log is durable at once.
-impl LogEnd for Nobody {
+/// Entries as they are stored, durable at once.
+#[derive(Default)]
+struct Log(Mutex<BTreeMap<u64, Bytes>>);
+
+impl LogEnd for Log {
     fn settled(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async { Ok(()) })
+    }
+
+    fn read(&self, from: u64, to: u64) -> BoxFuture<'_, io::Result<Vec<Bytes>>> {
+        let log = self.0.lock();
+        let run = (from..to).map_while(|index| log.get(&index).cloned());
+        let records = run.take(3).collect();
+        Box::pin(async { Ok(records) })
     }
 }
 
@@ -71,6 +81,7 @@ struct World {
     disk: MemoryDisk,
     core: Arc<Mutex<Core>>,
     keeper: Arc<Keeper>,
+    log: Arc<Log>,
     reach: Arc<Reach>,
     index: u64,
 }
@@ -106,13 +117,15 @@ impl World {
         let core = Arc::new(Mutex::new(core));
         let reach = Arc::new(Reach::default());
         let others = Others::new(NodeId(1), reach.clone());
-        let log = Arc::new(Nobody);
-        let keeper = Keeper::new(GROUP, core.clone(), kept, digests, log, others, loaded);
+        let log = Arc::new(Log::default());
+        let told = log.clone();
+        let keeper = Keeper::new(GROUP, core.clone(), kept, digests, told, others, loaded);
         let keeper = Arc::new(keeper);
         Self {
             disk: disk.clone(),
             core,
             keeper,
+            log,
             reach,
             index,
         }
@@ -137,6 +150,8 @@ impl World {
             batch: batch.encode(),
         };
         let entry: Entry = RaftEntry::new(log_id, openraft::EntryPayload::Normal(proposal));
+        let record = entry.clone().into_stored();
+        self.log.0.lock().insert(self.index, record);
         let entries = futures_util::stream::iter([Ok((entry, None))]);
         let mut machine = Machine::new(self.core.clone(), self.keeper.clone());
         machine.apply(entries).await.unwrap();

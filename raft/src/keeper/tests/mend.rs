@@ -105,6 +105,51 @@ async fn others_that_went_on_have_it_in_what_they_kept() {
     assert_eq!(one.keeper.mended(), 1);
 }
 
+/// Nobody else has a page of it as it was between two manifests: it is made again of one from before.
+#[tokio::test]
+async fn others_make_again_what_they_kept_before_and_after() {
+    for (kept_later, until) in [(false, 5), (true, 5), (true, 8)] {
+        let [mut one, mut two, mut three] = three().await;
+        let more = |seq| vec![edit(2, seq, &format!("{seq} ")), edit(4, seq, "x")];
+        for seq in 2..=4 {
+            one.apply(more(seq)).await;
+        }
+        one.keeper.take().await.unwrap();
+        one.keeper.cool().await;
+        for world in [&mut two, &mut three] {
+            for seq in 2..=until {
+                world.apply(more(seq)).await;
+            }
+            if kept_later {
+                world.keeper.take().await.unwrap();
+                world.keeper.cool().await;
+            }
+        }
+        one.damage(2);
+        one.apply(more(5)).await;
+        assert_eq!(one.text(doc(2)), "5 4 3 2 of 2");
+        assert_eq!(one.keeper.mended(), 1);
+        for seq in 6..=until {
+            one.apply(more(seq)).await;
+        }
+        assert_eq!(one.digest(), two.digest());
+        // Where the log does not reach back either it is gone.
+        three.log.0.lock().clear();
+        two.log.0.lock().clear();
+        one.keeper.take().await.unwrap();
+        one.keeper.cool().await;
+        for world in [&mut two, &mut three] {
+            world.apply(more(until + 1)).await;
+            world.keeper.take().await.unwrap();
+            world.apply(more(until + 2)).await;
+            world.keeper.take().await.unwrap();
+        }
+        one.damage(2);
+        let error = one.open_document(2).await.unwrap_err().to_string();
+        assert!(error.contains("node 3 does not have it"), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_page_that_nobody_has_is_an_error_that_names_it() {
     let [one, two, three] = three().await;
