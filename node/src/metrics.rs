@@ -65,7 +65,7 @@ pub(crate) struct Metrics {
     log_entries: Family<GroupLabel, Gauge>,
     /// States that were taken from other nodes, since the logs did not reach back.
     installs: Family<GroupLabel, Counter>,
-    /// Damaged pages that were taken again from other nodes.
+    /// Damaged pages that were had again.
     mended_pages: Family<GroupLabel, Counter>,
 }
 
@@ -197,7 +197,7 @@ impl Metrics {
         );
         registry.register(
             "mended_pages",
-            "Damaged pages taken again from other nodes",
+            "Damaged pages that were had again, from other nodes or of the log",
             m.mended_pages.clone(),
         );
     }

@@ -192,17 +192,8 @@ async fn run(
         .cloned()
         .collect();
     let others = peers.iter().map(|(node, _)| *node);
+    let dialler = dialler(&config, &common, &storage, tasks.child());
     let members = Arc::new(Members::new(others, storage.known, &storage.wal, tasks));
-    let dialler = Dialler {
-        tasks: tasks.child(),
-        outside: common.clone(),
-        hello: Hello {
-            disk: storage.disk_id.to_bytes(),
-            starts: storage.starts.iter().map(Into::into).collect(),
-            ..Hello::new(&*config.topology, PeerRole::Node, config.id.0, storage.name)
-        },
-        options: config.link.clone(),
-    };
     let dialling = Arc::new(Dialling::new(dialler.clone(), &peers, members.clone()));
     let mut feeds = BTreeMap::new();
     let fanout = |group: GroupId| {
@@ -252,6 +243,21 @@ async fn run(
         wal: storage.wal,
         metrics,
     })
+}
+
+/// How this node dials others, and what it says of itself.
+fn dialler(config: &NodeConfig, outside: &Outside, storage: &Storage, links: Tasks) -> Dialler {
+    let (topology, node) = (&*config.topology, config.id.0);
+    Dialler {
+        tasks: links,
+        outside: outside.clone(),
+        hello: Hello {
+            disk: storage.disk_id.to_bytes(),
+            starts: storage.starts.iter().map(Into::into).collect(),
+            ..Hello::new(topology, PeerRole::Node, node, storage.name)
+        },
+        options: config.link.clone(),
+    }
 }
 
 async fn listen(

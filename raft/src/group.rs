@@ -182,7 +182,7 @@ impl Group {
         self.inner.installing.done()
     }
 
-    /// How many damaged pages it took again from other nodes since its start.
+    /// How many damaged pages it had again since its start, from other nodes but for a few.
     pub fn mended(&self) -> u64 {
         self.inner.keeper.mended()
     }

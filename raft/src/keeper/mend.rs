@@ -90,7 +90,7 @@ impl fmt::Display for Tried {
 }
 
 impl Keeper {
-    /// How many pages it had from other replicas, since those here were damaged.
+    /// How many damaged pages it had again, from other replicas but for a few.
     pub fn mended(&self) -> u64 {
         self.others.mended.load(Relaxed)
     }
@@ -146,7 +146,8 @@ impl Keeper {
         stored.ok_or_else(|| lost(key, page, wrong, tried))
     }
 
-    /// Asks those in turn of whom it is not known that they do not have it.
+    /// Asks those in turn of whom it is not known that they do not have it, and makes it again of what
+    /// is here if that can be done and nobody has it now.
     async fn ask(&self, key: &PageKey, page: Page, tried: &mut Tried) -> Option<Bytes> {
         let mut voters = self.core.lock().voters();
         voters.remove(&self.others.node);
@@ -167,7 +168,12 @@ impl Keeper {
             };
             tried.0.insert(node, answer);
         }
-        None
+        let made = self.made_again(key).await;
+        let made = made.filter(|made| *blake3::hash(made).as_bytes() == page.digest)?;
+        let (group, doc, file) = (self.group, key.doc, page.place.file);
+        tracing::warn!(%group, %doc, "a page was damaged: made again of an earlier one and the log; it was in {file:08x}.pages");
+        self.others.mended.fetch_add(1, Relaxed);
+        Some(made)
     }
 
     /// None where that node will never have it.

@@ -134,8 +134,9 @@ async fn others_make_again_what_they_kept_before_and_after() {
         }
         assert_eq!(one.digest(), two.digest());
         // Where the log does not reach back either it is gone.
-        three.log.0.lock().clear();
-        two.log.0.lock().clear();
+        for world in [&one, &two, &three] {
+            world.log.0.lock().clear();
+        }
         one.keeper.take().await.unwrap();
         one.keeper.cool().await;
         for world in [&mut two, &mut three] {
@@ -148,6 +149,22 @@ async fn others_make_again_what_they_kept_before_and_after() {
         let error = one.open_document(2).await.unwrap_err().to_string();
         assert!(error.contains("node 3 does not have it"), "{error}");
     }
+}
+
+/// As with a replica that lags: the others went on, and keep nothing of then.
+#[tokio::test]
+async fn a_page_is_made_again_of_what_is_here_where_nobody_has_it() {
+    let [mut one, _two, _three] = three().await;
+    one.reach.0.lock().clear();
+    for seq in 2..=4 {
+        one.apply(vec![edit(2, seq, &format!("{seq} "))]).await;
+    }
+    one.keeper.take().await.unwrap();
+    one.keeper.cool().await;
+    one.damage(2);
+    one.open_document(2).await.unwrap();
+    assert_eq!(one.text(doc(2)), "4 3 2 of 2");
+    assert_eq!(one.keeper.mended(), 1);
 }
 
 #[tokio::test]
