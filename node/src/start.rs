@@ -186,11 +186,8 @@ async fn run(
 
     let metrics = Metrics::new();
     let routers = Arc::new(Routers::default());
-    let peers: Vec<_> = nodes
-        .iter()
-        .filter(|(node, _)| *node != config.id)
-        .cloned()
-        .collect();
+    let mut peers = nodes;
+    peers.retain(|(node, _)| *node != config.id);
     let others = peers.iter().map(|(node, _)| *node);
     let dialler = dialler(&config, &common, &storage, tasks.child());
     let members = Arc::new(Members::new(others, storage.known, &storage.wal, tasks));
