@@ -298,6 +298,18 @@ pub const ALL: &[Mutant] = &[
         expect: &["processes"],
     },
     Mutant {
+        name: "page_checksum_ignored",
+        what: "What lies where a document's page should be is taken for it, though its checksum is wrong.",
+        expect: &[
+            "replicas",
+            "fold",
+            "convergence",
+            "exactly_once",
+            "processes",
+            "errors",
+        ],
+    },
+    Mutant {
         name: "install_without_events",
         what: "A replica takes another one's state without the events that led there.",
         expect: &["oplog"],

@@ -69,6 +69,8 @@ pub(crate) struct Metrics {
     archived: Family<GroupLabel, Gauge>,
     /// Entries that came after the last one whose events are.
     unarchived: Family<GroupLabel, Gauge>,
+    /// Damaged pages that were had again.
+    mended_pages: Family<GroupLabel, Counter>,
 }
 
 impl Metrics {
@@ -98,6 +100,7 @@ impl Metrics {
             installs: Family::default(),
             archived: Family::default(),
             unarchived: Family::default(),
+            mended_pages: Family::default(),
             registry: Mutex::default(),
         };
         metrics.register(&mut registry);
@@ -208,6 +211,11 @@ impl Metrics {
             "Entries applied after the last one whose events are in this node's archive",
             m.unarchived.clone(),
         );
+        registry.register(
+            "mended_pages",
+            "Damaged pages that were had again, from other nodes or of the log",
+            m.mended_pages.clone(),
+        );
     }
 
     /// How one of this node's groups stands.
@@ -226,6 +234,8 @@ impl Metrics {
         rounds.set(mark.rounds as i64);
         let later = group.with(Shard::applied).saturating_sub(mark.index);
         self.unarchived.get_or_create(&label).set(later as i64);
+        let mended = self.mended_pages.get_or_create(&label);
+        mended.inner().store(group.mended(), Ordering::Relaxed);
     }
 
     pub fn refused(&self, code: Code) {

@@ -26,23 +26,16 @@ use crate::{
 };
 
 /// The dialled links, by node.
-#[derive(Default)]
 pub(crate) struct Dialling {
+    dialler: Dialler,
+    members: Arc<Members>,
     peers: BTreeMap<NodeId, Peer>,
 }
 
-#[derive(Default)]
 struct Peer {
+    address: String,
     outbox: Arc<Mutex<Option<Outbox>>>,
     handle: OnceLock<LinkHandle>,
-    bulk: OnceLock<BulkDialler>,
-}
-
-/// How a node is dialled for what is large.
-struct BulkDialler {
-    dialler: Dialler,
-    address: String,
-    members: Arc<Members>,
 }
 
 impl Peers for Dialling {
@@ -51,56 +44,45 @@ impl Peers for Dialling {
     }
 
     fn bulk(&self, node: NodeId) -> Option<Box<dyn BulkLink>> {
-        let BulkDialler {
-            dialler,
-            address,
-            members,
-        } = self.peers.get(&node)?.bulk.get()?;
-        let session = Session::new(node, members.clone());
+        let address = self.peers.get(&node)?.address.clone();
+        let session = Session::new(node, self.members.clone());
         let dialled = Arc::new(BulkDialled(session.clone()));
-        let handle = dialler.dial(address.clone(), dialled);
+        let mut dialler = self.dialler.clone();
+        dialler.hello.bulk = true;
+        let handle = dialler.dial(address, dialled);
         Some(Box::new(BulkPeer::new(session, handle)))
     }
 }
 
 impl Dialling {
-    pub fn new(nodes: impl Iterator<Item = NodeId>) -> Self {
+    /// What is large can be fetched at once: a start may need it.
+    pub fn new(dialler: Dialler, nodes: &[(NodeId, String)], members: Arc<Members>) -> Self {
+        let peer = |address: &String| Peer {
+            address: address.clone(),
+            outbox: Arc::default(),
+            handle: OnceLock::new(),
+        };
+        let peers = nodes.iter().map(|(node, address)| (*node, peer(address)));
         Self {
-            peers: nodes.map(|node| (node, Peer::default())).collect(),
+            dialler,
+            members,
+            peers: peers.collect(),
         }
     }
 
     /// Dials every node of the list and keeps the links up.
-    pub fn dial(
-        &self,
-        dialler: &Dialler,
-        nodes: &[(NodeId, String)],
-        members: &Arc<Members>,
-        raft: &Arc<Raft>,
-    ) {
-        for (node, address) in nodes {
-            let Some(peer) = self.peers.get(node) else {
-                continue;
-            };
-            let outbox = peer.outbox.clone();
+    pub fn dial(&self, raft: &Arc<Raft>) {
+        for (node, peer) in &self.peers {
             let link = PeerLink {
                 node: *node,
-                outbox,
-                members: members.clone(),
+                outbox: peer.outbox.clone(),
+                members: self.members.clone(),
                 raft: raft.clone(),
                 refusals: Arc::default(),
             };
-            let handle = dialler.dial(address.clone(), Arc::new(link));
-            let mut bulk = dialler.clone();
-            bulk.hello.bulk = true;
-            let bulk = BulkDialler {
-                dialler: bulk,
-                address: address.clone(),
-                members: members.clone(),
-            };
+            let handle = self.dialler.dial(peer.address.clone(), Arc::new(link));
             // Dialled once; a second handle would be a fault of `start`.
             let _ = peer.handle.set(handle);
-            let _ = peer.bulk.set(bulk);
         }
     }
 

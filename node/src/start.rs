@@ -192,12 +192,12 @@ async fn run(
 
     let metrics = Metrics::new();
     let routers = Arc::new(Routers::default());
-    let peers: Vec<_> = nodes
-        .iter()
-        .filter(|(node, _)| *node != config.id)
-        .cloned()
-        .collect();
-    let dialling = Arc::new(Dialling::new(peers.iter().map(|(node, _)| *node)));
+    let mut peers = nodes;
+    peers.retain(|(node, _)| *node != config.id);
+    let others = peers.iter().map(|(node, _)| *node);
+    let dialler = dialler(&config, &common, &storage, tasks.child());
+    let members = Arc::new(Members::new(others, storage.known, &storage.wal, tasks));
+    let dialling = Arc::new(Dialling::new(dialler.clone(), &peers, members.clone()));
     let mut feeds = BTreeMap::new();
     let fanout = |group: GroupId| {
         let feed = Arc::new(Feed::new(&metrics));
@@ -205,25 +205,25 @@ async fn run(
         let (routers, metrics) = (routers.clone(), metrics.clone());
         Sinks::new(Box::new(Fanout::new(config.id, feed, routers, metrics)))
     };
-    let raft = consensus(&config, &common, &storage, &dialling, tasks, fanout).await?;
+    let raft = consensus(
+        &config,
+        &common,
+        (&storage.wal, &storage.kept),
+        &dialling,
+        tasks,
+        fanout,
+    )
+    .await?;
     let groups = Arc::new(host(&config, &raft, feeds, &metrics, tasks));
     let beat = leadership::beat(groups.clone(), routers.clone());
     tasks.spawn("leadership beat", beat);
 
-    let others = peers.iter().map(|(node, _)| *node);
-    let members = Arc::new(Members::new(others, storage.known, &storage.wal, tasks));
     let service = Arc::new(Service {
         groups: groups.clone(),
         routers,
         metrics: metrics.clone(),
         tasks: tasks.clone(),
     });
-    let hello = Hello {
-        disk: storage.disk_id.to_bytes(),
-        starts: storage.starts.iter().map(Into::into).collect(),
-        ..Hello::new(&*config.topology, PeerRole::Node, config.id.0, storage.name)
-    };
-    let links = tasks.child();
     let acceptor = Acceptor {
         service,
         members,
@@ -232,7 +232,8 @@ async fn run(
         nodes: Mutex::default(),
         pace: Arc::new(Pace::new(config.keep.bulk_bytes_per_second)),
     };
-    link_up(&config, &common, &links, listener, hello, acceptor, &peers);
+    let links = dialler.tasks.clone();
+    link_up(dialler, listener, acceptor);
     tracing::info!(node = %config.id, %address, "serving");
     Ok(Node {
         id: config.id,
@@ -245,6 +246,21 @@ async fn run(
         wal: storage.wal,
         metrics,
     })
+}
+
+/// How this node dials others, and what it says of itself.
+fn dialler(config: &NodeConfig, outside: &Outside, storage: &Storage, links: Tasks) -> Dialler {
+    let (topology, node) = (&*config.topology, config.id.0);
+    Dialler {
+        tasks: links,
+        outside: outside.clone(),
+        hello: Hello {
+            disk: storage.disk_id.to_bytes(),
+            starts: storage.starts.iter().map(Into::into).collect(),
+            ..Hello::new(topology, PeerRole::Node, node, storage.name)
+        },
+        options: config.link.clone(),
+    }
 }
 
 async fn listen(
@@ -265,7 +281,7 @@ async fn listen(
 async fn consensus(
     config: &NodeConfig,
     outside: &Outside,
-    storage: &Storage,
+    (wal, kept): (&Wal, &Kept),
     dialling: &Arc<Dialling>,
     tasks: &Tasks,
     sinks: impl FnMut(GroupId) -> Sinks,
@@ -287,11 +303,11 @@ async fn consensus(
     };
     let groups = group::Groups::start(
         raft_config,
-        storage.wal.clone(),
+        wal.clone(),
         dialling.clone(),
         tasks,
         outside,
-        storage.kept.clone(),
+        kept.clone(),
         sinks,
     )
     .await?;
@@ -328,34 +344,14 @@ fn host(
 }
 
 /// Serves links, and dials the other nodes.
-fn link_up(
-    config: &NodeConfig,
-    outside: &Outside,
-    links: &Tasks,
-    listener: Box<dyn Listener>,
-    hello: Hello,
-    acceptor: Acceptor,
-    peers: &[(NodeId, String)],
-) {
+fn link_up(dialler: Dialler, listener: Box<dyn Listener>, acceptor: Acceptor) {
     let acceptor = Arc::new(acceptor);
-    link::serve(
-        links,
-        listener,
-        hello.clone(),
-        acceptor.clone(),
-        config.link.clone(),
-    );
-    let dialler = Dialler {
-        tasks: links.clone(),
-        outside: outside.clone(),
+    let Dialler {
+        tasks,
         hello,
-        options: config.link.clone(),
-    };
-    let Acceptor {
-        dialling,
-        members,
-        raft,
+        options,
         ..
-    } = &*acceptor;
-    dialling.dial(&dialler, peers, members, raft);
+    } = dialler;
+    link::serve(&tasks, listener, hello, acceptor.clone(), options);
+    acceptor.dialling.dial(&acceptor.raft);
 }

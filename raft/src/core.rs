@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use codraft_proto::{
-    ids::{DocId, GroupId},
+    ids::{DocId, GroupId, NodeId},
     reject::Code,
     transport::BoxFuture,
 };
@@ -107,6 +107,18 @@ impl Core {
     pub fn warm(&mut self, doc: &DocId, touched: u64, document: Arc<Document>) {
         self.shard.warm(doc, touched, document);
         self.used.put(*doc, ());
+    }
+
+    /// A document was had from elsewhere, as the entry `touched` left it: its page here is no good.
+    pub fn mend(&mut self, doc: &DocId, touched: u64, document: Arc<Document>) {
+        self.shard.mend(doc, touched, document);
+        self.used.put(*doc, ());
+    }
+
+    /// All who vote in the group.
+    pub fn voters(&self) -> BTreeSet<NodeId> {
+        let voters = self.membership.membership().voter_ids();
+        voters.map(NodeId).collect()
     }
 
     /// A document is in use, if it is in memory.

@@ -46,7 +46,7 @@ use crate::{
     command::Command,
     core::Core,
     digests::{Digests, Verdict},
-    keeper::Keeper,
+    keeper::{ASK_ONCE, Keeper},
     machine::{MachineLimits, Shard},
     network::PendingCalls,
     queue::Queue,
@@ -153,7 +153,8 @@ impl Group {
     /// Why it cannot be had.
     pub async fn bring(&self, doc: DocId) -> Result<(), KeepError> {
         self.inner.core.lock().use_document(&doc);
-        self.inner.keeper.warm(&BTreeSet::from([doc])).await
+        let docs = BTreeSet::from([doc]);
+        self.inner.keeper.warm(&docs, ASK_ONCE).await
     }
 
     pub fn leadership(&self) -> Leadership {
@@ -186,6 +187,11 @@ impl Group {
     /// How often it took a state from another node since its start.
     pub fn installs(&self) -> u64 {
         self.inner.installing.done()
+    }
+
+    /// How many damaged pages it had again since its start, from other nodes but for a few.
+    pub fn mended(&self) -> u64 {
+        self.inner.keeper.mended()
     }
 
     /// Why the group stopped on its own, if it did. It answers nothing more, and its process

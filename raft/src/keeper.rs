@@ -4,7 +4,9 @@
 mod archivist;
 mod events;
 mod lend;
+mod mend;
 mod receive;
+mod replay;
 mod space;
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use events::{Events, Pages};
+use mend::{ASK_LONG, Tried};
+pub use mend::{ASK_ONCE, Others};
 pub use receive::{Partial, Received};
 use space::{GroupUses, Pin, Space, Writing, uses_of};
 
@@ -81,8 +85,11 @@ pub struct Keeper {
     digests: Digests,
     tail: Arc<Tail>,
     log: Arc<dyn LogEnd>,
+    others: Others,
     /// The manifest that is on the disk.
     manifest: Mutex<Option<Arc<Manifest>>>,
+    /// The one before it, where this process took both: its pages stay, as the log since does.
+    earlier: Mutex<Option<(Arc<Manifest>, Pin)>>,
     /// Those that other replicas fetch now.
     lent: Mutex<Vec<Arc<Manifest>>>,
     /// What it needs of the pages. Held while the next one is taken.
@@ -95,11 +102,17 @@ pub struct Keeper {
 pub trait LogEnd: Send + Sync + 'static {
     /// Resolves when all that was appended before this call is durable.
     fn settled(&self) -> BoxFuture<'_, io::Result<()>>;
+    /// Entries as they are stored, from `from` on and below `to`: at least one where there are any.
+    fn read(&self, from: u64, to: u64) -> BoxFuture<'_, io::Result<Vec<Bytes>>>;
 }
 
 impl LogEnd for GroupWal {
     fn settled(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(GroupWal::settled(self))
+    }
+
+    fn read(&self, from: u64, to: u64) -> BoxFuture<'_, io::Result<Vec<Bytes>>> {
+        Box::pin(GroupWal::read(self, from, to, BATCH))
     }
 }
 
@@ -114,6 +127,13 @@ pub enum KeepError {
     Page(#[from] PageError),
     #[error("document {doc} does not read back: {reason}")]
     Damaged { doc: DocId, reason: String },
+    #[error("document {doc} in file {file:08x}.pages: {wrong}; and nobody else has it: {tried}")]
+    Lost {
+        doc: DocId,
+        file: u32,
+        wrong: Box<KeepError>,
+        tried: Tried,
+    },
 }
 
 impl KeepError {
@@ -245,6 +265,7 @@ impl Keeper {
         kept: Kept,
         digests: Digests,
         log: Arc<dyn LogEnd>,
+        others: Others,
         loaded: Loaded,
     ) -> Self {
         let Loaded {
@@ -264,7 +285,9 @@ impl Keeper {
             digests,
             tail,
             log,
+            others,
             manifest: Mutex::new(manifest),
+            earlier: Mutex::default(),
             lent: Mutex::default(),
             uses: tokio::sync::Mutex::new(uses),
             placed: Notify::new(),
@@ -337,13 +360,14 @@ impl Keeper {
         let latest = self.latest();
         let before = latest.as_ref().map(|manifest| manifest.index());
         let moves = sparse.filter(|file| uses.has(*file));
-        if before == Some(image.last.index) && moves.is_none() {
+        let is_as_at = |index| image.slots.slots().all(|(_, of)| of.is_as_at(index));
+        if before.is_some_and(|at| at == image.last.index && is_as_at(at)) && moves.is_none() {
             return Ok(latest);
         }
         let stays = |slot, documents: &InSlot| {
             let moved = moves.is_some_and(|file| uses.is_in(slot, file));
             let latest = latest.as_ref().filter(|_| !moved)?;
-            let is_known = documents.touched() <= latest.index();
+            let is_known = documents.is_as_at(latest.index());
             latest.buckets.get(&slot).filter(|_| is_known).copied()
         };
         let (mut buckets, mut written) = (BTreeMap::new(), Vec::new());
@@ -376,6 +400,10 @@ impl Keeper {
         self.kept(&manifest, written, uses);
         manifest.uses = uses.all().clone();
         let manifest = Arc::new(manifest);
+        if let Some(latest) = latest.filter(|latest| latest.index() < manifest.index()) {
+            let pin = space.pin(self.group, &latest.uses);
+            *self.earlier.lock() = Some((latest, pin));
+        }
         *self.manifest.lock() = Some(manifest.clone());
         self.placed.notify_one();
         Ok(Some(manifest))
@@ -488,18 +516,13 @@ impl Keeper {
         let mut pages = Vec::new();
         let mut batch = Batch::default();
         for (doc, held) in documents.iter() {
-            let key = PageKey {
-                group: self.group,
-                slot,
-                doc: *doc,
-                index: held.touched(),
-            };
+            let key = self.key(*doc, held.touched());
             let moved = held.page().filter(|page| Some(page.place.file) == moves);
             match (held.unwritten(), moved) {
                 (Some(document), _) => {
                     batch.push(key, stored(document).await);
                 }
-                (None, Some(page)) => batch.push(key, log.read(&key, page.place).await?),
+                (None, Some(page)) => batch.push(key, self.stored(&key, page).await?),
                 (None, None) => continue,
             }
             if batch.bytes >= BATCH {
@@ -524,11 +547,12 @@ impl Keeper {
         Ok((bucket, Written { slot, pages, needs }))
     }
 
-    /// Brings documents into memory. Those that are missing are none of its business.
+    /// Brings documents into memory. Those that are missing are none of its business. What is
+    /// damaged here the other replicas are asked for, at most so many times.
     ///
     /// # Errors
-    /// When one cannot be read, or is not what was written.
-    pub async fn warm(&self, docs: &BTreeSet<DocId>) -> Result<(), KeepError> {
+    /// When one cannot be read or is not what was written, and nobody else has it.
+    pub async fn warm(&self, docs: &BTreeSet<DocId>, attempts: u32) -> Result<(), KeepError> {
         let mut failed = BTreeMap::new();
         loop {
             let cold = self.core.lock().shard.cold(docs);
@@ -539,34 +563,63 @@ impl Keeper {
                 match self.read(doc, index, page).await {
                     Ok(document) => self.core.lock().warm(&doc, index, Arc::new(document)),
                     // It may have been moved meanwhile, and its file removed.
-                    Err(error) if failed.insert(doc, page) == Some(page) => return Err(error),
+                    Err(error) if failed.insert(doc, page) == Some(page) => {
+                        self.mend(&self.key(doc, index), page, error, attempts)
+                            .await?;
+                    }
                     Err(_) => {}
                 }
             }
         }
     }
 
-    async fn read(&self, doc: DocId, index: u64, page: Page) -> Result<Document, KeepError> {
-        let key = PageKey {
-            group: self.group,
-            slot: slot_of(&doc),
+    /// Whose page it is: a document's as the entry `index` left it.
+    fn key(&self, doc: DocId, index: u64) -> PageKey {
+        let (group, slot) = (self.group, slot_of(&doc));
+        PageKey {
+            group,
+            slot,
             doc,
             index,
-        };
-        let stored = self.kept.pages.read(&key, page.place).await?;
-        let damaged = |reason: String| KeepError::Damaged { doc, reason };
-        if *blake3::hash(&stored).as_bytes() != page.digest {
-            return Err(damaged("it is not what was written".into()));
         }
+    }
+
+    async fn read(&self, doc: DocId, index: u64, page: Page) -> Result<Document, KeepError> {
+        #[cfg(codraft_mutants)]
+        if mutant!("page_checksum_ignored") {
+            let stored = self.kept.pages.read_unchecked(page.place).await?;
+            if let Ok(document) = self.decode(doc, &stored) {
+                return Ok(document);
+            }
+        }
+        self.decode(doc, &self.read_page(&self.key(doc, index), page).await?)
+    }
+
+    /// What a page of a document holds, if that is what was written.
+    async fn read_page(&self, key: &PageKey, page: Page) -> Result<Bytes, KeepError> {
+        let stored = self.kept.pages.read(key, page.place).await?;
+        match *blake3::hash(&stored).as_bytes() == page.digest {
+            true => Ok(stored),
+            false => Err(KeepError::Damaged {
+                doc: key.doc,
+                reason: "it is not what was written".into(),
+            }),
+        }
+    }
+
+    fn decode(&self, doc: DocId, stored: &Bytes) -> Result<Document, KeepError> {
         let limits = self.core.lock().shard.limits().clone();
-        Document::decode(&stored, &limits).map_err(|error| damaged(error.to_string()))
+        Document::decode(stored, &limits).map_err(|error| KeepError::Damaged {
+            doc,
+            reason: error.to_string(),
+        })
     }
 }
 
 impl Prepare for Keeper {
     fn prepare<'a>(&'a self, docs: &'a BTreeSet<DocId>) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
-            self.warm(docs).await.map_err(io::Error::other)?;
+            self.warm(docs, ASK_LONG).await.map_err(io::Error::other)?;
             while self.core.lock().fresh.bytes() > WAITING_BYTES {
                 if let Err(error) = self.events.write(&self.core, |_| {}).await {
                     self.again(error).await.map_err(io::Error::other)?;

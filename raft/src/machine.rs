@@ -283,12 +283,15 @@ impl Shard {
         &self.limits
     }
     pub fn document(&self, id: &DocId) -> Lookup<'_> {
-        let held = self.documents.get(slot_of(id), id);
-        held.map_or(Lookup::Missing, Held::lookup)
+        self.held(id).map_or(Lookup::Missing, Held::lookup)
+    }
+    /// A document, and what is known of its page; none where there is none.
+    pub fn held(&self, doc: &DocId) -> Option<&Held> {
+        self.documents.get(slot_of(doc), doc)
     }
     /// What a document is, in memory or not; none where there is none.
     pub fn summary(&self, doc: &DocId) -> Option<Arc<Summary>> {
-        Some(self.documents.get(slot_of(doc), doc)?.summary())
+        Some(self.held(doc)?.summary())
     }
     /// The documents that were set apart.
     pub fn quarantined(&self) -> impl ExactSizeIterator<Item = DocId> + '_ {
@@ -318,7 +321,7 @@ impl Shard {
     /// touched it last.
     pub fn cold(&self, docs: &BTreeSet<DocId>) -> Vec<(DocId, u64, Page)> {
         let cold = |doc: &DocId| {
-            let held = self.documents.get(slot_of(doc), doc)?;
+            let held = self.held(doc)?;
             let is_cold = matches!(held.lookup(), Lookup::Cold(_));
             let page = held.page().filter(|_| is_cold)?;
             Some((*doc, held.touched(), page))
@@ -337,6 +340,15 @@ impl Shard {
                 self.cold_bytes -= before;
             }
             self.heap_bytes = (self.heap_bytes + held.heap_bytes()).saturating_sub(before);
+        }
+    }
+
+    /// A document was had from elsewhere, as the entry `touched` left it: its page here is no good.
+    pub fn mend(&mut self, doc: &DocId, touched: u64, document: Arc<Document>) {
+        let is_that = |held: &Held| held.touched() == touched;
+        if self.held(doc).is_some_and(is_that) {
+            self.warm(doc, touched, document);
+            self.documents.mended(slot_of(doc), doc);
         }
     }
 

@@ -213,6 +213,14 @@ impl PageLog {
         format::decode(&bytes.into(), place, key)
     }
 
+    /// What lies at a place, whatever it is.
+    #[cfg(codraft_mutants)]
+    pub async fn read_unchecked(&self, place: PagePlace) -> Result<Bytes, PageError> {
+        let file = self.shared.file(place.file).await?;
+        let payload = place.end() - u64::from(place.length);
+        Ok(file.read_at(payload, place.length as usize).await?.into())
+    }
+
     /// All files, and how many bytes each has.
     pub fn files(&self) -> BTreeMap<u32, u64> {
         self.shared.files.lock().sizes.clone()

@@ -178,6 +178,11 @@ pub fn cooled(documents: usize) {
     tell!(what = "cooled", documents);
 }
 
+/// A document's page was damaged, and another replica had it.
+pub fn mended(group: GroupId) {
+    tell!(what = "mended", group = group.0);
+}
+
 /// How full something bounded is.
 pub fn filled(of: &'static str, most: usize, bound: usize) {
     tell!(what = "filled", of, most, bound);

@@ -10,6 +10,7 @@ use std::{
 };
 
 use codraft_proto::{
+    disk::memory::MemoryDisk,
     ids::{GroupId, Revision, Seq},
     reject::Code,
 };
@@ -217,6 +218,74 @@ async fn group_state_is_taken_from_the_next_leader_when_one_stands_still() {
         Outcome::Already { seq, rev }
     );
     cluster.equal(G).await;
+}
+
+/// A bit of each document's page on a disk flips; a page begins with its length, and has the
+/// document's id at 16 and the document at 40.
+fn damage_pages(disk: &MemoryDisk) -> usize {
+    let mut damaged = 0;
+    let paths = disk.paths().into_iter();
+    for path in paths.filter(|path| path.starts_with("/data/pages")) {
+        let bytes = disk.contents(&path).unwrap();
+        let mut at = 24;
+        while at + 40 < bytes.len() {
+            let length = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+            if bytes[at + 16..at + 32] != [0; 16] {
+                disk.flip(&path, at + 40 + length / 2);
+                damaged += 1;
+            }
+            at = (at + 40 + length).next_multiple_of(8);
+        }
+    }
+    damaged
+}
+
+#[tokio::test]
+async fn group_goes_on_where_the_pages_of_one_disk_are_damaged() {
+    let cluster = Cluster::start(1, false).await;
+    commit(&cluster, 1, create(1)).await;
+    for seq in 1..=5 {
+        commit(&cluster, 1, edit(1, 1, seq, seq)).await;
+    }
+    cluster.equal(G).await;
+    let cluster = cluster.restart(false).await;
+    let leader = cluster.leader(G).await;
+    let places = 0..cluster.nodes.len();
+    let hurt = places.clone().find(|i| cluster.nodes[*i].id != leader.id);
+    let hurt = hurt.unwrap();
+    assert!(damage_pages(&cluster.disks[hurt]) > 0);
+    let outcome = commit(&cluster, 2, edit(1, 1, 6, 6)).await;
+    assert_eq!(outcome, Outcome::Applied { rev: Revision(7) });
+    cluster.equal(G).await;
+    assert_eq!(text(&cluster.nodes[hurt]).len(), 6);
+    let mended = places.map(|i| cluster.nodes[i].groups.group(G).unwrap().mended());
+    let mended: Vec<u64> = mended.collect();
+    assert_eq!((mended[hurt], mended.iter().sum()), (1, 1));
+}
+
+#[tokio::test]
+async fn group_stops_with_the_words_for_a_page_that_is_damaged_everywhere() {
+    let cluster = Cluster::start(1, false).await;
+    commit(&cluster, 1, create(1)).await;
+    cluster.equal(G).await;
+    let cluster = cluster.restart(false).await;
+    cluster.leader(G).await;
+    cluster.disks.iter().for_each(|disk| {
+        damage_pages(disk);
+    });
+    let leader = cluster.leader(G).await;
+    let group = leader.groups.group(G).unwrap();
+    // Who reads it stops nothing.
+    let error = group.bring(doc(1)).await.unwrap_err().to_string();
+    assert!(error.contains("does not have it"), "{error}");
+    assert_eq!(group.stopped(), None);
+    let origin = Origin { link: 9, tag: 1 };
+    group.submit(edit(1, 1, 1, 1), origin).unwrap();
+    until("the group stops", || group.stopped().is_some()).await;
+    let why = group.stopped().unwrap();
+    for part in ["00000001.pages", &doc(1).to_string(), "does not have it"] {
+        assert!(why.contains(part), "{why}");
+    }
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use crate::{
     shared::Shared,
     trace::line,
 };
+use disk::DamagedPages;
 use links::Change;
 use stalls::Debt;
 
@@ -74,6 +75,7 @@ pub struct Faults {
     copies: BTreeMap<usize, SlowDisk>,
     /// Nodes whose log was damaged below what was synced.
     damaged: std::collections::BTreeSet<usize>,
+    pages: DamagedPages,
     /// Of each place, in work.
     debts: Vec<Debt>,
 }
@@ -96,6 +98,7 @@ impl Faults {
             kept: BTreeMap::new(),
             copies: BTreeMap::new(),
             damaged: Default::default(),
+            pages: DamagedPages::default(),
             debts,
         };
         for i in 0..this.faults.len() {
@@ -201,6 +204,7 @@ impl Faults {
             }
             FaultKind::SyncError { .. }
             | FaultKind::Corrupt { .. }
+            | FaultKind::PageDamage { .. }
             | FaultKind::DiskFull { .. }
             | FaultKind::DiskSlow { .. }
             | FaultKind::Wiped { .. }
@@ -296,6 +300,7 @@ impl Faults {
             FaultKind::Crash { .. }
             | FaultKind::RouterCrash { .. }
             | FaultKind::Corrupt { .. }
+            | FaultKind::PageDamage { .. }
             | FaultKind::Drain { .. } => {}
         }
     }
@@ -392,6 +397,14 @@ impl Faults {
                 self.down.insert(place, Down::Away { power: false });
                 return;
             }
+            // Nobody else had what it needs.
+            Ended::Refused(_) | Ended::Failed(_) if self.pages.are_damaged(place) => {
+                self.shared.recorder.mark("a page was lost");
+                if !self.pages.are_whole_again() {
+                    self.down.insert(place, Down::Away { power: false });
+                    return;
+                }
+            }
             Ended::Refused(why) if !hurt => {
                 let broken = format!("{name} did not start: {why}");
                 self.shared.recorder.broken("processes", promised, &broken);
@@ -439,6 +452,7 @@ impl Faults {
         for i in self.on.clone() {
             self.end(sim, i);
         }
+        self.pages.flip_back();
         for place in self.down.keys().copied().collect::<Vec<_>>() {
             self.bring_back(sim, place);
         }
@@ -495,6 +509,22 @@ pub fn explains(cluster: &Cluster, faults: &[Fault], host: &str, line: &str) -> 
         "unexpected answer to a proposal",
     ];
     if cluster.disk(place).is_hurt() && says(&by_disk) {
+        return true;
+    }
+    // Pages were damaged, and nobody else has one of them.
+    let here = |fault: &Fault| {
+        fault.kind
+            == FaultKind::PageDamage {
+                node: place as u32 + 1,
+            }
+    };
+    let by_pages = [
+        "a cold document cannot be had",
+        "group stopped",
+        "this process must end",
+        "openraft",
+    ];
+    if faults.iter().any(here) && says(&by_pages) {
         return true;
     }
     // What was asked of a group while it ended is not answered; its library calls that an error.

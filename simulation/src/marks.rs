@@ -88,6 +88,10 @@ pub const MARKS: &[(&str, &str)] = &[
         "archive_adopted",
         "a replica took what another one had archived",
     ),
+    (
+        "page_mended",
+        "a page that was damaged was had from another replica",
+    ),
 ];
 
 /// What the record has told so far, as far as the marks need it.
@@ -183,6 +187,7 @@ impl Watch {
             NodeSeen::Truncated { .. } => mark("log_truncated"),
             NodeSeen::Kept { .. } => mark("state_kept"),
             NodeSeen::Restored { .. } => mark("state_restored"),
+            NodeSeen::Mended { .. } => mark("page_mended"),
             NodeSeen::Cooled { .. } => mark("document_cooled"),
             NodeSeen::Purged { .. } => mark("log_purged"),
             NodeSeen::Installed { .. } => mark("state_installed"),

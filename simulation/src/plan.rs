@@ -259,6 +259,11 @@ pub enum FaultKind {
         tail: bool,
         for_ms: u64,
     },
+    /// Bits of documents' pages at rest flip while the node runs. What no other replica has ends the
+    /// process; it stays out until the end of the safety phase, when all bits are as they were.
+    PageDamage {
+        node: u32,
+    },
     DiskFull {
         node: u32,
         for_ms: u64,

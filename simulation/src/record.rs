@@ -347,6 +347,8 @@ pub enum NodeSeen {
         group: u32,
         index: u64,
     },
+    /// A damaged page was had from another node.
+    Mended { node: u64 },
     /// Documents left memory.
     Cooled { node: u64, documents: u64 },
     /// Hash of the replica's whole state at an index.

@@ -214,6 +214,7 @@ impl Fields {
                 group: self.group()?,
                 index: index()?,
             },
+            "mended" => NodeSeen::Mended { node },
             "cooled" => NodeSeen::Cooled {
                 node,
                 documents: self.number("documents")?,

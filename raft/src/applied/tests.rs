@@ -2,10 +2,12 @@
 
 use std::{path::Path, task::Poll};
 
+use bytes::Bytes;
 use codraft_ot::Kind;
 use codraft_proto::{
     disk::memory::MemoryDisk,
-    ids::{ClientId, GroupId, Revision, Seq},
+    ids::{ClientId, GroupId, NodeId, Revision, Seq},
+    link::Outbox,
     transport::BoxFuture,
 };
 use futures_util::stream;
@@ -16,8 +18,8 @@ use super::*;
 use crate::{
     command::{Algebra, Command, Create, Edit},
     digests::Digests,
-    events::{AppliedSink, GroupEvents, Leadership, Origin, ProposeResult, Sinks},
-    keeper::{Kept, LogEnd},
+    events::{AppliedSink, BulkLink, GroupEvents, Leadership, Origin, Peers, ProposeResult, Sinks},
+    keeper::{Kept, LogEnd, Others},
     limits::GroupLimits,
     machine::{Applied, MachineLimits, Shard},
     pages::PageOptions,
@@ -32,6 +34,21 @@ struct Settled;
 impl LogEnd for Settled {
     fn settled(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async { Ok(()) })
+    }
+
+    fn read(&self, _: u64, _: u64) -> BoxFuture<'_, io::Result<Vec<Bytes>>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}
+
+/// There is no other replica.
+impl Peers for Settled {
+    fn outbox(&self, _: NodeId) -> Option<Outbox> {
+        None
+    }
+
+    fn bulk(&self, _: NodeId) -> Option<Box<dyn BulkLink>> {
+        None
     }
 }
 
@@ -86,6 +103,7 @@ async fn machine() -> (Machine, Seen, Arc<Gate>) {
         kept,
         Digests::new(3),
         Arc::new(Settled),
+        Others::new(NodeId(1), Arc::new(Settled)),
         loaded,
     );
     let keeper = Arc::new(keeper);

@@ -23,7 +23,7 @@ use crate::{
     clocks::Clocks,
     core::Core,
     digests::Digests,
-    keeper::{Keeper, Kept, Loaded},
+    keeper::{Keeper, Kept, Loaded, Others},
     limits::INITIALIZE_AFTER,
     machine::MachineLimits,
     network::{Network, PendingCalls},
@@ -57,7 +57,8 @@ impl Groups {
             let digests = Digests::new(replicas.len());
             let told = sinks(*id).with(Box::new(digests.clone()));
             let core = Core::new(*id, limits, told, queue.clone(), loaded.tail.clone());
-            let (core, keeper) = go_on(&log, core, kept.clone(), digests.clone(), loaded);
+            let others = Others::new(config.node, peers.clone());
+            let (core, keeper) = go_on(&log, core, kept.clone(), digests.clone(), others, loaded);
             let network = Network {
                 group: *id,
                 node: config.node,
@@ -140,6 +141,7 @@ fn go_on(
     mut core: Core,
     kept: Kept,
     digests: Digests,
+    others: Others,
     loaded: Loaded,
 ) -> (Arc<Mutex<Core>>, Arc<Keeper>) {
     let group = log.id();
@@ -153,7 +155,7 @@ fn go_on(
     }
     let core = Arc::new(Mutex::new(core));
     let log = Arc::new(log.clone());
-    let keeper = Keeper::new(group, core.clone(), kept, digests, log, loaded);
+    let keeper = Keeper::new(group, core.clone(), kept, digests, log, others, loaded);
     (core, Arc::new(keeper))
 }
 

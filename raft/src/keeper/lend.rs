@@ -68,6 +68,7 @@ impl Keeper {
             }
             v1::fetch::Body::Pages(request) => self.fetch_pages(request).await,
             v1::fetch::Body::Object(part) => Ok(vec![self.fetch_object(part).await?]),
+            v1::fetch::Body::Document(request) => self.fetch_document(&request).await,
         }
     }
 
@@ -94,8 +95,14 @@ impl Keeper {
                 offset: page.offset,
                 length: page.length,
             };
-            let read = log.read(&key, place).await;
-            pages.push(read.map_err(|error| error.to_string())?);
+            let page = match log.read(&key, place).await {
+                Ok(page) => page,
+                Err(error) => {
+                    let elsewhere = self.lent(&key).await;
+                    elsewhere.ok_or_else(|| error.to_string())?
+                }
+            };
+            pages.push(page);
         }
         Ok(pages)
     }

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use codraft_mutant::mutant;
 use codraft_proto::{
-    ids::{DocId, NodeId, Slot},
+    ids::{DocId, GroupId, NodeId, Slot},
     v1,
 };
 
@@ -194,6 +194,8 @@ impl Keeper {
         }
         tap::installed(&manifest);
         drop(core);
+        // The log since then goes.
+        *self.earlier.lock() = None;
         *self.manifest.lock() = Some(manifest);
         self.placed.notify_one();
         Ok(())
@@ -202,21 +204,12 @@ impl Keeper {
 
 impl Attempt<'_> {
     async fn fetch(&self, body: v1::fetch::Body, count: usize) -> Result<Vec<Bytes>, ReceiveError> {
-        let group = self.keeper.group.0;
-        let body = Some(body);
-        let request = v1::Fetch { id: 0, group, body };
-        let fetched = self
-            .link
-            .fetch(request)
-            .await
-            .map_err(ReceiveError::Other)?;
-        if !fetched.error.is_empty() {
-            return Err(ReceiveError::Other(fetched.error));
-        }
-        let bytes: usize = fetched.pages.iter().map(Bytes::len).sum();
+        let fetched = fetch(self.link, self.keeper.group, body).await;
+        let pages = fetched.map_err(ReceiveError::Other)?;
+        let bytes: usize = pages.iter().map(Bytes::len).sum();
         self.progress.fetch_add(bytes as u64, Relaxed);
-        match fetched.pages.len() == count {
-            true => Ok(fetched.pages),
+        match pages.len() == count {
+            true => Ok(pages),
             false => Err(ReceiveError::Wrong("another number of pages")),
         }
     }
@@ -372,6 +365,20 @@ impl Attempt<'_> {
             .iter()
             .filter_map(|page| partial.events.get(&page.to));
         Ok(brought.copied().collect())
+    }
+}
+
+/// Pages of a group, as another replica sends them.
+pub(super) async fn fetch(
+    link: &dyn BulkLink,
+    group: GroupId,
+    body: v1::fetch::Body,
+) -> Result<Vec<Bytes>, String> {
+    let (id, group, body) = (0, group.0, Some(body));
+    let fetched = link.fetch(v1::Fetch { id, group, body }).await?;
+    match fetched.error.is_empty() {
+        true => Ok(fetched.pages),
+        false => Err(fetched.error),
     }
 }
 

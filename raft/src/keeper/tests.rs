@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod mend;
+
 use std::{
     path::PathBuf,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -9,6 +11,7 @@ use codraft_ot::{Delta, Kind};
 use codraft_proto::{
     disk::memory::MemoryDisk,
     ids::{ClientId, GroupId, NodeId, Revision, Seq},
+    link::Outbox,
     v1,
 };
 use openraft::{entry::RaftEntry, storage::RaftStateMachine};
@@ -17,7 +20,7 @@ use super::*;
 use crate::{
     applied::Machine,
     command::{Algebra, Batch, Command, Create, Edit},
-    events::{AppliedSink, BulkLink, GroupEvents, Leadership, Origin, ProposeResult, Sinks},
+    events::{AppliedSink, BulkLink, GroupEvents, Leadership, Origin, Peers, ProposeResult, Sinks},
     limits::GroupLimits,
     machine::{Applied, Lookup, MachineLimits, Shard},
     oplog::{self, Logged, WRITE_BYTES, event_key},
@@ -33,15 +36,41 @@ impl AppliedSink for Nobody {
     fn leadership_changed(&mut self, _: Leadership) {}
 }
 
-/// Their log is durable at once.
-impl LogEnd for Nobody {
+/// Entries as they are stored, durable at once.
+#[derive(Default)]
+struct Log(Mutex<BTreeMap<u64, Bytes>>);
+
+impl LogEnd for Log {
     fn settled(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async { Ok(()) })
+    }
+
+    fn read(&self, from: u64, to: u64) -> BoxFuture<'_, io::Result<Vec<Bytes>>> {
+        let log = self.0.lock();
+        let run = (from..to).map_while(|index| log.get(&index).cloned());
+        let records = run.take(3).collect();
+        Box::pin(async { Ok(records) })
     }
 }
 
 impl GroupEvents for Nobody {
     fn answered(&mut self, _: Origin, _: ProposeResult) {}
+}
+
+/// The other replicas, where they can be reached.
+#[derive(Default)]
+struct Reach(Mutex<BTreeMap<NodeId, Arc<Keeper>>>);
+
+impl Peers for Reach {
+    fn outbox(&self, _: NodeId) -> Option<Outbox> {
+        None
+    }
+
+    fn bulk(&self, node: NodeId) -> Option<Box<dyn BulkLink>> {
+        let keeper = self.0.lock().get(&node).cloned()?;
+        let left = AtomicUsize::new(usize::MAX);
+        Some(Box::new(Direct { keeper, left }))
+    }
 }
 
 const GROUP: GroupId = GroupId(0);
@@ -52,6 +81,8 @@ struct World {
     disk: MemoryDisk,
     core: Arc<Mutex<Core>>,
     keeper: Arc<Keeper>,
+    log: Arc<Log>,
+    reach: Arc<Reach>,
     index: u64,
 }
 
@@ -84,12 +115,18 @@ impl World {
             core.restore(state);
         }
         let core = Arc::new(Mutex::new(core));
-        let keeper = Keeper::new(GROUP, core.clone(), kept, digests, Arc::new(Nobody), loaded);
+        let reach = Arc::new(Reach::default());
+        let others = Others::new(NodeId(1), reach.clone());
+        let log = Arc::new(Log::default());
+        let told = log.clone();
+        let keeper = Keeper::new(GROUP, core.clone(), kept, digests, told, others, loaded);
         let keeper = Arc::new(keeper);
         Self {
             disk: disk.clone(),
             core,
             keeper,
+            log,
+            reach,
             index,
         }
     }
@@ -113,6 +150,8 @@ impl World {
             batch: batch.encode(),
         };
         let entry: Entry = RaftEntry::new(log_id, openraft::EntryPayload::Normal(proposal));
+        let record = entry.clone().into_stored();
+        self.log.0.lock().insert(self.index, record);
         let entries = futures_util::stream::iter([Ok((entry, None))]);
         let mut machine = Machine::new(self.core.clone(), self.keeper.clone());
         machine.apply(entries).await.unwrap();
@@ -364,7 +403,7 @@ async fn a_transfer_that_was_cut_goes_on_where_it_was() {
     keeper.install(&received.manifest).await.unwrap();
     assert_eq!(lags.digest(), ahead.digest());
     let all: BTreeSet<DocId> = (0..40).map(doc).collect();
-    keeper.warm(&all).await.unwrap();
+    keeper.warm(&all, ASK_ONCE).await.unwrap();
     assert_eq!(lags.digest(), ahead.digest());
     lags.check_events().await;
     drop(lent);
@@ -473,7 +512,13 @@ async fn a_page_that_does_not_read_back_stops_the_group_and_is_never_another_sta
     let place = cold[0].2.place;
     let path = format!("{DATA}/{PAGES}/{:08x}.pages", place.file);
     disk.flip(&PathBuf::from(path), place.offset as usize + 50);
-    assert!(world.keeper.warm(&BTreeSet::from([doc(2)])).await.is_err());
+    assert!(
+        world
+            .keeper
+            .warm(&BTreeSet::from([doc(2)]), ASK_ONCE)
+            .await
+            .is_err()
+    );
     assert!(matches!(
         world.core.lock().shard.document(&doc(2)),
         Lookup::Cold(_)
@@ -515,7 +560,7 @@ async fn a_manifest_is_there_whole_or_the_one_before_is() {
         };
         assert_eq!(again.digest(), is, "seed {seed}");
         let all: BTreeSet<DocId> = (0..40).map(doc).collect();
-        again.keeper.warm(&all).await.unwrap();
+        again.keeper.warm(&all, ASK_ONCE).await.unwrap();
         assert_eq!(again.digest(), is, "seed {seed}");
         again.check_events().await;
     }
@@ -540,7 +585,7 @@ async fn files_of_pages_go_when_little_in_them_is_needed() {
     let again = World::open(&disk).await;
     assert_eq!(again.digest(), before);
     let all: BTreeSet<DocId> = (0..40).map(doc).collect();
-    again.keeper.warm(&all).await.unwrap();
+    again.keeper.warm(&all, ASK_ONCE).await.unwrap();
     assert_eq!(again.digest(), before);
     assert_eq!(again.warm_documents(), 40);
 }

@@ -1,7 +1,10 @@
 //! The documents of a group, slot by slot: each in memory, or known by its summary alone while a
 //! page holds the rest.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use codraft_mutant::mutant;
 use codraft_proto::ids::{DocId, Slot};
@@ -137,6 +140,8 @@ pub struct InSlot {
     documents: BTreeMap<DocId, Held>,
     /// The log index of the last entry that touched one of them.
     touched: u64,
+    /// Those whose page is no good, and that are in memory until another one is written.
+    mended: BTreeSet<DocId>,
 }
 
 /// All of a group. Clones share everything; what changes is copied then, slot by slot.
@@ -215,6 +220,20 @@ impl Slots {
         }
     }
 
+    /// The page of a document that is in memory is no good: it is to be written anew, though no
+    /// entry touches the document.
+    pub(super) fn mended(&mut self, slot: Slot, doc: &DocId) {
+        let is_warm = self.warm(slot, doc).is_some();
+        if let Some(of) = self.slots.get_mut(&slot).filter(|_| is_warm) {
+            let of = Arc::make_mut(of);
+            of.documents
+                .get_mut(doc)
+                .into_iter()
+                .for_each(|held| held.page = None);
+            of.mended.insert(*doc);
+        }
+    }
+
     /// A document that was not there.
     pub(super) fn insert(&mut self, slot: Slot, doc: DocId, held: Held) {
         let of = Arc::make_mut(self.slots.entry(slot).or_default());
@@ -229,8 +248,17 @@ impl InSlot {
         self.touched
     }
 
+    /// Whether the list of its documents at an earlier entry, if it was written, is as it is now.
+    pub fn is_as_at(&self, index: u64) -> bool {
+        self.touched <= index && self.mended.is_empty()
+    }
+
     pub fn count(&self) -> usize {
         self.documents.len()
+    }
+
+    pub fn get(&self, doc: &DocId) -> Option<&Held> {
+        self.documents.get(doc)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&DocId, &Held)> {
@@ -244,6 +272,7 @@ impl InSlot {
                 && (held.touched == *touched || mutant!("stale_page_taken_for_current"))
             {
                 held.page = Some(*page);
+                self.mended.remove(doc);
             }
         }
     }

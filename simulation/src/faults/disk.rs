@@ -1,7 +1,8 @@
 //! Disks, spoilt by faults.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, ops::Range, path::PathBuf, time::Duration};
 
+use codraft_raft::pages::PAGES;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use turmoil::Sim;
 
@@ -20,6 +21,9 @@ const IDLE: Duration = Duration::from_millis(1_500);
 const GROWN: usize = 600;
 /// Of a segment of the log, before its first record.
 const HEADER: usize = 64;
+/// Of a file of pages, before its first page; and of a page, before what it holds.
+const PAGE_FILE_HEAD: usize = 24;
+const PAGE_HEAD: usize = 40;
 
 impl Faults {
     pub(super) fn spoil_disk(&mut self, sim: &mut Sim<'_>, i: usize) {
@@ -45,6 +49,7 @@ impl Faults {
                 self.later(now + lasts, Step::End(i));
             }
             FaultKind::Corrupt { node, tail, .. } => self.corrupt(sim, i, *node, *tail, lasts),
+            FaultKind::PageDamage { node } => self.damage_pages(sim, i, *node as usize - 1),
             FaultKind::Wiped { node } => self.wipe(sim, i, *node, lasts),
             FaultKind::FolderPutBack { node, .. } => {
                 let disk = self.cluster.disk(*node as usize - 1);
@@ -124,6 +129,23 @@ impl Faults {
         }
     }
 
+    /// A bit flips in about every other page of a document.
+    fn damage_pages(&mut self, sim: &mut Sim<'_>, i: usize, place: usize) {
+        let mut rng = StdRng::seed_from_u64(self.faults[i].seed);
+        let disk = self.cluster.disk(place);
+        let mut struck = false;
+        for (path, page) in document_pages(&disk) {
+            let at = rng.random_range(page.clone());
+            if rng.random_bool(0.5) {
+                struck |= self.pages.flip(place, &disk, path, page, at);
+            }
+        }
+        match struck {
+            true => self.struck.one(i),
+            false => self.later(sim.elapsed() + AGAIN, Step::Begin(i)),
+        }
+    }
+
     /// The node comes back with an empty disk; its own is kept.
     fn wipe(&mut self, sim: &mut Sim<'_>, i: usize, node: u32, after: Duration) {
         let place = node as usize - 1;
@@ -195,6 +217,83 @@ impl Faults {
         };
         self.shared.recorder.note(Seen::Driver(seen));
     }
+}
+
+/// Pages in which a bit flipped.
+#[derive(Default)]
+pub(super) struct DamagedPages {
+    places: BTreeSet<usize>,
+    flipped: Vec<Flipped>,
+}
+
+/// On the disk that a place had then: in a file, in what a page holds, one bit.
+struct Flipped {
+    disk: SlowDisk,
+    path: PathBuf,
+    page: Range<usize>,
+    at: usize,
+}
+
+impl DamagedPages {
+    /// Whether it did: of one page only once.
+    fn flip(
+        &mut self,
+        place: usize,
+        disk: &SlowDisk,
+        path: PathBuf,
+        page: Range<usize>,
+        at: usize,
+    ) -> bool {
+        let known = |f: &Flipped| f.path == path && f.page == page;
+        if self.flipped.iter().any(known) {
+            return false;
+        }
+        disk.memory.flip(&path, at);
+        self.places.insert(place);
+        let disk = disk.clone();
+        self.flipped.push(Flipped {
+            disk,
+            path,
+            page,
+            at,
+        });
+        true
+    }
+
+    pub fn are_damaged(&self, place: usize) -> bool {
+        self.places.contains(&place)
+    }
+
+    pub fn are_whole_again(&self) -> bool {
+        self.flipped.is_empty()
+    }
+
+    pub fn flip_back(&mut self) {
+        for Flipped { disk, path, at, .. } in self.flipped.drain(..) {
+            disk.memory.flip(&path, at);
+        }
+    }
+}
+
+/// The pages of documents: in which file, and where in it what they hold.
+fn document_pages(disk: &SlowDisk) -> Vec<(PathBuf, Range<usize>)> {
+    let mut pages = Vec::new();
+    let is_page_file = |path: &PathBuf| path.parent().is_some_and(|dir| dir.ends_with(PAGES));
+    for path in disk.memory.paths().into_iter().filter(is_page_file) {
+        let bytes = disk.memory.contents(&path).unwrap_or_default();
+        let mut at = PAGE_FILE_HEAD;
+        while let Some(head) = bytes.get(at..at + PAGE_HEAD) {
+            let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
+            let page = at + PAGE_HEAD..at + PAGE_HEAD + length;
+            // A list of documents has no document's id.
+            let is_document = head[16..32] != [0; 16];
+            at = page.end.next_multiple_of(8);
+            if is_document && length > 0 && page.end <= bytes.len() {
+                pages.push((path.clone(), page));
+            }
+        }
+    }
+    pages
 }
 
 /// By file of a log, the bytes below where the log itself says that it is synced; zeros, which

@@ -286,6 +286,7 @@ impl FaultKind {
             FaultKind::RouterCrash { .. } => "router_crash",
             FaultKind::SyncError { .. } => "sync_error",
             FaultKind::Corrupt { .. } => "corrupt",
+            FaultKind::PageDamage { .. } => "page_damage",
             FaultKind::DiskFull { .. } => "disk_full",
             FaultKind::DiskSlow { .. } => "disk_slow",
             FaultKind::Wiped { .. } => "wiped",
@@ -307,6 +308,7 @@ impl FaultKind {
             FaultKind::RouterCrash { router, .. } => vec![Host::Router(*router)],
             FaultKind::SyncError { node, .. }
             | FaultKind::Corrupt { node, .. }
+            | FaultKind::PageDamage { node }
             | FaultKind::DiskFull { node, .. }
             | FaultKind::DiskSlow { node, .. }
             | FaultKind::Wiped { node }
@@ -337,6 +339,7 @@ impl FaultKind {
             FaultKind::Corrupt {
                 node, tail: false, ..
             }
+            | FaultKind::PageDamage { node }
             | FaultKind::Wiped { node }
             | FaultKind::FolderPutBack { node, .. } => Some(u64::from(*node)),
             _ => None,
@@ -365,7 +368,7 @@ impl FaultKind {
             | FaultKind::Clock { for_ms, .. }
             | FaultKind::FolderPutBack { for_ms, .. }
             | FaultKind::Drain { for_ms, .. } => Some(for_ms),
-            FaultKind::Wiped { .. } => None,
+            FaultKind::PageDamage { .. } | FaultKind::Wiped { .. } => None,
         }
     }
 }

@@ -353,8 +353,26 @@ fn faults(seed: u64, world: &World, clients: &[Client]) -> Vec<Fault> {
             });
         }
     }
+    damage_pages(seed, world, spare, &mut faults);
     faults.sort_by_key(|fault| fault.at_ms);
     faults
+}
+
+/// In one of three worlds whose documents leave memory the disk that may be lost loses some of their
+/// pages.
+fn damage_pages(seed: u64, world: &World, spare: u32, faults: &mut Vec<Fault>) {
+    let mut rng = stream(seed, "pages", 0);
+    let leave = world.memory_kib <= 64 && world.tail_commands <= 500;
+    if !leave || !rng.random_bool(1.0 / 3.0) {
+        return;
+    }
+    for _ in 0..rng.random_range(1..=6) {
+        faults.push(Fault {
+            at_ms: rng.random_range(world.safety_ms / 10..world.safety_ms),
+            seed: rng.random(),
+            kind: FaultKind::PageDamage { node: spare },
+        });
+    }
 }
 
 /// The nodes that hold a group. With few groups others have nothing to do.

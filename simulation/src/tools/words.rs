@@ -155,6 +155,7 @@ pub fn strikes(kind: &FaultKind) -> String {
             let place = ["a flipped bit", "a torn tail"][usize::from(*tail)];
             format!("node-{node} down with {place} in its log for {for_ms} ms")
         }
+        FaultKind::PageDamage { node } => format!("bits flip in node-{node}'s pages"),
         FaultKind::DiskFull { node, for_ms } => format!("node-{node}'s disk full for {for_ms} ms"),
         FaultKind::DiskSlow {
             node,

@@ -88,6 +88,7 @@ pub fn for_nodes(plan: &mut Plan, f: &mut dyn FnMut(&mut u32)) {
             FaultKind::Crash { nodes, .. } => nodes.iter_mut().for_each(&mut *f),
             FaultKind::SyncError { node, .. }
             | FaultKind::Corrupt { node, .. }
+            | FaultKind::PageDamage { node }
             | FaultKind::DiskFull { node, .. }
             | FaultKind::DiskSlow { node, .. }
             | FaultKind::Wiped { node }
@@ -147,6 +148,7 @@ pub fn tidy(plan: &mut Plan) {
         FaultKind::RouterCrash { router, .. } => *router < routers,
         FaultKind::SyncError { node, .. }
         | FaultKind::Corrupt { node, .. }
+        | FaultKind::PageDamage { node }
         | FaultKind::DiskFull { node, .. }
         | FaultKind::DiskSlow { node, .. }
         | FaultKind::Wiped { node }
