@@ -96,6 +96,9 @@ pub struct Keeper {
     uses: tokio::sync::Mutex<GroupUses>,
     /// A manifest took its place.
     placed: Notify,
+    /// Whether another replica's archive is being brought here, to which no mark leads yet. Held while
+    /// what no mark leads to is removed.
+    adopting: tokio::sync::Mutex<bool>,
 }
 
 /// The log that a state comes from.
@@ -291,6 +294,7 @@ impl Keeper {
             lent: Mutex::default(),
             uses: tokio::sync::Mutex::new(uses),
             placed: Notify::new(),
+            adopting: tokio::sync::Mutex::default(),
         }
     }
 

@@ -3,9 +3,10 @@
 use codraft_mutant::mutant;
 use codraft_proto::v1;
 
-use super::{AGAIN, Keeper, events};
+use super::{AGAIN, Keeper, events, receive::ReceiveError};
 use crate::{
     archive::{Archive, ArchiveError, ArchiveMark, Round},
+    events::BulkLink,
     oplog::EventPage,
     tap,
 };
@@ -62,9 +63,27 @@ impl Keeper {
             }
         }
         if next.rounds.is_multiple_of(TIDY_EVERY) {
-            archive.tidy(self.group, self.archives(next)).await?;
+            let adopting = self.adopting.lock().await;
+            if !*adopting {
+                archive.tidy(self.group, self.archives(next)).await?;
+            }
         }
         Ok(true)
+    }
+
+    /// Brings the events here that another replica has archived up to a mark.
+    pub(super) async fn adopt(
+        &self,
+        mark: ArchiveMark,
+        link: &dyn BulkLink,
+    ) -> Result<(), ReceiveError> {
+        let archive = self.kept.archiving.archive.as_ref();
+        let archive = archive.ok_or(ReceiveError::Wrong("events are missing"))?;
+        *self.adopting.lock().await = true;
+        let adopted = archive.adopt(self.group, mark, link).await;
+        adopted.map_err(|error| ReceiveError::Other(error.to_string()))?;
+        tap::adopted(self.group, mark);
+        Ok(())
     }
 
     /// The events after a mark up to an entry, document by document.

@@ -151,7 +151,11 @@ impl Keeper {
         loop {
             match self.try_install(manifest).await {
                 Err(ReceiveError::Keep(error @ KeepError::Full(_))) => self.again(error).await?,
-                other => return other,
+                other => {
+                    // A mark leads to all that was adopted, or nobody will.
+                    *self.adopting.lock().await = false;
+                    return other;
+                }
             }
         }
     }
@@ -319,12 +323,7 @@ impl Attempt<'_> {
         } = self.keeper;
         let mut to = events.write(core, |_| {}).await?.1.to();
         if theirs.archived.index > to && !mutant!("install_without_archive") {
-            let archive = kept.archiving.archive.as_ref();
-            let archive = archive.ok_or(ReceiveError::Wrong("events are missing"))?;
-            let mark = theirs.archived;
-            let adopted = archive.adopt(*group, mark, self.link).await;
-            adopted.map_err(|error| ReceiveError::Other(error.to_string()))?;
-            tap::adopted(*group, mark);
+            self.keeper.adopt(theirs.archived, self.link).await?;
         }
         to = to.max(theirs.archived.index);
         if partial.events_of.replace(from) != Some(from) {
