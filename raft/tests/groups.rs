@@ -12,7 +12,9 @@ use std::{
 use codraft_proto::{
     disk::memory::MemoryDisk,
     ids::{GroupId, Revision, Seq},
+    link::{Lane, Outbox},
     reject::Code,
+    v1,
 };
 use codraft_raft::{
     command::{Command, Edit},
@@ -206,7 +208,19 @@ async fn group_state_is_taken_from_the_next_leader_when_one_stands_still() {
     cluster.join(lags);
     let asked = || lags.links.unanswered.load(Ordering::Relaxed) > 0;
     until("the leader is asked", asked).await;
+    // The same state in a later term is to be taken anew: what comes of the first attempt may be that
+    // its term was over.
+    let mut install = lags.links.asked.lock().unwrap();
+    install.ballot.as_mut().unwrap().term += 1;
+    let body = Some(v1::raft_call::Body::Install(install));
+    let (id, group) = (u64::MAX, G.0);
+    let call = v1::RaftCall { id, group, body };
     cluster.kill(&leader, false);
+    let before = lags.links.unanswered.load(Ordering::Relaxed);
+    let nobody = Outbox::detached();
+    lags.groups.handle(leader.id, Lane::Data, call, &nobody);
+    let again = || lags.links.unanswered.load(Ordering::Relaxed) > before;
+    until("it is asked again", again).await;
     until("the next leader's state is here", || {
         lags.groups.group(G).unwrap().installs() == 1
     })

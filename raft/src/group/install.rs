@@ -80,7 +80,8 @@ pub(super) fn install(
         return Ok(installed(&own));
     }
     let mut current = group.inner.installing.attempt.lock();
-    if let Some(attempt) = current.take_if(|a| (a.from, a.last) == (from, last)) {
+    // What came of it in another term is no answer: that state may not have been taken.
+    if let Some(attempt) = current.take_if(|a| (a.from, a.vote, a.last) == (from, vote, last)) {
         let outcome = attempt.outcome.lock().take();
         return match outcome {
             Some(Ok(vote)) => Ok(installed(&vote)),
@@ -147,6 +148,10 @@ impl Attempt {
         };
         let response = inner.raft.install_full_snapshot(self.vote, snapshot).await;
         let response = response.map_err(|error| error.to_string())?;
+        // A later leader is known here: nothing was taken.
+        if response.vote != self.vote {
+            return Ok(response.vote);
+        }
         let (index, bytes) = (self.last.index, self.progress.load(Relaxed));
         tracing::info!(group = %inner.id, index, bytes, "a state from another node is installed");
         *partial = Partial::default();

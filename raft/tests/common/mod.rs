@@ -20,7 +20,7 @@ use codraft_proto::{
     outside::{Clock, Entropy, Outside},
     tasks::Tasks,
     transport::{BoxFuture, Tcp},
-    v1::{Fetch, Fetched, Message, message::Body},
+    v1::{self, Fetch, Fetched, Message, message::Body, raft_call},
 };
 use codraft_raft::{
     archive::{Archive, RoundOptions},
@@ -129,6 +129,8 @@ pub struct Links {
     /// Who does not answer when pages are asked for, and how often that was.
     pub silent: Mutex<Option<NodeId>>,
     pub unanswered: AtomicU64,
+    /// What was last to be installed here.
+    pub asked: Mutex<Option<v1::Install>>,
 }
 
 /// To another node's groups, without a wire between.
@@ -461,7 +463,12 @@ fn join(from: &Arc<Node>, to: &Arc<Node>) {
 
 fn serve(node: &Node, from: NodeId, lane: Lane, message: Message, back: &Outbox) {
     match message.body {
-        Some(Body::RaftCall(call)) => node.groups.handle(from, lane, call, back),
+        Some(Body::RaftCall(call)) => {
+            if let Some(raft_call::Body::Install(install)) = &call.body {
+                *node.links.asked.lock() = Some(*install);
+            }
+            node.groups.handle(from, lane, call, back);
+        }
         Some(Body::Pulse(pulse)) => {
             if let Some(suspicion) = node.suspicion.get() {
                 suspicion.handle_pulse(from, pulse, back);
