@@ -166,6 +166,15 @@ impl Group {
         replica.state_at = replica.state_at.max(Some(index));
     }
 
+    /// A replica begins with the state that is on its disk. The process before may have died after it
+    /// was there, and before that was told.
+    pub fn restored(&mut self, node: u64, index: u64) {
+        let replica = self.replicas.entry(node).or_default();
+        if replica.state_at < Some(index) {
+            replica.holds_state(index, &self.chosen);
+        }
+    }
+
     /// A replica goes on with the state of another one.
     pub fn installed(&mut self, node: u64, index: u64) {
         let replica = self.replicas.entry(node).or_default();

@@ -121,6 +121,9 @@ fn see(logs: &mut Logs, seen: &NodeSeen) -> Broken {
         NodeSeen::Installed { group, index, .. } => {
             logs.group(*group).installed(node, *index);
         }
+        NodeSeen::Restored { group, index, .. } => {
+            logs.group(*group).restored(node, *index);
+        }
         NodeSeen::Leads { group, term, .. } => {
             return leads(logs.groups.entry(*group).or_default(), node, *term);
         }
@@ -146,6 +149,7 @@ fn life_of(seen: &NodeSeen) -> Option<(u64, u64)> {
         | NodeSeen::Purged { node, life, .. }
         | NodeSeen::Kept { node, life, .. }
         | NodeSeen::Installed { node, life, .. }
+        | NodeSeen::Restored { node, life, .. }
         | NodeSeen::Recovered { node, life, .. }
         | NodeSeen::Leads { node, life, .. }
         | NodeSeen::Committed { node, life, .. }
