@@ -115,15 +115,9 @@ fn see(logs: &mut Logs, seen: &NodeSeen) -> Broken {
         NodeSeen::Purged { group, index, .. } => {
             return purged(logs.group(*group), node, *index, recovering);
         }
-        NodeSeen::Kept { group, index, .. } => {
-            logs.group(*group).kept(node, *index);
-        }
-        NodeSeen::Installed { group, index, .. } => {
-            logs.group(*group).installed(node, *index);
-        }
-        NodeSeen::Restored { group, index, .. } => {
-            logs.group(*group).restored(node, *index);
-        }
+        NodeSeen::Kept { group, index, .. } => logs.group(*group).kept(node, *index),
+        NodeSeen::Installed { group, index, .. } => logs.group(*group).installed(node, *index),
+        NodeSeen::Restored { group, index, .. } => logs.group(*group).restored(node, *index),
         NodeSeen::Leads { group, term, .. } => {
             return leads(logs.groups.entry(*group).or_default(), node, *term);
         }
