@@ -90,6 +90,13 @@ impl Builder {
         self.push_bytes(field.bytes);
     }
 
+    /// Takes it away from where it stands.
+    fn remove(&mut self, field: Field<'_>) {
+        let mut removal = field.bytes[..field.bytes.len() - field.value.len()].to_vec();
+        put_value(&mut removal, &Value::Null);
+        self.push_bytes(&removal);
+    }
+
     /// Name and value.
     pub(crate) fn push_bytes(&mut self, field: &[u8]) {
         self.count += 1;
@@ -189,13 +196,20 @@ pub(crate) fn invert(attributes: &AttributeMap, base: &Attrs) -> Attrs {
     each(attributes.bytes(), bytes_of(base), |new, old| {
         match (new, old) {
             (Some(new), Some(old)) if !identical(old.value, new.value) => out.push(old),
-            (Some(new), None) => {
-                let mut field = new.bytes[..new.bytes.len() - new.value.len()].to_vec();
-                put_value(&mut field, &Value::Null);
-                out.push_bytes(&field);
-            }
+            (Some(new), None) => out.remove(new),
             _ => {}
         }
+    });
+    out.finish()
+}
+
+/// What makes of one map the other.
+pub(crate) fn change(from: &Attrs, to: &Attrs) -> Attrs {
+    let mut out = Builder::default();
+    each(bytes_of(from), bytes_of(to), |old, new| match (old, new) {
+        (Some(old), None) => out.remove(old),
+        (old, Some(new)) if old.as_ref().map(|old| old.value) != Some(new.value) => out.push(new),
+        _ => {}
     });
     out.finish()
 }

@@ -4,12 +4,14 @@
 //! UTF-16 code units. Pure: no clock, no randomness, no runtime, no serialization framework.
 
 pub mod attributes;
+mod authors;
 mod chain;
 pub mod client;
 mod codec;
 mod compose;
 mod content;
 mod cursor;
+mod diff;
 mod error;
 mod invert;
 mod late;
@@ -24,10 +26,12 @@ pub mod value;
 pub mod varint;
 
 pub use attributes::{AttributeMap, Attributes, Attrs};
+pub use authors::Authors;
 pub use chain::Chain;
 pub use client::ClientDocument;
 pub use codec::Components;
 pub use content::{Content, Encoding, Kind};
+pub use diff::Diff;
 pub use error::OpError;
 pub use late::Late;
 pub use limits::Limits;

@@ -120,6 +120,10 @@ impl Runs {
         self.root.as_ref().map_or(Sum::default(), |root| root.sum)
     }
 
+    pub(crate) fn units(&self) -> u32 {
+        self.sum().units
+    }
+
     /// What they count for in `Limits::rich_bytes`.
     pub(crate) fn rich_bytes(&self) -> u64 {
         self.sum().rich_bytes

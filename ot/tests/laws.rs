@@ -4,7 +4,9 @@
 
 mod common;
 
-use codraft_ot::{ClientDocument, Content, Delta, Kind, Late, Limits, Revision, Seq};
+use codraft_ot::{
+    Authors, ClientDocument, Component, Content, Delta, Diff, Kind, Late, Limits, Revision, Seq,
+};
 use common::*;
 use proptest::prelude::*;
 
@@ -54,6 +56,53 @@ proptest! {
         let a = fit(&s, &a);
         let back = a.invert(&s.to_delta()).unwrap();
         prop_assert_eq!(applied(&applied(&s, &a), &back).to_delta(), s.to_delta());
+    }
+
+    #[test]
+    fn a_difference_makes_one_document_of_another((s, a, b) in case()) {
+        let one = applied(&s, &fit(&s, &a));
+        for other in [applied(&one, &fit(&one, &b)), s] {
+            let (from, to) = (one.to_delta(), other.to_delta());
+            let change = Diff::new(&from, &to).finish();
+            prop_assert!(is_canonical(&change));
+            prop_assert_eq!(applied(&one, &change).to_delta(), to);
+        }
+    }
+
+    /// Authors stay with what they wrote, as if each unit had a name of its own.
+    #[test]
+    fn authors_move_with_their_text((s, a, b) in case()) {
+        let mut content = s.clone();
+        let mut authors = Authors::of([(s.units(), 7)]);
+        let mut each = vec![7; s.units() as usize];
+        for (number, steps) in [(0, a), (2, b)] {
+            let delta = fit(&content, &steps);
+            authors = authors.after(&delta, [(3, number), (1, number + 1)]).unwrap();
+            let (mut at, mut inserted) = (0, 0);
+            for component in delta.components() {
+                let units = component.units() as usize;
+                match component {
+                    Component::Retain { .. } => at += units,
+                    Component::Delete { .. } => drop(each.drain(at..at + units)),
+                    _ => {
+                        let of = (inserted..inserted + units).map(|place| number + u32::from(place >= 3));
+                        each.splice(at..at, of);
+                        inserted += units;
+                        at += units;
+                    }
+                }
+            }
+            content = applied(&content, &delta);
+            let runs: Vec<_> = authors.iter().collect();
+            let spelled = runs.iter().flat_map(|(units, of)| std::iter::repeat_n(*of, *units as usize));
+            prop_assert_eq!(spelled.collect::<Vec<_>>(), each.clone());
+            prop_assert!(runs.windows(2).all(|pair| pair[0].1 != pair[1].1));
+            prop_assert_eq!(Authors::of(runs.clone()).iter().collect::<Vec<_>>(), runs);
+            let middle = authors.part(1, 3).into_iter();
+            let spelled = middle.flat_map(|(units, of)| std::iter::repeat_n(of, units as usize));
+            let end = each.len().min(4);
+            prop_assert_eq!(spelled.collect::<Vec<_>>(), each[1.min(end)..end].to_vec());
+        }
     }
 
     #[test]
