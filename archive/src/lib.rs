@@ -6,17 +6,25 @@
 //! document's segments are found in few of them. A head lists the indices, so that its hash stands
 //! for all that was ever archived. Replicas archive the same rounds and get the same objects.
 
+mod authorship;
+mod checkpoint;
+mod history;
 mod object;
 mod pack;
+mod past;
 pub mod segment;
+mod state;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use codraft_proto::{
-    ids::{DocId, GroupId, Revision},
+    ids::{DocId, GroupId},
     transport::BoxFuture,
     v1,
 };
@@ -27,9 +35,17 @@ use codraft_raft::{
 };
 use codraft_tiers::snapshots::{ContentHash, OBJECT_BYTES_MAX, ObjectId, SnapshotError, Snapshots};
 
+pub use authorship::Authorship;
+pub use checkpoint::CheckpointOptions;
+pub use history::{History, HistoryError};
+use lru::LruCache;
 use object::{Head, Index, Run};
+use pack::Checkpoint;
 pub use pack::PackError;
+use parking_lot::Mutex;
+pub use past::PastError;
 pub use segment::SegmentError;
+pub use state::{FoldError, State};
 
 /// The folder of the archive, in the node's.
 pub const ARCHIVE: &str = "archive";
@@ -39,6 +55,8 @@ const FAN: usize = 8;
 const ENTRIES_MAX: u64 = 1 << 18;
 /// What is asked of another replica at once, in bytes.
 const PART: u32 = 1 << 20;
+/// Entries of indices that stay in memory once they were read.
+const CACHED_ENTRIES: usize = 1 << 19;
 /// Objects that are listed at once.
 const LISTED: usize = 1_000;
 
@@ -48,16 +66,25 @@ pub enum ReadError {
     Object(#[from] SnapshotError),
     #[error("object {object}: {error}")]
     Wrong { object: ObjectId, error: PackError },
+    #[error("object {object} has a checkpoint of something else")]
+    Elsewhere { object: ObjectId },
 }
 
 /// The archive of a node's groups, in a snapshot tier.
 pub struct Archivist {
     store: Arc<dyn Snapshots>,
+    options: CheckpointOptions,
+    /// Those read last.
+    indices: Mutex<LruCache<ContentHash, Arc<Index>>>,
 }
 
 impl Archivist {
-    pub fn new(store: Arc<dyn Snapshots>) -> Self {
-        Self { store }
+    pub fn new(store: Arc<dyn Snapshots>, options: CheckpointOptions) -> Self {
+        Self {
+            store,
+            options,
+            indices: Mutex::new(LruCache::unbounded()),
+        }
     }
 
     async fn head(&self, group: GroupId, mark: ArchiveMark) -> Result<Head, ReadError> {
@@ -73,42 +100,22 @@ impl Archivist {
         head.map_err(|error| wrong(object, error))
     }
 
-    async fn index(&self, group: GroupId, hash: ContentHash) -> Result<Index, ReadError> {
+    async fn index(&self, group: GroupId, hash: ContentHash) -> Result<Arc<Index>, ReadError> {
+        if let Some(index) = self.indices.lock().get(&hash) {
+            return Ok(index.clone());
+        }
         let object = ObjectId { group, hash };
         let index = Index::decode(&self.store.get(object).await?);
-        index.map_err(|error| wrong(object, error))
-    }
-
-    /// The events of a document from a revision on, as far as they are archived at a mark, in order.
-    ///
-    /// # Errors
-    /// When an object is missing or damaged.
-    pub async fn events(
-        &self,
-        group: GroupId,
-        mark: ArchiveMark,
-        doc: DocId,
-        from: Revision,
-    ) -> Result<Vec<Event>, ReadError> {
-        let mut events = Vec::new();
-        for run in self.head(group, mark).await?.runs {
-            let index = self.index(group, run.hash).await?;
-            let of_doc = index.entries.iter().filter(|entry| {
-                let after = entry.rev.0 + u64::from(entry.events);
-                entry.doc == doc && after > from.0
-            });
-            for entry in of_doc {
-                let hash = index.packs[entry.pack as usize];
-                let object = ObjectId { group, hash };
-                let (offset, length) = (entry.offset.into(), entry.length as usize);
-                let block = self.store.get_range(object, offset, length).await?;
-                let held = pack::open(&block);
-                let read = held.and_then(|held| pack::read(&held, entry));
-                let read = read.map_err(|error| ReadError::Wrong { object, error })?;
-                events.extend(read.into_iter().filter(|event| event.rev >= from));
-            }
+        let index = Arc::new(index.map_err(|error| wrong(object, error))?);
+        let mut indices = self.indices.lock();
+        indices.put(hash, index.clone());
+        let mut entries: usize = indices.iter().map(|(_, index)| index.entries.len()).sum();
+        while entries > CACHED_ENTRIES
+            && let Some((_, index)) = indices.pop_lru()
+        {
+            entries -= index.entries.len();
         }
-        Ok(events)
+        Ok(index)
     }
 
     async fn add_round(
@@ -119,9 +126,11 @@ impl Archivist {
     ) -> Result<ArchiveMark, ArchiveError> {
         let mut head = self.head(group, mark).await?;
         let events = round.events;
-        let (pack, entries) = pack::encode(&events).await?;
+        let checkpoints = self.checkpoints(group, mark, &events).await?;
+        let (pack, entries) = pack::encode(&events, &checkpoints).await?;
         let object = self.store.put(group, pack).await?;
-        self.compare(object, &entries, &events).await?;
+        self.compare(object, &entries, &events, &checkpoints)
+            .await?;
         let index = Index {
             packs: vec![object.hash],
             entries,
@@ -139,12 +148,73 @@ impl Archivist {
         })
     }
 
-    /// Whether a pack that was stored tells these events.
+    /// The documents of a round that are due to be kept whole.
+    async fn checkpoints(
+        &self,
+        group: GroupId,
+        mark: ArchiveMark,
+        events: &[Arc<Event>],
+    ) -> Result<BTreeMap<DocId, Checkpoint>, ArchiveError> {
+        let mut checkpoints = BTreeMap::new();
+        for of_doc in events.chunk_by(|a, b| a.doc == b.doc) {
+            match self.checkpoint(group, mark, of_doc).await {
+                Ok(Some(checkpoint)) => {
+                    checkpoints.insert(of_doc[0].doc, checkpoint);
+                }
+                Ok(None) => {}
+                Err(PastError::Read(error)) => return Err(error.into()),
+                // So it is on every replica: its history is told without one.
+                Err(PastError::Fold(error)) => {
+                    let doc = of_doc[0].doc;
+                    tracing::error!(%group, %doc, %error, "a document has no checkpoint");
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(checkpoints)
+    }
+
+    /// The document of these events as it is after them, or after the one that asked for it, if it is
+    /// due to be kept whole.
+    async fn checkpoint(
+        &self,
+        group: GroupId,
+        mark: ArchiveMark,
+        events: &[Arc<Event>],
+    ) -> Result<Option<Checkpoint>, PastError> {
+        let (first, last) = (&events[0], &events[events.len() - 1]);
+        let asked = checkpoint::asked(events);
+        let (rev, stride) = (asked.unwrap_or(last.rev), self.options.stride());
+        if asked.is_none() && (first.rev.0 - 1) / stride == rev.0 / stride {
+            return Ok(None);
+        }
+        let past = self.past(group, mark, &first.doc).await?;
+        let before = past.checkpoint(rev);
+        let (at, bytes) = before.map_or((0, 0), |place| (place.rev().0, place.bytes()));
+        let since = rev.0 - at;
+        let mut is_due = asked.is_some() || self.options.is_due(since, bytes);
+        if !is_due && self.options.may_be_due(since, bytes) {
+            let time = self.time_of(&past, before).await?;
+            let time = time.unwrap_or(first.ts_ms);
+            is_due = last.ts_ms >= time.saturating_add(self.options.ms);
+        }
+        if !is_due {
+            return Ok(None);
+        }
+        let known = State::before(first.doc);
+        let mut state = self.state(&past, known, rev, |_| {}).await?;
+        past::pass_all(&mut state, events, rev, |_| {}).await?;
+        let spelled = checkpoint::encode(&state).await;
+        Ok(Some(Checkpoint { rev, spelled }))
+    }
+
+    /// Whether a pack that was stored tells these events, and has these checkpoints.
     async fn compare(
         &self,
         object: ObjectId,
         entries: &[object::Entry],
         events: &[Arc<Event>],
+        checkpoints: &BTreeMap<DocId, Checkpoint>,
     ) -> Result<(), ArchiveError> {
         let stored = self.store.get(object).await?;
         let mut rest = events;
@@ -153,6 +223,13 @@ impl Archivist {
             let block = stored.get(start..start + length);
             let held = pack::open(block.ok_or(SegmentError::Truncated)?)?;
             for entry in of_block {
+                if entry.is_checkpoint() {
+                    let kept = checkpoints.get(&entry.doc).map(|kept| &kept.spelled[..]);
+                    if kept != Some(pack::part(&held, entry)?) {
+                        return Err("a pack does not tell a checkpoint that went into it".into());
+                    }
+                    continue;
+                }
                 let read = pack::read(&held, entry)?;
                 let (these, others) = rest.split_at(read.len().min(rest.len()));
                 rest = others;
@@ -214,7 +291,7 @@ impl Archivist {
         }
         for run in self.head(group, mark).await?.runs {
             found.push(run.hash);
-            found.extend(self.index(group, run.hash).await?.packs);
+            found.extend(&self.index(group, run.hash).await?.packs);
         }
         Ok(found)
     }

@@ -4,10 +4,11 @@
 //! ```text
 //! object = magic 8 · format u32 · body
 //! pack   = block*                           magic "codraftP"
-//! block  = one zstd frame of segments, one behind the other
+//! block  = one zstd frame of segments and checkpoints, one behind the other
 //! index  = packs u32 · entries u32 · hash 32 a pack · entry*        magic "codraftI"
 //! entry  = doc 16 · rev u64 (of the first event) · events u32 · pack u32 · offset u32 · length u32
-//!          · start u32 · end u32            by doc, then rev
+//!          · start u32 · end u32            by doc, then rev; with no events it is a checkpoint, which
+//!                                           stands behind a segment that begins with its revision
 //! head   = group u32 · rounds varint · index varint · run*          magic "codraftH"
 //! run    = level varint · entries varint · hash 32 of an index      the oldest first
 //! ```
@@ -15,13 +16,15 @@
 //! An entry's block is at `offset` of the pack, its segment from `start` to `end` of what the block
 //! holds. Fixed numbers are little-endian.
 
+use std::sync::Arc;
+
 use codraft_ot::varint;
 use codraft_proto::ids::{DocId, GroupId, Revision};
 use codraft_tiers::snapshots::ContentHash;
 
 use crate::segment::{SegmentError, array};
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const ENTRY: usize = 48;
 /// Entries that are merged before others have their turn.
 const ENTRIES_AT_ONCE: usize = 4_096;
@@ -59,12 +62,13 @@ impl Sort {
     }
 }
 
-/// Where one segment is.
+/// Where one segment is, or one checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
     pub doc: DocId,
-    /// Of its first event.
+    /// Of its first event, or of the checkpoint.
     pub rev: Revision,
+    /// None for a checkpoint.
     pub events: u32,
     /// Which of the index's packs.
     pub pack: u32,
@@ -74,6 +78,21 @@ pub struct Entry {
     /// Of the segment, in what the block holds.
     pub start: u32,
     pub end: u32,
+}
+
+impl Entry {
+    pub fn is_checkpoint(&self) -> bool {
+        self.events == 0
+    }
+
+    /// The last of its revisions.
+    pub fn last(&self) -> Revision {
+        Revision(self.rev.0 + u64::from(self.events.saturating_sub(1)))
+    }
+
+    fn key(&self) -> (DocId, Revision, bool) {
+        (self.doc, self.rev, self.is_checkpoint())
+    }
 }
 
 /// Entries by document and revision, and the packs that they are in.
@@ -145,8 +164,8 @@ impl Index {
     }
 
     fn push(&mut self, entry: Entry) -> Result<(), SegmentError> {
-        let last = self.entries.last().map(|last| (last.doc, last.rev));
-        if last.is_some_and(|last| last >= (entry.doc, entry.rev)) {
+        let last = self.entries.last().map(Entry::key);
+        if last.is_some_and(|last| last >= entry.key()) {
             return Err(SegmentError::Invalid("order of segments"));
         }
         if entry.pack as usize >= self.packs.len() || entry.start > entry.end {
@@ -156,8 +175,15 @@ impl Index {
         Ok(())
     }
 
+    /// Those of a document.
+    pub fn of(&self, doc: &DocId) -> &[Entry] {
+        let start = self.entries.partition_point(|entry| entry.doc < *doc);
+        let rest = &self.entries[start..];
+        &rest[..rest.partition_point(|entry| entry.doc == *doc)]
+    }
+
     /// All of some, which come one after the other. Others have their turn in between.
-    pub async fn merge(all: &[Index]) -> Index {
+    pub async fn merge(all: &[Arc<Index>]) -> Index {
         let mut merged = Index::default();
         // Of each: its first pack's number now, and the entries that are left.
         let mut rest = Vec::new();
@@ -167,7 +193,7 @@ impl Index {
         }
         loop {
             let next = rest.iter_mut().filter(|(_, entries)| !entries.is_empty());
-            let next = next.min_by_key(|(_, entries)| (entries[0].doc, entries[0].rev));
+            let next = next.min_by_key(|(_, entries)| entries[0].key());
             let Some((before, entries)) = next else {
                 return merged;
             };

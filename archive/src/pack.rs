@@ -1,11 +1,13 @@
-//! Packs: the segments of one round, compressed in blocks that can be read one by one.
+//! Packs: the segments and checkpoints of one round, compressed in blocks that can be read one by one.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     sync::Arc,
 };
 
 use bytes::Bytes;
+use codraft_proto::ids::{DocId, Revision};
 use codraft_raft::machine::Event;
 
 use crate::{
@@ -21,11 +23,15 @@ const BLOCK_MAX: usize = 128 << 20;
 const STEP: usize = 8 << 10;
 const LEVEL: i32 = 9;
 
-/// Spells the events of a round, which come document by document, and says where each segment is.
+/// Spells the events of a round, which come document by document, each followed by its checkpoint if it
+/// has one, and says where each segment is.
 ///
 /// # Errors
 /// When a block or the pack is larger than it can be.
-pub async fn encode(events: &[Arc<Event>]) -> io::Result<(Bytes, Vec<Entry>)> {
+pub async fn encode(
+    events: &[Arc<Event>],
+    checkpoints: &BTreeMap<DocId, Checkpoint>,
+) -> io::Result<(Bytes, Vec<Entry>)> {
     let mut pack = Sort::Pack.prefix();
     let (mut entries, mut block, mut cuts) = (Vec::new(), Vec::new(), Vec::new());
     let mut first = 0;
@@ -49,9 +55,31 @@ pub async fn encode(events: &[Arc<Event>]) -> io::Result<(Bytes, Vec<Entry>)> {
             }
             tokio::task::yield_now().await;
         }
+        if let Some(Checkpoint { rev, spelled }) = checkpoints.get(&of_doc[0].doc) {
+            let start = block.len();
+            block.extend_from_slice(spelled);
+            cuts.extend([start, block.len()]);
+            let (start, end) = (start as u32, block.len() as u32);
+            entries.push(Entry {
+                doc: of_doc[0].doc,
+                rev: *rev,
+                events: 0,
+                pack: 0,
+                offset: pack.len() as u32,
+                length: 0,
+                start,
+                end,
+            });
+        }
     }
     close(&mut pack, &mut block, &cuts, &mut entries[first..]).await?;
     Ok((pack.into(), entries))
+}
+
+/// A document as it was at a revision, spelled.
+pub struct Checkpoint {
+    pub rev: Revision,
+    pub spelled: Vec<u8>,
 }
 
 /// Compresses the block of these entries behind the others; between two cuts lies what is alike.
@@ -117,14 +145,21 @@ fn size(block: &[u8]) -> io::Result<usize> {
     sane.ok_or_else(|| io::Error::other("its size is impossible"))
 }
 
+/// The bytes of a segment or checkpoint, in what its block holds.
+///
+/// # Errors
+/// When there are none.
+pub fn part<'a>(held: &'a [u8], entry: &Entry) -> Result<&'a [u8], SegmentError> {
+    let range = entry.start as usize..entry.end as usize;
+    held.get(range).ok_or(SegmentError::Truncated)
+}
+
 /// The events of a segment, in what its block holds.
 ///
 /// # Errors
 /// When they are not what the entry says.
 pub fn read(held: &[u8], entry: &Entry) -> Result<Vec<Event>, PackError> {
-    let range = entry.start as usize..entry.end as usize;
-    let segment = held.get(range).ok_or(SegmentError::Truncated)?;
-    let events = segment::decode(segment)?;
+    let events = segment::decode(part(held, entry)?)?;
     let first = events.first().map(|event| (event.doc, event.rev));
     match first == Some((entry.doc, entry.rev)) && events.len() == entry.events as usize {
         true => Ok(events),

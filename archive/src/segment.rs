@@ -436,7 +436,7 @@ pub(crate) fn put_blob(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-fn blob<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], SegmentError> {
+pub(crate) fn blob<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], SegmentError> {
     let length = varint::take(rest)?;
     split(rest, length)
 }

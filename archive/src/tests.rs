@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use codraft_ot::{Chain, Delta};
 use codraft_proto::{
     disk::memory::MemoryDisk,
-    ids::{ClientId, Seq},
+    event,
+    ids::{ClientId, Revision, Seq},
 };
 use codraft_tiers::snapshots::Folder;
 use proptest::prelude::*;
@@ -47,15 +48,18 @@ impl Docs {
 
     /// A round of typing in some documents.
     fn round(&mut self, docs: u8, events: usize) -> Round {
-        let typing = |nth: usize| {
-            let mut delta = Delta::new();
-            delta.retain(1 + nth as u32 / usize::from(docs) as u32);
-            delta.insert("é");
-            Bytes::from(delta.to_bytes())
+        let one = |nth: usize| {
+            let (doc, ms) = ((nth % usize::from(docs)) as u8, 40 * self.index);
+            let known = self.last.get(&DocId([doc; 16]));
+            let Some((rev, _)) = known.copied() else {
+                let created = Bytes::from_static(&[1, 1, 0]);
+                return self.event(doc, 0, ms, event::CREATE as u8, created);
+            };
+            let (who, mut delta) = (1 + (rev / 100 % 3) as u8, Delta::new());
+            delta.retain((rev as u32 - 1) / 2).insert("é");
+            self.event(doc, who, ms, 0, delta.to_bytes().into())
         };
-        let mut events: Vec<_> = (0..events)
-            .map(|nth| self.event(nth as u8 % docs, 1, 40 * nth as u64, 0, typing(nth)))
-            .collect();
+        let mut events: Vec<_> = (0..events).map(one).collect();
         events.sort_by_key(|event| (event.doc, event.rev));
         let to = self.index;
         Round { to, events }
@@ -64,7 +68,7 @@ impl Docs {
 
 fn archivist(disk: &Arc<MemoryDisk>) -> Archivist {
     let folder = futures(Folder::open(disk.clone(), "/archive".into()));
-    Archivist::new(Arc::new(folder.unwrap()))
+    Archivist::new(Arc::new(folder.unwrap()), CheckpointOptions::default())
 }
 
 fn futures<T>(future: impl Future<Output = T>) -> T {
@@ -88,7 +92,8 @@ fn archive(archivist: &Archivist, rounds: u64) -> (BTreeMap<DocId, Vec<Event>>, 
 }
 
 fn told(archivist: &Archivist, mark: ArchiveMark, doc: DocId, from: u64) -> Vec<Event> {
-    futures(archivist.events(G, mark, doc, Revision(from))).unwrap()
+    let (from, to) = (Revision(from), Revision(u64::MAX));
+    futures(archivist.events(G, mark, doc, from, to)).unwrap()
 }
 
 #[test]
@@ -175,12 +180,13 @@ fn a_damaged_object_is_named_and_taken_from_another_replica() {
     let disks = [(); 2].map(|()| Arc::new(MemoryDisk::new()));
     let (all, mark) = archive(&archivist(&disks[0]), 1);
     archive(&archivist(&disks[1]), 1);
-    let (damaged, link) = (archivist(&disks[0]), Direct(archivist(&disks[1])));
+    let link = Direct(archivist(&disks[1]));
     let (doc, events) = all.first_key_value().unwrap();
     for path in disks[0].paths() {
         let length = disks[0].contents(&path).unwrap().len();
         disks[0].flip(&path, length / 2);
-        let read = futures(damaged.events(G, mark, *doc, Revision(1)));
+        let damaged = archivist(&disks[0]);
+        let read = futures(damaged.events(G, mark, *doc, Revision(1), Revision(9)));
         let error = read.unwrap_err().to_string();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         assert!(error.contains(&name), "{error}");
@@ -209,7 +215,95 @@ fn a_long_document_is_cut_into_segments() {
         );
     }
     let head = futures(archivist.head(G, mark)).unwrap();
-    assert_eq!(head.runs[0].entries, 10);
+    assert_eq!(head.runs[0].entries, 11, "ten segments and a checkpoint");
+}
+
+fn state(archivist: &Archivist, mark: ArchiveMark, doc: DocId, version: u64) -> State {
+    let version = Revision(version);
+    futures(async {
+        let past = archivist.past(G, mark, &doc).await.unwrap();
+        let known = State::before(doc);
+        let state = archivist.state(&past, known, version, |_| {}).await;
+        let state = state.unwrap();
+        assert_eq!(state.rev, version);
+        state
+    })
+}
+
+#[test]
+fn documents_are_kept_whole_now_and_then_and_any_revision_is_told() {
+    let disk = Arc::new(MemoryDisk::new());
+    let archivist = archivist(&disk);
+    let (all, mark) = archive(&archivist, 75);
+    let (doc, events) = all.first_key_value().unwrap();
+    let past = futures(archivist.past(G, mark, doc)).unwrap();
+    let latest = past.checkpoint(Revision(u64::MAX)).unwrap().rev();
+    let one_before = past.checkpoint(Revision(latest.0 - 1)).unwrap().rev();
+    assert!(one_before.0 >= 1_024 && latest.0 - one_before.0 >= 1_024);
+    let mut alone = State::before(*doc);
+    let (mut text, mut wrote) = (Vec::<char>::new(), Vec::<u8>::new());
+    let mut scratch = Vec::new();
+    for event in events {
+        alone.pass(event, &mut scratch).unwrap();
+        if event.kind == 0 {
+            let at = (event.rev.0 as usize - 2) / 2;
+            text.insert(at, 'é');
+            wrote.insert(at, event.client.unwrap().0[0] % 3);
+        }
+        let rev = event.rev.0;
+        if rev % 97 == 0 || event.rev == latest || event.rev == latest + 1 {
+            let told = state(&archivist, mark, *doc, rev);
+            assert_eq!((told.hash, told.ts_ms), (event.hash, event.ts_ms));
+            assert_eq!(told.content.text(), text.iter().collect::<String>());
+            let authorship = told.authorship();
+            let users = authorship.iter();
+            let users = users.flat_map(|(units, user)| vec![user.clone(); units as usize]);
+            let expected = wrote.iter().map(|who| format!("user {who}").into());
+            assert!(users.eq(expected), "at {rev}: {authorship:?}");
+            assert_eq!(alone.authorship(), authorship);
+        }
+    }
+    // Asked for by a time.
+    let at = |ms| futures(archivist.revision_at(&past, ms)).unwrap();
+    for pair in events.windows(2).step_by(311) {
+        assert_eq!(at(pair[1].ts_ms), Some(pair[1].rev));
+        assert_eq!(at(pair[1].ts_ms - 1), Some(pair[0].rev));
+    }
+    assert_eq!(
+        at(events[0].ts_ms.saturating_sub(1)),
+        Some(Revision(u64::from(events[0].ts_ms == 0)))
+    );
+    let last = events.last().unwrap();
+    assert_eq!(
+        at(last.ts_ms),
+        None,
+        "what comes next may be of the same time"
+    );
+}
+
+#[test]
+fn who_asks_for_a_checkpoint_has_one_there() {
+    let (disk, mut docs) = (Arc::new(MemoryDisk::new()), Docs::default());
+    let archivist = archivist(&disk);
+    let mut round = docs.round(2, 10);
+    let kind = event::CHECKPOINT as u8;
+    round
+        .events
+        .push(docs.event(1, 0, 9_000, kind, Bytes::new()));
+    let mut typing = Delta::new();
+    typing.insert("later");
+    round
+        .events
+        .push(docs.event(1, 1, 9_000, 0, typing.to_bytes().into()));
+    let asked = round.events[10].clone();
+    let mark = futures(archivist.add(G, ArchiveMark::default(), round)).unwrap();
+    let past = |doc| futures(archivist.past(G, mark, &doc)).unwrap();
+    let checkpoint = past(asked.doc).checkpoint(Revision(99)).unwrap().rev();
+    assert_eq!(checkpoint, asked.rev);
+    assert!(past(DocId([0; 16])).checkpoint(Revision(99)).is_none());
+    for version in 1..=asked.rev.0 + 1 {
+        state(&archivist, mark, asked.doc, version);
+    }
 }
 
 fn body() -> impl Strategy<Value = Bytes> {
@@ -256,5 +350,7 @@ proptest! {
         let _ = Head::decode(&bytes);
         let _ = Index::decode(&bytes);
         let _ = pack::open(&bytes);
+        let _ = checkpoint::decode(&bytes);
+        let _ = Authorship::decode(&bytes);
     }
 }

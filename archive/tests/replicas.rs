@@ -6,7 +6,7 @@ mod common;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use codraft_archive::Archivist;
+use codraft_archive::{Archivist, CheckpointOptions};
 use codraft_ot::Chain;
 use codraft_proto::{
     disk::Disk,
@@ -26,7 +26,7 @@ const G: GroupId = GroupId(0);
 
 async fn folder(disk: Arc<dyn Disk>) -> Archivist {
     let folder = Folder::open(disk, "/data/archive".into()).await;
-    Archivist::new(Arc::new(folder.unwrap()))
+    Archivist::new(Arc::new(folder.unwrap()), CheckpointOptions::default())
 }
 
 async fn start() -> Cluster {
@@ -85,7 +85,10 @@ async fn until(what: &str, done: impl Fn() -> bool) {
 async fn archived(cluster: &Cluster, node: usize) -> Vec<Event> {
     let archive = folder(cluster.disks[node].clone()).await;
     let mark = mark(&cluster.nodes[node]);
-    let events = archive.events(G, mark, doc(1), Revision(1)).await.unwrap();
+    let events = archive
+        .events(G, mark, doc(1), Revision(1), Revision(u64::MAX))
+        .await
+        .unwrap();
     let (mut hash, mut canonical) = (Chain::default(), Vec::new());
     for (nth, event) in events.iter().enumerate() {
         assert_eq!(event.rev, Revision(nth as u64 + 1));

@@ -120,9 +120,10 @@ pub(crate) fn quarantined(service: &Service, link: &RouterLink, id: u64) {
     reply(link, id, reply::Body::Quarantined(list));
 }
 
-type Waits = (oneshot::Receiver<ProposeResult>, RequestPermit);
+pub(crate) type Waits = (oneshot::Receiver<ProposeResult>, RequestPermit);
 
-fn propose(
+/// Proposes a command; what its outcome comes on.
+pub(crate) fn propose(
     service: &Service,
     link: &Arc<RouterLink>,
     doc: &DocId,

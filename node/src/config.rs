@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use codraft_archive::CheckpointOptions;
 use codraft_proto::{disk::Disk, ids::NodeId, link::LinkOptions, topology::Topology};
 use codraft_raft::{
     archive::RoundOptions,
@@ -27,6 +28,8 @@ pub struct NodeConfig {
     pub pages: PageOptions,
     /// When a round of the archive ends: the same on every node.
     pub rounds: RoundOptions,
+    /// When it keeps a document whole: the same on every node.
+    pub checkpoints: CheckpointOptions,
     pub keep: KeepOptions,
     pub link: LinkOptions,
     /// A document of at most so many bytes is spelled for its readers where it is looked at, under
@@ -50,6 +53,7 @@ impl NodeConfig {
             wal: WalOptions::default(),
             pages: PageOptions::default(),
             rounds: RoundOptions::default(),
+            checkpoints: CheckpointOptions::default(),
             keep: KeepOptions::default(),
             link: LinkOptions::default(),
             spelled_at_once: 16 << 10,

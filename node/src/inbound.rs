@@ -15,7 +15,7 @@ use codraft_raft::{
 };
 
 use crate::{
-    calls, mutants,
+    calls, history, mutants,
     reads::{ReadKind, ReadRequest},
     routers::{Pending, RouterLink},
     service::Service,
@@ -120,7 +120,8 @@ impl RouterInbound {
         let patience =
             Duration::from_millis(call.deadline_ms.clamp(1, calls::PATIENCE_MAX_MS).into());
         let (id, user) = (call.id, call.user);
-        match call.body.ok_or(Malformed("call"))? {
+        let body = call.body.ok_or(Malformed("call"))?;
+        match body {
             call::Body::Describe(_) => {
                 self.read(doc, ReadKind::Describe { id, user }, Some(patience));
             }
@@ -132,6 +133,19 @@ impl RouterInbound {
             call::Body::Grant(grant) => {
                 let command = calls::grant(doc, user, grant);
                 calls::change(&self.service, &self.link, doc, id, command, patience);
+            }
+            call::Body::History(_)
+            | call::Body::Diff(_)
+            | call::Body::Restore(_)
+            | call::Body::Checkpoint(_)
+            | call::Body::Kept(_) => {
+                let request = history::Request {
+                    service: self.service.clone(),
+                    link: self.link.clone(),
+                    doc,
+                    user: user.into(),
+                };
+                history::serve(request, id, body, patience);
             }
             call::Body::Quarantined(_) => calls::quarantined(&self.service, &self.link, id),
             call::Body::Quarantine(v1::SetQuarantine { on }) => {

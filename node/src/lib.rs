@@ -6,6 +6,7 @@ mod calls;
 mod config;
 mod fanout;
 mod followers;
+mod history;
 mod hosted;
 mod inbound;
 mod leadership;

@@ -595,7 +595,9 @@ impl<'a> Reader<'a> {
         Self {
             document,
             role,
-            visible_from: visible_from(document, role, &open.user),
+            visible_from: document
+                .grant_of(&open.user)
+                .map_or(Revision(u64::MAX), |grant| grant.visible_from()),
             acked,
         }
     }
@@ -666,16 +668,6 @@ fn opened(reader: &Reader<'_>, open: &v1::Open, start: Start) -> v1::Opened {
         ts_ms: document.updated_ms(),
         state_at,
     }
-}
-
-/// The first revision that a reader may resume from: owners and editors see all history,
-/// the others what came since they were let in.
-fn visible_from(document: &Document, role: Role, user: &str) -> Revision {
-    if role.can_edit() {
-        return Revision(0);
-    }
-    let grant = document.grants().find(|(name, _)| name.as_ref() == user);
-    grant.map_or(Revision(u64::MAX), |(_, grant)| grant.rev)
 }
 
 /// All after a revision, if it is in the window and was this very one.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use codraft_archive::History;
 use codraft_proto::tasks::Tasks;
 
 use crate::{hosted::HostedGroups, metrics::Metrics, routers::Routers};
@@ -10,5 +11,6 @@ pub(crate) struct Service {
     pub groups: Arc<HostedGroups>,
     pub routers: Arc<Routers>,
     pub metrics: Arc<Metrics>,
+    pub history: Arc<History>,
     pub tasks: Tasks,
 }

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use codraft_archive::{ARCHIVE, Archivist};
+use codraft_archive::{ARCHIVE, Archivist, History};
 use codraft_proto::{
     disk::Disk,
     ids::{DiskId, GroupId, NodeId},
@@ -115,6 +115,7 @@ struct Storage {
     known: KnownPeers,
     wal: Wal,
     kept: Kept,
+    archivist: Arc<Archivist>,
     /// The latest ones, this one at the end.
     starts: Vec<Start>,
     /// Of this start.
@@ -153,8 +154,9 @@ async fn open(
     let kept = kept.map_err(StartError::Keep)?;
     let lane = disk.lane().map_err(StartError::Keep)?;
     let folder = Folder::open(lane, config.data.join(ARCHIVE)).await;
-    let archivist = Archivist::new(Arc::new(folder.map_err(StartError::Keep)?));
-    let kept = kept.archived(Arc::new(archivist), config.rounds.clone());
+    let folder = Arc::new(folder.map_err(StartError::Keep)?);
+    let archivist = Arc::new(Archivist::new(folder, config.checkpoints.clone()));
+    let kept = kept.archived(archivist.clone(), config.rounds.clone());
     let mut name = [0; 8];
     outside.entropy.fill(&mut name);
     let name = u64::from_le_bytes(name);
@@ -174,6 +176,7 @@ async fn open(
         known,
         wal,
         kept,
+        archivist,
         starts,
         name,
     })
@@ -222,6 +225,7 @@ async fn run(
         groups: groups.clone(),
         routers,
         metrics: metrics.clone(),
+        history: Arc::new(History::new(storage.archivist)),
         tasks: tasks.clone(),
     });
     let acceptor = Acceptor {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use codraft_proto::{
+    event::EDIT,
     ids::{DocId, NodeId},
     reject::Code,
     v1::{self, Message, answer::Verdict, message::Body, reply},
@@ -53,6 +54,11 @@ pub(crate) fn not_leader(hint: &Leadership) -> v1::Problem {
 }
 
 pub(crate) fn event(event: &Event) -> v1::Event {
+    // For who follows a document a restore is an edit like others.
+    let (kind, body) = match event.restored() {
+        Some(restored) => (EDIT, event.body.slice_ref(restored.ops)),
+        None => (event.kind.into(), event.body.clone()),
+    };
     v1::Event {
         rev: event.rev.0,
         client: event.client.map_or_else(Bytes::new, |c| c.to_bytes()),
@@ -60,8 +66,8 @@ pub(crate) fn event(event: &Event) -> v1::Event {
         seq: event.seq.0,
         base: event.base.0,
         ts_ms: event.ts_ms,
-        kind: event.kind.into(),
-        body: event.body.clone(),
+        kind,
+        body,
     }
 }
 

@@ -14,6 +14,13 @@ pub const RESTORE: u32 = 6;
 pub const DELETE: u32 = 7;
 /// Older bases are not taken any more. Nothing that a reader need know: clients get a `skip`.
 pub const EXPIRE: u32 = 8;
+/// The document as it is here is kept whole in the archive. Nothing that a reader need know.
+pub const CHECKPOINT: u32 = 9;
+
+/// Whether clients get a `skip` for it.
+pub fn is_hidden(kind: u32) -> bool {
+    matches!(kind, EXPIRE | CHECKPOINT)
+}
 
 /// What clients call it.
 pub fn name(kind: u32) -> &'static str {
@@ -27,6 +34,7 @@ pub fn name(kind: u32) -> &'static str {
         RESTORE => "restore",
         DELETE => "delete",
         EXPIRE => "expire",
+        CHECKPOINT => "checkpoint",
         _ => "unknown",
     }
 }

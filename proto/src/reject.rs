@@ -76,6 +76,8 @@ codes! {
     Unsupported = 19, "unsupported", 422, 4419;
     /// To apply it failed as nothing may; it was left out, and its document is in quarantine.
     Fault = 20, "fault", 500, 4420;
+    /// The document has no such revision: ahead of its head, or before its beginning.
+    NoVersion = 21, "no_version", 404, 4421;
 
     // Who gets in.
     /// No token, or one that does not verify.

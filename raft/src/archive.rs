@@ -7,7 +7,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use codraft_mutant::mutant;
-use codraft_proto::{ids::GroupId, transport::BoxFuture, v1};
+use codraft_proto::{event::CHECKPOINT, ids::GroupId, transport::BoxFuture, v1};
 
 pub use crate::oplog::ArchiveMark;
 use crate::{events::BulkLink, machine::Event, oplog::Logged};
@@ -81,6 +81,8 @@ pub struct Rounds {
     first_ms: Option<u64>,
     /// The last entry that had events.
     last: u64,
+    /// Whether somebody asked for a checkpoint in that entry: the round ends with it.
+    asked: bool,
     /// The last entries of complete rounds that are not archived.
     ends: VecDeque<u64>,
 }
@@ -93,36 +95,45 @@ impl Rounds {
             bytes: 0,
             first_ms: None,
             last,
+            asked: false,
             ends: VecDeque::new(),
         }
     }
 
-    /// All events of some entries, in the order of the entries. Those of entries that came before
-    /// are known.
+    /// All events of some entries, in the order of the entries, none of which goes on in the next
+    /// call. Those of entries that came before are known.
     pub fn push(&mut self, events: &[Logged]) {
         let before = self.last;
         let new = events.iter().filter(|logged| logged.log_id.index > before);
         for Logged { log_id, event } in new {
             // A round ends with an entry, and only once another one came after it.
             if log_id.index > self.last && self.is_complete(event.ts_ms) {
-                self.ends.push_back(self.last);
-                (self.bytes, self.first_ms) = (0, None);
+                self.end();
             }
+            self.asked |= u32::from(event.kind) == CHECKPOINT;
             self.bytes += event.window_bytes();
             self.first_ms.get_or_insert(event.ts_ms);
             self.last = log_id.index;
         }
-        if self.bytes > 0 && mutant!("rounds_end_with_pages") {
-            self.ends.push_back(self.last);
-            (self.bytes, self.first_ms) = (0, None);
+        // All of the last entry is here; of one that was asked for a checkpoint nobody need wait for
+        // another.
+        if self.asked || self.bytes > 0 && mutant!("rounds_end_with_pages") {
+            self.end();
         }
+    }
+
+    fn end(&mut self) {
+        self.ends.push_back(self.last);
+        (self.bytes, self.first_ms, self.asked) = (0, None, false);
     }
 
     fn is_complete(&self, ts_ms: u64) -> bool {
         let Some(first_ms) = self.first_ms else {
             return false;
         };
-        self.bytes >= self.options.bytes || ts_ms >= first_ms.saturating_add(self.options.ms)
+        self.asked
+            || self.bytes >= self.options.bytes
+            || ts_ms >= first_ms.saturating_add(self.options.ms)
     }
 
     /// Where the next round ends, if it is complete.

@@ -33,6 +33,8 @@ pub enum Command {
     Expire(Expire),
     Level(Level),
     Quarantine(Quarantine),
+    Restore(Restore),
+    Checkpoint(Checkpoint),
 }
 
 /// One operation as its author submitted it; it is transformed when it is applied.
@@ -47,6 +49,24 @@ pub struct Edit {
     pub base: Revision,
     /// A Delta in `ot`'s binary form, not yet judged.
     pub ops: Bytes,
+}
+
+/// An operation that makes of the head what the document was at a version. It is applied to the head that
+/// it was made for, or not at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restore {
+    pub edit: Edit,
+    pub version: Revision,
+    /// Who wrote what it brings back, as whoever reads history spells it.
+    pub authors: Bytes,
+}
+
+/// Has the archive keep the document as it is, whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    pub doc: DocId,
+    /// Who asks for it.
+    pub by: UserId,
 }
 
 /// A new document; it takes revision 1.
@@ -134,12 +154,14 @@ impl Command {
     pub fn grows(&self) -> bool {
         match self {
             Command::Edit(edit) => !codraft_ot::only_deletes(&edit.ops),
+            Command::Restore(restore) => !codraft_ot::only_deletes(&restore.edit.ops),
             Command::Create(_) => true,
             Command::Grant(_)
             | Command::Trim(_)
             | Command::Expire(_)
             | Command::Level(_)
-            | Command::Quarantine(_) => false,
+            | Command::Quarantine(_)
+            | Command::Checkpoint(_) => false,
         }
     }
 
@@ -152,6 +174,8 @@ impl Command {
             Command::Trim(trim) => Some(trim.doc),
             Command::Expire(expire) => Some(expire.doc),
             Command::Quarantine(quarantine) => Some(quarantine.doc),
+            Command::Restore(restore) => Some(restore.edit.doc),
+            Command::Checkpoint(checkpoint) => Some(checkpoint.doc),
             Command::Level(_) => None,
         }
     }

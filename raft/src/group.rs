@@ -21,13 +21,14 @@ use std::{
 
 use codraft_mutant::mutant;
 use codraft_proto::{
-    ids::{DocId, GroupId, NodeId},
+    ids::{DocId, GroupId, NodeId, Revision},
     link::{Lane, Outbox},
     tasks::Tasks,
     v1,
 };
 use openraft::{Instant as _, async_runtime::watch::WatchReceiver as _};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 pub use crate::{
     events::{
@@ -47,7 +48,7 @@ use crate::{
     core::Core,
     digests::{Digests, Verdict},
     keeper::{ASK_ONCE, Keeper},
-    machine::{MachineLimits, Shard},
+    machine::{Event, MachineLimits, Shard},
     network::PendingCalls,
     queue::Queue,
     types::{TypeConfig, Vote},
@@ -182,6 +183,29 @@ impl Group {
     pub fn archived(&self) -> ArchiveMark {
         let latest = self.inner.keeper.latest();
         latest.map_or_else(ArchiveMark::default, |manifest| manifest.archived)
+    }
+
+    /// How far its events are archived here, whenever that changes.
+    pub fn archive_marks(&self) -> watch::Receiver<ArchiveMark> {
+        self.inner.keeper.marks()
+    }
+
+    /// The events of a document after a revision, in order, as far as they are not archived: what was
+    /// archived meanwhile may be missing at the beginning.
+    ///
+    /// # Errors
+    /// When its op log does not read back.
+    pub async fn unarchived(
+        &self,
+        doc: DocId,
+        after: Revision,
+    ) -> Result<Vec<Arc<Event>>, KeepError> {
+        self.inner.keeper.unarchived(doc, after).await
+    }
+
+    /// Has it keep its state now: what can be archived is, once that is done.
+    pub fn keep(&self) {
+        self.inner.keeper.tidy();
     }
 
     /// How often it took a state from another node since its start.

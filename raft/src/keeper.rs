@@ -5,6 +5,7 @@ mod archivist;
 mod events;
 mod lend;
 mod mend;
+mod past;
 mod receive;
 mod replay;
 mod space;

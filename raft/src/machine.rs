@@ -29,10 +29,10 @@ use codraft_proto::{
     reject::Code,
 };
 
-use crate::command::{Batch, Command, Expire, Level, Quarantine, Trim};
+use crate::command::{Batch, Checkpoint, Command, Expire, Level, Quarantine, Trim};
 
 pub use documents::Document;
-pub use event::Event;
+pub use event::{Created, Event, Restored};
 pub use grants::Grant;
 pub use limits::MachineLimits;
 pub use slots::{Held, InSlot, Page, Slots};
@@ -245,6 +245,20 @@ impl Shard {
                 }),
                 None => missing(),
             },
+            Command::Restore(restore) => match documents.touch(slot, &doc, index) {
+                Some(document) => change(document, heap, |document| {
+                    document.restore(restore, ts_ms, limits, scratch)
+                }),
+                None => missing(),
+            },
+            Command::Checkpoint(Checkpoint { by, .. }) => {
+                match documents.touch(slot, &doc, index) {
+                    Some(document) => change(document, heap, |document| {
+                        document.checkpoint(by, ts_ms, limits, scratch)
+                    }),
+                    None => missing(),
+                }
+            }
             Command::Quarantine(Quarantine { doc, on }) => {
                 return self.quarantine(doc, on.then_some(ts_ms));
             }

@@ -59,6 +59,12 @@ impl Fresh {
         self.bytes
     }
 
+    /// The events of a document.
+    pub fn of(&self, doc: &DocId) -> Vec<Arc<Event>> {
+        let events = self.events.iter().map(|logged| &logged.event);
+        events.filter(|event| event.doc == *doc).cloned().collect()
+    }
+
     /// How many events there are.
     pub fn count(&self) -> usize {
         self.events.len()
@@ -155,6 +161,22 @@ pub fn encode(events: &[Logged], from: u64) -> Vec<u8> {
 /// # Errors
 /// When it is not the spelling of any.
 pub fn decode(page: &Bytes, from: u64) -> Result<Vec<Logged>, StateError> {
+    decode_some(page, from, |_| true)
+}
+
+/// Those of a document.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_of(page: &Bytes, from: u64, doc: &DocId) -> Result<Vec<Logged>, StateError> {
+    decode_some(page, from, |of| of == doc)
+}
+
+fn decode_some(
+    page: &Bytes,
+    from: u64,
+    wanted: impl Fn(&DocId) -> bool,
+) -> Result<Vec<Logged>, StateError> {
     let mut input = Input::new(page);
     let mut terms = BTreeMap::new();
     for _ in 0..input.varint("terms")? {
@@ -168,6 +190,7 @@ pub fn decode(page: &Bytes, from: u64) -> Result<Vec<Logged>, StateError> {
         let mut rev = Revision(input.varint("rev")?);
         let mut hash = Chain(input.array("hash")?);
         let mut index = from;
+        let wanted = wanted(&doc);
         for place in 0..input.varint("count")? {
             let more = input.varint("index")?;
             index = index
@@ -175,6 +198,9 @@ pub fn decode(page: &Bytes, from: u64) -> Result<Vec<Logged>, StateError> {
                 .ok_or(StateError::Invalid("index"))?;
             let (_, leader) = terms.range(..=index).next_back().ok_or(NO_TERM)?;
             let (leader_id, canonical) = (*leader, input.blob("event")?);
+            if !wanted {
+                continue;
+            }
             if place > 0 {
                 rev = Revision(
                     rev.0
@@ -239,6 +265,7 @@ mod tests {
         let mut all: Vec<_> = [&a[..], &b, &late].concat();
         all.sort_by_key(|logged| logged.log_id.index);
         let page: Bytes = encode(&all, 10).into();
+        assert_eq!(decode_of(&page, 10, &DocId([2; 16])).unwrap(), b);
         assert_eq!(decode(&page, 10).unwrap(), [a, b, late].concat());
         for end in 0..page.len() {
             // Most of them are errors; none may be a panic, or more than there was.

@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -171,15 +170,8 @@ impl Queue {
 
 /// About what a command takes in memory and in its entry, in bytes.
 fn weight(command: &Command) -> usize {
-    const REST: usize = 128;
-    REST + match command {
-        Command::Edit(edit) => edit.ops.len() + edit.user.len(),
-        Command::Create(create) => {
-            create.initial.as_ref().map_or(0, Bytes::len) + create.title.len() + create.owner.len()
-        }
-        Command::Grant(grant) => grant.by.len() + grant.user.len(),
-        Command::Trim(_) | Command::Expire(_) | Command::Level(_) | Command::Quarantine(_) => 0,
-    }
+    const REST: usize = 64;
+    REST + command.encoded_bytes()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use codraft_proto::ids::{GroupId, NodeId, Term};
 
 use crate::{
-    command::{Batch, Command},
+    command::{Batch, Command, Restore},
     machine::{Applied, Event, Outcome, Shard},
     manifest::Manifest,
     oplog::{ArchiveMark, Logged},
@@ -223,7 +223,9 @@ pub fn applied(shard: &Shard, index: u64, batch: &Batch, applied: &[Applied]) {
             continue;
         }
         let (client, user, seq) = match command {
-            Command::Edit(edit) => (Some(&edit.client.0[..]), &*edit.user, edit.seq.0),
+            Command::Edit(edit) | Command::Restore(Restore { edit, .. }) => {
+                (Some(&edit.client.0[..]), &*edit.user, edit.seq.0)
+            }
             _ => (None, "", 0),
         };
         let outcome = spelled(command, outcome);

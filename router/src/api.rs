@@ -3,6 +3,7 @@
 mod body;
 mod collab;
 mod docs;
+mod history;
 mod permissions;
 mod refusals;
 mod status;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRequestParts, Path, Request, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::get,
@@ -36,6 +37,7 @@ use crate::{
     info(title = "Codraft", description = "Documents that many people edit at once."),
     tags(
         (name = "documents", description = "Create and read documents, and who may use them"),
+        (name = "history", description = "What documents were, who wrote them, and how to have them back"),
         (name = "collaboration", description = "Tickets for and the upgrade to a WebSocket"),
         (name = "operations", description = "Health and metrics"),
     )
@@ -47,6 +49,11 @@ pub fn app(shared: &Arc<Shared>, metrics: bool, with_page: bool, extra: Option<R
     let (api, description) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(docs::create))
         .routes(routes!(docs::read))
+        .routes(routes!(history::read))
+        .routes(routes!(history::authors))
+        .routes(routes!(history::diff))
+        .routes(routes!(history::restore))
+        .routes(routes!(history::snapshot))
         .routes(routes!(permissions::list))
         .routes(routes!(permissions::put, permissions::delete))
         .routes(routes!(collab::ticket))
@@ -151,4 +158,33 @@ impl FromRequestParts<Arc<Shared>> for Principal {
 /// An id that is none looks like a document that is not there.
 fn doc_id(Path(doc): &Path<String>) -> Result<DocId, Failure> {
     doc.parse().map_err(|_| Code::NotFound.into())
+}
+
+/// Of an idempotency key.
+const KEY_BYTES_MAX: usize = 255;
+
+/// Random, or made of the idempotency key: the same for the same purpose of the same user.
+fn idempotent_id(
+    shared: &Shared,
+    asks: &Principal,
+    headers: &HeaderMap,
+    purpose: &str,
+) -> Result<[u8; 16], Failure> {
+    let mut id = [0; 16];
+    let Some(key) = headers.get("idempotency-key") else {
+        shared.outside.entropy.fill(&mut id);
+        return Ok(id);
+    };
+    if key.is_empty() || key.len() > KEY_BYTES_MAX {
+        let detail = format!("an idempotency key has 1 to {KEY_BYTES_MAX} bytes");
+        return Err(Failure::new(Code::Malformed, detail));
+    }
+    let mut hash = blake3::Hasher::new_keyed(&shared.id_key);
+    for part in [asks.user.as_bytes(), purpose.as_bytes()] {
+        hash.update(&(part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.update(key.as_bytes());
+    hash.finalize_xof().fill(&mut id);
+    Ok(id)
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use codraft_archive::Archivist;
-use codraft_ot::Chain;
+use codraft_archive::{Archivist, CheckpointOptions};
+use codraft_ot::{Chain, Delta};
 use codraft_proto::{
     disk::{Disk, memory::MemoryDisk},
     ids::{ClientId, DocId, GroupId, Revision, Seq},
@@ -27,9 +27,9 @@ const REST: usize = 248;
 pub struct Sizes {
     pub operations: usize,
     pub rounds: u64,
-    /// Of packs alone.
+    /// Of packs without checkpoints.
     pub segments: usize,
-    /// Of all objects that are needed.
+    /// Of all objects that are needed, with checkpoints.
     pub all: usize,
 }
 
@@ -46,7 +46,16 @@ pub fn events(trace: &Trace) -> Vec<Arc<Event>> {
     let mut text = Points::new(&trace.start_content);
     let (mut ts_ms, mut hash) = (1_700_000_000_000, Chain::default());
     let (mut events, mut canonical) = (Vec::new(), Vec::new());
-    for patch in trace.txns.iter().flat_map(|txn| &txn.patches) {
+    // A plain document in the one algebra, without a title.
+    let mut created = vec![1, 1, 0];
+    if !trace.start_content.is_empty() {
+        let mut inserts = Delta::new();
+        inserts.insert(&trace.start_content);
+        created.extend(inserts.to_bytes());
+    }
+    let edits = trace.txns.iter().flat_map(|txn| &txn.patches);
+    let edits = edits.map(|patch| text.patch(patch).to_bytes());
+    for (nth, body) in std::iter::once(created).chain(edits).enumerate() {
         ts_ms += match rng.random_ratio(1, 25) {
             true => rng.random_range(1_000..30_000),
             false => rng.random_range(60..300),
@@ -55,13 +64,13 @@ pub fn events(trace: &Trace) -> Vec<Arc<Event>> {
         let mut event = Event {
             doc: DOC,
             rev: Revision(rev),
-            client: Some(ClientId([1; 16])),
+            client: (nth > 0).then_some(ClientId([1; 16])),
             user: "ada".into(),
-            seq: Seq(rev),
+            seq: Seq(nth as u64),
             base: Revision(rev - 1),
             ts_ms,
-            kind: 0,
-            body: text.patch(patch).to_bytes().into(),
+            kind: u8::from(nth == 0),
+            body: body.into(),
             hash,
         };
         event.canonical(&mut canonical);
@@ -72,15 +81,29 @@ pub fn events(trace: &Trace) -> Vec<Arc<Event>> {
     events
 }
 
-/// Archives events in rounds, reads them back, and weighs what is there.
+/// Archives events in rounds, reads them back, and weighs what is there: with checkpoints, and the packs
+/// once more without.
 ///
 /// # Errors
 /// When something else is read than was archived.
 pub async fn weigh(events: &[Arc<Event>]) -> Result<Sizes> {
+    let never = CheckpointOptions {
+        revisions: u64::MAX,
+        ..CheckpointOptions::default()
+    };
+    let bare = archived(events, never).await?;
+    let whole = archived(events, CheckpointOptions::default()).await?;
+    Ok(Sizes {
+        segments: bare.segments,
+        ..whole
+    })
+}
+
+async fn archived(events: &[Arc<Event>], options: CheckpointOptions) -> Result<Sizes> {
     let disk = Arc::new(MemoryDisk::new());
     let lane: Arc<dyn Disk> = disk.clone();
     let folder = Folder::open(lane, "/archive".into()).await?;
-    let archivist = Archivist::new(Arc::new(folder));
+    let archivist = Archivist::new(Arc::new(folder), options);
     let mut mark = ArchiveMark::default();
     let bytes = RoundOptions::default().bytes;
     let mut rest = events;
@@ -101,7 +124,8 @@ pub async fn weigh(events: &[Arc<Event>]) -> Result<Sizes> {
     }
     let tidied = archivist.tidy(GROUP, vec![mark]).await;
     tidied.map_err(|error| anyhow::anyhow!("{error}"))?;
-    let read = archivist.events(GROUP, mark, DOC, Revision(1)).await?;
+    let read = archivist.events(GROUP, mark, DOC, Revision(1), Revision(u64::MAX));
+    let read = read.await?;
     let is_same = read.iter().eq(events.iter().map(|event| &**event));
     ensure!(is_same, "the archive tells other events");
     let objects = disk.paths().into_iter();

@@ -13,4 +13,5 @@ pub mod rest;
 pub mod socket;
 pub mod token;
 pub mod traces;
+pub mod travel;
 pub mod typist;

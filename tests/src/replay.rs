@@ -89,6 +89,16 @@ pub struct Replayed {
     pub expected: String,
     /// (revision, chain hash) as the observers were told, all of them.
     pub marks: Vec<(u64, [u8; 32])>,
+    pub doc: String,
+    /// What the reader was told.
+    pub told: Told,
+}
+
+/// A document as it was opened, and every operation since.
+pub struct Told {
+    pub rev: u64,
+    pub text: String,
+    pub operations: Vec<Delta>,
 }
 
 /// Replays a recording: one socket an agent, each transaction made against exactly what its
@@ -125,7 +135,7 @@ pub async fn replay(rest: &Rest, trace: Trace, gaps: &Gaps) -> Result<Replayed> 
         ends.push((rev, text));
         marks.extend(seen);
     }
-    let (rev, text, seen) = reader.await?.context("the reader")?;
+    let (told, (rev, text, seen)) = reader.await?.context("the reader")?;
     marks.extend(seen);
     for (other_rev, other) in &ends {
         ensure!(
@@ -141,6 +151,8 @@ pub async fn replay(rest: &Rest, trace: Trace, gaps: &Gaps) -> Result<Replayed> 
         text,
         expected,
         marks,
+        doc,
+        told,
     })
 }
 
@@ -275,19 +287,24 @@ async fn read(
     plan: &Plan,
     mut finish: watch::Receiver<usize>,
     agents: usize,
-) -> Result<End> {
+) -> Result<(Told, End)> {
     let (mut socket, welcome) = Socket::open(rest, doc, fresh_client(), None, false).await?;
     let start = welcome.doc.context("no document")?;
     let limits = Limits::default();
     let start = Delta::decode(&start, &limits)?;
     let mut content = codraft_ot::Content::from_delta(codraft_ot::Kind::Text, &start, &limits)?;
     let mut rev = welcome.rev;
+    let mut told = Told {
+        rev: rev.0,
+        text: content.text(),
+        operations: Vec::new(),
+    };
     let first = 1;
     let mut marks = vec![(welcome.rev.0, welcome.hash)];
     loop {
         let sent = || plan.sent.lock().iter().map(Vec::len).sum::<usize>();
         if *finish.borrow_and_update() == agents && rev == Revision(first + sent() as u64) {
-            return Ok((rev.0, content.text(), marks));
+            return Ok((told, (rev.0, content.text(), marks)));
         }
         let frame = tokio::select! {
             biased;
@@ -300,7 +317,9 @@ async fn read(
         match frame {
             ServerFrame::Op(op) => {
                 ensure!(op.rev == rev + 1, "a gap: {} after {rev}", op.rev);
-                content.apply(&Delta::decode(&op.ops, &limits)?, &limits)?;
+                let delta = Delta::decode(&op.ops, &limits)?;
+                content.apply(&delta, &limits)?;
+                told.operations.push(delta);
                 rev = op.rev;
             }
             ServerFrame::Mark(at) => marks.push((at.rev.0, at.hash)),

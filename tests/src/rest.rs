@@ -31,14 +31,26 @@ impl Rest {
         path: &str,
         body: Option<&Value>,
     ) -> Result<(StatusCode, Value)> {
+        self.call_keyed(method, path, None, body).await
+    }
+
+    /// With an `Idempotency-Key`.
+    pub async fn call_keyed(
+        &self,
+        method: Method,
+        path: &str,
+        key: Option<&str>,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Value)> {
         let what = format!("the answer of {method} {path}");
-        within(PATIENCE, what, self.exchange(method, path, body)).await?
+        within(PATIENCE, what, self.exchange(method, path, key, body)).await?
     }
 
     async fn exchange(
         &self,
         method: Method,
         path: &str,
+        key: Option<&str>,
         body: Option<&Value>,
     ) -> Result<(StatusCode, Value)> {
         let stream = tokio::net::TcpStream::connect(&self.address)
@@ -51,6 +63,9 @@ impl Rest {
             .uri(path)
             .header(header::HOST, &self.address)
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token));
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
         let bytes = match body {
             Some(body) => {
                 request = request.header(header::CONTENT_TYPE, "application/json");

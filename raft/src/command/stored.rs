@@ -8,8 +8,10 @@
 //!   3 grant   doc 16 · by text · user text · role u8 (0 takes it away)
 //!   4 level   level varint
 //!   5 trim    doc 16 · floor varint
+//!   9 restore  as an edit · version varint · authors blob
 //!  13 expire  doc 16 · below varint
 //!  14 quarantine  doc 16 · on u8
+//!  15 checkpoint  doc 16 · by text
 //! text    = blob of UTF-8          blob = length varint · bytes
 //! varint  = LEB128 of a u64, shortest form only
 //! ```
@@ -27,7 +29,8 @@ use codraft_ot::{
 use codraft_proto::ids::{ClientId, DocId, Revision, Role, Seq};
 
 use super::{
-    Algebra, Batch, Command, Create, Edit, Expire, Grant, Level, Quarantine, Trim, put_varint,
+    Algebra, Batch, Checkpoint, Command, Create, Edit, Expire, Grant, Level, Quarantine, Restore,
+    Trim, put_varint,
 };
 
 /// The first byte of every batch.
@@ -45,12 +48,13 @@ mod kind {
     pub const TRIM: u8 = 5;
     pub const EXPIRE: u8 = 13;
     pub const QUARANTINE: u8 = 14;
+    pub const RESTORE: u8 = 9;
+    pub const CHECKPOINT: u8 = 15;
     /// Spoken for, by commands of later levels.
-    pub const RESERVED: [(u8, &str); 7] = [
+    pub const RESERVED: [(u8, &str); 6] = [
         (6, "title"),
         (7, "comment"),
         (8, "named version"),
-        (9, "restore"),
         (10, "delete"),
         (11, "marks"),
         (12, "slot move"),
@@ -134,6 +138,11 @@ impl Command {
                         + create.initial.as_ref().map_or(0, Bytes::len)
                 }
                 Command::Grant(grant) => grant.by.len() + grant.user.len(),
+                Command::Restore(Restore { edit, authors, .. }) => {
+                    const NUMBERS: usize = 2 * 10;
+                    NUMBERS + edit.user.len() + edit.ops.len() + authors.len()
+                }
+                Command::Checkpoint(checkpoint) => checkpoint.by.len(),
                 Command::Trim(_)
                 | Command::Expire(_)
                 | Command::Level(_)
@@ -146,12 +155,18 @@ fn put_command(out: &mut Vec<u8>, command: &Command) {
     match command {
         Command::Edit(edit) => {
             out.push(kind::EDIT);
-            out.extend_from_slice(&edit.doc.0);
-            out.extend_from_slice(&edit.client.0);
-            put_blob(out, edit.user.as_bytes());
-            put_varint(out, edit.seq.0);
-            put_varint(out, edit.base.0);
-            put_blob(out, &edit.ops);
+            put_edit(out, edit);
+        }
+        Command::Restore(restore) => {
+            out.push(kind::RESTORE);
+            put_edit(out, &restore.edit);
+            put_varint(out, restore.version.0);
+            put_blob(out, &restore.authors);
+        }
+        Command::Checkpoint(checkpoint) => {
+            out.push(kind::CHECKPOINT);
+            out.extend_from_slice(&checkpoint.doc.0);
+            put_blob(out, checkpoint.by.as_bytes());
         }
         Command::Create(create) => {
             out.push(kind::CREATE);
@@ -195,6 +210,15 @@ fn put_command(out: &mut Vec<u8>, command: &Command) {
             out.push(quarantine.on.into());
         }
     }
+}
+
+fn put_edit(out: &mut Vec<u8>, edit: &Edit) {
+    out.extend_from_slice(&edit.doc.0);
+    out.extend_from_slice(&edit.client.0);
+    put_blob(out, edit.user.as_bytes());
+    put_varint(out, edit.seq.0);
+    put_varint(out, edit.base.0);
+    put_blob(out, &edit.ops);
 }
 
 /// Length, then the bytes.
@@ -289,15 +313,28 @@ impl<'a> Input<'a> {
         known(number.into()).ok_or(DecodeError::UnknownNumber { field, number })
     }
 
+    fn edit(&mut self) -> Result<Edit, DecodeError> {
+        Ok(Edit {
+            doc: DocId(self.array("doc")?),
+            client: ClientId(self.array("client")?),
+            user: self.text("user")?.into(),
+            seq: Seq(self.varint("seq")?),
+            base: Revision(self.varint("base")?),
+            ops: self.blob("ops")?,
+        })
+    }
+
     fn command(&mut self) -> Result<Command, DecodeError> {
         Ok(match self.byte("kind")? {
-            kind::EDIT => Command::Edit(Edit {
+            kind::EDIT => Command::Edit(self.edit()?),
+            kind::RESTORE => Command::Restore(Restore {
+                edit: self.edit()?,
+                version: Revision(self.varint("version")?),
+                authors: self.blob("authors")?,
+            }),
+            kind::CHECKPOINT => Command::Checkpoint(Checkpoint {
                 doc: DocId(self.array("doc")?),
-                client: ClientId(self.array("client")?),
-                user: self.text("user")?.into(),
-                seq: Seq(self.varint("seq")?),
-                base: Revision(self.varint("base")?),
-                ops: self.blob("ops")?,
+                by: self.text("by")?.into(),
             }),
             kind::CREATE => Command::Create(Create {
                 doc: DocId(self.array("doc")?),

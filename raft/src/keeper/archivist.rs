@@ -55,13 +55,7 @@ impl Keeper {
             next
         };
         tracing::info!(group = %self.group, rounds = next.rounds, index = to, "events archived");
-        {
-            let mut pages = self.events.pages().await;
-            // A state that was installed meanwhile has a mark of its own.
-            if pages.archived() == mark {
-                pages.add_round(next);
-            }
-        }
+        self.events.add_round(mark, next).await;
         if next.rounds.is_multiple_of(TIDY_EVERY) {
             let adopting = self.adopting.lock().await;
             if !*adopting {

@@ -3,6 +3,7 @@
 use codraft_mutant::mutant;
 use codraft_proto::ids::GroupId;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::{KeepError, space::Space};
 use crate::{
@@ -20,6 +21,8 @@ pub struct Events {
     log: PageLog,
     space: Space,
     pages: tokio::sync::Mutex<Pages>,
+    /// How far they are archived.
+    mark: watch::Sender<ArchiveMark>,
 }
 
 /// Where the events of a group are, those that the last manifest lists among them.
@@ -61,7 +64,7 @@ impl Pages {
     }
 
     /// A round is in the archive: what it holds may go.
-    pub fn add_round(&mut self, archived: ArchiveMark) {
+    fn add_round(&mut self, archived: ArchiveMark) {
         self.rounds.archived();
         self.archived = archived;
         let is_needed = |page: &EventPage| page.to > archived.index;
@@ -139,6 +142,7 @@ impl Events {
             group,
             log,
             space,
+            mark: watch::Sender::new(pages.archived),
             pages: tokio::sync::Mutex::new(pages),
         }
     }
@@ -146,6 +150,21 @@ impl Events {
     /// Where the events are. Nobody writes any as long as what is returned is held.
     pub async fn pages(&self) -> tokio::sync::MutexGuard<'_, Pages> {
         self.pages.lock().await
+    }
+
+    /// How far they are archived, whenever that changes.
+    pub fn marks(&self) -> watch::Receiver<ArchiveMark> {
+        self.mark.subscribe()
+    }
+
+    /// The round that follows on a mark is in the archive. A state that was installed meanwhile has a
+    /// mark of its own.
+    pub async fn add_round(&self, mark: ArchiveMark, archived: ArchiveMark) {
+        let mut pages = self.pages.lock().await;
+        if pages.archived == mark {
+            pages.add_round(archived);
+            self.mark.send_replace(archived);
+        }
     }
 
     /// Writes the events of all entries that were applied by now; they are durable after the next
@@ -199,6 +218,7 @@ impl Events {
     /// Another replica's manifest is in its place, which lists these.
     pub fn replace(&self, pages: &mut Pages, by: Pages) {
         *pages = by;
+        self.mark.send_replace(pages.archived);
         self.space.placed(self.group, &pages.uses());
     }
 }

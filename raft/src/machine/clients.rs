@@ -33,6 +33,11 @@ impl PayloadHash {
         half.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
         Self(half)
     }
+
+    /// Of a restore: the version. It is made anew where the head has moved, and is the same one.
+    pub fn of_restore(version: Revision) -> Self {
+        Self::of(version, b"restore")
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

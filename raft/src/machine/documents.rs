@@ -1,5 +1,6 @@
 //! One document: what an edit, a grant and a trim do to it.
 
+mod changes;
 mod stored;
 
 use std::{
@@ -24,11 +25,11 @@ use super::{
     Event, Grant, MachineLimits, Outcome, Refusal,
     clients::{Clients, Full, PayloadHash, Recorded, Standing},
     digest::StateHash,
-    event::create_body,
-    grants::{Change, Grants, check_user},
+    event::{create_body, restore_body},
+    grants::{Grants, check_user},
     window::{TooFar, Window},
 };
-use crate::command::{self, Algebra, Create, Edit};
+use crate::command::{Algebra, Create, Edit, Restore};
 
 /// The replicated state of one document. Clones are cheap: they share text, attributes, history
 /// and roles.
@@ -60,6 +61,14 @@ pub struct Document {
     changing: bool,
     /// Of its stored form, once somebody asked; not part of it.
     digest: OnceLock<[u8; 32]>,
+}
+
+/// An operation to be judged.
+struct Attempt<'a> {
+    edit: &'a Edit,
+    payload: PayloadHash,
+    /// What it is part of, where it makes an earlier version.
+    restore: Option<&'a Restore>,
 }
 
 type Effect = (Outcome, Option<Arc<Event>>);
@@ -157,40 +166,87 @@ impl Document {
         limits: &MachineLimits,
         scratch: &mut Vec<u8>,
     ) -> Effect {
-        let payload = PayloadHash::of(edit.base, &edit.ops);
-        match self.decide(edit, payload, limits) {
-            Ok(delta) => {
-                let units_before = self.content.units();
-                // On a copy, which shares all but what changes: a panic leaves the document as it was.
-                let mut content = self.content.clone();
-                if let Err(error) = content.apply(&delta, &limits.ot) {
-                    return (self.refuse(edit, payload, refusal_of(error), limits), None);
-                }
-                #[cfg(any(test, codraft_mutants))]
-                panic_on(POISON, &edit.ops);
-                scratch.clear();
-                delta.encode(scratch);
-                self.changing = true;
-                #[cfg(test)]
-                panic_on(POISON_AMID, &edit.ops);
-                self.content = content;
-                self.clients.applied(edit, payload, self.rev + 1);
-                let draft = Draft {
-                    client: Some(edit.client),
-                    user: edit.user.clone(),
-                    seq: edit.seq,
-                    base: edit.base,
-                    kind: event::EDIT as u8,
-                    // A copy: a slice of the entry would keep all of the entry in memory.
-                    body: Bytes::copy_from_slice(scratch),
-                    units_before,
-                    components: delta.components().len() as u32,
-                };
-                let event = self.record(draft, ts_ms, limits, scratch);
-                (Outcome::Applied { rev: event.rev }, Some(event))
-            }
-            Err(outcome) => (outcome, None),
+        let attempt = Attempt {
+            edit,
+            payload: PayloadHash::of(edit.base, &edit.ops),
+            restore: None,
+        };
+        self.operate(&attempt, ts_ms, limits, scratch)
+    }
+
+    /// Makes of the head what the document was at a version.
+    pub(super) fn restore(
+        &mut self,
+        restore: &Restore,
+        ts_ms: u64,
+        limits: &MachineLimits,
+        scratch: &mut Vec<u8>,
+    ) -> Effect {
+        let attempt = Attempt {
+            edit: &restore.edit,
+            payload: PayloadHash::of_restore(restore.version),
+            restore: Some(restore),
+        };
+        self.operate(&attempt, ts_ms, limits, scratch)
+    }
+
+    fn operate(
+        &mut self,
+        attempt: &Attempt<'_>,
+        ts_ms: u64,
+        limits: &MachineLimits,
+        scratch: &mut Vec<u8>,
+    ) -> Effect {
+        let Attempt {
+            edit,
+            payload,
+            restore,
+        } = *attempt;
+        let delta = match self.decide(edit, payload, limits) {
+            Ok(delta) => delta,
+            Err(outcome) => return (outcome, None),
+        };
+        // It was made for another head: what came since would stay in.
+        let is_head = edit.base == self.rev || mutant!("restore_on_another_head");
+        if restore.is_some() && !is_head {
+            let (floor, head) = (self.oldest_base(), self.rev);
+            return (Outcome::Rebase { floor, head }, None);
         }
+        let units_before = self.content.units();
+        // On a copy, which shares all but what changes: a panic leaves the document as it was.
+        let mut content = self.content.clone();
+        if let Err(error) = content.apply(&delta, &limits.ot) {
+            return (self.refuse(edit, payload, refusal_of(error), limits), None);
+        }
+        #[cfg(any(test, codraft_mutants))]
+        panic_on(POISON, &edit.ops);
+        scratch.clear();
+        delta.encode(scratch);
+        self.changing = true;
+        #[cfg(test)]
+        panic_on(POISON_AMID, &edit.ops);
+        self.content = content;
+        self.clients.applied(edit, payload, self.rev + 1);
+        let (kind, body) = match restore {
+            // A copy: a slice of the entry would keep all of the entry in memory.
+            None => (event::EDIT, Bytes::copy_from_slice(scratch)),
+            Some(restore) => {
+                let body = restore_body(restore.version, &restore.authors, scratch);
+                (event::RESTORE, body)
+            }
+        };
+        let draft = Draft {
+            client: Some(edit.client),
+            user: edit.user.clone(),
+            seq: edit.seq,
+            base: edit.base,
+            kind: kind as u8,
+            body,
+            units_before,
+            components: delta.components().len() as u32,
+        };
+        let event = self.record(draft, ts_ms, limits, scratch);
+        (Outcome::Applied { rev: event.rev }, Some(event))
     }
 
     /// All that comes before the content: the operation as it is to be applied, or the
@@ -319,82 +375,6 @@ impl Document {
         }
     }
 
-    pub(super) fn grant(
-        &mut self,
-        grant: &command::Grant,
-        ts_ms: u64,
-        limits: &MachineLimits,
-        scratch: &mut Vec<u8>,
-    ) -> Effect {
-        match self.grants.judge(grant, limits.grants) {
-            Err(refusal) => (Outcome::Refused(refusal), None),
-            Ok(Change::Holds(since)) => (
-                Outcome::Already {
-                    seq: Seq(0),
-                    rev: since.unwrap_or(self.rev),
-                },
-                None,
-            ),
-            Ok(Change::Takes) => {
-                self.changing = true;
-                self.grants.set(&grant.user, grant.role, self.rev + 1);
-                let draft = Draft {
-                    client: None,
-                    user: grant.by.clone(),
-                    seq: Seq(0),
-                    base: self.rev,
-                    kind: event::GRANT as u8,
-                    body: event::grant_body(&grant.user, grant.role),
-                    units_before: self.content.units(),
-                    components: 0,
-                };
-                let event = self.record(draft, ts_ms, limits, scratch);
-                (Outcome::Applied { rev: event.rev }, Some(event))
-            }
-        }
-    }
-
-    pub(super) fn trim(&mut self, floor: Revision) -> Outcome {
-        self.changing = true;
-        if mutant!("record_forgotten_on_another_router") {
-            self.clients.evict_below(Revision(u64::MAX));
-        }
-        if self.window.trim_to(floor) {
-            self.clients.evict_below(self.window.floor());
-        }
-        Outcome::Applied { rev: self.rev }
-    }
-
-    /// Takes no base below `below` any more, and lets the records go that only such a base could
-    /// ask for. Where `below` is ahead of the head it takes a revision itself: a record that was
-    /// touched at the head is in nobody's way only once there is another one.
-    pub(super) fn expire(
-        &mut self,
-        below: Revision,
-        ts_ms: u64,
-        limits: &MachineLimits,
-        scratch: &mut Vec<u8>,
-    ) -> Effect {
-        self.changing = true;
-        let event = (below > self.rev).then(|| {
-            let draft = Draft {
-                client: None,
-                user: self.creator.clone(),
-                seq: Seq(0),
-                base: self.rev,
-                kind: event::EXPIRE as u8,
-                body: Bytes::new(),
-                units_before: self.content.units(),
-                components: 0,
-            };
-            self.record(draft, ts_ms, limits, scratch)
-        });
-        self.expired = self.expired.max(below.min(self.rev));
-        self.clients
-            .expire_below(self.oldest_base(), self.window.floor());
-        (Outcome::Applied { rev: self.rev }, event)
-    }
-
     /// Gives the event its revision, its time and its place in the chain.
     fn record(
         &mut self,
@@ -487,6 +467,9 @@ impl Document {
     }
     pub fn role(&self, user: &str) -> Option<Role> {
         self.grants.role(user)
+    }
+    pub fn grant_of(&self, user: &str) -> Option<Grant> {
+        self.grants.of(user)
     }
     pub(super) fn roles(&self) -> &Grants {
         &self.grants
@@ -592,8 +575,7 @@ impl Document {
 
     /// A final refusal of the operation that panicked. It is on the record whatever the bound says:
     /// the same bytes would do the same again, and each costs a lift of the quarantine.
-    pub(super) fn refuse_fault(&mut self, edit: &Edit) {
-        let payload = PayloadHash::of(edit.base, &edit.ops);
+    pub(super) fn refuse_fault(&mut self, edit: &Edit, payload: PayloadHash) {
         if self.clients.standing(edit, payload) == Standing::Next {
             // Without a bound it cannot fail.
             let _ = self

@@ -1,8 +1,11 @@
 //! What a command becomes when it is applied: one event, one revision.
 
 use bytes::Bytes;
-use codraft_ot::{Chain, Kind};
-use codraft_proto::ids::{ClientId, DocId, Revision, Seq, UserId};
+use codraft_ot::{Chain, Kind, varint};
+use codraft_proto::{
+    event,
+    ids::{ClientId, DocId, Revision, Seq, UserId},
+};
 
 use super::stored::StateError;
 use crate::command::{Algebra, Input, put_blob, put_varint};
@@ -25,9 +28,10 @@ pub struct Event {
     pub ts_ms: u64,
     /// One of `codraft_proto::event`.
     pub kind: u8,
-    /// Of an edit: the Delta as applied, in `ot`'s binary form. Of a grant: as
-    /// `codraft_proto::event` has it. Of a create: kind and algebra (a byte each), title
-    /// (varint length, UTF-8), then the inserts that made it.
+    /// Of an edit: the Delta as applied, in `ot`'s binary form. Of a restore: version (varint),
+    /// authors (varint length, bytes), then the Delta. Of a grant: as `codraft_proto::event` has it.
+    /// Of a create: kind and algebra (a byte each), title (varint length, UTF-8), then the inserts
+    /// that made it.
     pub body: Bytes,
     /// The chain hash at this revision.
     pub hash: Chain,
@@ -91,6 +95,43 @@ impl Event {
         })
     }
 
+    /// What it did to the text, in `ot`'s binary form; none for what leaves it alone.
+    pub fn operation(&self) -> Option<&[u8]> {
+        match u32::from(self.kind) {
+            event::EDIT => Some(&self.body),
+            event::RESTORE => Some(self.restored()?.ops),
+            _ => None,
+        }
+    }
+
+    /// Of a restore.
+    pub fn restored(&self) -> Option<Restored<'_>> {
+        let mut rest = &self.body[..];
+        let version = varint::take(&mut rest).ok()?;
+        let authors = varint::take(&mut rest).ok()?;
+        let (authors, ops) = rest.split_at_checked(usize::try_from(authors).ok()?)?;
+        let restored = Restored {
+            version: Revision(version),
+            authors,
+            ops,
+        };
+        (u32::from(self.kind) == event::RESTORE).then_some(restored)
+    }
+
+    /// Of a create.
+    pub fn created(&self) -> Option<Created<'_>> {
+        let (&[kind, algebra], mut rest) = self.body.split_first_chunk()?;
+        let title = varint::take(&mut rest).ok()?;
+        let (title, initial) = rest.split_at_checked(usize::try_from(title).ok()?)?;
+        let created = Created {
+            kind: Kind::from_number(kind.into())?,
+            algebra: Algebra::from_number(algebra.into())?,
+            title: std::str::from_utf8(title).ok()?,
+            initial,
+        };
+        (u32::from(self.kind) == event::CREATE).then_some(created)
+    }
+
     /// What the event takes in memory and so counts for in the window, in bytes: its body, and for
     /// all else a figure that is the same in every build, since replicas judge by it.
     pub(crate) fn window_bytes(&self) -> usize {
@@ -98,6 +139,34 @@ impl Event {
         const ALLOCATION: usize = 24;
         REST + ALLOCATION + self.body.len()
     }
+}
+
+/// What a restore brought back.
+#[derive(Debug, Clone, Copy)]
+pub struct Restored<'a> {
+    pub version: Revision,
+    /// As in the command.
+    pub authors: &'a [u8],
+    /// In `ot`'s binary form.
+    pub ops: &'a [u8],
+}
+
+/// What a document began as.
+#[derive(Debug, Clone, Copy)]
+pub struct Created<'a> {
+    pub kind: Kind,
+    pub algebra: Algebra,
+    pub title: &'a str,
+    /// The inserts that made it, in `ot`'s binary form; nothing: it is the empty one of its kind.
+    pub initial: &'a [u8],
+}
+
+pub(super) fn restore_body(version: Revision, authors: &[u8], ops: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(20 + authors.len() + ops.len());
+    put_varint(&mut out, version.0);
+    put_blob(&mut out, authors);
+    out.extend_from_slice(ops);
+    out.into()
 }
 
 /// `kind u8 · algebra u8 · title blob · the inserts that make the document to the end`

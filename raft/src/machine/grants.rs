@@ -18,6 +18,17 @@ pub struct Grant {
     pub rev: Revision,
 }
 
+impl Grant {
+    /// The first revision that who has it may see: owners and editors all, the others what came since they
+    /// were let in.
+    pub fn visible_from(&self) -> Revision {
+        match self.role.can_edit() {
+            true => Revision(0),
+            false => self.rev,
+        }
+    }
+}
+
 /// The roles in one document. There is always an owner.
 #[derive(Debug, Clone)]
 pub(super) struct Grants {
@@ -49,8 +60,12 @@ impl Grants {
         }
     }
 
+    pub fn of(&self, user: &str) -> Option<Grant> {
+        self.roles.get(user).copied()
+    }
+
     pub fn role(&self, user: &str) -> Option<Role> {
-        self.roles.get(user).map(|grant| grant.role)
+        self.of(user).map(|grant| grant.role)
     }
 
     pub fn len(&self) -> usize {

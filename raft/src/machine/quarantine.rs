@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use codraft_proto::{ids::DocId, placement::slot_of, reject::Code};
 
-use super::{Applied, Outcome, Refusal, Shard, change, missing};
+use super::{Applied, Outcome, Refusal, Shard, change, clients::PayloadHash, missing};
 use crate::command::Command;
 
 impl Shard {
@@ -28,8 +28,17 @@ impl Shard {
     fn set_apart(&mut self, doc: &DocId, ts_ms: u64, command: &Command) -> Applied {
         let (documents, heap) = (&mut self.documents, &mut self.heap_bytes);
         let document = documents.touch(slot_of(doc), doc, self.applied);
-        if let (Command::Edit(edit), Some(document)) = (command, document) {
-            change(document, heap, |document| document.refuse_fault(edit));
+        let operation = match command {
+            Command::Edit(edit) => Some((edit, PayloadHash::of(edit.base, &edit.ops))),
+            Command::Restore(restore) => {
+                Some((&restore.edit, PayloadHash::of_restore(restore.version)))
+            }
+            _ => None,
+        };
+        if let (Some((edit, payload)), Some(document)) = (operation, document) {
+            change(document, heap, |document| {
+                document.refuse_fault(edit, payload);
+            });
         }
         match self.quarantine(doc, Some(ts_ms)).outcome {
             // It was to be created: there is nothing to set apart.

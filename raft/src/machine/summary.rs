@@ -27,6 +27,10 @@ pub struct Summary {
 }
 
 impl Summary {
+    pub fn grant(&self, user: &str) -> Option<Grant> {
+        self.grants.of(user)
+    }
+
     pub fn role(&self, user: &str) -> Option<Role> {
         self.grants.role(user)
     }

@@ -4,10 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use codraft_mutant::mutant;
 use codraft_ot::{Chain, Delta, Late, Limits};
-use codraft_proto::{
-    event,
-    ids::{DocId, Revision},
-};
+use codraft_proto::ids::{DocId, Revision};
 
 use super::{
     Event, MachineLimits,
@@ -166,19 +163,17 @@ impl Window {
     /// later in the log, the later in the document.
     pub fn transform(&self, base: Revision, delta: Delta, effort: u64) -> Result<Delta, TooFar> {
         let place = self.place_after(base).ok_or(TooFar)?;
-        // Only edits change the text.
-        let later = self.entries(place).map(|entry| &entry.event);
-        let later = later.filter(|event| event.kind == event::EDIT as u8);
-        let bodies = later.clone().map(|event| &event.body[..]);
+        let later = self.entries(place);
+        let operations = later.filter_map(|entry| entry.event.operation());
         if self.len - place > 1 && mutant!("compose_before_transform") {
-            return Ok(composed(bodies).transform(&delta, true));
+            return Ok(composed(operations).transform(&delta, true));
         }
         if mutant!("late_operation_copied_for_each_event") {
-            return Ok(copied(delta, bodies));
+            return Ok(copied(delta, operations));
         }
         let mut late = Late::new(delta);
-        for earlier in later {
-            late.pass(&earlier.body);
+        for earlier in operations {
+            late.pass(earlier);
             // The sum over the way to the head only grows with it: bytes that were too far
             // once stay so, which makes `rebase` an answer that holds.
             if late.effort() > effort {
@@ -251,9 +246,9 @@ impl Window {
                 return Err(StateError::Invalid("event"));
             }
             updated_ms = event.ts_ms;
-            let components = match event.kind == event::EDIT as u8 {
-                true => check_operation(&event.body, limits)?,
-                false => 0,
+            let components = match event.operation() {
+                Some(operation) => check_operation(operation, limits)?,
+                None => 0,
             };
             window.append(Entry {
                 event: Arc::new(event),
@@ -262,6 +257,12 @@ impl Window {
             });
         }
         Ok(window)
+    }
+
+    /// What sort of event the head's is, if it is in the window.
+    pub fn last_kind(&self) -> Option<u8> {
+        let last = self.len.checked_sub(1)?;
+        Some(self.entry(last).event.kind)
     }
 
     /// The head, the chain hash there, and the time of its event if that is in the window.

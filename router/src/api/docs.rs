@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 
 use super::{
     body::Body,
-    doc_id,
+    doc_id, history, idempotent_id,
     refusals::{OfAll, OfBodies, OfDocuments, OfWrites},
 };
 use crate::{
@@ -34,7 +34,6 @@ use crate::{
 /// The algebra of new documents.
 const ALGEBRA: &str = "delta-1";
 const TITLE_BYTES_MAX: usize = 512;
-const KEY_BYTES_MAX: usize = 255;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -73,8 +72,9 @@ pub struct Document {
     /// Milliseconds since the Unix epoch.
     created_at: u64,
     updated_at: u64,
-    /// The newest snapshot that can be fetched; none yet.
+    /// The latest revision that the archive has whole, if there is one.
     snapshot_version: Option<u64>,
+    /// Where it can be read.
     snapshot_url: Option<String>,
 }
 
@@ -120,7 +120,7 @@ pub async fn create(
         Some(_) => return Err(Failure::new(Code::Unsupported, "a kind is text or rich")),
     };
     let initial = initial(new.initial)?;
-    let id = new_id(&shared, &asks, &headers)?;
+    let id = DocId(idempotent_id(&shared, &asks, &headers, "")?);
     let create = call::Body::Create(v1::Create {
         kind,
         title: new.title.clone(),
@@ -166,7 +166,11 @@ pub async fn read(
     id: Path<String>,
 ) -> Result<Json<Document>, Failure> {
     let id = doc_id(&id)?;
-    let there = describe(&shared, id, &asks).await?;
+    let (there, kept) = tokio::join!(
+        describe(&shared, id, &asks),
+        history::kept(&shared, id, &asks)
+    );
+    let there = there?;
     let role = Role::from_number(there.role).ok_or(Code::NotFound)?;
     Ok(Json(Document {
         id: id.to_string(),
@@ -179,8 +183,8 @@ pub async fn read(
         permissions: permissions(there.permissions),
         created_at: there.created_ms,
         updated_at: there.updated_ms,
-        snapshot_version: None,
-        snapshot_url: None,
+        snapshot_version: kept,
+        snapshot_url: kept.map(|version| history::url(id, version)),
     }))
 }
 
@@ -223,23 +227,4 @@ fn initial(initial: Option<Value>) -> Result<Bytes, Failure> {
     let delta = json::delta_of(&delta, &limits::of_operations())
         .map_err(|error| Failure::new(Code::from(&error), error.to_string()))?;
     Ok(delta.to_bytes().into())
-}
-
-/// Random, or made of the idempotency key.
-fn new_id(shared: &Shared, asks: &Principal, headers: &HeaderMap) -> Result<DocId, Failure> {
-    let mut id = [0; 16];
-    let Some(key) = headers.get("idempotency-key") else {
-        shared.outside.entropy.fill(&mut id);
-        return Ok(DocId(id));
-    };
-    if key.is_empty() || key.len() > KEY_BYTES_MAX {
-        let detail = format!("an idempotency key has 1 to {KEY_BYTES_MAX} bytes");
-        return Err(Failure::new(Code::Malformed, detail));
-    }
-    let mut hash = blake3::Hasher::new_keyed(&shared.id_key);
-    hash.update(&(asks.user.len() as u64).to_le_bytes());
-    hash.update(asks.user.as_bytes());
-    hash.update(key.as_bytes());
-    hash.finalize_xof().fill(&mut id);
-    Ok(DocId(id))
 }

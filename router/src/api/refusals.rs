@@ -62,6 +62,18 @@ impl IntoResponses for OfDocuments {
     }
 }
 
+/// Every route that asks for a revision.
+pub struct OfVersions;
+
+impl IntoResponses for OfVersions {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[
+            (403, "The revision is older than the asker's permission"),
+            (404, "No such document or revision, or not for this user"),
+        ])
+    }
+}
+
 fn problems(table: &[(u16, &str)]) -> BTreeMap<String, RefOr<Response>> {
     let problem = Ref::from_schema_name("ProblemBody");
     let content = ContentBuilder::new().schema(Some(problem)).build();

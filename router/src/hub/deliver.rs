@@ -159,8 +159,7 @@ pub(super) fn frame_of(event: FeedEvent, slot: u32) -> ServerFrame {
         body,
         ..
     } = event;
-    // Nothing that a reader need know.
-    if kind == event::EXPIRE {
+    if event::is_hidden(kind) {
         return ServerFrame::Skip { rev, ts_ms };
     }
     if kind == event::EDIT {

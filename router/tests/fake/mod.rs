@@ -328,6 +328,7 @@ impl World {
                 reply::Body::Rev(self.grant(&m.doc, &m.user, &grant.user, grant.role))
             }
             (call::Body::Grant(_), _) => reply::Body::Problem(problem(Code::Forbidden)),
+            (call::Body::Kept(_), _) => reply::Body::Rev(0),
             (_, Some(role)) => {
                 let doc = &self.docs[&m.doc];
                 let permission = |(user, role): (&String, &u32)| v1::Permission {

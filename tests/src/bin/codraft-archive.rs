@@ -6,7 +6,9 @@ use codraft_e2e::{archived, traces};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    println!("| recording | operations | rounds | segments, B/op | with index and head, B/op |");
+    println!(
+        "| recording | operations | rounds | segments, B/op | with checkpoints, index and head, B/op |"
+    );
     println!("|---|---|---|---|---|");
     for name in ["automerge-paper", "rustcode"] {
         let trace = traces::load(name)?.context("CODRAFT_TRACES names the folder of recordings")?;

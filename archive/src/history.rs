@@ -1,0 +1,181 @@
+//! A document at any of its revisions, of the archive and of what is not archived yet.
+
+use std::sync::Arc;
+
+use codraft_proto::ids::{DocId, Revision};
+use codraft_raft::{
+    archive::ArchiveMark,
+    group::{Group, KeepError},
+};
+use lru::LruCache;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use crate::{Archivist, FoldError, PastError, ReadError, State, past::pass_all};
+
+/// States stay in memory at revisions so far apart, until all take so many bytes.
+const STRIDE: u64 = 1_024;
+const CACHED_BYTES: u64 = 32 << 20;
+/// States that are made at once; others wait.
+const AT_ONCE: usize = 4;
+/// A round that is archived meanwhile takes events from where they were looked for.
+const TRIES: usize = 5;
+
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    #[error(transparent)]
+    Archive(#[from] ReadError),
+    #[error(transparent)]
+    Kept(#[from] KeepError),
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+    /// The document has none such, or what led to it is gone.
+    #[error("revision {0} cannot be told")]
+    Missing(Revision),
+}
+
+impl From<PastError> for HistoryError {
+    fn from(error: PastError) -> Self {
+        match error {
+            PastError::Read(error) => Self::Archive(error),
+            PastError::Fold(error) => Self::Fold(error),
+        }
+    }
+}
+
+/// The history of the documents of a node.
+pub struct History {
+    archivist: Arc<Archivist>,
+    turns: Semaphore,
+    states: Mutex<States>,
+}
+
+impl History {
+    pub fn new(archivist: Arc<Archivist>) -> Self {
+        Self {
+            archivist,
+            turns: Semaphore::new(AT_ONCE),
+            states: Mutex::new(States::default()),
+        }
+    }
+
+    /// A document at a revision that its group has applied here.
+    ///
+    /// # Errors
+    /// When something that leads to it does not read back.
+    pub async fn at(
+        &self,
+        group: &Group,
+        doc: DocId,
+        version: Revision,
+    ) -> Result<State, HistoryError> {
+        // It is never closed.
+        let _turn = self.turns.acquire().await;
+        for _ in 0..TRIES {
+            let known = self.states.lock().nearest(doc, version);
+            let keep = |state: &State| self.states.lock().keep(state);
+            let past = self.archivist.past(group.id(), mark(group), &doc).await?;
+            let mut state = self.archivist.state(&past, known, version, keep).await?;
+            if state.rev < version {
+                let events = group.unarchived(doc, state.rev).await?;
+                match pass_all(&mut state, &events, version, keep).await {
+                    Err(FoldError::Gap { .. }) => continue,
+                    passed => passed?,
+                }
+            }
+            if state.rev == version {
+                return Ok(state);
+            }
+        }
+        Err(HistoryError::Missing(version))
+    }
+
+    /// The last revision that a document had at a time (milliseconds since 1970); 0 before it was
+    /// created.
+    ///
+    /// # Errors
+    /// When something does not read back.
+    pub async fn revision_at(
+        &self,
+        group: &Group,
+        doc: DocId,
+        ms: u64,
+    ) -> Result<Revision, HistoryError> {
+        let _turn = self.turns.acquire().await;
+        for _ in 0..TRIES {
+            let past = self.archivist.past(group.id(), mark(group), &doc).await?;
+            if let Some(rev) = self.archivist.revision_at(&past, ms).await? {
+                return Ok(rev);
+            }
+            let archived = past.last();
+            let events = group.unarchived(doc, archived).await?;
+            let first = events.first().map(|event| event.rev);
+            if first.is_some_and(|first| first > archived + 1) {
+                continue;
+            }
+            let count = events.partition_point(|event| event.ts_ms <= ms);
+            return Ok(events[..count].last().map_or(archived, |event| event.rev));
+        }
+        Err(HistoryError::Missing(Revision(0)))
+    }
+
+    /// The latest revision at which the archive has the document whole; none yet.
+    ///
+    /// # Errors
+    /// When the archive does not read back.
+    pub async fn checkpoint(
+        &self,
+        group: &Group,
+        doc: DocId,
+    ) -> Result<Option<Revision>, HistoryError> {
+        let past = self.archivist.past(group.id(), mark(group), &doc).await?;
+        let latest = past.checkpoint(Revision(u64::MAX));
+        Ok(latest.map(|place| place.rev()))
+    }
+}
+
+fn mark(group: &Group) -> ArchiveMark {
+    *group.archive_marks().borrow()
+}
+
+/// States that were made, those used last at the front.
+struct States {
+    kept: LruCache<(DocId, u64), State>,
+    bytes: u64,
+}
+
+impl Default for States {
+    fn default() -> Self {
+        Self {
+            kept: LruCache::unbounded(),
+            bytes: 0,
+        }
+    }
+}
+
+impl States {
+    /// The latest at or before a revision, as far back as it may be worth it; else the one before all.
+    fn nearest(&mut self, doc: DocId, version: Revision) -> State {
+        const BACK: u64 = 32;
+        let newest = version.0 / STRIDE;
+        let mut strides = (newest.saturating_sub(BACK)..=newest).rev();
+        let known = strides.find_map(|stride| self.kept.get(&(doc, stride)).cloned());
+        known.unwrap_or_else(|| State::before(doc))
+    }
+
+    fn keep(&mut self, state: &State) {
+        if !state.rev.0.is_multiple_of(STRIDE) {
+            return;
+        }
+        self.bytes += state.heap_bytes();
+        let key = (state.doc, state.rev.0 / STRIDE);
+        if let Some(before) = self.kept.put(key, state.clone()) {
+            self.bytes -= before.heap_bytes();
+        }
+        while self.bytes > CACHED_BYTES
+            && let Some((_, state)) = self.kept.pop_lru()
+        {
+            self.bytes -= state.heap_bytes();
+        }
+    }
+}

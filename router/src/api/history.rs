@@ -1,0 +1,385 @@
+//! A document's past: what it was, what changed, who wrote it; and how to have it back.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+    http::{HeaderMap, HeaderName, header},
+    response::{IntoResponse, Response},
+};
+use bytes::{BufMut, Bytes, BytesMut};
+use codraft_proto::{
+    frame::json::{Spelling, hex},
+    ids::DocId,
+    reject::Code,
+    v1::{self, call, history::At, reply},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    body::Body,
+    doc_id, idempotent_id,
+    refusals::{OfAll, OfBodies, OfDocuments, OfVersions, OfWrites},
+};
+use crate::{
+    Shared,
+    auth::Principal,
+    hub::kind_name,
+    problem::{Failure, ProblemBody},
+};
+
+/// What a version says can be kept for so long by who asked for it: it never changes.
+const CACHE: (HeaderName, &str) = (header::CACHE_CONTROL, "private, max-age=86400, immutable");
+
+#[derive(Deserialize, IntoParams)]
+pub struct Asked {
+    /// The revision, from 1 on; without it, and without a time, the document as it is.
+    #[param(value_type = Option<u64>)]
+    version: Option<String>,
+    /// A time instead, in milliseconds since the Unix epoch: the last revision until then.
+    #[param(value_type = Option<u64>)]
+    at: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+pub struct AskedAuthors {
+    /// The revision, from 1 on; without it the document as it is.
+    #[param(value_type = Option<u64>)]
+    version: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+pub struct Between {
+    /// The revision before the changes.
+    #[param(value_type = u64)]
+    from: String,
+    /// The revision after them; it may be the earlier one.
+    #[param(value_type = u64)]
+    to: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Version {
+    id: String,
+    version: u64,
+    /// Of the event that made it, in milliseconds since the Unix epoch.
+    at: u64,
+    /// The document's last revision now.
+    head: u64,
+    title: String,
+    kind: String,
+    algebra: String,
+    /// The chain hash at this revision: it stands for every event up to here.
+    hash: String,
+    /// The document, as an array of inserts.
+    #[serde(skip)]
+    #[schema(value_type = Vec<Object>)]
+    #[allow(dead_code)] // spelled in steps, behind the rest
+    content: (),
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Authors {
+    id: String,
+    version: u64,
+    /// From the beginning of the document to its end.
+    runs: Vec<Run>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Run {
+    /// UTF-16 code units.
+    units: u32,
+    user: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Difference {
+    id: String,
+    from: u64,
+    to: u64,
+    /// The operation that makes `to` of `from`: a Delta.
+    #[schema(value_type = Vec<Object>)]
+    ops: Value,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    /// The revision to have back.
+    version: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Restored {
+    version: u64,
+    /// The revision of the edit that restored it; where nothing had to change, the document's last one.
+    rev: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Snapshot {
+    version: u64,
+    /// Where it can be read.
+    url: String,
+}
+
+/// The document as it was at a revision, or at a time.
+#[utoipa::path(
+    get,
+    path = "/v1/docs/{id}/history",
+    tag = "history",
+    params(("id" = String, Path, description = "The document"), Asked),
+    responses(
+        (status = 200, body = Version),
+        OfAll,
+        OfDocuments,
+        OfVersions,
+    )
+)]
+pub async fn read(
+    State(shared): State<Arc<Shared>>,
+    asks: Principal,
+    id: Path<String>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Failure> {
+    let id = doc_id(&id)?;
+    let at = match (asked.version, asked.at) {
+        (Some(_), Some(_)) => {
+            let detail = "a version or a time, not both";
+            return Err(Failure::new(Code::Malformed, detail));
+        }
+        (Some(version), None) => Some(At::Version(number("version", &version)?)),
+        (None, Some(ms)) => Some(At::Ms(number("at", &ms)?)),
+        (None, None) => None,
+    };
+    let is_fixed = matches!(at, Some(At::Version(_)));
+    let asked = v1::History {
+        at,
+        content: true,
+        authors: false,
+    };
+    let past = past(&shared, id, &asks, asked).await?;
+    let mut spelling = Spelling::new(past.content);
+    while !spelling.step().map_err(|_| Code::Internal)? {
+        tokio::task::yield_now().await;
+    }
+    let version = Version {
+        id: id.to_string(),
+        version: past.rev,
+        at: past.ts_ms,
+        head: past.head,
+        title: past.title,
+        kind: kind_name(past.kind).to_owned(),
+        algebra: past.algebra,
+        hash: hex(&past.hash),
+        content: (),
+    };
+    let body = with_content(&version, &spelling.into_bytes())?;
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    Ok(match is_fixed {
+        true => (kind, [CACHE], body).into_response(),
+        false => (kind, body).into_response(),
+    })
+}
+
+/// The content is JSON already.
+fn with_content(version: &Version, content: &[u8]) -> Result<Bytes, Failure> {
+    let text = serde_json::to_vec(version).map_err(|_| Code::Internal)?;
+    let mut body = BytesMut::with_capacity(text.len() + content.len() + 12);
+    body.put_slice(text.strip_suffix(b"}").unwrap_or(&text));
+    body.put_slice(b",\"content\":");
+    body.put_slice(content);
+    body.put_u8(b'}');
+    Ok(body.freeze())
+}
+
+/// Who wrote what of the document at a revision.
+#[utoipa::path(
+    get,
+    path = "/v1/docs/{id}/history/authors",
+    tag = "history",
+    params(("id" = String, Path, description = "The document"), AskedAuthors),
+    responses(
+        (status = 200, body = Authors),
+        OfAll,
+        OfDocuments,
+        OfVersions,
+    )
+)]
+pub async fn authors(
+    State(shared): State<Arc<Shared>>,
+    asks: Principal,
+    id: Path<String>,
+    Query(asked): Query<AskedAuthors>,
+) -> Result<Json<Authors>, Failure> {
+    let id = doc_id(&id)?;
+    let version = asked.version.map(|version| number("version", &version));
+    let asked = v1::History {
+        at: version.transpose()?.map(At::Version),
+        content: false,
+        authors: true,
+    };
+    let past = past(&shared, id, &asks, asked).await?;
+    let run = |run: v1::AuthorRun| {
+        let user = past.users.get(run.user as usize)?.clone();
+        Some(Run {
+            units: run.units,
+            user,
+        })
+    };
+    Ok(Json(Authors {
+        id: id.to_string(),
+        version: past.rev,
+        runs: past.runs.into_iter().filter_map(run).collect(),
+    }))
+}
+
+/// What makes one revision of another: as little as was found.
+#[utoipa::path(
+    get,
+    path = "/v1/docs/{id}/history/diff",
+    tag = "history",
+    params(("id" = String, Path, description = "The document"), Between),
+    responses(
+        (status = 200, body = Difference),
+        OfAll,
+        OfDocuments,
+        OfVersions,
+    )
+)]
+pub async fn diff(
+    State(shared): State<Arc<Shared>>,
+    asks: Principal,
+    id: Path<String>,
+    Query(asked): Query<Between>,
+) -> Result<([(HeaderName, &'static str); 1], Json<Difference>), Failure> {
+    let id = doc_id(&id)?;
+    let (from, to) = (number("from", &asked.from)?, number("to", &asked.to)?);
+    let diff = call::Body::Diff(v1::HistoryDiff { from, to });
+    let ops = match shared.upstream.call(id, &asks.user, diff).await? {
+        reply::Body::Ops(ops) => ops,
+        _ => return Err(Code::Internal.into()),
+    };
+    let mut spelling = Spelling::new(ops);
+    while !spelling.step().map_err(|_| Code::Internal)? {
+        tokio::task::yield_now().await;
+    }
+    let ops = serde_json::from_slice(&spelling.into_bytes()).map_err(|_| Code::Internal)?;
+    let id = id.to_string();
+    Ok(([CACHE], Json(Difference { id, from, to, ops })))
+}
+
+/// Makes of the document what it was at a revision: by an edit, that others see like any other.
+///
+/// What is in both stays where it is, with its carets, and what comes back keeps its authors. With an
+/// `Idempotency-Key` a repeat by the same user answers the same revision, as long as the document's
+/// window of history has it.
+#[utoipa::path(
+    post,
+    path = "/v1/docs/{id}/restore",
+    tag = "history",
+    request_body = Wanted,
+    params(
+        ("id" = String, Path, description = "The document"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters"),
+    ),
+    responses(
+        (status = 200, body = Restored),
+        (status = 403, description = "Who may edit", body = ProblemBody, content_type = "application/problem+json"),
+        OfAll,
+        OfBodies,
+        OfDocuments,
+        OfWrites,
+    )
+)]
+pub async fn restore(
+    State(shared): State<Arc<Shared>>,
+    asks: Principal,
+    id: Path<String>,
+    headers: HeaderMap,
+    Body(Wanted { version }): Body<Wanted>,
+) -> Result<Json<Restored>, Failure> {
+    let id = doc_id(&id)?;
+    let purpose = format!("restore {version} of {id}");
+    let client = idempotent_id(&shared, &asks, &headers, &purpose)?;
+    let client = Bytes::copy_from_slice(&client);
+    let restore = call::Body::Restore(v1::Restore { version, client });
+    let rev = revision(&shared, id, &asks, restore).await?;
+    Ok(Json(Restored { version, rev }))
+}
+
+/// Keeps the document as it is, whole; answered when it was read back from the archive.
+#[utoipa::path(
+    post,
+    path = "/v1/docs/{id}/snapshots",
+    tag = "history",
+    params(("id" = String, Path, description = "The document")),
+    responses(
+        (status = 200, body = Snapshot),
+        (status = 403, description = "Who may edit", body = ProblemBody, content_type = "application/problem+json"),
+        OfAll,
+        OfDocuments,
+        OfWrites,
+    )
+)]
+pub async fn snapshot(
+    State(shared): State<Arc<Shared>>,
+    asks: Principal,
+    id: Path<String>,
+) -> Result<Json<Snapshot>, Failure> {
+    let id = doc_id(&id)?;
+    let checkpoint = call::Body::Checkpoint(v1::Describe {});
+    let version = revision(&shared, id, &asks, checkpoint).await?;
+    let url = url(id, version);
+    Ok(Json(Snapshot { version, url }))
+}
+
+/// Where a revision can be read.
+pub fn url(id: DocId, version: u64) -> String {
+    format!("/v1/docs/{id}/history?version={version}")
+}
+
+/// The latest revision that is kept whole; none where there is none, and where it cannot be told now.
+pub async fn kept(shared: &Shared, id: DocId, asks: &Principal) -> Option<u64> {
+    let kept = call::Body::Kept(v1::Describe {});
+    let rev = revision(shared, id, asks, kept).await.ok()?;
+    (rev > 0).then_some(rev)
+}
+
+async fn revision(
+    shared: &Shared,
+    id: DocId,
+    asks: &Principal,
+    call: call::Body,
+) -> Result<u64, Failure> {
+    match shared.upstream.call(id, &asks.user, call).await? {
+        reply::Body::Rev(rev) => Ok(rev),
+        _ => Err(Code::Internal.into()),
+    }
+}
+
+async fn past(
+    shared: &Shared,
+    id: DocId,
+    asks: &Principal,
+    asked: v1::History,
+) -> Result<v1::PastDocument, Failure> {
+    let asked = call::Body::History(asked);
+    match shared.upstream.call(id, &asks.user, asked).await? {
+        reply::Body::Past(past) => Ok(past),
+        _ => Err(Code::Internal.into()),
+    }
+}
+
+fn number(name: &str, text: &str) -> Result<u64, Failure> {
+    let digits = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let number = digits.and_then(|digits| digits.parse().ok());
+    number.ok_or_else(|| {
+        let detail = format!("{name} is a whole number, not less than 0");
+        Failure::new(Code::Malformed, detail)
+    })
+}
