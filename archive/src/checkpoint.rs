@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use codraft_mutant::mutant;
 use codraft_ot::{Authors, Chain, Content, Delta, Kind, varint};
 use codraft_proto::{
     event::CHECKPOINT,
@@ -76,7 +77,11 @@ fn begin(state: &State) -> Vec<u8> {
     out.push(state.kind() as u8);
     out.push(state.algebra as u8);
     put_blob(&mut out, state.title.as_bytes());
-    state.authorship().encode(&mut out);
+    let mut authorship = state.authorship();
+    if mutant!("checkpoint_forgets_who_wrote_it") {
+        authorship.runs.iter_mut().for_each(|(_, user)| *user = 0);
+    }
+    authorship.encode(&mut out);
     out
 }
 

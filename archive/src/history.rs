@@ -9,15 +9,15 @@ use codraft_raft::{
 };
 use lru::LruCache;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{Archivist, FoldError, PastError, ReadError, State, past::pass_all};
 
 /// States stay in memory at revisions so far apart, until all take so many bytes.
 const STRIDE: u64 = 1_024;
 const CACHED_BYTES: u64 = 32 << 20;
-/// States that are made at once; others wait.
-const AT_ONCE: usize = 4;
+/// Who may hold states, and what is made of them, at once; others wait.
+const AT_ONCE: usize = 2;
 /// A round that is archived meanwhile takes events from where they were looked for.
 const TRIES: usize = 5;
 
@@ -59,6 +59,12 @@ impl History {
         }
     }
 
+    /// To be held by whoever holds a state: each may take many times what its document takes.
+    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.turns.acquire().await.ok()
+    }
+
     /// A document at a revision that its group has applied here.
     ///
     /// # Errors
@@ -69,8 +75,6 @@ impl History {
         doc: DocId,
         version: Revision,
     ) -> Result<State, HistoryError> {
-        // It is never closed.
-        let _turn = self.turns.acquire().await;
         for _ in 0..TRIES {
             let known = self.states.lock().nearest(doc, version);
             let keep = |state: &State| self.states.lock().keep(state);
@@ -101,7 +105,6 @@ impl History {
         doc: DocId,
         ms: u64,
     ) -> Result<Revision, HistoryError> {
-        let _turn = self.turns.acquire().await;
         for _ in 0..TRIES {
             let past = self.archivist.past(group.id(), mark(group), &doc).await?;
             if let Some(rev) = self.archivist.revision_at(&past, ms).await? {

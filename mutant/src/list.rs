@@ -330,6 +330,31 @@ pub const ALL: &[Mutant] = &[
         expect: &["oplog"],
     },
     Mutant {
+        name: "restore_on_another_head",
+        what: "A restore is moved past what came since it was made, like an edit, and applied.",
+        expect: &["past"],
+    },
+    Mutant {
+        name: "restored_text_is_the_restorers",
+        what: "What a restore brings back is told as written by who restored it.",
+        expect: &["past"],
+    },
+    Mutant {
+        name: "checkpoint_forgets_who_wrote_it",
+        what: "A document that is kept whole is kept as if one user had written it.",
+        expect: &["past"],
+    },
+    Mutant {
+        name: "history_told_from_before_the_grant",
+        what: "Who was let in late is told what the document was before that.",
+        expect: &["past"],
+    },
+    Mutant {
+        name: "history_without_the_op_log",
+        what: "History is told without the events that are neither archived nor in the window.",
+        expect: &["errors"],
+    },
+    Mutant {
         name: "install_without_archive",
         what: "A replica takes another one's state, whose first events are archived, without the archive.",
         expect: &["oplog"],

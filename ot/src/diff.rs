@@ -9,9 +9,9 @@ use imara_diff::{Algorithm, InternedInput, Interner};
 
 use crate::{Attrs, Component, Delta, attributes::change, cursor::Cursor, op::units_of};
 
-/// More pieces than this are not compared in one step: such a part is replaced as a whole where
+/// More pieces of a document than this are not compared in one step: such a part is replaced as a whole where
 /// nothing larger could be told apart.
-const PIECES_MAX: usize = 1 << 16;
+const PIECES_MAX: usize = 1 << 15;
 /// An embed in a document's text. The sign itself may be in it too.
 const EMBED: char = '\u{FFFC}';
 
@@ -90,11 +90,15 @@ impl<'a> Side<'a> {
         }
     }
 
-    fn parts(&self, range: Range<usize>, grain: Grain) -> Vec<Part<'_>> {
+    /// None where there are too many.
+    fn parts(&self, range: Range<usize>, grain: Grain) -> Option<Vec<Part<'_>>> {
         let mut parts = Vec::new();
         let mut rest = &self.text[range.clone()];
         let mut embeds = self.embeds.partition_point(|(at, _)| *at < range.start);
         while !rest.is_empty() {
+            if parts.len() == PIECES_MAX {
+                return None;
+            }
             let at = range.end - rest.len();
             let (part, after) = rest.split_at(grain.end(rest));
             let embed = self.embeds.get(embeds).filter(|(place, _)| *place == at);
@@ -105,7 +109,7 @@ impl<'a> Side<'a> {
             embeds += usize::from(embed.is_some());
             rest = after;
         }
-        parts
+        Some(parts)
     }
 }
 
@@ -144,9 +148,17 @@ impl<'a> Diff<'a> {
             old.end -= 1;
             new.end -= 1;
         }
+        // Most of them differ in one place.
+        let (one, other) = (&before.text[old.clone()], &after.text[new.clone()]);
+        let same = |(a, b): &(char, char)| a == b && *a != EMBED;
+        let pairs = one.chars().zip(other.chars()).take_while(same);
+        let begins: usize = pairs.map(|(c, _)| c.len_utf8()).sum();
+        let (one, other) = (&one[begins..], &other[begins..]);
+        let pairs = one.chars().rev().zip(other.chars().rev());
+        let ends: usize = pairs.take_while(same).map(|(c, _)| c.len_utf8()).sum();
         let whole = Hunk {
-            before: old,
-            after: new,
+            before: begins..old.end - ends,
+            after: begins..new.end - ends,
         };
         Diff {
             todo: vec![(Grain::Lines, whole)],
@@ -172,10 +184,10 @@ impl<'a> Diff<'a> {
     fn compare(&mut self, grain: Grain, hunk: Hunk) {
         let before = self.before.parts(hunk.before.clone(), grain);
         let after = self.after.parts(hunk.after.clone(), grain);
-        if before.len() + after.len() > PIECES_MAX {
+        let (Some(before), Some(after)) = (before, after) else {
             self.found.push(hunk);
             return;
-        }
+        };
         let mut input = InternedInput {
             before: Vec::new(),
             after: Vec::new(),

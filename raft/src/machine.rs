@@ -83,6 +83,8 @@ pub struct Applied {
     pub event: Option<Arc<Event>>,
 }
 
+type Effect = (Outcome, Option<Arc<Event>>);
+
 /// What a shard knows of a document.
 #[derive(Debug, Clone, Copy)]
 pub enum Lookup<'a> {
@@ -212,12 +214,14 @@ impl Shard {
         let doc = command.doc().unwrap_or_default();
         let (slot, index) = (slot_of(&doc), *applied);
         let (outcome, event) = match command {
-            Command::Edit(edit) => match documents.touch(slot, &doc, index) {
-                Some(document) => change(document, heap, |document| {
-                    document.edit(edit, ts_ms, limits, scratch)
-                }),
-                None => missing(),
-            },
+            Command::Edit(edit) => change(documents.touch(slot, &doc, index), heap, |document| {
+                document.edit(edit, ts_ms, limits, scratch)
+            }),
+            Command::Restore(restore) => {
+                change(documents.touch(slot, &doc, index), heap, |document| {
+                    document.restore(restore, ts_ms, limits, scratch)
+                })
+            }
             Command::Create(create) => match documents.warm(slot, &doc) {
                 Some(document) => (document.create_again(create), None),
                 None => match Document::create(create, ts_ms, limits, scratch) {
@@ -229,35 +233,23 @@ impl Shard {
                     Err(refusal) => (Outcome::Refused(refusal), None),
                 },
             },
-            Command::Grant(grant) => match documents.touch(slot, &doc, index) {
-                Some(document) => change(document, heap, |document| {
-                    document.grant(grant, ts_ms, limits, scratch)
-                }),
-                None => missing(),
-            },
-            Command::Trim(Trim { floor, .. }) => match documents.touch(slot, &doc, index) {
-                Some(document) => (change(document, heap, |d| d.trim(*floor)), None),
-                None => missing(),
-            },
-            Command::Expire(Expire { below, .. }) => match documents.touch(slot, &doc, index) {
-                Some(document) => change(document, heap, |document| {
+            Command::Grant(grant) => change(documents.touch(slot, &doc, index), heap, |document| {
+                document.grant(grant, ts_ms, limits, scratch)
+            }),
+            Command::Trim(Trim { floor, .. }) => {
+                change(documents.touch(slot, &doc, index), heap, |document| {
+                    (document.trim(*floor), None)
+                })
+            }
+            Command::Expire(Expire { below, .. }) => {
+                change(documents.touch(slot, &doc, index), heap, |document| {
                     document.expire(*below, ts_ms, limits, scratch)
-                }),
-                None => missing(),
-            },
-            Command::Restore(restore) => match documents.touch(slot, &doc, index) {
-                Some(document) => change(document, heap, |document| {
-                    document.restore(restore, ts_ms, limits, scratch)
-                }),
-                None => missing(),
-            },
+                })
+            }
             Command::Checkpoint(Checkpoint { by, .. }) => {
-                match documents.touch(slot, &doc, index) {
-                    Some(document) => change(document, heap, |document| {
-                        document.checkpoint(by, ts_ms, limits, scratch)
-                    }),
-                    None => missing(),
-                }
+                change(documents.touch(slot, &doc, index), heap, |document| {
+                    document.checkpoint(by, ts_ms, limits, scratch)
+                })
             }
             Command::Quarantine(Quarantine { doc, on }) => {
                 return self.quarantine(doc, on.then_some(ts_ms));
@@ -396,24 +388,27 @@ impl Shard {
     }
 }
 
-/// Changes a document, and the sum of what all take in memory.
-fn change<R>(
-    document: &mut Arc<Document>,
+/// Changes a document, if there is one, and the sum of what all take in memory.
+fn change(
+    document: Option<&mut Arc<Document>>,
     heap_bytes: &mut u64,
-    with: impl FnOnce(&mut Document) -> R,
-) -> R {
+    with: impl FnOnce(&mut Document) -> Effect,
+) -> Effect {
+    let Some(document) = document else {
+        return missing();
+    };
     let document = Arc::make_mut(document);
     let before = document.heap_bytes();
     document.forget_digest();
-    let result = with(document);
+    let effect = with(document);
     document.changed();
     *heap_bytes = (*heap_bytes + document.heap_bytes()).saturating_sub(before);
-    result
+    effect
 }
 
 /// There is nowhere to record this refusal. It needs no record either: ids of documents
 /// are random, so what was sent to a missing one is not waiting for it to appear.
-fn missing() -> (Outcome, Option<Arc<Event>>) {
+fn missing() -> Effect {
     (
         Outcome::Refused(Refusal::new(Code::NotFound, "no such document")),
         None,

@@ -7,6 +7,7 @@
 mod acts;
 mod frames;
 mod letters;
+mod past;
 mod thief;
 mod twin;
 

@@ -13,7 +13,7 @@ use codraft_proto::{
     ids::{DocId, GroupId, NodeId},
     topology::{FileTopology, NodeEntry, Topology},
 };
-use codraft_raft::machine;
+use codraft_raft::{archive::RoundOptions, machine};
 use codraft_router::{Keys, Router, RouterConfig};
 use rand::Rng;
 use tokio::sync::Notify;
@@ -205,6 +205,12 @@ impl Cluster {
         config.pages.file_bytes = self.inner.segment_bytes as u32;
         config.keep.tail_commands = world.tail_commands.into();
         config.rounds.bytes = world.round_bytes as usize;
+        // Where rounds are small documents are kept whole often.
+        if config.rounds.bytes < RoundOptions::default().bytes {
+            config.checkpoints.revisions = 16;
+            config.checkpoints.bytes_a_revision = 64;
+            config.checkpoints.ms = 2_000;
+        }
         config.keep.memory_bytes = u64::from(world.memory_kib) << 10;
         // Its documents are small, and some are to be spelled outside their group's lock.
         config.spelled_at_once = 64;

@@ -89,6 +89,15 @@ pub const MARKS: &[(&str, &str)] = &[
         "a replica took what another one had archived",
     ),
     (
+        "history_told",
+        "what a document was at a revision was told, and who wrote it",
+    ),
+    ("restored", "a document was had back as it was"),
+    (
+        "snapshot_asked",
+        "a document was kept whole because somebody asked for it",
+    ),
+    (
         "page_mended",
         "a page that was damaged was had from another replica",
     ),

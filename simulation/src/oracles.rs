@@ -18,6 +18,7 @@ mod memory;
 mod monotonic;
 mod never_blank;
 mod oplog;
+mod past;
 mod permissions;
 mod quarantine;
 mod raft;
@@ -80,6 +81,7 @@ pub fn all(plan: &Plan) -> Vec<Box<dyn Oracle>> {
         )),
         Box::new(quarantine::Quarantine::new(history.clone())),
         Box::new(never_blank::NeverBlank::new(history.clone())),
+        Box::new(past::Past::new(history.clone())),
         Box::new(oplog::OpLog::new(history)),
         Box::new(times::Times::new(plan)),
         Box::new(disks::Disks::new(plan)),

@@ -218,6 +218,12 @@ pub enum What {
     Steal,
     /// The letter that nothing can apply: its document is set apart, until an operator lifts that.
     Poison,
+    /// Asks what the document was at a revision, and who wrote it.
+    LookBack,
+    /// Has the document back as it was at a revision.
+    Restore,
+    /// Has the document kept whole in the archive.
+    Snapshot,
     /// A second socket with this client id, which sends the same operation under way, now or
     /// when it is long decided.
     Twin,

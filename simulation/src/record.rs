@@ -168,6 +168,22 @@ pub enum ClientSeen {
         doc: Id,
         role: Option<String>,
     },
+    /// What the document was at a revision, and who wrote it, run by run.
+    Told {
+        user: u32,
+        doc: Id,
+        version: u64,
+        text: String,
+        digest: Hash,
+        authors: Vec<(u64, String)>,
+    },
+    /// A restore was answered with its revision.
+    Restored {
+        user: u32,
+        doc: Id,
+        version: u64,
+        rev: u64,
+    },
     /// A change of grants was answered with its revision.
     Granted {
         by: u32,
@@ -277,6 +293,8 @@ pub enum NodeSeen {
         /// Wall time, as its leader stamped it.
         ts_ms: u64,
         edit: Option<Vec<Edit>>,
+        /// The version that a restore made of the document.
+        restores: Option<u64>,
         grant: Option<(String, Option<String>)>,
         chain: Hash,
     },

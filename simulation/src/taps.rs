@@ -239,10 +239,17 @@ impl Fields {
         const EDIT: u64 = 0;
         const CREATE: u64 = 1;
         const GRANT: u64 = 2;
+        const RESTORE: u64 = 6;
         let kind = self.number("kind")?;
         let body = self.bytes("body")?;
+        let restored = match kind {
+            RESTORE => Some(restored(body)?),
+            _ => None,
+        };
+        let (restores, restored) = restored.unzip();
         let edit = match kind {
             EDIT => Some(naive::decode(body).ok()?),
+            RESTORE => restored,
             CREATE => Some(created(body)?),
             _ => None,
         };
@@ -260,6 +267,7 @@ impl Fields {
             seq: self.number("seq")?,
             ts_ms: self.number("ts_ms")?,
             edit,
+            restores,
             grant,
             chain: self.hash("chain")?,
         })
@@ -317,6 +325,14 @@ fn created(body: &[u8]) -> Option<Vec<Edit>> {
         return Some(vec![Edit::Insert("\n".into(), Vec::new())]);
     }
     Some(inserts)
+}
+
+/// The version, the authors of what comes back (their length first), then the operation.
+fn restored(mut body: &[u8]) -> Option<(u64, Vec<Edit>)> {
+    let version = naive::varint(&mut body).ok()?;
+    let authors = naive::varint(&mut body).ok()?;
+    let ops = body.get(usize::try_from(authors).ok()?..)?;
+    Some((version, naive::decode(ops).ok()?))
 }
 
 /// The role's number (0: none any more), then the user.

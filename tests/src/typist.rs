@@ -76,6 +76,11 @@ impl Typist {
         self.content.text()
     }
 
+    /// How long the text is.
+    pub fn units(&self) -> u32 {
+        self.content.units()
+    }
+
     /// Types at the end, and waits until it is saved.
     pub async fn append(&mut self, text: &str) -> Result<Acked> {
         let started = self.send(self.content.units(), text).await?;

@@ -4,7 +4,8 @@ use codraft_proto::ids::{ClientId, DocId, Revision, Role, Seq};
 use proptest::prelude::*;
 
 use super::{
-    Algebra, Batch, Command, Create, DecodeError, Edit, Expire, Grant, Level, Quarantine, Trim,
+    Algebra, Batch, Checkpoint, Command, Create, DecodeError, Edit, Expire, Grant, Level,
+    Quarantine, Restore, Trim,
 };
 
 const VECTORS: &str = include_str!("../../../tests/vectors/commands.json");
@@ -30,6 +31,18 @@ fn golden(name: &str) -> Vec<Command> {
         seq: Seq(300),
         base: Revision(5_000),
         ops: ops.to_bytes().into(),
+    });
+    let restore = match &edit {
+        Command::Edit(edit) => Command::Restore(Restore {
+            edit: edit.clone(),
+            version: Revision(7),
+            authors: Bytes::from_static(&[1, 3, 97, 100, 97]),
+        }),
+        _ => unreachable!(),
+    };
+    let checkpoint = Command::Checkpoint(Checkpoint {
+        doc: doc(),
+        by: "ada".into(),
     });
     let create_text = Command::Create(Create {
         doc: doc(),
@@ -78,6 +91,8 @@ fn golden(name: &str) -> Vec<Command> {
         "quarantine" => vec![quarantine(true), quarantine(false)],
         "trim" => vec![trim],
         "expire" => vec![expire],
+        "restore" => vec![restore],
+        "checkpoint" => vec![checkpoint],
         "all" => vec![create_text, grant(Some(Role::Editor)), edit, trim, level],
         other => panic!("no golden batch is called {other}"),
     }
@@ -87,7 +102,7 @@ fn golden(name: &str) -> Vec<Command> {
 fn command_golden_bytes() {
     let vectors: serde_json::Value = serde_json::from_str(VECTORS).unwrap();
     let stored = vectors["stored"].as_array().unwrap();
-    assert_eq!(stored.len(), 11);
+    assert_eq!(stored.len(), 13);
     for vector in stored {
         let name = vector["name"].as_str().unwrap();
         let batch = Batch {
@@ -142,18 +157,34 @@ fn command() -> impl Strategy<Value = Command> {
     let id = any::<[u8; 16]>;
     let bytes = || prop::collection::vec(any::<u8>(), 0..200).prop_map(Bytes::from);
     let kind = || prop_oneof![Just(Kind::Text), Just(Kind::Rich)];
-    let role = || prop::option::of(prop::sample::select(&Role::ALL[..]));
-    prop_oneof![
+    let edit = || {
         (id(), id(), ".{0,40}", any::<u64>(), any::<u64>(), bytes()).prop_map(
-            |(doc, client, user, seq, base, ops)| Command::Edit(Edit {
+            |(doc, client, user, seq, base, ops)| Edit {
                 doc: DocId(doc),
                 client: ClientId(client),
                 user: user.into(),
                 seq: Seq(seq),
                 base: Revision(base),
                 ops,
+            },
+        )
+    };
+    let role = || prop::option::of(prop::sample::select(&Role::ALL[..]));
+    prop_oneof![
+        edit().prop_map(Command::Edit),
+        (edit(), any::<u64>(), bytes()).prop_map(|(edit, version, authors)| {
+            Command::Restore(Restore {
+                edit,
+                version: Revision(version),
+                authors,
             })
-        ),
+        }),
+        (id(), ".{0,40}").prop_map(|(doc, by)| {
+            Command::Checkpoint(Checkpoint {
+                doc: DocId(doc),
+                by: by.into(),
+            })
+        }),
         (
             id(),
             kind(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use codraft_mutant::mutant;
 use codraft_proto::ids::{DocId, Revision};
 use tokio::sync::watch;
 
@@ -41,8 +42,11 @@ impl Keeper {
             let pin = self.kept.event_space.pin(self.group, &uses);
             (pages.listed().to_vec(), pages.archived(), fresh, pin)
         };
-        let mut events = Vec::new();
+        let (mut events, mut have) = (Vec::new(), mark.index);
         for page in listed {
+            if mutant!("history_without_the_op_log") {
+                continue;
+            }
             let key = event_key(self.group, page.to);
             let spelled = self.kept.events.read(&key, page.place).await?;
             let of_doc = oplog::decode_of(&spelled, page.from, &doc);
@@ -50,9 +54,11 @@ impl Keeper {
                 doc,
                 reason: format!("its events up to {}: {error}", page.to),
             })?;
+            // Another replica's pages, which came with a state, begin where its own did.
             let new = of_doc.into_iter();
-            let new = new.filter(|logged| logged.log_id.index > mark.index);
+            let new = new.filter(|logged| logged.log_id.index > have);
             events.extend(new.map(|logged| logged.event));
+            have = page.to;
             tokio::task::yield_now().await;
         }
         events.extend(fresh);

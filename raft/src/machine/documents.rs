@@ -22,7 +22,7 @@ use super::mutants::POISON_AMID;
 #[cfg(any(test, codraft_mutants))]
 use super::mutants::{POISON, panic_on};
 use super::{
-    Event, Grant, MachineLimits, Outcome, Refusal,
+    Effect, Event, Grant, MachineLimits, Outcome, Refusal,
     clients::{Clients, Full, PayloadHash, Recorded, Standing},
     digest::StateHash,
     event::{create_body, restore_body},
@@ -70,8 +70,6 @@ struct Attempt<'a> {
     /// What it is part of, where it makes an earlier version.
     restore: Option<&'a Restore>,
 }
-
-type Effect = (Outcome, Option<Arc<Event>>);
 
 /// What of an event is not the same for all events of a document.
 struct Draft {
@@ -207,8 +205,8 @@ impl Document {
             Err(outcome) => return (outcome, None),
         };
         // It was made for another head: what came since would stay in.
-        let is_head = edit.base == self.rev || mutant!("restore_on_another_head");
-        if restore.is_some() && !is_head {
+        let is_late = restore.is_some() && edit.base != self.rev;
+        if is_late && !mutant!("restore_on_another_head") {
             let (floor, head) = (self.oldest_base(), self.rev);
             return (Outcome::Rebase { floor, head }, None);
         }

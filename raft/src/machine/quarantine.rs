@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use codraft_proto::{ids::DocId, placement::slot_of, reject::Code};
 
-use super::{Applied, Outcome, Refusal, Shard, change, clients::PayloadHash, missing};
+use super::{Applied, Outcome, Refusal, Shard, change, clients::PayloadHash};
 use crate::command::Command;
 
 impl Shard {
@@ -35,9 +35,15 @@ impl Shard {
             }
             _ => None,
         };
-        if let (Some((edit, payload)), Some(document)) = (operation, document) {
+        if let Some((edit, payload)) = operation {
             change(document, heap, |document| {
                 document.refuse_fault(edit, payload);
+                (
+                    Outcome::Applied {
+                        rev: document.rev(),
+                    },
+                    None,
+                )
             });
         }
         match self.quarantine(doc, Some(ts_ms)).outcome {
@@ -60,18 +66,16 @@ impl Shard {
     /// Sets a document apart, or lets it go on.
     pub(super) fn quarantine(&mut self, doc: &DocId, since_ms: Option<u64>) -> Applied {
         let slot = slot_of(doc);
-        let outcome = match self.documents.touch(slot, doc, self.applied) {
-            None => missing().0,
-            Some(document) => {
-                match since_ms {
-                    Some(_) => self.quarantined.insert((slot, *doc)),
-                    None => self.quarantined.remove(&(slot, *doc)),
-                };
-                change(document, &mut self.heap_bytes, |document| {
-                    document.set_quarantine(since_ms)
-                })
-            }
-        };
+        let document = self.documents.touch(slot, doc, self.applied);
+        if document.is_some() {
+            match since_ms {
+                Some(_) => self.quarantined.insert((slot, *doc)),
+                None => self.quarantined.remove(&(slot, *doc)),
+            };
+        }
+        let (outcome, _) = change(document, &mut self.heap_bytes, |document| {
+            (document.set_quarantine(since_ms), None)
+        });
         Applied {
             doc: *doc,
             outcome,

@@ -8,6 +8,7 @@ mod events;
 mod grants;
 mod quarantine;
 mod replicas;
+mod restores;
 mod stored;
 mod window;
 

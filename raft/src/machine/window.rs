@@ -287,7 +287,7 @@ fn check_operation(body: &[u8], limits: &Limits) -> Result<u32, StateError> {
 
 #[cfg(test)]
 mod tests {
-    use codraft_proto::ids::Seq;
+    use codraft_proto::{event, ids::Seq};
 
     use super::*;
 

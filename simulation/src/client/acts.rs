@@ -102,6 +102,9 @@ impl Client {
                 self.disconnect(Duration::from_millis(rng.random_range(1..50)));
             }
             What::Grant { user, role } => self.grant(*user, *role),
+            What::LookBack => self.look_back(&mut rng),
+            What::Restore => self.restore(&mut rng),
+            What::Snapshot => self.snapshot(),
             What::Resend => return self.transmit(true).await,
             What::Mute { ms } => {
                 self.mute_until = Some(Instant::now() + Duration::from_millis(*ms));

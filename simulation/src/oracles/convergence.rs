@@ -150,7 +150,7 @@ fn wrong(says: &Says<'_>, event: &Event) -> Option<(&'static str, String)> {
             Some(("another content at one revision", rest))
         }
         Says::Edit(author, edit) => {
-            let applied = event.edit.as_ref().filter(|_| event.kind == "edit");
+            let applied = event.edit.as_ref().filter(|_| event.is_edit());
             let applied = applied.map(|edit| naive::canonical(edit));
             if applied.as_ref() != Some(&naive::canonical(edit)) {
                 let rest = format!("{edit:?} instead of {applied:?}");
@@ -162,7 +162,7 @@ fn wrong(says: &Says<'_>, event: &Event) -> Option<(&'static str, String)> {
             }
             None
         }
-        Says::Other if event.kind == "edit" => {
+        Says::Other if event.is_edit() => {
             Some(("an edit that was none to its reader", String::new()))
         }
         _ => None,

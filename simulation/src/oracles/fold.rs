@@ -85,7 +85,7 @@ fn moved(doc: &super::history::Doc, attempt: &Attempt, rev: u64) -> Option<Vec<E
     let mut moved = naive::canonical(&attempt.sent);
     for between in attempt.base + 1..rev {
         let event = doc.event(between)?;
-        if event.kind == "edit"
+        if event.is_edit()
             && let Some(earlier) = &event.edit
         {
             moved = naive::transform(earlier, &moved);

@@ -39,6 +39,8 @@ pub struct Event {
     pub client: Option<Id>,
     pub seq: u64,
     pub edit: Option<Rc<Vec<Edit>>>,
+    /// The version that a restore made of the document.
+    pub restores: Option<u64>,
     pub chain: Hash,
     /// Of the content after it; none when it could not be folded.
     pub state: Option<State>,
@@ -106,6 +108,13 @@ impl Sequence {
 
     pub fn is_answered(&self) -> bool {
         self.acked || self.refused || self.handed_back
+    }
+}
+
+impl Event {
+    /// Whether it is an edit to those who follow the document.
+    pub fn is_edit(&self) -> bool {
+        matches!(self.kind.as_str(), "edit" | "restore")
     }
 }
 
@@ -281,6 +290,7 @@ impl History {
             client,
             seq,
             edit,
+            restores,
             grant,
             chain,
             ..
@@ -335,6 +345,7 @@ impl History {
             client: *client,
             seq: *seq,
             edit,
+            restores: *restores,
             chain: *chain,
             state,
             attempt: None,

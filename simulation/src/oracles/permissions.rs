@@ -64,7 +64,7 @@ impl Permissions {
         let role = doc.role_at(user, rev - 1);
         let leaves = event.kind == "grant" && doc.role_at(user, rev).is_none();
         let allowed = match event.kind.as_str() {
-            "edit" => can_edit(role),
+            "edit" | "restore" | "checkpoint" => can_edit(role),
             "grant" => role == Some("owner") || (leaves && role.is_some()),
             _ => true,
         };

@@ -77,7 +77,7 @@ impl Oracle for Quarantine {
                 rev,
                 kind,
                 ..
-            }) if kind == "edit" => {
+            }) if matches!(kind.as_str(), "edit" | "restore") => {
                 let turns = self.turns.get(doc);
                 // What else is in the entry that changes it may come before or behind that.
                 let last = turns.and_then(|turns| turns.range(..=index).next_back());

@@ -160,6 +160,8 @@ pub struct Story {
 
     /// What is applied instead of what was sent, once.
     pub applied_as: Option<Vec<Edit>>,
+    /// The version that the next events say they restore.
+    pub restores: Option<u64>,
     /// What is applied does not fit.
     pub unfit: bool,
     /// Whose disks do not sync.
@@ -365,6 +367,7 @@ impl Story {
                 seq: client.map_or(0, |(_, seq)| seq),
                 ts_ms: 0,
                 edit: edit.clone(),
+                restores: self.restores,
                 grant: grant.clone(),
                 chain: if self.astray == Some(node) {
                     [7; 32]
@@ -377,6 +380,11 @@ impl Story {
             self.applied.insert(client, (seq, rev));
         }
         rev
+    }
+
+    /// Nobody hears anything more.
+    pub fn streams_end(&mut self) {
+        self.streams.clear();
     }
 
     pub fn skip_revision(&mut self) {

@@ -93,6 +93,7 @@ mod tests {
             seq: 1,
             ts_ms: (overrides::EPOCH + at + ahead).as_millis() as u64,
             edit: None,
+            restores: None,
             grant: None,
             chain: [0; 32],
         };

@@ -37,6 +37,7 @@ impl Plan {
         large(seed, &mut documents, &mut clients);
         worst(seed, &world, &documents, &mut clients);
         poison(seed, &world, &mut clients);
+        look_back(seed, &world, &mut clients);
         let faults = faults(seed, &world, &clients);
         Plan {
             version: VERSION,
@@ -199,6 +200,28 @@ fn worst(seed: u64, world: &World, documents: &[Document], clients: &mut [Client
             _ => What::Steal,
         };
         let at_ms = rng.random_range(client.joins_ms..=world.safety_ms);
+        let seed = rng.random();
+        client.acts.push(Act { at_ms, seed, what });
+        client.acts.sort_by_key(|act| act.at_ms);
+    }
+}
+
+/// In most seeds somebody looks at what was, and in some of them has it back.
+fn look_back(seed: u64, world: &World, clients: &mut [Client]) {
+    let mut rng = stream(seed, "past", 0);
+    if clients.is_empty() || !rng.random_bool(0.6) {
+        return;
+    }
+    let restores = rng.random_bool(0.6);
+    for _ in 0..rng.random_range(3..=20) {
+        let at = rng.random_range(0..clients.len());
+        let client = &mut clients[at];
+        let at_ms = rng.random_range(client.joins_ms..=world.safety_ms);
+        let what = match rng.random_range(0..8) {
+            0 => What::Snapshot,
+            1..=3 if restores => What::Restore,
+            _ => What::LookBack,
+        };
         let seed = rng.random();
         client.acts.push(Act { at_ms, seed, what });
         client.acts.sort_by_key(|act| act.at_ms);

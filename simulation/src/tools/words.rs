@@ -103,6 +103,9 @@ fn verb(what: &What) -> &'static str {
         What::Opens { .. } => "opens",
         What::Steal => "steal",
         What::Poison => "poison",
+        What::LookBack => "look back",
+        What::Restore => "restore",
+        What::Snapshot => "snapshot",
         What::Twin => "twin",
     }
 }
@@ -130,6 +133,9 @@ fn does(what: &What) -> String {
         | What::Resend
         | What::Steal
         | What::Poison
+        | What::LookBack
+        | What::Restore
+        | What::Snapshot
         | What::Twin => verb.into(),
     }
 }

@@ -75,6 +75,7 @@ fn operation(at_ms: u64, seq: u64, rev: u64) -> Vec<Entry> {
             seq,
             ts_ms: 0,
             edit: Some(edit.clone()),
+            restores: None,
             grant: None,
             chain: [2; 32],
         };

@@ -1,0 +1,132 @@
+//! Asks what a document was, has it back as it was, and has it kept whole.
+
+use anyhow::{Context, Result};
+use codraft_ot::{Content, Kind, Limits};
+use codraft_proto::frame::json;
+use http::Method;
+use rand::{Rng, rngs::StdRng};
+use serde_json::{Value, json};
+use tokio::task::spawn_local;
+
+use super::Client;
+use crate::{
+    convert, plan,
+    record::{ClientSeen, Seen},
+    shared::Shared,
+    socket::Speaker,
+};
+
+/// Asks on its user's behalf, beside the socket.
+struct Asker {
+    speaker: Speaker,
+    shared: Shared,
+    router: String,
+    user: u32,
+    doc: codraft_proto::ids::DocId,
+}
+
+impl Client {
+    fn asker(&self) -> Asker {
+        Asker {
+            speaker: self.speaker.clone(),
+            shared: self.shared.clone(),
+            router: plan::Host::Router(self.router).to_string(),
+            user: self.plan.user,
+            doc: self.doc,
+        }
+    }
+
+    /// Not waited for: a person goes on typing.
+    pub(super) fn look_back(&self, rng: &mut StdRng) {
+        let (asker, known) = (self.asker(), self.known());
+        let version = rng.random_range(1..=known);
+        spawn_local(async move {
+            // No answer, or a refusal: there is nothing to compare.
+            let _ = asker.look_back(version).await;
+        });
+    }
+
+    /// Half of them think better of it, and have back what was there before.
+    pub(super) fn restore(&self, rng: &mut StdRng) {
+        let (asker, known) = (self.asker(), self.known());
+        let version = rng.random_range(1..=known);
+        let and_back = rng.random_bool(0.5);
+        spawn_local(async move {
+            let done = asker.restore(version).await.is_ok();
+            if done && and_back {
+                let _ = asker.restore(known).await;
+            }
+        });
+    }
+
+    pub(super) fn snapshot(&self) {
+        let asker = self.asker();
+        spawn_local(async move {
+            let path = format!("/v1/docs/{}/snapshots", asker.doc);
+            let answer = asker.call(Method::POST, &path, &Value::Null).await;
+            let version = answer.ok().and_then(|answer| answer["version"].as_u64());
+            if let Some(version) = version {
+                asker.shared.recorder.mark("snapshot_asked");
+                // It is there, and says what the document was.
+                let _ = asker.look_back(version).await;
+            }
+        });
+    }
+
+    /// The last revision that it heard of.
+    fn known(&self) -> u64 {
+        let document = self.store.document.as_ref();
+        document.map_or(1, |document| document.rev().0.max(1))
+    }
+}
+
+impl Asker {
+    async fn call(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
+        let (status, answer) = self.speaker.call(&self.router, method, path, body).await?;
+        anyhow::ensure!((200..300).contains(&status), "{path}: {status}");
+        Ok(answer)
+    }
+
+    async fn restore(&self, version: u64) -> Result<()> {
+        let path = format!("/v1/docs/{}/restore", self.doc);
+        let body = json!({ "version": version });
+        let answer = self.call(Method::POST, &path, &body).await?;
+        self.shared.recorder.mark("restored");
+        self.shared
+            .recorder
+            .note(Seen::Client(ClientSeen::Restored {
+                user: self.user,
+                doc: self.doc.0,
+                version,
+                rev: answer["rev"].as_u64().unwrap_or(0),
+            }));
+        Ok(())
+    }
+
+    async fn look_back(&self, version: u64) -> Result<()> {
+        let of = format!("/v1/docs/{}/history", self.doc);
+        let path = format!("{of}?version={version}");
+        let told = self.call(Method::GET, &path, &Value::Null).await?;
+        let kind = match told["kind"].as_str() {
+            Some("rich") => Kind::Rich,
+            _ => Kind::Text,
+        };
+        let limits = Limits::default().of_document();
+        let inserts = json::delta_of(&told["content"], &limits)?;
+        let (text, digest) = convert::view(&Content::from_delta(kind, &inserts, &limits)?);
+        let path = format!("{of}/authors?version={version}");
+        let authors = self.call(Method::GET, &path, &Value::Null).await?;
+        let runs = authors["runs"].as_array().context("no authors")?;
+        let run = |run: &Value| Some((run["units"].as_u64()?, run["user"].as_str()?.to_owned()));
+        self.shared.recorder.mark("history_told");
+        self.shared.recorder.note(Seen::Client(ClientSeen::Told {
+            user: self.user,
+            doc: self.doc.0,
+            version: told["version"].as_u64().unwrap_or(0),
+            text,
+            digest,
+            authors: runs.iter().filter_map(run).collect(),
+        }));
+        Ok(())
+    }
+}
