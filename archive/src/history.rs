@@ -1,6 +1,9 @@
 //! A document at any of its revisions, of the archive and of what is not archived yet.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use codraft_proto::ids::{DocId, Revision};
 use codraft_raft::{
@@ -13,7 +16,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{Archivist, FoldError, PastError, ReadError, State, past::pass_all};
 
-/// States stay in memory at revisions so far apart, until all take so many bytes.
+/// States stay in memory at revisions so far apart at least, until all take so many bytes.
 const STRIDE: u64 = 1_024;
 const CACHED_BYTES: u64 = 32 << 20;
 /// Who may hold states, and what is made of them, at once; others wait.
@@ -81,7 +84,7 @@ impl History {
             let past = self.archivist.past(group.id(), mark(group), &doc).await?;
             let mut state = self.archivist.state(&past, known, version, keep).await?;
             if state.rev < version {
-                let events = group.unarchived(doc, state.rev).await?;
+                let events = group.unarchived(doc, state.rev, version).await?;
                 match pass_all(&mut state, &events, version, keep).await {
                     Err(FoldError::Gap { .. }) => continue,
                     passed => passed?,
@@ -111,7 +114,7 @@ impl History {
                 return Ok(rev);
             }
             let archived = past.last();
-            let events = group.unarchived(doc, archived).await?;
+            let events = group.unarchived(doc, archived, Revision(u64::MAX)).await?;
             let first = events.first().map(|event| event.rev);
             if first.is_some_and(|first| first > archived + 1) {
                 continue;
@@ -143,7 +146,9 @@ fn mark(group: &Group) -> ArchiveMark {
 
 /// States that were made, those used last at the front.
 struct States {
-    kept: LruCache<(DocId, u64), State>,
+    kept: LruCache<(DocId, Revision), State>,
+    /// At which revisions.
+    revs: BTreeMap<DocId, BTreeSet<Revision>>,
     bytes: u64,
 }
 
@@ -151,18 +156,18 @@ impl Default for States {
     fn default() -> Self {
         Self {
             kept: LruCache::unbounded(),
+            revs: BTreeMap::new(),
             bytes: 0,
         }
     }
 }
 
 impl States {
-    /// The latest at or before a revision, as far back as it may be worth it; else the one before all.
+    /// The latest at or before a revision; else the one before all.
     fn nearest(&mut self, doc: DocId, version: Revision) -> State {
-        const BACK: u64 = 32;
-        let newest = version.0 / STRIDE;
-        let mut strides = (newest.saturating_sub(BACK)..=newest).rev();
-        let known = strides.find_map(|stride| self.kept.get(&(doc, stride)).cloned());
+        let revs = self.revs.get(&doc);
+        let rev = revs.and_then(|revs| revs.range(..=version).next_back().copied());
+        let known = rev.and_then(|rev| self.kept.get(&(doc, rev)).cloned());
         known.unwrap_or_else(|| State::before(doc))
     }
 
@@ -170,15 +175,32 @@ impl States {
         if !state.rev.0.is_multiple_of(STRIDE) {
             return;
         }
-        self.bytes += state.heap_bytes();
-        let key = (state.doc, state.rev.0 / STRIDE);
+        let bytes = state.heap_bytes();
+        if !state.rev.0.is_multiple_of(stride(bytes)) {
+            return;
+        }
+        self.bytes += bytes;
+        self.revs.entry(state.doc).or_default().insert(state.rev);
+        let key = (state.doc, state.rev);
         if let Some(before) = self.kept.put(key, state.clone()) {
             self.bytes -= before.heap_bytes();
         }
         while self.bytes > CACHED_BYTES
-            && let Some((_, state)) = self.kept.pop_lru()
+            && let Some(((doc, rev), state)) = self.kept.pop_lru()
         {
             self.bytes -= state.heap_bytes();
+            if let Some(revs) = self.revs.get_mut(&doc) {
+                revs.remove(&rev);
+                if revs.is_empty() {
+                    self.revs.remove(&doc);
+                }
+            }
         }
     }
+}
+
+/// How far apart states of so many bytes are kept: the larger, the fewer there is room for.
+fn stride(bytes: u64) -> u64 {
+    const BYTES_A_REVISION: u64 = 128;
+    (bytes / BYTES_A_REVISION).next_power_of_two().max(STRIDE)
 }

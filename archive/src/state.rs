@@ -73,7 +73,7 @@ impl State {
     /// Goes on by the next event.
     ///
     /// # Errors
-    /// When it is not the next one: the state is then as it was.
+    /// When it is not the next one; the state is of no use then.
     pub fn pass(&mut self, event: &Event, scratch: &mut Vec<u8>) -> Result<(), FoldError> {
         let (expected, rev) = (self.rev + 1, event.rev);
         if rev != expected {

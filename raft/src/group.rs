@@ -190,8 +190,8 @@ impl Group {
         self.inner.keeper.marks()
     }
 
-    /// The events of a document after a revision, in order, as far as they are not archived: what was
-    /// archived meanwhile may be missing at the beginning.
+    /// The events of a document from after one revision to another, in order, as far as they are not
+    /// archived: what was archived meanwhile may be missing at the beginning.
     ///
     /// # Errors
     /// When its op log does not read back.
@@ -199,8 +199,9 @@ impl Group {
         &self,
         doc: DocId,
         after: Revision,
+        to: Revision,
     ) -> Result<Vec<Arc<Event>>, KeepError> {
-        self.inner.keeper.unarchived(doc, after).await
+        self.inner.keeper.unarchived(doc, after, to).await
     }
 
     /// Has it keep its state now: what can be archived is, once that is done.

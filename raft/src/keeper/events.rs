@@ -1,7 +1,9 @@
 //! The events of a group on their way into its op log, and out of it into the archive.
 
+use std::collections::BTreeMap;
+
 use codraft_mutant::mutant;
-use codraft_proto::ids::GroupId;
+use codraft_proto::ids::{DocId, GroupId, Revision};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -30,6 +32,8 @@ pub struct Pages {
     archived: ArchiveMark,
     /// What is not archived, or not all of it.
     listed: Vec<EventPage>,
+    /// Of each of these, by where it ends: the first and the last revision of each document in it.
+    revisions: BTreeMap<u64, BTreeMap<DocId, (Revision, Revision)>>,
     /// What the manifest on the disk lists.
     promised: Vec<EventPage>,
     rounds: Rounds,
@@ -56,6 +60,16 @@ impl Pages {
         last.map_or(self.archived.index, |page| page.to)
     }
 
+    /// The pages with events of a document, from after one revision to another.
+    pub fn listed_of(&self, doc: &DocId, after: Revision, to: Revision) -> Vec<EventPage> {
+        let has = |page: &&EventPage| {
+            let of_page = self.revisions.get(&page.to);
+            let range = of_page.and_then(|docs| docs.get(doc));
+            range.is_some_and(|(first, last)| *last > after && *first <= to)
+        };
+        self.listed.iter().filter(has).copied().collect()
+    }
+
     /// With those that another replica wrote, of entries that were not applied here.
     pub fn with(&self, pages: &[EventPage]) -> Vec<EventPage> {
         let to = self.to();
@@ -70,6 +84,7 @@ impl Pages {
         let is_needed = |page: &EventPage| page.to > archived.index;
         self.listed
             .retain(|page| is_needed(page) && !mutant!("events_let_go_beyond_the_archive"));
+        self.revisions.retain(|to, _| *to > archived.index);
     }
 
     pub fn uses(&self) -> Uses {
@@ -97,17 +112,29 @@ pub async fn load(
 ) -> Result<Pages, ManifestError> {
     let archived = manifest.archived;
     let mut rounds = Rounds::after(archived.index, options);
+    let mut revisions = BTreeMap::new();
     for page in &manifest.events {
         let mut events = read(log, manifest.group, page).await?;
+        revisions.insert(page.to, revisions_of(&events));
         events.sort_by_key(|logged| logged.log_id.index);
         rounds.push(&events);
     }
     Ok(Pages {
         archived,
         listed: manifest.events.clone(),
+        revisions,
         promised: manifest.events.clone(),
         rounds,
     })
+}
+
+fn revisions_of(events: &[Logged]) -> BTreeMap<DocId, (Revision, Revision)> {
+    let mut revisions = BTreeMap::new();
+    for Logged { event, .. } in events {
+        let all = revisions.entry(event.doc).or_insert((event.rev, event.rev));
+        *all = (all.0.min(event.rev), all.1.max(event.rev));
+    }
+    revisions
 }
 
 /// The events of a page, document by document.
@@ -130,6 +157,7 @@ impl Pages {
         Self {
             archived: ArchiveMark::default(),
             listed: Vec::new(),
+            revisions: BTreeMap::new(),
             promised: Vec::new(),
             rounds: Rounds::after(0, options),
         }
@@ -199,6 +227,7 @@ impl Events {
                 let place = places.map_err(KeepError::of_disk)?[0];
                 tap::logged(place, &piece);
                 pages.listed.push(EventPage { from, to, place });
+                pages.revisions.insert(to, revisions_of(&piece));
                 self.space.placed(self.group, &pages.uses());
             }
             pages.rounds.push(&piece);

@@ -19,8 +19,8 @@ impl Keeper {
         self.events.marks()
     }
 
-    /// The events of a document after a revision, in order, as far as they are not archived: what was
-    /// archived meanwhile may be missing at the beginning.
+    /// The events of a document from after one revision to another, in order, as far as they are not
+    /// archived: what was archived meanwhile may be missing at the beginning.
     ///
     /// # Errors
     /// When the op log does not read back.
@@ -28,21 +28,26 @@ impl Keeper {
         &self,
         doc: DocId,
         after: Revision,
+        to: Revision,
     ) -> Result<Vec<Arc<Event>>, KeepError> {
-        let (listed, mark, fresh, _pin) = {
+        let wanted = |event: &Arc<Event>| event.rev > after && event.rev <= to;
+        let (listed, fresh, _pin) = {
             let pages = self.events.pages().await;
             let core = self.core.lock();
             if let Lookup::Present(document) = core.shard.document(&doc)
                 && let Some(events) = document.events_after(after)
             {
-                return Ok(events.cloned().collect());
+                return Ok(events
+                    .take_while(|event| event.rev <= to)
+                    .cloned()
+                    .collect());
             }
-            let fresh = core.fresh.of(&doc);
-            let uses = uses_of_events(pages.listed());
+            let listed = pages.listed_of(&doc, after, to);
+            let uses = uses_of_events(&listed);
             let pin = self.kept.event_space.pin(self.group, &uses);
-            (pages.listed().to_vec(), pages.archived(), fresh, pin)
+            (listed, core.fresh.of(&doc), pin)
         };
-        let (mut events, mut have) = (Vec::new(), mark.index);
+        let mut events = Vec::new();
         for page in listed {
             if mutant!("history_without_the_op_log") {
                 continue;
@@ -54,15 +59,14 @@ impl Keeper {
                 doc,
                 reason: format!("its events up to {}: {error}", page.to),
             })?;
-            // Another replica's pages, which came with a state, begin where its own did.
-            let new = of_doc.into_iter();
-            let new = new.filter(|logged| logged.log_id.index > have);
-            events.extend(new.map(|logged| logged.event));
-            have = page.to;
+            events.extend(of_doc.into_iter().map(|logged| logged.event));
             tokio::task::yield_now().await;
         }
         events.extend(fresh);
-        events.retain(|event| event.rev > after);
+        events.retain(wanted);
+        // Another replica's pages, which came with a state, begin where its own did.
+        events.sort_by_key(|event| event.rev);
+        events.dedup_by_key(|event| event.rev);
         Ok(events)
     }
 }
