@@ -9,6 +9,7 @@ use codraft_proto::ids::{DocId, Revision};
 use codraft_raft::{
     archive::ArchiveMark,
     group::{Group, KeepError},
+    machine::Event,
 };
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -79,22 +80,83 @@ impl History {
         version: Revision,
     ) -> Result<State, HistoryError> {
         for _ in 0..TRIES {
-            let known = self.states.lock().nearest(doc, version);
-            let keep = |state: &State| self.states.lock().keep(state);
-            let past = self.archivist.past(group.id(), mark(group), &doc).await?;
-            let mut state = self.archivist.state(&past, known, version, keep).await?;
-            if state.rev < version {
-                let events = group.unarchived(doc, state.rev, version).await?;
-                match pass_all(&mut state, &events, version, keep).await {
-                    Err(FoldError::Gap { .. }) => continue,
-                    passed => passed?,
-                }
-            }
-            if state.rev == version {
-                return Ok(state);
+            match self.try_at(group, doc, version).await {
+                Ok(Some(state)) => return Ok(state),
+                Ok(None) => {}
+                Err(error) => mended(group, error).await?,
             }
         }
         Err(HistoryError::Missing(version))
+    }
+
+    /// None where a round was archived meanwhile.
+    async fn try_at(
+        &self,
+        group: &Group,
+        doc: DocId,
+        version: Revision,
+    ) -> Result<Option<State>, HistoryError> {
+        let known = self.states.lock().nearest(doc, version);
+        let keep = |state: &State| self.states.lock().keep(state);
+        let past = self.archivist.past(group.id(), mark(group), &doc).await?;
+        let mut state = self.archivist.state(&past, known, version, keep).await?;
+        if state.rev < version {
+            let events = group.unarchived(doc, state.rev, version).await?;
+            match pass_all(&mut state, &events, version, keep).await {
+                Err(FoldError::Gap { .. }) => return Ok(None),
+                passed => passed?,
+            }
+        }
+        Ok((state.rev == version).then_some(state))
+    }
+
+    /// The events of a document from one revision to another, both included, which its group has
+    /// applied here.
+    ///
+    /// # Errors
+    /// When something does not read back.
+    pub async fn events(
+        &self,
+        group: &Group,
+        doc: DocId,
+        from: Revision,
+        to: Revision,
+    ) -> Result<Vec<Arc<Event>>, HistoryError> {
+        for _ in 0..TRIES {
+            match self.try_events(group, doc, from, to).await {
+                Ok(Some(events)) => return Ok(events),
+                Ok(None) => {}
+                Err(error) => mended(group, error).await?,
+            }
+        }
+        Err(HistoryError::Missing(from))
+    }
+
+    /// None where a round was archived meanwhile.
+    async fn try_events(
+        &self,
+        group: &Group,
+        doc: DocId,
+        from: Revision,
+        to: Revision,
+    ) -> Result<Option<Vec<Arc<Event>>>, HistoryError> {
+        let before = Revision(from.0.saturating_sub(1));
+        let is_whole = |events: &[Arc<Event>]| {
+            let revs = (from.0..=to.0).map(Revision);
+            revs.eq(events.iter().map(|event| event.rev))
+        };
+        // Most of what is asked for is at hand.
+        let recent = group.unarchived(doc, before, to).await?;
+        if is_whole(&recent) {
+            return Ok(Some(recent));
+        }
+        let archived = self
+            .archivist
+            .events(group.id(), mark(group), doc, from, to);
+        let mut events: Vec<_> = archived.await?.into_iter().map(Arc::new).collect();
+        let last = events.last().map_or(before, |event| event.rev);
+        events.extend(group.unarchived(doc, last, to).await?);
+        Ok(Some(events).filter(|events| is_whole(events)))
     }
 
     /// The last revision that a document had at a time (milliseconds since 1970); 0 before it was
@@ -109,20 +171,37 @@ impl History {
         ms: u64,
     ) -> Result<Revision, HistoryError> {
         for _ in 0..TRIES {
-            let past = self.archivist.past(group.id(), mark(group), &doc).await?;
-            if let Some(rev) = self.archivist.revision_at(&past, ms).await? {
-                return Ok(rev);
+            match self.try_revision_at(group, doc, ms).await {
+                Ok(Some(rev)) => return Ok(rev),
+                Ok(None) => {}
+                Err(error) => mended(group, error).await?,
             }
-            let archived = past.last();
-            let events = group.unarchived(doc, archived, Revision(u64::MAX)).await?;
-            let first = events.first().map(|event| event.rev);
-            if first.is_some_and(|first| first > archived + 1) {
-                continue;
-            }
-            let count = events.partition_point(|event| event.ts_ms <= ms);
-            return Ok(events[..count].last().map_or(archived, |event| event.rev));
         }
         Err(HistoryError::Missing(Revision(0)))
+    }
+
+    /// None where a round was archived meanwhile.
+    async fn try_revision_at(
+        &self,
+        group: &Group,
+        doc: DocId,
+        ms: u64,
+    ) -> Result<Option<Revision>, HistoryError> {
+        let past = self.archivist.past(group.id(), mark(group), &doc).await?;
+        if let Some(rev) = self.archivist.revision_at(&past, ms).await? {
+            return Ok(Some(rev));
+        }
+        let archived = past.last();
+        let all = Revision(u64::MAX);
+        let events = group.unarchived(doc, archived, all).await?;
+        let first = events.first().map(|event| event.rev);
+        if first.is_some_and(|first| first > archived + 1) {
+            return Ok(None);
+        }
+        let count = events.partition_point(|event| event.ts_ms <= ms);
+        Ok(Some(
+            events[..count].last().map_or(archived, |event| event.rev),
+        ))
     }
 
     /// The latest revision at which the archive has the document whole; none yet.
@@ -137,6 +216,14 @@ impl History {
         let past = self.archivist.past(group.id(), mark(group), &doc).await?;
         let latest = past.checkpoint(Revision(u64::MAX));
         Ok(latest.map(|place| place.rev()))
+    }
+}
+
+/// Nothing, if what was missing or damaged in the archive is put right.
+async fn mended(group: &Group, error: HistoryError) -> Result<(), HistoryError> {
+    match &error {
+        HistoryError::Archive(why) if group.mend_archive(why).await => Ok(()),
+        _ => Err(error),
     }
 }
 

@@ -29,7 +29,7 @@ use codraft_proto::{
     v1,
 };
 use codraft_raft::{
-    archive::{Archive, ArchiveError, ArchiveMark, Round},
+    archive::{Archive, ArchiveError, ArchiveMark, Cause, Round},
     group::BulkLink,
     machine::Event,
 };
@@ -68,6 +68,19 @@ pub enum ReadError {
     Wrong { object: ObjectId, error: PackError },
     #[error("object {object} has a checkpoint of something else")]
     Elsewhere { object: ObjectId },
+}
+
+impl ReadError {
+    /// What is missing or damaged, if that is the reason.
+    fn object(&self) -> Option<ObjectId> {
+        match self {
+            Self::Object(SnapshotError::Missing(object) | SnapshotError::Damaged(object)) => {
+                Some(*object)
+            }
+            Self::Object(_) => None,
+            Self::Wrong { object, .. } | Self::Elsewhere { object } => Some(*object),
+        }
+    }
 }
 
 /// The archive of a node's groups, in a snapshot tier.
@@ -399,6 +412,20 @@ impl Archive for Archivist {
         link: &'a dyn BulkLink,
     ) -> BoxFuture<'a, Result<(), ArchiveError>> {
         Box::pin(self.bring_all(group, mark, link))
+    }
+
+    fn mend<'a>(
+        &'a self,
+        why: &'a Cause,
+        link: &'a dyn BulkLink,
+    ) -> BoxFuture<'a, Result<bool, ArchiveError>> {
+        Box::pin(async move {
+            let Some(object) = why.downcast_ref().and_then(ReadError::object) else {
+                return Ok(false);
+            };
+            self.bring(object, link).await?;
+            Ok(true)
+        })
     }
 
     fn fetch(

@@ -6,7 +6,7 @@ mod common;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use codraft_archive::{Archivist, CheckpointOptions};
+use codraft_archive::{Archivist, CheckpointOptions, History};
 use codraft_ot::Chain;
 use codraft_proto::{
     disk::Disk,
@@ -169,4 +169,39 @@ async fn a_replica_that_lags_brings_the_archive_that_it_has_no_events_for() {
     let (seq, rev) = (Seq(1_400), Revision(1_401));
     assert_eq!(again, Outcome::Already { seq, rev });
     archived(&cluster, lags).await;
+}
+
+#[tokio::test]
+async fn a_damaged_archive_is_put_right_from_the_others() {
+    let cluster = start().await;
+    commit(&cluster, create(1)).await;
+    write(&cluster, 1..=600).await;
+    cluster.equal(G).await;
+    // The next rounds read indices and packs: nothing of them is in memory any more.
+    let cluster = cluster.restart(true).await;
+    let disk = cluster.disks[0].clone();
+    let objects = disk.paths().into_iter();
+    let objects: Vec<_> = objects
+        .filter(|path| path.starts_with("/data/archive"))
+        .collect();
+    assert!(objects.len() > 5);
+    for path in &objects {
+        let length = disk.contents(path).unwrap().len();
+        disk.flip(path, length / 2);
+    }
+    let before = mark(&cluster.nodes[0]).rounds;
+    write(&cluster, 601..=1_400).await;
+    let group = cluster.nodes[0].groups.group(G).unwrap().clone();
+    until("it archives on", || {
+        mark(&cluster.nodes[0]).rounds > before + 3
+    })
+    .await;
+    cluster.equal(G).await;
+    assert!(group.mended() > 0);
+    // What nobody needed for that is put right when somebody asks for it.
+    let history = History::new(Arc::new(folder(disk.clone()).await));
+    for version in [1, 77, 300, 601, 1_000] {
+        let state = history.at(&group, doc(1), Revision(version)).await.unwrap();
+        assert_eq!(state.content.units() as u64, version - 1);
+    }
 }

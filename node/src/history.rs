@@ -15,13 +15,16 @@ use codraft_proto::{
 use codraft_raft::{
     command::{Checkpoint, Command, Edit, Restore},
     group::Group,
-    machine::{Lookup, Outcome, Summary},
+    machine::{Event, Lookup, Outcome, Summary},
 };
 
 use crate::{calls, hosted::Hosted, routers::RouterLink, service::Service, wire};
 
 /// Until a link that has much to read is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Of events in one reply.
+const EVENTS_BYTES: usize = 1 << 20;
 
 type Answer = Result<reply::Body, v1::Problem>;
 
@@ -87,6 +90,7 @@ impl Request {
         match call {
             call::Body::History(asked) => self.history(hosted, asked).await,
             call::Body::Diff(asked) => self.diff(hosted, asked).await,
+            call::Body::Events(asked) => self.events(hosted, asked).await,
             call::Body::Restore(asked) => self.restore(hosted, asked).await,
             call::Body::Checkpoint(_) => self.checkpoint(hosted).await,
             call::Body::Kept(_) => {
@@ -172,6 +176,29 @@ impl Request {
         let to = self.state(&hosted.group, view.check(to)?).await?;
         let change = difference(&from.content, &to.content).await;
         Ok(reply::Body::Ops(change.to_bytes().into()))
+    }
+
+    async fn events(&self, hosted: &Hosted, asked: v1::EventRange) -> Answer {
+        let _turn = self.service.history.turn().await;
+        let group = &hosted.group;
+        let view = self.view(group).await?;
+        let from = view.check(Revision(asked.from))?;
+        let to = Revision(asked.to.min(view.head.0));
+        let events = self.service.history.events(group, self.doc, from, to).await;
+        let events = events.map_err(|error| self.failed(&error))?;
+        let mut bytes = 0;
+        let fits = |event: &&Arc<Event>| {
+            bytes += event.body.len() + event.user.len() + 64;
+            bytes <= EVENTS_BYTES
+        };
+        let count = events.iter().take_while(fits).count().max(1);
+        while self.link.is_full(0) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        let events = events.iter().take(count).map(|event| wire::event(event));
+        Ok(reply::Body::Events(v1::PastEvents {
+            events: events.collect(),
+        }))
     }
 
     /// Proposes an edit that makes the version of the head, made anew as often as the head moves.

@@ -138,6 +138,7 @@ impl RouterInbound {
             | call::Body::Diff(_)
             | call::Body::Restore(_)
             | call::Body::Checkpoint(_)
+            | call::Body::Events(_)
             | call::Body::Kept(_) => {
                 let request = history::Request {
                     service: self.service.clone(),

@@ -55,9 +55,9 @@ pub(crate) fn not_leader(hint: &Leadership) -> v1::Problem {
 
 pub(crate) fn event(event: &Event) -> v1::Event {
     // For who follows a document a restore is an edit like others.
-    let (kind, body) = match event.restored() {
-        Some(restored) => (EDIT, event.body.slice_ref(restored.ops)),
-        None => (event.kind.into(), event.body.clone()),
+    let (kind, body, restored) = match event.restored() {
+        Some(restored) => (EDIT, event.body.slice_ref(restored.ops), restored.version.0),
+        None => (event.kind.into(), event.body.clone(), 0),
     };
     v1::Event {
         rev: event.rev.0,
@@ -68,6 +68,7 @@ pub(crate) fn event(event: &Event) -> v1::Event {
         ts_ms: event.ts_ms,
         kind,
         body,
+        restored,
     }
 }
 

@@ -20,7 +20,8 @@ pub struct Round {
 }
 
 /// Why something could not be archived; it may be tried again.
-pub type ArchiveError = Box<dyn std::error::Error + Send + Sync>;
+pub type ArchiveError = Box<Cause>;
+pub type Cause = dyn std::error::Error + Send + Sync;
 
 pub trait Archive: Send + Sync + 'static {
     /// Adds the round that follows on `mark`: durable, and read back, when the next mark returns.
@@ -38,6 +39,14 @@ pub trait Archive: Send + Sync + 'static {
         mark: ArchiveMark,
         link: &'a dyn BulkLink,
     ) -> BoxFuture<'a, Result<(), ArchiveError>>;
+
+    /// Brings here from another replica what was missing or damaged where this is why: durable when it
+    /// returns. False where that is not the reason.
+    fn mend<'a>(
+        &'a self,
+        why: &'a Cause,
+        link: &'a dyn BulkLink,
+    ) -> BoxFuture<'a, Result<bool, ArchiveError>>;
 
     /// What another replica asks for.
     fn fetch(

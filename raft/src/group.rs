@@ -42,7 +42,7 @@ pub use crate::{
 
 use crate::{
     applied::Machine,
-    archive::ArchiveMark,
+    archive::{ArchiveMark, Cause},
     clocks::Clocks,
     command::Command,
     core::Core,
@@ -204,6 +204,12 @@ impl Group {
         self.inner.keeper.unarchived(doc, after, to).await
     }
 
+    /// Brings here from another replica what was missing or damaged in the archive where this is why
+    /// something failed. Whether that was the reason and is put right.
+    pub async fn mend_archive(&self, why: &Cause) -> bool {
+        self.inner.keeper.mend_archive(why).await
+    }
+
     /// Has it keep its state now: what can be archived is, once that is done.
     pub fn keep(&self) {
         self.inner.keeper.tidy();
@@ -214,7 +220,8 @@ impl Group {
         self.inner.installing.done()
     }
 
-    /// How many damaged pages it had again since its start, from other nodes but for a few.
+    /// How many damaged pages and objects of the archive it had again since its start, from other nodes
+    /// but for a few.
     pub fn mended(&self) -> u64 {
         self.inner.keeper.mended()
     }

@@ -20,7 +20,10 @@ use axum::{
 };
 use codraft_proto::{ids::DocId, reject::Code};
 use tokio::time::Duration;
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::{
+    compression::CompressionLayer,
+    cors::{AllowOrigin, CorsLayer},
+};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -52,6 +55,11 @@ pub fn app(shared: &Arc<Shared>, metrics: bool, with_page: bool, extra: Option<R
         .routes(routes!(history::read))
         .routes(routes!(history::authors))
         .routes(routes!(history::diff))
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(history::events))
+                .layer(CompressionLayer::new()),
+        )
         .routes(routes!(history::restore))
         .routes(routes!(history::snapshot))
         .routes(routes!(permissions::list))

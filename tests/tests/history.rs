@@ -144,8 +144,13 @@ async fn what_was_is_told_and_had_back() -> Result<()> {
     let difference = get(owner, &format!("/v1/docs/{doc}/history/diff?from=7&to=1")).await?;
     assert_eq!(difference["ops"], json!([{"retain": 4}, {"delete": 18}]));
 
+    let happened = get(owner, &format!("/v1/docs/{doc}/ops?from=1")).await?;
+    check_events(&happened, &texts)?;
+
     scene.cluster.kill()?;
     let scene = Scene::on(&folder)?;
+    let again = get(&scene.editor, &format!("/v1/docs/{doc}/ops?from=1&to=8")).await?;
+    assert_eq!(again, happened, "what happened once has happened for good");
     let mut times = Vec::new();
     for (nth, text) in texts.iter().enumerate() {
         let path = format!("/v1/docs/{doc}/history?version={}", nth + 1);
@@ -162,6 +167,37 @@ async fn what_was_is_told_and_had_back() -> Result<()> {
     }
     let told = authors(&scene.owner, &doc, 7).await?;
     assert_eq!(told, runs(&[(9, "ana"), (7, "bo"), (6, "ana")]));
+    Ok(())
+}
+
+/// Folded one by one they are the document.
+fn check_events(happened: &Value, texts: &[&str]) -> Result<()> {
+    let events = happened["events"].as_array().context("no events")?;
+    assert_eq!((&happened["from"], &happened["to"]), (&json!(1), &json!(8)));
+    let kinds = events
+        .iter()
+        .map(|event| event["kind"].as_str().unwrap_or(""));
+    let edit = ["edit"; 5];
+    assert!(kinds.eq([&["create", "grant"], &edit[..], &["checkpoint"]].concat()));
+    let created = events
+        .iter()
+        .map(|event| event["user"].as_str().unwrap_or(""));
+    assert!(created.eq(["ana", "ana", "ana", "bo", "bo", "bo", "ana", "ana"]));
+    assert_eq!(events[1]["grant"], json!({"user": "bo", "role": "editor"}));
+    let restored = events.iter().map(|event| event["restores"].as_u64());
+    assert!(restored.eq([None, None, None, None, Some(2), Some(4), None, None]));
+    let mut text = texts[0].to_owned();
+    for (event, expected) in events.iter().zip(texts) {
+        let mut at = 0;
+        for op in event["ops"].as_array().into_iter().flatten() {
+            at += op["retain"].as_u64().unwrap_or(0) as usize;
+            let gone = op["delete"].as_u64().unwrap_or(0) as usize;
+            let comes = op["insert"].as_str().unwrap_or("");
+            text.replace_range(at..at + gone, comes);
+            at += comes.len();
+        }
+        assert_eq!(text, *expected, "after {event}");
+    }
     Ok(())
 }
 
@@ -210,6 +246,27 @@ async fn what_cannot_be_told_or_had_back_has_its_code() -> Result<()> {
             "{path}"
         );
     }
+    let ops = format!("/v1/docs/{doc}/ops");
+    for (asked, answer) in [
+        ("", malformed()),
+        ("?from=x", malformed()),
+        ("?from=2&to=1", malformed()),
+        ("?from=0", missing()),
+        ("?from=99", missing()),
+    ] {
+        let path = format!("{ops}{asked}");
+        assert_eq!(
+            refused(owner, Method::GET, &path, None).await?,
+            answer,
+            "{path}"
+        );
+    }
+    let path = format!("{ops}?from=2");
+    assert_eq!(
+        refused(viewer, Method::GET, &path, None).await?,
+        forbidden()
+    );
+    assert_eq!(get(viewer, &format!("{ops}?from=3")).await?["to"], head);
     // A viewer sees what came since the grant, and changes nothing.
     assert_eq!(
         text_of(&get(viewer, &format!("{history}?version=3")).await?)?,
@@ -259,6 +316,7 @@ async fn what_cannot_be_told_or_had_back_has_its_code() -> Result<()> {
     let not_found = || (404, "not_found".to_owned());
     for (method, path, body) in [
         (Method::GET, history.clone(), None),
+        (Method::GET, format!("{ops}?from=1"), None),
         (Method::GET, format!("{history}/authors"), None),
         (Method::GET, format!("{history}/diff?from=1&to=2"), None),
         (Method::POST, restore.clone(), Some(&to_3)),

@@ -1,11 +1,13 @@
 //! Moves a group's events from its op log into the archive, round by round.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use codraft_mutant::mutant;
 use codraft_proto::v1;
 
 use super::{AGAIN, Keeper, events, receive::ReceiveError};
 use crate::{
-    archive::{Archive, ArchiveError, ArchiveMark, Round},
+    archive::{Archive, ArchiveError, ArchiveMark, Cause, Round},
     events::BulkLink,
     oplog::EventPage,
     tap,
@@ -20,16 +22,51 @@ impl Keeper {
         let Some(archive) = &self.kept.archiving.archive else {
             return;
         };
+        let mut mended = String::new();
         loop {
             match self.archive_round(&**archive).await {
                 Ok(true) => {}
                 Ok(false) => self.placed.notified().await,
                 Err(error) => {
-                    tracing::warn!(group = %self.group, %error, "events could not be archived");
+                    let why = error.to_string();
+                    // What was put right and is wrong at once again is wrong in another way.
+                    if why != mended && self.mend_archive(&*error).await {
+                        mended = why;
+                        continue;
+                    }
+                    mended.clear();
+                    tracing::warn!(group = %self.group, why, "events could not be archived");
                     tokio::time::sleep(AGAIN).await;
                 }
             }
         }
+    }
+
+    /// Brings here from another replica what was missing or damaged in the archive where this is why
+    /// something failed. Whether that was the reason and is put right.
+    pub async fn mend_archive(&self, why: &Cause) -> bool {
+        let Some(archive) = &self.kept.archiving.archive else {
+            return false;
+        };
+        let _turn = self.others.turn.lock().await;
+        for node in self.others() {
+            let Some(link) = self.others.peers.bulk(node) else {
+                continue;
+            };
+            match archive.mend(why, &*link).await {
+                Ok(true) => {
+                    let group = self.group;
+                    tracing::warn!(%group, %why, "the archive was damaged: taken again from node {node}");
+                    self.others.mended.fetch_add(1, Relaxed);
+                    return true;
+                }
+                Ok(false) => return false,
+                Err(error) => {
+                    tracing::warn!(group = %self.group, %node, %error, "not had from there")
+                }
+            }
+        }
+        false
     }
 
     /// Archives the next round; whether there was one.

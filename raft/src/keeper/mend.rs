@@ -7,7 +7,7 @@
 //! page, as one that was changed, and the next manifest, which is due at once, gets it another one.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{
         Arc,
@@ -37,10 +37,10 @@ pub const ASK_LONG: u32 = 120;
 /// Whom a replica asks for what is damaged here.
 pub struct Others {
     node: NodeId,
-    peers: Arc<dyn Peers>,
+    pub(super) peers: Arc<dyn Peers>,
     /// All who need a document wait for one who asks.
-    turn: tokio::sync::Mutex<()>,
-    mended: AtomicU64,
+    pub(super) turn: tokio::sync::Mutex<()>,
+    pub(super) mended: AtomicU64,
 }
 
 impl Others {
@@ -146,12 +146,17 @@ impl Keeper {
         stored.ok_or_else(|| lost(key, page, wrong, tried))
     }
 
+    /// The other voters of the group.
+    pub(super) fn others(&self) -> BTreeSet<NodeId> {
+        let mut voters = self.core.lock().voters();
+        voters.remove(&self.others.node);
+        voters
+    }
+
     /// Asks those in turn of whom it is not known that they do not have it, and makes it again of what
     /// is here if that can be done and nobody has it now.
     async fn ask(&self, key: &PageKey, page: Page, tried: &mut Tried) -> Option<Bytes> {
-        let mut voters = self.core.lock().voters();
-        voters.remove(&self.others.node);
-        for node in voters {
+        for node in self.others() {
             if let Some(Answer::Never) = tried.0.get(&node) {
                 continue;
             }

@@ -9,9 +9,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::{BufMut, Bytes, BytesMut};
+
 use codraft_proto::{
+    event,
     frame::json::{Spelling, hex},
-    ids::DocId,
+    ids::{ClientId, DocId},
     reject::Code,
     v1::{self, call, history::At, reply},
 };
@@ -31,6 +33,8 @@ use crate::{
     problem::{Failure, ProblemBody},
 };
 
+/// Pages of events end at multiples of it.
+const PAGE: u64 = 512;
 /// What a version says can be kept for so long by who asked for it: it never changes.
 const CACHE: (HeaderName, &str) = (header::CACHE_CONTROL, "private, max-age=86400, immutable");
 
@@ -59,6 +63,56 @@ pub struct Between {
     /// The revision after them; it may be the earlier one.
     #[param(value_type = u64)]
     to: String,
+}
+
+#[derive(Deserialize, IntoParams)]
+pub struct AskedEvents {
+    /// The first revision.
+    #[param(value_type = u64)]
+    from: String,
+    /// The last one; without it as many as one page has.
+    #[param(value_type = Option<u64>)]
+    to: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Events {
+    id: String,
+    from: u64,
+    /// The last revision that is here: a page ends with it, or what was asked for, or the document.
+    to: u64,
+    events: Vec<Event>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Event {
+    rev: u64,
+    user: String,
+    /// Whose tab it was; none for what is no edit.
+    client: Option<String>,
+    /// The client's count, and the revision that it had seen.
+    seq: u64,
+    base: u64,
+    /// Milliseconds since the Unix epoch.
+    ts: u64,
+    /// edit, create, grant, …
+    kind: &'static str,
+    /// Of an edit, as it was applied: a Delta.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Object>>)]
+    ops: Option<Value>,
+    /// Of an edit that restored a version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restores: Option<u64>,
+    /// Of a grant: whose role it is from now on, and which (none: no more).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant: Option<Granted>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Granted {
+    user: String,
+    role: Option<&'static str>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -163,10 +217,7 @@ pub async fn read(
         authors: false,
     };
     let past = past(&shared, id, &asks, asked).await?;
-    let mut spelling = Spelling::new(past.content);
-    while !spelling.step().map_err(|_| Code::Internal)? {
-        tokio::task::yield_now().await;
-    }
+    let content = json_of(past.content).await?;
     let version = Version {
         id: id.to_string(),
         version: past.rev,
@@ -178,12 +229,21 @@ pub async fn read(
         hash: hex(&past.hash),
         content: (),
     };
-    let body = with_content(&version, &spelling.into_bytes())?;
+    let body = with_content(&version, &content)?;
     let kind = [(header::CONTENT_TYPE, "application/json")];
     Ok(match is_fixed {
         true => (kind, [CACHE], body).into_response(),
         false => (kind, body).into_response(),
     })
+}
+
+/// An operation as JSON, spelled in steps between which others have their turn.
+async fn json_of(ops: Bytes) -> Result<Bytes, Failure> {
+    let mut spelling = Spelling::new(ops);
+    while !spelling.step().map_err(|_| Code::Internal)? {
+        tokio::task::yield_now().await;
+    }
+    Ok(spelling.into_bytes())
 }
 
 /// The content is JSON already.
@@ -264,13 +324,88 @@ pub async fn diff(
         reply::Body::Ops(ops) => ops,
         _ => return Err(Code::Internal.into()),
     };
-    let mut spelling = Spelling::new(ops);
-    while !spelling.step().map_err(|_| Code::Internal)? {
-        tokio::task::yield_now().await;
-    }
-    let ops = serde_json::from_slice(&spelling.into_bytes()).map_err(|_| Code::Internal)?;
+    let ops = serde_json::from_slice(&json_of(ops).await?).map_err(|_| Code::Internal)?;
     let id = id.to_string();
     Ok(([CACHE], Json(Difference { id, from, to, ops })))
+}
+
+/// What happened to a document, revision by revision, as it was applied. What is here once is so for good.
+///
+/// Pages end at multiples of 512, whatever is asked for: who wants more asks on behind `to`.
+#[utoipa::path(
+    get,
+    path = "/v1/docs/{id}/ops",
+    tag = "history",
+    params(("id" = String, Path, description = "The document"), AskedEvents),
+    responses(
+        (status = 200, body = Events),
+        OfAll,
+        OfDocuments,
+        OfVersions,
+    )
+)]
+pub async fn events(
+    State(shared): State<Arc<Shared>>,
+    asks: Principal,
+    id: Path<String>,
+    Query(asked): Query<AskedEvents>,
+) -> Result<Response, Failure> {
+    let id = doc_id(&id)?;
+    let from = number("from", &asked.from)?;
+    let to = asked.to.map(|to| number("to", &to)).transpose()?;
+    if to.is_some_and(|to| to < from) {
+        let detail = "to is not less than from";
+        return Err(Failure::new(Code::Malformed, detail));
+    }
+    let page = from.saturating_sub(1) / PAGE * PAGE;
+    let to = to.unwrap_or(u64::MAX).min(page.saturating_add(PAGE));
+    let range = call::Body::Events(v1::EventRange { from, to });
+    let events = match shared.upstream.call(id, &asks.user, range).await? {
+        reply::Body::Events(past) => past.events,
+        _ => return Err(Code::Internal.into()),
+    };
+    let last = events.last().map_or(from, |event| event.rev);
+    let mut told = Vec::with_capacity(events.len());
+    for event in events {
+        told.push(spelled(event).await?);
+    }
+    let events = Json(Events {
+        id: id.to_string(),
+        from,
+        to: last,
+        events: told,
+    });
+    Ok(match last == to {
+        true => ([CACHE], events).into_response(),
+        false => events.into_response(),
+    })
+}
+
+async fn spelled(event: v1::Event) -> Result<Event, Failure> {
+    let ops = match event.kind {
+        event::EDIT => {
+            let text = json_of(event.body.clone()).await?;
+            Some(serde_json::from_slice(&text).map_err(|_| Code::Internal)?)
+        }
+        _ => None,
+    };
+    let granted = event::read_grant(&event.body).filter(|_| event.kind == event::GRANT);
+    let granted = granted.map(|(user, role)| Granted {
+        user: user.to_owned(),
+        role: role.map(|role| role.as_str()),
+    });
+    Ok(Event {
+        rev: event.rev,
+        user: event.user,
+        client: ClientId::from_slice(&event.client).map(|client| client.to_string()),
+        seq: event.seq,
+        base: event.base,
+        ts: event.ts_ms,
+        kind: event::name(event.kind),
+        ops,
+        restores: (event.restored > 0).then_some(event.restored),
+        grant: granted,
+    })
 }
 
 /// Makes of the document what it was at a revision: by an edit, that others see like any other.
