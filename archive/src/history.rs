@@ -80,10 +80,11 @@ impl History {
         version: Revision,
     ) -> Result<State, HistoryError> {
         for _ in 0..TRIES {
+            let mark = mark(group);
             match self.try_at(group, doc, version).await {
                 Ok(Some(state)) => return Ok(state),
                 Ok(None) => {}
-                Err(error) => mended(group, error).await?,
+                Err(error) => mended(group, mark, error).await?,
             }
         }
         Err(HistoryError::Missing(version))
@@ -123,10 +124,11 @@ impl History {
         to: Revision,
     ) -> Result<Vec<Arc<Event>>, HistoryError> {
         for _ in 0..TRIES {
+            let mark = mark(group);
             match self.try_events(group, doc, from, to).await {
                 Ok(Some(events)) => return Ok(events),
                 Ok(None) => {}
-                Err(error) => mended(group, error).await?,
+                Err(error) => mended(group, mark, error).await?,
             }
         }
         Err(HistoryError::Missing(from))
@@ -171,10 +173,11 @@ impl History {
         ms: u64,
     ) -> Result<Revision, HistoryError> {
         for _ in 0..TRIES {
+            let mark = mark(group);
             match self.try_revision_at(group, doc, ms).await {
                 Ok(Some(rev)) => return Ok(rev),
                 Ok(None) => {}
-                Err(error) => mended(group, error).await?,
+                Err(error) => mended(group, mark, error).await?,
             }
         }
         Err(HistoryError::Missing(Revision(0)))
@@ -219,9 +222,11 @@ impl History {
     }
 }
 
-/// Nothing, if what was missing or damaged in the archive is put right.
-async fn mended(group: &Group, error: HistoryError) -> Result<(), HistoryError> {
+/// Nothing, if what was missing or damaged in the archive is put right, or is not needed any more where
+/// the mark moved on.
+async fn mended(group: &Group, at: ArchiveMark, error: HistoryError) -> Result<(), HistoryError> {
     match &error {
+        HistoryError::Archive(_) if mark(group) != at => Ok(()),
         HistoryError::Archive(why) if group.mend_archive(why).await => Ok(()),
         _ => Err(error),
     }
