@@ -8,7 +8,9 @@ use std::{
 use super::*;
 
 /// Where bugs may be planted. Nothing of the harness is among them.
-const PRODUCT: &[&str] = &["ot", "proto", "raft", "node", "router", "codraft"];
+const PRODUCT: &[&str] = &[
+    "ot", "proto", "tiers", "raft", "archive", "node", "router", "codraft",
+];
 
 fn sources() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();

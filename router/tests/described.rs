@@ -49,11 +49,23 @@ fn routes(description: &Value, doc: &str) -> Vec<Route> {
         let methods = methods.as_object().unwrap().iter();
         methods.map(move |(method, described)| Route {
             method: method.to_ascii_uppercase(),
-            path: path.clone(),
+            path: format!("{path}{}", query(described)),
             described: described.clone(),
         })
     });
     routes.collect()
+}
+
+/// What a route has to be asked.
+fn query(described: &Value) -> String {
+    let all = described["parameters"].as_array().into_iter().flatten();
+    let needed = all.filter(|p| p["in"] == "query" && p["required"] == true);
+    let names = needed.filter_map(|p| p["name"].as_str());
+    let pairs: Vec<_> = names.map(|name| format!("{name}=1")).collect();
+    match pairs.is_empty() {
+        true => String::new(),
+        false => format!("?{}", pairs.join("&")),
+    }
 }
 
 /// The status that a request has whose body does not come to its end.
@@ -103,7 +115,10 @@ async fn each_route_describes_its_refusals() {
             let no_text = path.replace(&doc, "%ff");
             route.refuses(400, &at, &no_text, &ana, "").await;
             let missing = path.replace(&doc, &"0".repeat(32));
-            let body = r#"{"role":"viewer"}"#;
+            let body = match path.ends_with("/restore") {
+                true => r#"{"version":1}"#,
+                false => r#"{"role":"viewer"}"#,
+            };
             route.refuses(404, &at, &missing, &typed, body).await;
         }
         if route.takes_a_body() {

@@ -58,18 +58,18 @@ pub struct AskedAuthors {
 #[derive(Deserialize, IntoParams)]
 pub struct Between {
     /// The revision before the changes.
-    #[param(value_type = u64)]
-    from: String,
+    #[param(value_type = u64, required = true)]
+    from: Option<String>,
     /// The revision after them; it may be the earlier one.
-    #[param(value_type = u64)]
-    to: String,
+    #[param(value_type = u64, required = true)]
+    to: Option<String>,
 }
 
 #[derive(Deserialize, IntoParams)]
 pub struct AskedEvents {
     /// The first revision.
-    #[param(value_type = u64)]
-    from: String,
+    #[param(value_type = u64, required = true)]
+    from: Option<String>,
     /// The last one; without it as many as one page has.
     #[param(value_type = Option<u64>)]
     to: Option<String>,
@@ -318,7 +318,7 @@ pub async fn diff(
     Query(asked): Query<Between>,
 ) -> Result<([(HeaderName, &'static str); 1], Json<Difference>), Failure> {
     let id = doc_id(&id)?;
-    let (from, to) = (number("from", &asked.from)?, number("to", &asked.to)?);
+    let (from, to) = (needed("from", asked.from)?, needed("to", asked.to)?);
     let diff = call::Body::Diff(v1::HistoryDiff { from, to });
     let ops = match shared.upstream.call(id, &asks.user, diff).await? {
         reply::Body::Ops(ops) => ops,
@@ -351,7 +351,7 @@ pub async fn events(
     Query(asked): Query<AskedEvents>,
 ) -> Result<Response, Failure> {
     let id = doc_id(&id)?;
-    let from = number("from", &asked.from)?;
+    let from = needed("from", asked.from)?;
     let to = asked.to.map(|to| number("to", &to)).transpose()?;
     if to.is_some_and(|to| to < from) {
         let detail = "to is not less than from";
@@ -508,6 +508,10 @@ async fn past(
         reply::Body::Past(past) => Ok(past),
         _ => Err(Code::Internal.into()),
     }
+}
+
+fn needed(name: &str, text: Option<String>) -> Result<u64, Failure> {
+    number(name, &text.unwrap_or_default())
 }
 
 fn number(name: &str, text: &str) -> Result<u64, Failure> {
