@@ -1,6 +1,7 @@
 //! The events of a document, as they stand in its log: kinds and bodies.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use codraft_ot::varint;
 
 use crate::ids::Role;
 
@@ -37,6 +38,31 @@ pub fn name(kind: u32) -> &'static str {
         CHECKPOINT => "checkpoint",
         _ => "unknown",
     }
+}
+
+/// What a document began as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Created<'a> {
+    /// Numbers of the kind and of the algebra.
+    pub kind: u8,
+    pub algebra: u8,
+    pub title: &'a str,
+    /// The inserts that made it, in `ot`'s binary form; nothing: it is the empty one of its kind.
+    pub initial: &'a [u8],
+}
+
+/// The body of a create: kind and algebra (a byte each), title (varint length, UTF-8), then the
+/// inserts. `None` for what is none.
+pub fn read_create(body: &[u8]) -> Option<Created<'_>> {
+    let (&[kind, algebra], mut rest) = body.split_first_chunk()?;
+    let title = varint::take(&mut rest).ok()?;
+    let (title, initial) = rest.split_at_checked(usize::try_from(title).ok()?)?;
+    Some(Created {
+        kind,
+        algebra,
+        title: std::str::from_utf8(title).ok()?,
+        initial,
+    })
 }
 
 /// The body of a grant: the role's number (0: none any more), then the user.

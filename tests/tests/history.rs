@@ -186,7 +186,8 @@ fn check_events(happened: &Value, texts: &[&str]) -> Result<()> {
     assert_eq!(events[1]["grant"], json!({"user": "bo", "role": "editor"}));
     let restored = events.iter().map(|event| event["restores"].as_u64());
     assert!(restored.eq([None, None, None, None, Some(2), Some(4), None, None]));
-    let mut text = texts[0].to_owned();
+    assert_eq!(events[0]["title"], "Minutes");
+    let mut text = String::new();
     for (event, expected) in events.iter().zip(texts) {
         let mut at = 0;
         for op in event["ops"].as_array().into_iter().flatten() {

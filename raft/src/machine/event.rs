@@ -120,14 +120,12 @@ impl Event {
 
     /// Of a create.
     pub fn created(&self) -> Option<Created<'_>> {
-        let (&[kind, algebra], mut rest) = self.body.split_first_chunk()?;
-        let title = varint::take(&mut rest).ok()?;
-        let (title, initial) = rest.split_at_checked(usize::try_from(title).ok()?)?;
+        let created = event::read_create(&self.body)?;
         let created = Created {
-            kind: Kind::from_number(kind.into())?,
-            algebra: Algebra::from_number(algebra.into())?,
-            title: std::str::from_utf8(title).ok()?,
-            initial,
+            kind: Kind::from_number(created.kind.into())?,
+            algebra: Algebra::from_number(created.algebra.into())?,
+            title: created.title,
+            initial: created.initial,
         };
         (u32::from(self.kind) == event::CREATE).then_some(created)
     }

@@ -97,10 +97,14 @@ pub struct Event {
     ts: u64,
     /// edit, create, grant, …
     kind: &'static str,
-    /// Of an edit, as it was applied: a Delta.
+    /// Of an edit, as it was applied: a Delta. Of a create the inserts that made the document; none: it
+    /// began as the empty one of its kind (a rich one as a line break).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<Object>>)]
     ops: Option<Value>,
+    /// Of a create.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<String>,
     /// Of an edit that restored a version.
     #[serde(skip_serializing_if = "Option::is_none")]
     restores: Option<u64>,
@@ -382,12 +386,18 @@ pub async fn events(
 }
 
 async fn spelled(event: v1::Event) -> Result<Event, Failure> {
-    let ops = match event.kind {
-        event::EDIT => {
-            let text = json_of(event.body.clone()).await?;
+    let created = event::read_create(&event.body).filter(|_| event.kind == event::CREATE);
+    let ops = match (event.kind, &created) {
+        (event::EDIT, _) => Some(event.body.clone()),
+        (_, Some(created)) => Some(event.body.slice_ref(created.initial)),
+        _ => None,
+    };
+    let ops = match ops {
+        Some(ops) => {
+            let text = json_of(ops).await?;
             Some(serde_json::from_slice(&text).map_err(|_| Code::Internal)?)
         }
-        _ => None,
+        None => None,
     };
     let granted = event::read_grant(&event.body).filter(|_| event.kind == event::GRANT);
     let granted = granted.map(|(user, role)| Granted {
@@ -403,6 +413,7 @@ async fn spelled(event: v1::Event) -> Result<Event, Failure> {
         ts: event.ts_ms,
         kind: event::name(event.kind),
         ops,
+        title: created.map(|created| created.title.to_owned()),
         restores: (event.restored > 0).then_some(event.restored),
         grant: granted,
     })
