@@ -1,6 +1,6 @@
 //! What the archive tells of one document: its events, and its states.
 
-use std::sync::Arc;
+use std::borrow::Borrow;
 
 use codraft_proto::ids::{DocId, GroupId, Revision};
 use codraft_raft::{archive::ArchiveMark, machine::Event};
@@ -11,6 +11,7 @@ use crate::{
     object::Entry,
     pack,
     state::{FoldError, State},
+    wrong,
 };
 
 /// Events that are passed before others have their turn.
@@ -97,10 +98,7 @@ impl Archivist {
         let Place { object, entry } = *place;
         let held = self.held(place).await?;
         let state = pack::part(&held, &entry).and_then(checkpoint::decode);
-        let state = state.map_err(|error| ReadError::Wrong {
-            object,
-            error: error.into(),
-        })?;
+        let state = state.map_err(|error| wrong(object, error))?;
         match (state.doc, state.rev) == (entry.doc, entry.rev) {
             true => Ok(state),
             false => Err(ReadError::Elsewhere { object }),
@@ -116,11 +114,7 @@ impl Archivist {
         if let Some(place) = checkpoint {
             let (object, held) = (place.object, self.held(place).await?);
             let time = pack::part(&held, &place.entry).and_then(checkpoint::time);
-            let wrong = |error: crate::SegmentError| ReadError::Wrong {
-                object,
-                error: error.into(),
-            };
-            return Ok(Some(time.map_err(wrong)?));
+            return Ok(Some(time.map_err(|error| wrong(object, error))?));
         }
         let Some(first) = past.segments().next() else {
             return Ok(None);
@@ -167,7 +161,6 @@ impl Archivist {
             Some(place) => self.state_in(place).await?,
             None => known,
         };
-        let mut scratch = Vec::new();
         for place in past.segments() {
             if place.entry.last() <= state.rev {
                 continue;
@@ -175,18 +168,9 @@ impl Archivist {
             if place.entry.rev > version {
                 break;
             }
-            let (events, after) = (self.segment(place).await?, state.rev);
-            let events = events.iter().filter(|event| event.rev > after);
-            for (nth, event) in events.enumerate() {
-                if event.rev > version {
-                    break;
-                }
-                state.pass(event, &mut scratch)?;
-                each(&state);
-                if nth % AT_ONCE == 0 {
-                    tokio::task::yield_now().await;
-                }
-            }
+            let events = self.segment(place).await?;
+            let known = events.partition_point(|event| event.rev <= state.rev);
+            pass_all(&mut state, &events[known..], version, &mut each).await?;
         }
         Ok(state)
     }
@@ -231,18 +215,18 @@ pub enum PastError {
     Fold(#[from] FoldError),
 }
 
-/// Passes what is not archived, as far as `version`.
+/// Passes events as far as `version`.
 ///
 /// # Errors
 /// When an event does not follow on what was before it.
-pub(crate) async fn pass_all(
+pub(crate) async fn pass_all<E: Borrow<Event>>(
     state: &mut State,
-    events: &[Arc<Event>],
+    events: &[E],
     version: Revision,
     mut each: impl FnMut(&State),
 ) -> Result<(), FoldError> {
     let mut scratch = Vec::new();
-    for (nth, event) in events.iter().enumerate() {
+    for (nth, event) in events.iter().map(Borrow::borrow).enumerate() {
         if event.rev > version {
             break;
         }

@@ -122,6 +122,13 @@ impl Request {
         wire::problem(Code::Internal, "its history does not read back here")
     }
 
+    /// Resolves when the router has read enough of what it was sent before.
+    async fn room(&self) {
+        while self.link.is_full(0) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
     async fn history(&self, hosted: &Hosted, asked: v1::History) -> Answer {
         let _turn = self.service.history.turn().await;
         let group = &hosted.group;
@@ -151,9 +158,7 @@ impl Request {
             false => Authorship::default(),
         };
         let run = |(units, user): (u32, u32)| v1::AuthorRun { units, user };
-        while self.link.is_full(0) {
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
+        self.room().await;
         Ok(reply::Body::Past(v1::PastDocument {
             rev: state.rev.0,
             hash: Bytes::copy_from_slice(&state.hash.0),
@@ -192,9 +197,7 @@ impl Request {
             bytes <= EVENTS_BYTES
         };
         let count = events.iter().take_while(fits).count().max(1);
-        while self.link.is_full(0) {
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
+        self.room().await;
         let events = events.iter().take(count).map(|event| wire::event(event));
         Ok(reply::Body::Events(v1::PastEvents {
             events: events.collect(),

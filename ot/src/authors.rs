@@ -48,7 +48,7 @@ impl Authors {
                 operation,
             });
         }
-        let mut inserted = inserted.into_iter().peekable();
+        let mut inserted = inserted.into_iter();
         let (mut left, mut author) = (0, 0);
         let mut moved = Delta::new();
         for component in delta.components() {

@@ -260,3 +260,21 @@ async fn what_is_served_beside() {
     );
     scene.end().await;
 }
+
+/// Two users of one browser share its cache: what one was told is not told the other from there.
+#[tokio::test]
+async fn what_may_be_kept_is_kept_for_who_asked() {
+    let scene = Scene::new().await;
+    let at = scene.router.address().to_owned();
+    let doc = scene.document(1, &[("ana", 4)]);
+    let history = format!("/v1/docs/{doc}/history");
+    let told = http::get(&at, &format!("{history}?version=1"), &http::bearer("ana")).await;
+    let head = told.head.to_lowercase();
+    assert_eq!(told.status, 200, "{}", told.body);
+    assert!(head.contains("cache-control: private"), "{head}");
+    assert!(head.contains("vary: authorization"), "{head}");
+    let now = http::get(&at, &history, &http::bearer("ana")).await;
+    let head = now.head.to_lowercase();
+    assert!(!head.contains("cache-control: private"), "{head}");
+    scene.end().await;
+}

@@ -9,7 +9,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::{BufMut, Bytes, BytesMut};
-
 use codraft_proto::{
     event,
     frame::json::{Spelling, hex},
@@ -35,8 +34,12 @@ use crate::{
 
 /// Pages of events end at multiples of it.
 const PAGE: u64 = 512;
-/// What a version says can be kept for so long by who asked for it: it never changes.
-const CACHE: (HeaderName, &str) = (header::CACHE_CONTROL, "private, max-age=86400, immutable");
+/// What a version says can be kept for so long by who asked for it: it never changes. Another user of the
+/// same browser asks for themselves.
+const CACHE: [(HeaderName, &str); 2] = [
+    (header::CACHE_CONTROL, "private, max-age=86400, immutable"),
+    (header::VARY, "authorization"),
+];
 
 #[derive(Deserialize, IntoParams)]
 pub struct Asked {
@@ -236,7 +239,7 @@ pub async fn read(
     let body = with_content(&version, &content)?;
     let kind = [(header::CONTENT_TYPE, "application/json")];
     Ok(match is_fixed {
-        true => (kind, [CACHE], body).into_response(),
+        true => (kind, CACHE, body).into_response(),
         false => (kind, body).into_response(),
     })
 }
@@ -320,7 +323,7 @@ pub async fn diff(
     asks: Principal,
     id: Path<String>,
     Query(asked): Query<Between>,
-) -> Result<([(HeaderName, &'static str); 1], Json<Difference>), Failure> {
+) -> Result<Response, Failure> {
     let id = doc_id(&id)?;
     let (from, to) = (needed("from", asked.from)?, needed("to", asked.to)?);
     let diff = call::Body::Diff(v1::HistoryDiff { from, to });
@@ -330,7 +333,7 @@ pub async fn diff(
     };
     let ops = serde_json::from_slice(&json_of(ops).await?).map_err(|_| Code::Internal)?;
     let id = id.to_string();
-    Ok(([CACHE], Json(Difference { id, from, to, ops })))
+    Ok((CACHE, Json(Difference { id, from, to, ops })).into_response())
 }
 
 /// What happened to a document, revision by revision, as it was applied. What is here once is so for good.
@@ -380,7 +383,7 @@ pub async fn events(
         events: told,
     });
     Ok(match last == to {
-        true => ([CACHE], events).into_response(),
+        true => (CACHE, events).into_response(),
         false => events.into_response(),
     })
 }
