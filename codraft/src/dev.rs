@@ -13,12 +13,12 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use codraft_node::OsDisk;
-use codraft_proto::ids::NodeId;
+use codraft_proto::{ids::NodeId, topology::NodeEntry};
 use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    config, files,
+    cluster, config, files,
     init::{self, Plan},
     layout::Layout,
     signals::stop_signal,
@@ -31,6 +31,8 @@ const GOING_WAIT: Duration = Duration::from_secs(3);
 const GOING_PAUSE: Duration = Duration::from_millis(100);
 /// Nodes of a new cluster.
 const NODES: u64 = 3;
+/// How often `cluster.toml` is looked at.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 const READY_WAIT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, clap::Args)]
@@ -88,11 +90,13 @@ pub async fn run(args: DevArgs) -> Result<()> {
     let mut ready = Box::pin(wait_ready(&plan.router));
     let mut announced = false;
     let mut stop = Box::pin(stop_signal());
+    let mut look = tokio::time::interval(LOOK_PAUSE);
     loop {
         tokio::select! {
             biased;
             () = &mut stop => break,
             result = children.step() => result?,
+            _ = look.tick() => follow_cluster(&layout, &mut children)?,
             result = &mut ready, if !announced => {
                 result?;
                 announced = true;
@@ -105,14 +109,11 @@ pub async fn run(args: DevArgs) -> Result<()> {
 }
 
 fn services(layout: &Layout, plan: &Plan) -> Vec<Service> {
-    let node = |(id, _): &(u64, String)| {
-        let mut args = vec!["node".to_owned()];
-        if plan.joined && *id == 1 {
-            args.push("--router".to_owned());
-        }
-        Service::new(format!("node-{id}"), *id, args, &layout.node_config(*id))
-    };
-    let mut services: Vec<_> = plan.nodes.iter().map(node).collect();
+    let joined = |id| plan.joined && id == 1;
+    let nodes = plan.nodes.iter();
+    let mut services: Vec<_> = nodes
+        .map(|node| node_service(layout, node.id, joined(node.id)))
+        .collect();
     if !plan.joined {
         let args = vec!["router".to_owned()];
         services.push(Service::new(
@@ -125,18 +126,36 @@ fn services(layout: &Layout, plan: &Plan) -> Vec<Service> {
     services
 }
 
+fn node_service(layout: &Layout, id: u64, router: bool) -> Service {
+    let mut args = vec!["node".to_owned()];
+    if router {
+        args.push("--router".to_owned());
+    }
+    Service::new(format!("node-{id}"), id, args, &layout.node_config(id))
+}
+
+/// Starts the nodes that `codraft node replace` put into the file, and ends those that it took out.
+fn follow_cluster(layout: &Layout, children: &mut Supervisor) -> Result<()> {
+    // Whoever writes it may be at it.
+    let Ok(file) = cluster::load(&layout.cluster()) else {
+        return Ok(());
+    };
+    let nodes: Vec<u64> = file.nodes.iter().map(|node| node.id).collect();
+    children.keep_nodes(&nodes, |id| node_service(layout, id, false))
+}
+
 /// Holds the folders of all nodes until the configuration is written: none may run by hand, and
 /// each must be of this cluster as it is configured.
 async fn claim_nodes(layout: &Layout, plan: &Plan) -> Result<Vec<File>> {
     let mut claims = Vec::new();
     let disk = OsDisk::start().context("starting the disk's thread")?;
-    for (id, _) in &plan.nodes {
+    for NodeEntry { id, .. } in &plan.nodes {
         let folder = layout.node_data(*id);
         if !folder.is_dir() {
             continue;
         }
         claims.push(claim_node(*id, &folder).await?);
-        let topology = plan.topology(plan.cluster.as_deref().unwrap_or_default())?;
+        let topology = plan.topology(plan.cluster.as_deref().unwrap_or_default());
         codraft_node::check_folder(&disk, &folder, NodeId(*id), &topology)
             .await
             .with_context(|| format!("node {id}"))?;
@@ -217,21 +236,21 @@ fn plan(layout: &Layout, data: &Path, args: &DevArgs) -> Result<Plan> {
             found
         }
     };
-    let count = old.as_ref().map(|old| old.nodes.len() as u64);
+    let count = old.as_ref().map(Plan::seats);
     let count = fixed("nodes", count, args.nodes, NODES)?;
     let groups = old.as_ref().map(|old| old.groups);
     let groups = fixed("groups", groups, args.groups, init::GROUPS)?;
-    let wishes: Vec<(u64, Option<&str>)> = match &old {
-        Some(old) => old
-            .nodes
-            .iter()
-            .map(|(id, at)| (*id, Some(&**at)))
-            .collect(),
-        None => (1..=count).map(|id| (id, None)).collect(),
-    };
-    let mut nodes = Vec::new();
-    for (id, wish) in wishes {
-        nodes.push((id, address(wish)?));
+    let mut nodes = old
+        .as_ref()
+        .map(|old| old.nodes.clone())
+        .unwrap_or_default();
+    for node in &mut nodes {
+        node.address = address(Some(&node.address))?;
+    }
+    if old.is_none() {
+        for id in 1..=count {
+            nodes.push((id, address(None)?).into());
+        }
     }
     Ok(Plan {
         cluster: old.and_then(|old| old.cluster),

@@ -1,13 +1,17 @@
 //! `codraft init`: the files of a new cluster. `codraft dev` writes the same ones.
 
 use std::{
+    collections::BTreeSet,
     fmt::Write,
     fs::File,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Result, bail};
-use codraft_proto::topology::FileTopology;
+use codraft_proto::{
+    ids::NodeId,
+    topology::{FileTopology, NodeEntry},
+};
 
 use crate::{files, layout::Layout, token};
 
@@ -41,7 +45,7 @@ pub struct Plan {
     /// `None`: a new one.
     pub cluster: Option<String>,
     pub groups: u32,
-    pub nodes: Vec<(u64, String)>,
+    pub nodes: Vec<NodeEntry>,
     pub router: String,
     /// The router runs inside node 1.
     pub joined: bool,
@@ -56,13 +60,9 @@ impl Plan {
         let config = crate::config::Config::load(&layout.router_config());
         let router = config.ok().and_then(|config| config.router);
         Ok(Plan {
-            cluster: Some(topology.cluster.clone()),
+            cluster: Some(topology.cluster),
             groups: topology.groups,
-            nodes: topology
-                .nodes
-                .iter()
-                .map(|n| (n.id, n.address.clone()))
-                .collect(),
+            nodes: topology.nodes,
             router: router.map(|router| router.listen).unwrap_or_default(),
             joined: false,
             dev: false,
@@ -90,25 +90,35 @@ pub fn claim(data: &Path) -> Result<(PathBuf, File)> {
 }
 
 impl Plan {
+    /// How many nodes it was made with.
+    pub fn seats(&self) -> u64 {
+        let seats: BTreeSet<NodeId> = self.nodes.iter().map(NodeEntry::seat).collect();
+        seats.len() as u64
+    }
+
     /// As its nodes are to be told.
-    pub fn topology(&self, cluster: &str) -> Result<FileTopology> {
-        Ok(FileTopology::parse(&cluster_file(cluster, self))?)
+    pub fn topology(&self, cluster: &str) -> FileTopology {
+        FileTopology {
+            cluster: cluster.to_owned(),
+            groups: self.groups,
+            nodes: self.nodes.clone(),
+        }
     }
 }
 
 pub fn run(args: &InitArgs) -> Result<()> {
     let (data, _claim) = claim(&args.data)?;
     let layout = Layout::new(&data);
-    let nodes: Vec<_> = (1..).zip(args.nodes.iter().cloned()).collect();
+    let nodes = (1..).zip(args.nodes.iter().cloned()).map(NodeEntry::from);
     let plan = Plan {
         cluster: None,
         groups: args.groups,
-        nodes,
+        nodes: nodes.collect(),
         router: args.router.clone(),
         joined: false,
         dev: false,
     };
-    let configs = plan.nodes.iter().map(|(id, _)| layout.node_config(*id));
+    let configs = plan.nodes.iter().map(|node| layout.node_config(node.id));
     let ours = [layout.cluster(), layout.router_config()];
     if let Some(there) = ours.into_iter().chain(configs).find(|path| path.exists()) {
         bail!(
@@ -122,10 +132,10 @@ pub fn run(args: &InitArgs) -> Result<()> {
         plan.nodes.len(),
         data.display()
     );
-    for (id, _) in &plan.nodes {
+    for node in &plan.nodes {
         println!(
             "  codraft node --config {}",
-            layout.node_config(*id).display()
+            layout.node_config(node.id).display()
         );
     }
     println!(
@@ -145,14 +155,15 @@ pub fn write(layout: &Layout, plan: &Plan) -> Result<()> {
         Some(name) => name.clone(),
         None => token::random_hex(8)?,
     };
-    let text = cluster_file(&cluster, plan);
-    plan.topology(&cluster)?;
-    if let Some((id, address)) = plan.nodes.iter().find(|(_, at)| *at == plan.router) {
+    let text = plan.topology(&cluster).to_text()?;
+    if let Some(NodeEntry { id, address, .. }) =
+        plan.nodes.iter().find(|node| node.address == plan.router)
+    {
         bail!("{address} is the address of node {id} and of the router: each needs its own");
     }
     token::make_keys(layout)?;
     files::replace(&layout.cluster(), text.as_bytes())?;
-    for (id, _) in &plan.nodes {
+    for NodeEntry { id, .. } in &plan.nodes {
         let router = (plan.joined && *id == 1).then_some(plan);
         let text = config_file(&format!("node {id}"), Some(*id), router);
         files::replace(&layout.node_config(*id), text.as_bytes())?;
@@ -161,18 +172,9 @@ pub fn write(layout: &Layout, plan: &Plan) -> Result<()> {
     files::replace(&layout.router_config(), text.as_bytes())
 }
 
-fn cluster_file(cluster: &str, plan: &Plan) -> String {
-    let mut text = format!(
-        "# Who is in this cluster. The same file on every machine.\n\
-         cluster = \"{cluster}\"\n\
-         # Raft groups: fixed when the cluster was made.\n\
-         groups = {}\n",
-        plan.groups
-    );
-    for (id, address) in &plan.nodes {
-        let _ = write!(text, "\n[[node]]\nid = {id}\naddress = \"{address}\"\n");
-    }
-    text
+/// The configuration of a node that runs no router.
+pub fn node_config(id: u64) -> String {
+    config_file(&format!("node {id}"), Some(id), None)
 }
 
 fn config_file(who: &str, node: Option<u64>, router: Option<&Plan>) -> String {

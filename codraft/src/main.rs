@@ -1,12 +1,15 @@
 //! `codraft`: the one command people type.
 
+mod cluster;
 mod config;
 mod dev;
 mod files;
 mod init;
 mod layout;
+mod operator;
 mod process;
 mod quarantine;
+mod replace;
 mod scrape;
 mod signals;
 mod strip;
@@ -36,7 +39,7 @@ enum Verb {
     Dev(dev::DevArgs),
     /// Write the files of a new cluster.
     Init(init::InitArgs),
-    /// Run one node.
+    /// Run one node, or put one in another's place.
     Node(process::NodeArgs),
     /// Run one router.
     Router(process::RouterArgs),
@@ -53,6 +56,10 @@ fn main() -> Result<ExitCode> {
         Verb::Token(args) => token::run(&args)?,
         Verb::Quarantine(args) => runtime()?.block_on(quarantine::run(args))?,
         Verb::Dev(args) => runtime()?.block_on(dev::run(args))?,
+        Verb::Node(process::NodeArgs {
+            verb: Some(process::NodeVerb::Replace(args)),
+            ..
+        }) => runtime()?.block_on(replace::run(args))?,
         Verb::Node(args) => {
             process::log();
             return Ok(ended(&runtime()?.block_on(process::node(args))));

@@ -7,27 +7,37 @@ use codraft_node::{Node, NodeConfig, OsDisk};
 use codraft_proto::{
     ids::NodeId,
     outside::{Entropy, OsEntropy, Outside, SystemClock},
-    topology::{FileTopology, Topology},
+    topology::{LiveTopology, Topology},
     transport::Tcp,
 };
 use codraft_router::{Router, RouterConfig};
 
 use crate::{
+    cluster,
     config::{Config, NodeSection, RouterSection},
-    files, scrape,
+    replace, scrape,
     signals::stop_signal,
     strip,
     token::Keys,
 };
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct NodeArgs {
+    #[command(subcommand)]
+    pub verb: Option<NodeVerb>,
     /// This process's configuration.
-    #[arg(long, env = "CODRAFT_CONFIG")]
-    pub config: PathBuf,
+    #[arg(long, env = "CODRAFT_CONFIG", required = true)]
+    pub config: Option<PathBuf>,
     /// Run the router in the same process; the configuration then has both.
     #[arg(long)]
     pub router: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub enum NodeVerb {
+    /// Put a new node in the place of one whose disk was lost or damaged.
+    Replace(replace::ReplaceArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -53,7 +63,8 @@ pub fn log() {
 }
 
 pub async fn node(args: NodeArgs) -> Result<()> {
-    let config = Config::load(&args.config)?;
+    let path = args.config.context("--config FILE is missing")?;
+    let config = Config::load(&path)?;
     if args.router {
         // Before the node opens its log.
         Keys::load(&config.keys)?;
@@ -64,7 +75,7 @@ pub async fn node(args: NodeArgs) -> Result<()> {
         .clone()
         .context("the configuration has no [node]")?;
     if args.router && config.router.is_none() {
-        bail!("--router wants a [router] in {}", args.config.display());
+        bail!("--router wants a [router] in {}", path.display());
     }
     let node = Arc::new(start_node(&config, &section, &topology).await?);
     let scraped = scrape::serve(section.metrics_listen.as_deref(), Arc::downgrade(&node)).await?;
@@ -84,6 +95,10 @@ pub async fn node(args: NodeArgs) -> Result<()> {
         reason = router_failed => Some(reason),
         () = stop_signal() => None,
         () = scraped => None,
+        () = cluster::follow(&config.cluster, topology, Some(section.id)) => {
+            tracing::info!("cluster.toml has this node no more: it must not run again");
+            None
+        }
     };
     if let Some(reason) = failure {
         // What the disk or a task left behind is not known: only a new start can tell.
@@ -110,21 +125,20 @@ pub async fn router(args: RouterArgs) -> Result<()> {
         biased;
         reason = router.failed() => bail!("cannot go on: {reason}"),
         () = stop_signal() => {}
+        () = cluster::follow(&config.cluster, topology, None) => {}
     }
     router.shutdown().await;
     Ok(())
 }
 
-fn topology(config: &Config) -> Result<Arc<FileTopology>> {
-    Ok(Arc::new(FileTopology::parse(&files::read(
-        &config.cluster,
-    )?)?))
+fn topology(config: &Config) -> Result<Arc<LiveTopology>> {
+    Ok(Arc::new(LiveTopology::new(cluster::load(&config.cluster)?)))
 }
 
 async fn start_node(
     config: &Config,
     section: &NodeSection,
-    topology: &Arc<FileTopology>,
+    topology: &Arc<LiveTopology>,
 ) -> Result<Node> {
     let id = NodeId(section.id);
     let listen = topology
@@ -148,7 +162,7 @@ async fn start_node(
 async fn start_router(
     config: &Config,
     section: &RouterSection,
-    topology: &Arc<FileTopology>,
+    topology: &Arc<LiveTopology>,
 ) -> Result<Router> {
     let keys = Keys::load(&config.keys)?.of_router();
     let mut router = RouterConfig::new(section.listen.clone(), topology.clone(), keys);

@@ -5,28 +5,21 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use codraft_proto::{
-    ids::{DocId, NodeId},
-    link,
-    outside::{Entropy, OsEntropy, Outside},
-    reject::Code,
-    tasks::Tasks,
+    ids::DocId,
     topology::{FileTopology, Topology},
-    v1::{self, Describe, Hello, PeerRole, call, reply},
+    v1::{self, Describe, call, reply},
 };
 use tokio::time::Instant;
 
-use crate::{files, layout::Layout, process::outside};
-
-/// A request is given up after so long; long enough for a failover.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// One node has so long for its answer.
-const ANSWER: Duration = Duration::from_secs(3);
-const PAUSE: Duration = Duration::from_millis(200);
+use crate::{
+    files,
+    layout::Layout,
+    operator::{Operator, PATIENCE, PAUSE},
+};
 
 #[derive(Debug, clap::Args)]
 pub struct QuarantineArgs {
@@ -75,7 +68,7 @@ async fn set(operator: &Operator, doc: &str, on: bool) -> Result<()> {
 }
 
 async fn list(operator: &Operator, json: bool) -> Result<()> {
-    let listed = operator.ask_all().await?;
+    let listed = ask_all(operator).await?;
     match json {
         true => print_lines(&listed.documents),
         false => print_table(&listed.documents, operator.outside.clock.now_ms()),
@@ -153,102 +146,31 @@ fn ago(ms: u64) -> String {
     }
 }
 
-/// Asks nodes as a router does, one request a link.
-struct Operator {
-    topology: FileTopology,
-    outside: Outside,
-    name: u64,
-    tasks: Tasks,
-}
-
-impl Operator {
-    fn new(topology: FileTopology) -> Self {
-        let mut name = [0; 8];
-        OsEntropy.fill(&mut name);
-        Self {
-            topology,
-            outside: outside(),
-            name: u64::from_le_bytes(name),
-            tasks: Tasks::default(),
-        }
-    }
-
-    /// Asks the leader of the document's group, whoever that is by then.
-    async fn ask_leader(&self, doc: DocId, body: call::Body) -> Result<reply::Body> {
-        let deadline = Instant::now() + PATIENCE;
-        let nodes = self.topology.nodes();
-        let mut next = 0;
-        loop {
-            let (node, address) = &nodes[next % nodes.len()];
-            let problem = match self.ask(*node, address, doc, body.clone()).await {
-                Ok(reply::Body::Problem(problem)) => problem,
-                Ok(answer) => return Ok(answer),
-                Err(error) if Instant::now() >= deadline => return Err(error),
-                Err(_) => v1::Problem {
-                    code: Code::NoLeader as u32,
-                    ..v1::Problem::default()
-                },
-            };
-            let code = Code::from_number(problem.code).unwrap_or(Code::Internal);
-            let elsewhere = matches!(code, Code::NotLeader | Code::NoLeader | Code::WrongGroup);
-            if !elsewhere || Instant::now() >= deadline {
-                bail!("{}: {}", code.as_str(), problem.message);
-            }
-            let leader = problem.leader.map(|leader| NodeId(leader.node));
-            let named = nodes.iter().position(|(node, _)| Some(*node) == leader);
-            next = named.unwrap_or(next + 1);
-            if named.is_none() {
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
-    }
-
-    /// Asks every node until the leader of each group has answered, as long as a failover may take.
-    async fn ask_all(&self) -> Result<Listed> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            // Anew each time: a group that another one leads by now says what holds now.
-            let mut listed = Listed {
-                documents: BTreeMap::new(),
-                more: false,
-                silent: (0..self.topology.groups()).collect(),
-                problems: Vec::new(),
-            };
-            for (node, address) in self.topology.nodes() {
-                let body = call::Body::Quarantined(Describe {});
-                match self.ask(node, &address, DocId::default(), body).await {
-                    Ok(reply::Body::Quarantined(list)) => listed.take(list),
-                    Ok(other) => bail!("not an answer to that: {other:?}"),
-                    Err(error) => {
-                        let problem = format!("node {node} does not answer: {error:#}");
-                        listed.problems.push(problem);
-                    }
+/// Asks every node until the leader of each group has answered, as long as a failover may take.
+async fn ask_all(operator: &Operator) -> Result<Listed> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // Anew each time: a group that another one leads by now says what holds now.
+        let mut listed = Listed {
+            documents: BTreeMap::new(),
+            more: false,
+            silent: (0..operator.topology.groups()).collect(),
+            problems: Vec::new(),
+        };
+        for (node, address) in operator.topology.nodes() {
+            let body = call::Body::Quarantined(Describe {});
+            match operator.ask(node, &address, DocId::default(), body).await {
+                Ok(reply::Body::Quarantined(list)) => listed.take(list),
+                Ok(other) => bail!("not an answer to that: {other:?}"),
+                Err(error) => {
+                    let problem = format!("node {node} does not answer: {error:#}");
+                    listed.problems.push(problem);
                 }
             }
-            if listed.silent.is_empty() || Instant::now() >= deadline {
-                return Ok(listed);
-            }
-            tokio::time::sleep(PAUSE).await;
         }
-    }
-
-    async fn ask(
-        &self,
-        node: NodeId,
-        address: &str,
-        doc: DocId,
-        body: call::Body,
-    ) -> Result<reply::Body> {
-        let call = v1::Call {
-            id: 1,
-            doc: doc.to_bytes(),
-            user: String::new(),
-            deadline_ms: ANSWER.as_millis() as u32,
-            body: Some(body),
-        };
-        let hello = Hello::new(&self.topology, PeerRole::Router, self.name, self.name);
-        let node = (node, address.to_owned());
-        let answer = link::ask(&self.tasks, &self.outside, hello, node, call, ANSWER).await;
-        Ok(answer?)
+        if listed.silent.is_empty() || Instant::now() >= deadline {
+            return Ok(listed);
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }

@@ -51,6 +51,8 @@ pub struct Service {
     pub pid: u32,
     started: Instant,
     pause: Duration,
+    /// It is not to run any more.
+    retired: bool,
 }
 
 impl Service {
@@ -65,6 +67,7 @@ impl Service {
             pid: 0,
             started: Instant::now(),
             pause: PAUSE_MIN,
+            retired: false,
         }
     }
 }
@@ -119,6 +122,9 @@ impl Supervisor {
                 let pause = service.pause;
                 service.pause = (pause * 2).min(PAUSE_MAX);
                 service.pid = 0;
+                if service.retired {
+                    return self.save();
+                }
                 eprintln!("codraft: {} ended ({how}), starting it again", service.name);
                 let events = self.events.clone();
                 spawn(async move {
@@ -126,6 +132,7 @@ impl Supervisor {
                     let _ = events.send(Event::Due(index)).await;
                 });
             }
+            Some(Event::Due(index)) if self.services[index].retired => {}
             Some(Event::Due(index)) => {
                 self.services[index].restarts += 1;
                 self.launch(index)?;
@@ -133,6 +140,27 @@ impl Supervisor {
             None => {}
         }
         self.save()
+    }
+
+    /// Starts the nodes of the list that are new, and ends those that it does not have.
+    pub fn keep_nodes(&mut self, nodes: &[u64], new: impl Fn(u64) -> Service) -> Result<()> {
+        let known = |services: &[Service], id: u64| services.iter().any(|s| s.id == id);
+        for id in nodes.iter().copied() {
+            if !known(&self.services, id) {
+                self.services.push(new(id));
+                self.launch(self.services.len() - 1)?;
+                self.save()?;
+            }
+        }
+        for service in &mut self.services {
+            if service.id != 0 && !nodes.contains(&service.id) && !service.retired {
+                service.retired = true;
+                if service.pid != 0 {
+                    signal(service.pid, libc::SIGTERM);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn launch(&mut self, index: usize) -> Result<()> {
@@ -165,7 +193,8 @@ impl Supervisor {
             alive: s.pid != 0,
             restarts: s.restarts,
         };
-        let (nodes, routers): (Vec<_>, Vec<_>) = self.services.iter().partition(|s| s.id != 0);
+        let services = self.services.iter().filter(|s| !s.retired);
+        let (nodes, routers): (Vec<_>, Vec<_>) = services.partition(|s| s.id != 0);
         let state = State {
             nodes: nodes.into_iter().map(running).collect(),
             router: routers.into_iter().map(running).next(),

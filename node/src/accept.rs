@@ -10,6 +10,7 @@ use codraft_proto::{
 };
 use codraft_raft::wal::Start;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::{
     bulk::{BulkRequests, Pace},
@@ -30,6 +31,22 @@ pub(crate) struct Acceptor {
     pub nodes: Mutex<BTreeMap<NodeId, Outbox>>,
     /// Of what is large.
     pub pace: Arc<Pace>,
+}
+
+impl Acceptor {
+    /// Follows who is in the cluster: dials who is new, and is done with who is gone.
+    pub async fn follow(self: Arc<Self>, mut changes: watch::Receiver<u64>) {
+        while changes.changed().await.is_ok() {
+            self.dialling.dial(&self.raft);
+            self.nodes.lock().retain(|node, outbox| {
+                let stays = self.members.is_member(*node);
+                if !stays {
+                    outbox.close();
+                }
+                stays
+            });
+        }
+    }
 }
 
 impl Accept for Acceptor {

@@ -17,6 +17,7 @@ use codraft_raft::{
 use crate::{
     calls, history, mutants,
     reads::{ReadKind, ReadRequest},
+    replace,
     routers::{Pending, RouterLink},
     service::Service,
     wire,
@@ -148,6 +149,8 @@ impl RouterInbound {
                 };
                 history::serve(request, id, body, patience);
             }
+            call::Body::Replace(asked) => replace::replace(&self.service, &self.link, id, asked),
+            call::Body::Retire(_) => replace::retire(&self.service, &self.link, id),
             call::Body::Quarantined(_) => calls::quarantined(&self.service, &self.link, id),
             call::Body::Quarantine(v1::SetQuarantine { on }) => {
                 let command = Ok(Command::Quarantine(Quarantine { doc, on }));

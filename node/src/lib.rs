@@ -16,6 +16,7 @@ mod mutants;
 mod peers;
 mod raft;
 mod reads;
+mod replace;
 mod routers;
 mod service;
 mod start;

@@ -8,6 +8,7 @@ use codraft_proto::{
     ids::{DiskId, NodeId},
     link::{LinkError, Refusals},
     tasks::Tasks,
+    topology::Topology,
     v1::{Hello, LogPosition},
 };
 use codraft_raft::{
@@ -17,7 +18,7 @@ use codraft_raft::{
 use parking_lot::Mutex;
 
 pub(crate) struct Members {
-    nodes: BTreeSet<NodeId>,
+    topology: Arc<dyn Topology>,
     known: Arc<KnownPeers>,
     wal: Wal,
     /// Whose disk is being written down.
@@ -27,15 +28,9 @@ pub(crate) struct Members {
 }
 
 impl Members {
-    pub fn new(
-        nodes: impl IntoIterator<Item = NodeId>,
-        known: KnownPeers,
-        wal: &Wal,
-        tasks: &Tasks,
-    ) -> Self {
-        let nodes = nodes.into_iter().collect();
+    pub fn new(topology: Arc<dyn Topology>, known: KnownPeers, wal: &Wal, tasks: &Tasks) -> Self {
         Self {
-            nodes,
+            topology,
             known: Arc::new(known),
             wal: wal.clone(),
             learning: Arc::default(),
@@ -50,8 +45,11 @@ impl Members {
     pub fn check(&self, peer: &Hello) -> Result<(), LinkError> {
         let node = NodeId(peer.id);
         let wrong = |why: String| Err(LinkError::WrongPeer(why));
-        if !self.nodes.contains(&node) {
-            return wrong(format!("node {node} is not a member"));
+        if !self.is_member(node) {
+            return wrong(format!(
+                "node {node} is not a member: it is not in cluster.toml, or another node has its \
+                 place and it must not run any more"
+            ));
         }
         let Some(disk) = DiskId::from_slice(&peer.disk) else {
             return wrong(format!("node {node} names no disk"));
@@ -75,6 +73,10 @@ impl Members {
                 )))
             }
         }
+    }
+
+    pub fn is_member(&self, node: NodeId) -> bool {
+        self.topology.address(node).is_some()
     }
 
     /// The log must be the one that was known, or have gone on from there: see `wal::starts`.

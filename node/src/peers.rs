@@ -1,16 +1,14 @@
 //! The links that this node dials: one to every other node. What is asked goes out here and
 //! is answered on the same link.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, OnceLock},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use codraft_proto::{
     ids::NodeId,
     link::{self, Dialled, Inbound, Lane, LinkError, LinkHandle, LinkOptions, Outbox, Refusals},
     outside::Outside,
     tasks::Tasks,
+    topology::Topology,
     v1::{Hello, Message, PeerRole, message::Body},
 };
 use codraft_raft::{
@@ -29,22 +27,31 @@ use crate::{
 pub(crate) struct Dialling {
     dialler: Dialler,
     members: Arc<Members>,
-    peers: BTreeMap<NodeId, Peer>,
+    /// This node's own id.
+    id: NodeId,
+    topology: Arc<dyn Topology>,
+    peers: Mutex<BTreeMap<NodeId, Peer>>,
 }
 
 struct Peer {
     address: String,
     outbox: Arc<Mutex<Option<Outbox>>>,
-    handle: OnceLock<LinkHandle>,
+    handle: LinkHandle,
 }
 
 impl Peers for Dialling {
     fn outbox(&self, node: NodeId) -> Option<Outbox> {
-        self.peers.get(&node)?.outbox.lock().clone()
+        self.peers.lock().get(&node)?.outbox.lock().clone()
+    }
+
+    fn linked(&self) -> Vec<Outbox> {
+        let peers = self.peers.lock();
+        let outboxes = peers.values().map(|peer| peer.outbox.lock().clone());
+        outboxes.flatten().collect()
     }
 
     fn bulk(&self, node: NodeId) -> Option<Box<dyn BulkLink>> {
-        let address = self.peers.get(&node)?.address.clone();
+        let address = self.topology.address(node)?;
         let session = Session::new(node, self.members.clone());
         let dialled = Arc::new(BulkDialled(session.clone()));
         let mut dialler = self.dialler.clone();
@@ -56,49 +63,68 @@ impl Peers for Dialling {
 
 impl Dialling {
     /// What is large can be fetched at once: a start may need it.
-    pub fn new(dialler: Dialler, nodes: &[(NodeId, String)], members: Arc<Members>) -> Self {
-        let peer = |address: &String| Peer {
-            address: address.clone(),
-            outbox: Arc::default(),
-            handle: OnceLock::new(),
-        };
-        let peers = nodes.iter().map(|(node, address)| (*node, peer(address)));
+    pub fn new(
+        dialler: Dialler,
+        id: NodeId,
+        topology: Arc<dyn Topology>,
+        members: Arc<Members>,
+    ) -> Self {
         Self {
             dialler,
             members,
-            peers: peers.collect(),
+            id,
+            topology,
+            peers: Mutex::default(),
         }
     }
 
-    /// Dials every node of the list and keeps the links up.
+    /// Dials the nodes that there are now and keeps the links up, and none to those that are gone.
     pub fn dial(&self, raft: &Arc<Raft>) {
-        for (node, peer) in &self.peers {
-            let link = PeerLink {
-                node: *node,
-                outbox: peer.outbox.clone(),
-                members: self.members.clone(),
-                raft: raft.clone(),
-                refusals: Arc::default(),
-            };
-            let handle = self.dialler.dial(peer.address.clone(), Arc::new(link));
-            // Dialled once; a second handle would be a fault of `start`.
-            let _ = peer.handle.set(handle);
+        let nodes: BTreeMap<NodeId, String> = self.topology.nodes().into_iter().collect();
+        let mut peers = self.peers.lock();
+        peers.retain(|node, peer| {
+            let stays = nodes.get(node) == Some(&peer.address);
+            if !stays {
+                peer.handle.close();
+            }
+            stays
+        });
+        for (node, address) in nodes {
+            if node != self.id {
+                let peer = peers.entry(node);
+                peer.or_insert_with(|| self.peer(node, address, raft));
+            }
+        }
+    }
+
+    fn peer(&self, node: NodeId, address: String, raft: &Arc<Raft>) -> Peer {
+        let outbox = Arc::default();
+        let link = PeerLink {
+            node,
+            outbox: Arc::clone(&outbox),
+            members: self.members.clone(),
+            raft: raft.clone(),
+            refusals: Arc::default(),
+        };
+        let handle = self.dialler.dial(address.clone(), Arc::new(link));
+        Peer {
+            address,
+            outbox,
+            handle,
         }
     }
 
     /// A node has just dialled this one, so it is there: no need to wait for the end of a
     /// pause.
     pub fn seen(&self, node: NodeId) {
-        if let Some(handle) = self.peers.get(&node).and_then(|peer| peer.handle.get()) {
-            handle.redial_now();
+        if let Some(peer) = self.peers.lock().get(&node) {
+            peer.handle.redial_now();
         }
     }
 
     pub fn close(&self) {
-        self.peers
-            .values()
-            .filter_map(|peer| peer.handle.get())
-            .for_each(LinkHandle::close);
+        let peers = self.peers.lock();
+        peers.values().for_each(|peer| peer.handle.close());
     }
 }
 

@@ -1,10 +1,6 @@
 //! How a node comes up: its identity, its log, its groups, then its links.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use codraft_archive::{ARCHIVE, Archivist, History};
 use codraft_proto::{
@@ -79,13 +75,11 @@ pub(crate) async fn start(config: NodeConfig, outside: NodeOutside) -> Result<No
     if !config.plain_text_anywhere && !is_loopback(&config.listen) {
         return Err(StartError::NotLoopback(config.listen));
     }
-    let topology = config.topology.clone();
-    let nodes = topology.nodes();
-    if !nodes.iter().any(|(node, _)| *node == config.id) {
+    if config.topology.address(config.id).is_none() {
         return Err(StartError::NotMember(config.id));
     }
     let tasks = Tasks::new();
-    match run(config, outside, nodes, &tasks).await {
+    match run(config, outside, &tasks).await {
         Ok(node) => Ok(node),
         Err(error) => {
             tasks.shutdown().await;
@@ -182,12 +176,7 @@ async fn open(
     })
 }
 
-async fn run(
-    config: NodeConfig,
-    outside: NodeOutside,
-    nodes: Vec<(NodeId, String)>,
-    tasks: &Tasks,
-) -> Result<Node, StartError> {
+async fn run(config: NodeConfig, outside: NodeOutside, tasks: &Tasks) -> Result<Node, StartError> {
     let NodeOutside { common, disk } = outside;
     // Nothing is touched that another process may have: neither its address nor its folder.
     let (listener, address) = listen(&config, &common).await?;
@@ -195,12 +184,12 @@ async fn run(
 
     let metrics = Metrics::new();
     let routers = Arc::new(Routers::default());
-    let mut peers = nodes;
-    peers.retain(|(node, _)| *node != config.id);
-    let others = peers.iter().map(|(node, _)| *node);
+    let topology = config.topology.clone();
     let dialler = dialler(&config, &common, &storage, tasks.child());
-    let members = Arc::new(Members::new(others, storage.known, &storage.wal, tasks));
-    let dialling = Arc::new(Dialling::new(dialler.clone(), &peers, members.clone()));
+    let members = Members::new(topology.clone(), storage.known, &storage.wal, tasks);
+    let members = Arc::new(members);
+    let dialling = Dialling::new(dialler.clone(), config.id, topology, members.clone());
+    let dialling = Arc::new(dialling);
     let mut feeds = BTreeMap::new();
     let fanout = |group: GroupId| {
         let feed = Arc::new(Feed::new(&metrics));
@@ -237,7 +226,7 @@ async fn run(
         pace: Arc::new(Pace::new(config.keep.bulk_bytes_per_second)),
     };
     let links = dialler.tasks.clone();
-    link_up(dialler, listener, acceptor);
+    link_up(dialler, listener, acceptor, config.topology.clone());
     tracing::info!(node = %config.id, %address, "serving");
     Ok(Node {
         id: config.id,
@@ -291,15 +280,16 @@ async fn consensus(
     sinks: impl FnMut(GroupId) -> Sinks,
 ) -> Result<Arc<Raft>, StartError> {
     let topology = &config.topology;
-    let groups: Vec<_> = (0..topology.groups())
-        .map(|group| (GroupId(group), topology.replicas(GroupId(group))))
-        .filter(|(_, replicas)| replicas.contains(&config.id))
+    let seat = topology.seat(config.id);
+    let groups = (0..topology.groups())
+        .map(|group| (GroupId(group), topology.seats(GroupId(group))))
+        .filter(|(_, seats)| seats.contains(&seat))
         .collect();
-    let replicas = groups.iter().flat_map(|(_, nodes)| nodes).copied();
-    let others: BTreeSet<_> = replicas.filter(|node| *node != config.id).collect();
+    let nodes = topology.nodes().into_iter();
     let raft_config = RaftConfig {
         node: config.id,
         groups,
+        seats: nodes.map(|(node, _)| (node, topology.seat(node))).collect(),
         times: config.times.clone(),
         machine: config.machine.clone(),
         limits: config.limits.clone(),
@@ -316,8 +306,7 @@ async fn consensus(
     )
     .await?;
     let groups = Arc::new(groups);
-    let others = others.into_iter().collect();
-    let suspicion = Suspicion::start(groups.clone(), dialling.clone(), others, tasks);
+    let suspicion = Suspicion::start(groups.clone(), dialling.clone(), tasks);
     Ok(Arc::new(Raft { groups, suspicion }))
 }
 
@@ -348,7 +337,12 @@ fn host(
 }
 
 /// Serves links, and dials the other nodes.
-fn link_up(dialler: Dialler, listener: Box<dyn Listener>, acceptor: Acceptor) {
+fn link_up(
+    dialler: Dialler,
+    listener: Box<dyn Listener>,
+    acceptor: Acceptor,
+    topology: Arc<dyn Topology>,
+) {
     let acceptor = Arc::new(acceptor);
     let Dialler {
         tasks,
@@ -357,5 +351,9 @@ fn link_up(dialler: Dialler, listener: Box<dyn Listener>, acceptor: Acceptor) {
         ..
     } = dialler;
     link::serve(&tasks, listener, hello, acceptor.clone(), options);
+    let changes = topology.changes();
     acceptor.dialling.dial(&acceptor.raft);
+    if let Some(changes) = changes {
+        tasks.spawn("topology", acceptor.follow(changes));
+    }
 }

@@ -162,7 +162,7 @@ pub(crate) fn reading(error: ReadError) -> v1::Problem {
     }
 }
 
-fn lost(hint: Option<Leadership>) -> v1::Problem {
+pub(crate) fn lost(hint: Option<Leadership>) -> v1::Problem {
     match hint {
         Some(hint) => not_leader(&hint),
         None => problem(Code::NoLeader, "no leader at the moment"),

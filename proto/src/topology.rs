@@ -3,7 +3,9 @@
 
 use std::net::ToSocketAddrs;
 
+use parking_lot::RwLock;
 use serde::Deserialize;
+use tokio::sync::watch;
 
 use crate::{
     ids::{DocId, GroupId, NodeId},
@@ -13,14 +15,26 @@ use crate::{
 pub trait Topology: Send + Sync + 'static {
     /// The cluster's name; links refuse another one.
     fn cluster(&self) -> &str;
-    /// Rises with every change.
-    fn epoch(&self) -> u64;
     fn groups(&self) -> u32;
     /// Nodes and where they listen for links.
     fn nodes(&self) -> Vec<(NodeId, String)>;
-    /// The nodes that hold a group, the preferred leader first.
+    /// Whose place a node has: its own, or that of the node which had it when the cluster was made.
+    fn seat(&self, node: NodeId) -> NodeId;
+    /// The nodes that hold a group, the preferred leader first; also both of a node that is being
+    /// replaced and the one that takes its place.
     fn replicas(&self, group: GroupId) -> Vec<NodeId>;
+    /// Changes whenever the nodes do. A topology that never changes has none.
+    fn changes(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
 
+    /// The seats of a group, the preferred leader's first; fixed when the cluster is made.
+    fn seats(&self, group: GroupId) -> Vec<NodeId> {
+        let replicas = self.replicas(group).into_iter();
+        let mut seats: Vec<NodeId> = replicas.map(|node| self.seat(node)).collect();
+        seats.dedup();
+        seats
+    }
     fn group_of(&self, doc: &DocId) -> GroupId {
         placement::group_of(placement::slot_of(doc), self.groups())
     }
@@ -33,13 +47,14 @@ pub trait Topology: Send + Sync + 'static {
 }
 
 /// What of a topology is fixed when the cluster is made: another number of slots or groups, or
-/// other nodes, would look for documents where they are not. Addresses are no part of it.
+/// other seats, would look for documents where they are not. Addresses are no part of it, nor who
+/// has a seat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
     pub slots: u32,
-    /// Rising.
+    /// The nodes at first, rising.
     pub nodes: Vec<NodeId>,
-    /// The voters of each group, rising.
+    /// The voters of each group at first, rising.
     pub voters: Vec<Vec<NodeId>>,
 }
 
@@ -47,10 +62,12 @@ impl Placement {
     pub fn of(topology: &dyn Topology) -> Self {
         let rising = |mut nodes: Vec<NodeId>| {
             nodes.sort_unstable();
+            nodes.dedup();
             nodes
         };
-        let voters = (0..topology.groups()).map(|group| rising(topology.replicas(GroupId(group))));
-        let nodes = topology.nodes().into_iter().map(|(node, _)| node);
+        let voters = (0..topology.groups()).map(|group| rising(topology.seats(GroupId(group))));
+        let nodes = topology.nodes().into_iter();
+        let nodes = nodes.map(|(node, _)| topology.seat(node));
         Self {
             slots: placement::SLOTS.into(),
             nodes: rising(nodes.collect()),
@@ -145,6 +162,21 @@ pub struct NodeEntry {
     pub id: u64,
     /// `host:port`.
     pub address: String,
+    /// The node whose place it has, where that is not its own: the one of when the cluster was made.
+    pub seat: Option<u64>,
+}
+
+impl From<(u64, String)> for NodeEntry {
+    fn from((id, address): (u64, String)) -> Self {
+        let seat = None;
+        Self { id, address, seat }
+    }
+}
+
+impl NodeEntry {
+    pub fn seat(&self) -> NodeId {
+        NodeId(self.seat.unwrap_or(self.id))
+    }
 }
 
 /// What is wrong with a `cluster.toml`.
@@ -166,6 +198,18 @@ pub enum TopologyError {
     SameAddress(String),
     #[error("cluster.toml: node {id} has the address {address:?}, which is not host:port")]
     Address { id: u64, address: String },
+    #[error(
+        "cluster.toml: node {id} has seat = {seat}: a node that takes another's place has a higher \
+         id than that one, since no id is used again"
+    )]
+    Seat { id: u64, seat: u64 },
+    #[error(
+        "cluster.toml: seat {seat} has {count} nodes: one is replaced by one, so end what was begun \
+         first"
+    )]
+    Crowded { seat: NodeId, count: usize },
+    #[error("cluster.toml now has {now} where it had {was}, which cannot change")]
+    Fixed { was: String, now: String },
 }
 
 /// The most groups a cluster may have.
@@ -188,9 +232,21 @@ impl FileTopology {
     /// What is wrong with it: a file that would be refused is not written.
     pub fn to_text(&self) -> Result<String, TopologyError> {
         self.check()?;
-        let mut text = format!("cluster = \"{}\"\ngroups = {}\n", self.cluster, self.groups);
-        for NodeEntry { id, address } in &self.nodes {
+        let mut text = format!(
+            "# Who is in this cluster. The same file on every machine.\n\
+             cluster = \"{}\"\n\
+             # Raft groups: fixed when the cluster was made.\n\
+             groups = {}\n",
+            self.cluster, self.groups
+        );
+        for node @ NodeEntry { id, address, .. } in &self.nodes {
             text.push_str(&format!("\n[[node]]\nid = {id}\naddress = \"{address}\"\n"));
+            let seat = node.seat();
+            if seat.0 != *id {
+                text.push_str(&format!(
+                    "# It has the place of node {seat}.\nseat = {seat}\n"
+                ));
+            }
         }
         Ok(text)
     }
@@ -219,6 +275,7 @@ impl FileTopology {
             {
                 return Err(TopologyError::SameAddress(node.address.clone()));
             }
+            self.check_seat(node)?;
             let (id, address) = (node.id, node.address.clone());
             if !is_host_and_port(&address) {
                 return Err(TopologyError::Address { id, address });
@@ -226,14 +283,28 @@ impl FileTopology {
         }
         Ok(())
     }
+
+    fn check_seat(&self, node: &NodeEntry) -> Result<(), TopologyError> {
+        let (id, seat) = (node.id, node.seat());
+        if seat.0 == 0 || seat.0 > id {
+            return Err(TopologyError::Seat { id, seat: seat.0 });
+        }
+        let count = self.at(seat).count();
+        match count {
+            1 | 2 => Ok(()),
+            _ => Err(TopologyError::Crowded { seat, count }),
+        }
+    }
+
+    /// The nodes that have a seat: one, or the old one and the new one.
+    fn at(&self, seat: NodeId) -> impl Iterator<Item = &NodeEntry> {
+        self.nodes.iter().filter(move |node| node.seat() == seat)
+    }
 }
 
 impl Topology for FileTopology {
     fn cluster(&self) -> &str {
         &self.cluster
-    }
-    fn epoch(&self) -> u64 {
-        1
     }
     fn groups(&self) -> u32 {
         self.groups
@@ -244,9 +315,79 @@ impl Topology for FileTopology {
             .map(|node| (NodeId(node.id), node.address.clone()))
             .collect()
     }
+    fn seat(&self, node: NodeId) -> NodeId {
+        let entry = self.nodes.iter().find(|entry| entry.id == node.0);
+        entry.map_or(node, NodeEntry::seat)
+    }
     fn replicas(&self, group: GroupId) -> Vec<NodeId> {
-        let nodes: Vec<NodeId> = self.nodes.iter().map(|node| NodeId(node.id)).collect();
-        placement::replicas(group, &nodes)
+        let mut seats: Vec<NodeId> = self.nodes.iter().map(NodeEntry::seat).collect();
+        seats.sort_unstable();
+        seats.dedup();
+        let seats = placement::replicas(group, &seats).into_iter();
+        let nodes = seats.flat_map(|seat| self.at(seat));
+        nodes.map(|node| NodeId(node.id)).collect()
+    }
+}
+
+/// A topology that processes use while it changes: a node takes another's place.
+pub struct LiveTopology {
+    cluster: String,
+    groups: u32,
+    file: RwLock<FileTopology>,
+    changes: watch::Sender<u64>,
+}
+
+impl LiveTopology {
+    pub fn new(file: FileTopology) -> Self {
+        Self {
+            cluster: file.cluster.clone(),
+            groups: file.groups,
+            file: RwLock::new(file),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    /// Goes on with what `cluster.toml` holds now. Returns whether that is something else.
+    ///
+    /// # Errors
+    /// When it would move documents; then all stays as it is.
+    pub fn replace(&self, file: FileTopology) -> Result<bool, TopologyError> {
+        let was = self.file.read().clone();
+        if was == file {
+            return Ok(false);
+        }
+        if was.cluster != file.cluster {
+            let cluster = |file: &FileTopology| format!("cluster = {:?}", file.cluster);
+            let (was, now) = (cluster(&was), cluster(&file));
+            return Err(TopologyError::Fixed { was, now });
+        }
+        if let Some((was, now)) = Placement::of(&was).difference(&Placement::of(&file)) {
+            return Err(TopologyError::Fixed { was, now });
+        }
+        *self.file.write() = file;
+        self.changes.send_modify(|count| *count += 1);
+        Ok(true)
+    }
+}
+
+impl Topology for LiveTopology {
+    fn cluster(&self) -> &str {
+        &self.cluster
+    }
+    fn groups(&self) -> u32 {
+        self.groups
+    }
+    fn nodes(&self) -> Vec<(NodeId, String)> {
+        self.file.read().nodes()
+    }
+    fn seat(&self, node: NodeId) -> NodeId {
+        self.file.read().seat(node)
+    }
+    fn replicas(&self, group: GroupId) -> Vec<NodeId> {
+        self.file.read().replicas(group)
+    }
+    fn changes(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.changes.subscribe())
     }
 }
 

@@ -94,6 +94,8 @@ impl Sinks {
 pub trait Peers: Send + Sync + 'static {
     /// None while there is no link.
     fn outbox(&self, node: NodeId) -> Option<Outbox>;
+    /// All nodes that there is a link to.
+    fn linked(&self) -> Vec<Outbox>;
     /// A connection of its own for what is large; none to what is no peer.
     fn bulk(&self, node: NodeId) -> Option<Box<dyn BulkLink>>;
 }

@@ -10,6 +10,7 @@ mod leadership;
 mod proposer;
 mod purge;
 mod reads;
+mod replace;
 mod serve;
 mod start;
 
@@ -29,6 +30,8 @@ use codraft_proto::{
 use openraft::{Instant as _, async_runtime::watch::WatchReceiver as _};
 use parking_lot::Mutex;
 use tokio::sync::watch;
+
+pub use replace::{ReplaceError, Replacing};
 
 pub use crate::{
     events::{
@@ -65,9 +68,11 @@ pub(crate) type Raft = openraft::Raft<TypeConfig, Machine>;
 #[derive(Debug, Clone)]
 pub struct RaftConfig {
     pub node: NodeId,
-    /// The groups that this node is a replica of, each with all its replicas. The same on
-    /// every node, in the same order.
+    /// The groups that this node is a replica of, each with the replicas that it was made with. The
+    /// same on every node, in the same order.
     pub groups: Vec<(GroupId, Vec<NodeId>)>,
+    /// Which of those a node has the place of, where it is none of them itself.
+    pub seats: BTreeMap<NodeId, NodeId>,
     pub times: RaftTimes,
     /// Of what is replicated: the same on every replica.
     pub machine: MachineLimits,
@@ -80,11 +85,16 @@ impl RaftConfig {
         Self {
             node,
             groups,
+            seats: BTreeMap::new(),
             times: RaftTimes::default(),
             machine: MachineLimits::default(),
             limits: GroupLimits::default(),
             keep: KeepOptions::default(),
         }
+    }
+
+    fn seat(&self, node: NodeId) -> NodeId {
+        self.seats.get(&node).copied().unwrap_or(node)
     }
 }
 
@@ -101,6 +111,8 @@ struct Inner {
     core: Arc<Mutex<Core>>,
     keeper: Arc<Keeper>,
     installing: install::Installing,
+    /// Held while the members change.
+    changing: Arc<tokio::sync::Mutex<()>>,
     peers: Arc<dyn Peers>,
     tasks: Tasks,
     queue: Arc<Queue>,

@@ -67,5 +67,9 @@ pub const RETRY_MAX: Duration = Duration::from_millis(20);
 pub const READ_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the replicas that were not meant to lead first leave a new group alone.
 pub const INITIALIZE_AFTER: Duration = Duration::from_secs(3);
+/// A node becomes a voter when it lacks at most so many entries of the leader's log …
+pub const PROMOTION_ENTRIES: u64 = 64;
+/// … and has answered the leader within so long.
+pub const PROMOTION_HEARD: Duration = Duration::from_secs(1);
 /// How long a leader whose disk is full leads on where nobody took over, before it tries again.
 pub const FULL_DISK_PAUSE: Duration = Duration::from_secs(60);

@@ -47,24 +47,16 @@ struct Inner {
     detector: Mutex<Detector>,
     groups: Arc<Groups>,
     peers: Arc<dyn Peers>,
-    others: Vec<NodeId>,
     started: Instant,
     tasks: Tasks,
 }
 
 impl Suspicion {
-    /// `others`: all nodes but this one that share a group with it.
-    pub fn start(
-        groups: Arc<Groups>,
-        peers: Arc<dyn Peers>,
-        others: Vec<NodeId>,
-        tasks: &Tasks,
-    ) -> Self {
+    pub fn start(groups: Arc<Groups>, peers: Arc<dyn Peers>, tasks: &Tasks) -> Self {
         let inner = Arc::new(Inner {
             detector: Mutex::new(Detector::new(groups.node())),
             groups,
             peers,
-            others,
             started: Instant::now(),
             tasks: tasks.clone(),
         });
@@ -265,12 +257,10 @@ async fn pulses(inner: Arc<Inner>) {
                 Vec::new()
             },
         };
-        for node in &inner.others {
-            if let Some(outbox) = inner.peers.outbox(*node) {
-                let body = Some(Body::Pulse(pulse.clone()));
-                // A full queue is silence, which is what it is.
-                let _ = outbox.send(Lane::Control, Message { body });
-            }
+        for outbox in inner.peers.linked() {
+            let body = Some(Body::Pulse(pulse.clone()));
+            // A full queue is silence, which is what it is.
+            let _ = outbox.send(Lane::Control, Message { body });
         }
         inner.step(|detector, now, view| detector.tick(now, view));
         inner.leave_leading_if_off(&mut left);

@@ -85,6 +85,11 @@ pub fn takes_over(group: GroupId, from: NodeId) {
     tell!(what = "takes over", group = group.0, from = from.0);
 }
 
+/// The leader is about to make a node a voter.
+pub fn promotes(group: GroupId, node: NodeId) {
+    tell!(what = "promotes", group = group.0, node = node.0);
+}
+
 /// The state after a manifest's entry is on this disk.
 pub fn kept(manifest: &Manifest) {
     if listening() {

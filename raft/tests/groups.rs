@@ -11,14 +11,14 @@ use std::{
 
 use codraft_proto::{
     disk::memory::MemoryDisk,
-    ids::{GroupId, Revision, Seq},
+    ids::{GroupId, NodeId, Revision, Seq},
     link::{Lane, Outbox},
     reject::Code,
     v1,
 };
 use codraft_raft::{
     command::{Command, Edit},
-    group::{Origin, ProposeError, ReadError},
+    group::{Origin, ProposeError, ReadError, ReplaceError, Replacing},
     machine::Outcome,
 };
 use common::{Cluster, NODES, Node, create, doc, edit};
@@ -185,6 +185,127 @@ async fn group_replica_behind_the_log_takes_the_state_that_others_kept() {
         "what was applied before is known to it"
     );
     cluster.equal(G).await;
+}
+
+/// Asks whoever leads until one node has the place of another; returns what was said on the way.
+async fn replace(cluster: &Cluster, old: NodeId, new: NodeId) -> Vec<Replacing> {
+    let mut said = Vec::new();
+    let whole = async {
+        loop {
+            let leader = cluster.leader(G).await;
+            let group = leader.groups.group(G).unwrap();
+            match group.replace(old, new).await {
+                Ok(Replacing::Done) => return said,
+                Ok(step) => said.push(step),
+                Err(ReplaceError::NotLeader(_)) => {}
+                Err(error) => panic!("{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let said = tokio::time::timeout(Duration::from_secs(30), whole).await;
+    said.expect("it is not replaced")
+}
+
+/// One disk is lost for good; a new node has all that was acknowledged, and then the group outlives the
+/// loss of one more.
+#[tokio::test]
+async fn group_node_takes_the_place_of_one_that_is_lost() {
+    let mut cluster = Cluster::start(1, true).await;
+    commit(&cluster, 1, create(1)).await;
+    for seq in 1..=200 {
+        commit(&cluster, 1, edit(1, 1, seq, seq)).await;
+    }
+    let lost = cluster.leader(G).await;
+    let log = lost.wal.group(G);
+    until("the log is purged", || log.first_index() > 1).await;
+    cluster.kill(&lost, true);
+    let leader = cluster.leader(G).await;
+    let group = leader.groups.group(G).unwrap();
+    let nobody = group.replace(lost.id, NodeId(4)).await;
+    assert_eq!(nobody, Err(ReplaceError::NoLink(NodeId(4))));
+    let stranger = group.replace(NodeId(8), NodeId(9)).await;
+    assert_eq!(stranger, Err(ReplaceError::NoReplica(NodeId(8))));
+    cluster.add(NodeId(4), lost.id).await;
+    let said = replace(&cluster, lost.id, NodeId(4)).await;
+    assert!(
+        matches!(said[0], Replacing::CatchingUp { has: 0, last } if last > 0),
+        "{said:?}"
+    );
+    assert_eq!(
+        replace(&cluster, lost.id, NodeId(4)).await,
+        [],
+        "it is done once"
+    );
+    cluster.equal(G).await;
+    // A majority needs the new one now.
+    let second = cluster
+        .nodes
+        .iter()
+        .find(|n| n.id != lost.id && n.id != NodeId(4));
+    cluster.kill(second.unwrap(), true);
+    let outcome = commit(&cluster, 1, edit(1, 1, 201, 201)).await;
+    assert_eq!(outcome, Outcome::Applied { rev: Revision(202) });
+    assert_eq!(
+        commit(&cluster, 1, edit(1, 1, 201, 201)).await,
+        Outcome::Already {
+            seq: Seq(201),
+            rev: Revision(202)
+        },
+        "what was applied before is known to it"
+    );
+}
+
+/// The leader itself is replaced while it lives, and another replica leads from then on.
+#[tokio::test]
+async fn group_leader_is_replaced_by_handing_over_first() {
+    let mut cluster = Cluster::start(1, true).await;
+    commit(&cluster, 1, create(1)).await;
+    let old = cluster.leader(G).await;
+    let new = cluster.add(NodeId(4), old.id).await;
+    replace(&cluster, old.id, new.id).await;
+    let leader = cluster.leader(G).await;
+    assert_ne!(leader.id, old.id);
+    let voice = |from: &Node| from.groups.group(G).unwrap().leadership().node;
+    until("the new one follows", || voice(&new) == Some(leader.id)).await;
+    // What the old one asks nobody hears any more.
+    let outcome = commit(&cluster, 1, edit(1, 1, 1, 1)).await;
+    assert_eq!(outcome, Outcome::Applied { rev: Revision(2) });
+    until("the new one has it", || text(&new).len() == 1).await;
+    assert_eq!(text(&old).len(), 0, "the old one is told nothing more");
+}
+
+/// A node that cannot be reached does not become a voter: the group would wait for it.
+#[tokio::test]
+async fn group_promotes_nobody_who_is_away() {
+    let mut cluster = Cluster::start(1, true).await;
+    commit(&cluster, 1, create(1)).await;
+    let leader = cluster.leader(G).await;
+    let old = cluster.nodes.iter().find(|n| n.id != leader.id).unwrap().id;
+    let new = cluster.add(NodeId(4), old).await;
+    let group = leader.groups.group(G).unwrap();
+    let learner = group.replace(old, new.id).await;
+    assert!(
+        matches!(learner, Ok(Replacing::CatchingUp { .. })),
+        "{learner:?}"
+    );
+    until("it learns", || {
+        new.heard.applied.load(Ordering::Relaxed) > 0
+    })
+    .await;
+    // There is a link, and nobody answers on it.
+    cluster.part(&new);
+    let silent = Outbox::detached();
+    leader.links.outboxes.lock().insert(new.id, silent.clone());
+    for seq in 1..=100 {
+        commit(&cluster, 1, edit(1, 1, seq, seq)).await;
+    }
+    let said = group.replace(old, new.id).await;
+    assert!(matches!(said, Ok(Replacing::CatchingUp { .. })), "{said:?}");
+    silent.close();
+    cluster.join(&new);
+    replace(&cluster, old, new.id).await;
+    until("the new one has it all", || text(&new).len() == 100).await;
 }
 
 /// A leader that stands still in the middle of it holds nobody up: its successor's state is taken.

@@ -1,10 +1,13 @@
 //! What arrives from the nodes, and the keeping of one link to each.
 
-use std::sync::{Arc, Weak};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+};
 
 use codraft_proto::{
     ids::{DocId, GroupId, NodeId},
-    link::{Dialled, Inbound, Lane, LinkError, LinkOptions, Outbox, Refusals, dial},
+    link::{Dialled, Inbound, Lane, LinkError, LinkHandle, LinkOptions, Outbox, Refusals, dial},
     outside::Outside,
     v1::{Hello, Leadership, Message, PeerRole, message::Body},
 };
@@ -16,28 +19,68 @@ use crate::{
     ids::{LinkId, OpenTag},
 };
 
-/// Dials every node of the topology and keeps the links up.
+/// Dials every node of the topology, as it changes, and keeps the links up.
 pub fn dial_all(shared: &Arc<Shared>, outside: &Outside, options: &LinkOptions) {
     let mut id = [0; 16];
     outside.entropy.fill(&mut id);
     let (id, incarnation) = id.split_at(8);
     let number = |bytes: &[u8]| bytes.iter().fold(0, |n, b| n << 8 | u64::from(*b));
-    for (node, address) in shared.upstream.nodes() {
-        let topology = shared.upstream.topology();
-        let hello = Hello::new(topology, PeerRole::Router, number(id), number(incarnation));
-        let dialled = Arc::new(ToNode {
-            shared: Arc::downgrade(shared),
-            node,
-            refusals: Refusals::default(),
+    let topology = shared.upstream.topology();
+    let mut links = Links {
+        shared: Arc::downgrade(shared),
+        outside: outside.clone(),
+        hello: Hello::new(topology, PeerRole::Router, number(id), number(incarnation)),
+        options: options.clone(),
+        dialled: BTreeMap::new(),
+    };
+    let changes = topology.changes();
+    links.dial();
+    if let Some(mut changes) = changes {
+        shared.tasks.spawn("topology", async move {
+            while changes.changed().await.is_ok() {
+                links.dial();
+            }
         });
-        dial(
-            &shared.tasks,
-            outside,
-            address,
-            hello,
-            dialled,
-            options.clone(),
-        );
+    }
+}
+
+/// The links to the nodes that there are.
+struct Links {
+    shared: Weak<Shared>,
+    outside: Outside,
+    hello: Hello,
+    options: LinkOptions,
+    dialled: BTreeMap<(NodeId, String), LinkHandle>,
+}
+
+impl Links {
+    /// Dials those that are new, and no longer those that are gone.
+    fn dial(&mut self) {
+        let Some(shared) = self.shared.upgrade() else {
+            return;
+        };
+        let nodes = shared.upstream.nodes();
+        self.dialled.retain(|node, handle| {
+            let stays = nodes.contains(node);
+            if !stays {
+                handle.close();
+            }
+            stays
+        });
+        for (node, address) in nodes {
+            let key = (node, address.clone());
+            if self.dialled.contains_key(&key) {
+                continue;
+            }
+            let to = Arc::new(ToNode {
+                shared: self.shared.clone(),
+                node,
+                refusals: Refusals::default(),
+            });
+            let (hello, options) = (self.hello.clone(), self.options.clone());
+            let handle = dial(&shared.tasks, &self.outside, address, hello, to, options);
+            self.dialled.insert(key, handle);
+        }
     }
 }
 

@@ -47,6 +47,10 @@ impl Peers for Settled {
         None
     }
 
+    fn linked(&self) -> Vec<Outbox> {
+        Vec::new()
+    }
+
     fn bulk(&self, _: NodeId) -> Option<Box<dyn BulkLink>> {
         None
     }

@@ -77,6 +77,7 @@ impl Groups {
                 core,
                 keeper,
                 installing: install::Installing::default(),
+                changing: Arc::default(),
                 peers: peers.clone(),
                 tasks: tasks.clone(),
                 queue,
@@ -85,11 +86,16 @@ impl Groups {
                 reads: Reads::new(config.limits.reads),
                 leadership: Arc::new(Mutex::new(nobody_leads(*id))),
             });
-            if let Err(error) = same_voters(&inner, replicas) {
+            if let Err(error) = same_seats(&inner, replicas, &config) {
                 let _ = inner.raft.shutdown().await;
                 return Err(error);
             }
-            take_part(&inner, replicas, &clocks, &tasks);
+            take_part(&inner, &clocks, &tasks);
+            // Who takes another's place comes to a group that is there.
+            if replicas.contains(&config.node) {
+                let first = initialize(inner.clone(), replicas.clone());
+                tasks.spawn("group first", first);
+            }
             groups.insert(*id, Group { inner });
         }
         watch_log(&wal, &groups, &tasks);
@@ -169,7 +175,7 @@ fn not_opened(group: GroupId, error: &dyn std::fmt::Display) -> StartError {
     StartError::Open { group, reason }
 }
 
-fn take_part(group: &Arc<Inner>, replicas: &[NodeId], clocks: &Arc<Clocks>, tasks: &Tasks) {
+fn take_part(group: &Arc<Inner>, clocks: &Arc<Clocks>, tasks: &Tasks) {
     tasks.spawn(
         "leadership",
         leadership::watch(group.clone(), tasks.clone()),
@@ -182,8 +188,6 @@ fn take_part(group: &Arc<Inner>, replicas: &[NodeId], clocks: &Arc<Clocks>, task
     tasks.spawn("group keeper", keep(group.clone(), tasks.clone()));
     let keeper = group.keeper.clone();
     tasks.spawn("archivist", async move { keeper.archive().await });
-    let first = initialize(group.clone(), replicas.to_vec());
-    tasks.spawn("group first", first);
 }
 
 /// Keeps the group's state, tells openraft of each manifest, and lets go of the log below.
@@ -216,7 +220,8 @@ fn same_groups(config: &RaftConfig, wal: &Wal) -> Result<(), StartError> {
              back as it was when the cluster was made"
         )));
     }
-    let strange = |(_, replicas): &&(_, Vec<NodeId>)| !replicas.contains(&config.node);
+    let seat = config.seat(config.node);
+    let strange = |(_, replicas): &&(_, Vec<NodeId>)| !replicas.contains(&seat);
     match config.groups.iter().find(strange) {
         Some((id, _)) => Err(StartError::Config(format!(
             "node is no replica of group {id}"
@@ -226,17 +231,21 @@ fn same_groups(config: &RaftConfig, wal: &Wal) -> Result<(), StartError> {
 }
 
 /// What the log says of a group's voters must be what this process was told.
-fn same_voters(group: &Arc<Inner>, replicas: &[NodeId]) -> Result<(), StartError> {
+fn same_seats(
+    group: &Arc<Inner>,
+    replicas: &[NodeId],
+    config: &RaftConfig,
+) -> Result<(), StartError> {
     let told: BTreeSet<NodeId> = replicas.iter().copied().collect();
     let group = Group {
         inner: group.clone(),
     };
     for voters in group.voters() {
-        let voters: BTreeSet<NodeId> = voters.into_iter().collect();
-        if !voters.is_empty() && voters != told {
+        let seats: BTreeSet<NodeId> = voters.iter().map(|node| config.seat(*node)).collect();
+        if !voters.is_empty() && seats != told {
             return Err(StartError::Config(format!(
-                "the log has group {} on nodes {voters:?}, cluster.toml on {told:?}: put it back as \
-                 it was when the cluster was made",
+                "the log has group {} on nodes {voters:?}, cluster.toml on {told:?} and those that \
+                 it gives their seats to: put it back as it was",
                 group.id()
             )));
         }

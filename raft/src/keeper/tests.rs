@@ -66,6 +66,10 @@ impl Peers for Reach {
         None
     }
 
+    fn linked(&self) -> Vec<Outbox> {
+        Vec::new()
+    }
+
     fn bulk(&self, node: NodeId) -> Option<Box<dyn BulkLink>> {
         let keeper = self.0.lock().get(&node).cloned()?;
         let left = AtomicUsize::new(usize::MAX);

@@ -124,7 +124,7 @@ impl AppliedSink for Journal {
 /// One node's links: detached outboxes, pumped by tasks.
 #[derive(Default)]
 pub struct Links {
-    outboxes: Mutex<BTreeMap<NodeId, Outbox>>,
+    pub outboxes: Mutex<BTreeMap<NodeId, Outbox>>,
     groups: Mutex<BTreeMap<NodeId, Arc<Groups>>>,
     /// Who does not answer when pages are asked for, and how often that was.
     pub silent: Mutex<Option<NodeId>>,
@@ -156,6 +156,10 @@ impl Peers for Links {
         self.outboxes.lock().get(&node).cloned()
     }
 
+    fn linked(&self) -> Vec<Outbox> {
+        self.outboxes.lock().values().cloned().collect()
+    }
+
     fn bulk(&self, node: NodeId) -> Option<Box<dyn BulkLink>> {
         if *self.silent.lock() == Some(node) {
             self.unanswered.fetch_add(1, Ordering::Relaxed);
@@ -177,6 +181,13 @@ pub struct Node {
     pub incarnation: u64,
     pub wal: Wal,
     pub clock: Arc<CountingClock>,
+}
+
+/// Which node it is, in whose place, and whether it applies otherwise than the others.
+struct Place {
+    id: NodeId,
+    seat: NodeId,
+    odd: bool,
 }
 
 pub struct Cluster {
@@ -213,9 +224,13 @@ impl Cluster {
     ) -> Cluster {
         let mut nodes = Vec::new();
         for (id, disk) in NODES.into_iter().zip(&disks) {
-            nodes.push(Arc::new(
-                Node::start(id, disk.clone(), groups, incarnation, odd == Some(id)).await,
-            ));
+            let place = Place {
+                id,
+                seat: id,
+                odd: odd == Some(id),
+            };
+            let node = Node::start(place, disk.clone(), groups, incarnation).await;
+            nodes.push(Arc::new(node));
         }
         for from in &nodes {
             for to in &nodes {
@@ -226,9 +241,8 @@ impl Cluster {
         }
         if suspicion {
             for node in &nodes {
-                let others = NODES.into_iter().filter(|n| *n != node.id).collect();
                 let suspicion =
-                    Suspicion::start(node.groups.clone(), node.links.clone(), others, &node.tasks);
+                    Suspicion::start(node.groups.clone(), node.links.clone(), &node.tasks);
                 for other in nodes.iter().filter(|n| n.id != node.id) {
                     suspicion.link_up(other.id, other.incarnation);
                 }
@@ -303,6 +317,22 @@ impl Cluster {
         .await
     }
 
+    /// Starts a node that is to take the place of another one, on an empty disk.
+    pub async fn add(&mut self, id: NodeId, seat: NodeId) -> Arc<Node> {
+        let disk = Arc::new(MemoryDisk::new());
+        let (groups, incarnation) = (self.groups, self.incarnations);
+        let place = Place {
+            id,
+            seat,
+            odd: false,
+        };
+        let node = Arc::new(Node::start(place, disk.clone(), groups, incarnation).await);
+        self.nodes.push(node.clone());
+        self.disks.push(disk);
+        self.join(&node);
+        node
+    }
+
     /// Cuts a node off from all others, who are not told.
     pub fn part(&self, node: &Arc<Node>) {
         for other in self.nodes.iter().filter(|n| n.id != node.id) {
@@ -361,11 +391,10 @@ impl Node {
     }
 
     async fn start(
-        id: NodeId,
+        Place { id, seat, odd }: Place,
         disk: Arc<MemoryDisk>,
         groups: u32,
         incarnation: u64,
-        odd: bool,
     ) -> Node {
         let tasks = Tasks::new();
         let options = WalOptions {
@@ -381,6 +410,7 @@ impl Node {
         let groups = (0..groups).map(|g| (GroupId(g), NODES.to_vec())).collect();
         let mut config = RaftConfig::new(id, groups);
         config.keep.tail_commands = 64;
+        config.seats.insert(id, seat);
         if odd {
             config.machine.window_events = 4;
         }

@@ -34,6 +34,10 @@ const GROUP: GroupId = GroupId(2);
 struct Nobody;
 
 impl Peers for Nobody {
+    fn linked(&self) -> Vec<Outbox> {
+        Vec::new()
+    }
+
     fn bulk(&self, _: NodeId) -> Option<Box<dyn BulkLink>> {
         None
     }
