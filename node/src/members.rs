@@ -94,7 +94,7 @@ impl Members {
                 "node {node} runs on an older copy of its folder: it was known in start {} with \
                  its log up to byte {offset} of segment {segment}, and comes in start {} that \
                  opened it at byte {} of segment {}; put back the folder that it had last, or \
-                 keep it out and add a new node with a new id",
+                 put a new node in its place with `codraft node replace`",
                 known.number, start.number, opened.offset, opened.segment,
             );
             if self.refusals.is_new(&why) {

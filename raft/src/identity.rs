@@ -69,7 +69,7 @@ pub enum IdentityError {
     NotOurs { path: PathBuf, found: String },
     #[error(
         "the folder {} holds a log but does not say whose: this disk must not be used; put its \
-         identity back, or add a new node with a new id",
+         identity back, or put a new node in its place with `codraft node replace`",
         path.display()
     )]
     Nameless { path: PathBuf },

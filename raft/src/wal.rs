@@ -80,7 +80,7 @@ pub struct WalReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the log is damaged in segment {segment} at byte {offset}, below what was synced: this node \
-     must not vote again; remove it and add a new node with a new id"
+     must not vote again; put a new one in its place with `codraft node replace`"
 )]
 pub struct Damage {
     pub segment: u64,
@@ -96,7 +96,10 @@ pub enum WalError {
     #[error(transparent)]
     Damaged(Damage),
     /// What it promised is not known any more.
-    #[error("the log is gone: this node must not vote again; add a new node with a new id")]
+    #[error(
+        "the log is gone: this node must not vote again; put a new one in its place with `codraft node \
+         replace`"
+    )]
     Missing,
     #[error(
         "segment {segment} of the log is of format {format}, this version reads format {own} alone: \
