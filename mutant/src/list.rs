@@ -434,4 +434,14 @@ pub const ALL: &[Mutant] = &[
         what: "Authors are told apart by user: two tabs of one user are one.",
         expect: &["convergence", "exactly_once", "causal", "feed"],
     },
+    Mutant {
+        name: "lagging_voter_promoted",
+        what: "A new node becomes a voter before it has what the others have.",
+        expect: &["members"],
+    },
+    Mutant {
+        name: "replaced_voter_stays",
+        what: "A voter whose place another node takes is a voter all the same.",
+        expect: &["heals"],
+    },
 ];

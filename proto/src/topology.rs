@@ -297,7 +297,7 @@ impl FileTopology {
     }
 
     /// The nodes that have a seat: one, or the old one and the new one.
-    fn at(&self, seat: NodeId) -> impl Iterator<Item = &NodeEntry> {
+    pub fn at(&self, seat: NodeId) -> impl Iterator<Item = &NodeEntry> {
         self.nodes.iter().filter(move |node| node.seat() == seat)
     }
 }
@@ -347,12 +347,16 @@ impl LiveTopology {
         }
     }
 
+    pub fn file(&self) -> FileTopology {
+        self.file.read().clone()
+    }
+
     /// Goes on with what `cluster.toml` holds now. Returns whether that is something else.
     ///
     /// # Errors
     /// When it would move documents; then all stays as it is.
     pub fn replace(&self, file: FileTopology) -> Result<bool, TopologyError> {
-        let was = self.file.read().clone();
+        let was = self.file();
         if was == file {
             return Ok(false);
         }

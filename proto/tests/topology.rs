@@ -3,7 +3,7 @@
 
 use codraft_proto::{
     ids::{GroupId, NodeId},
-    topology::{FileTopology, NodeEntry, Topology},
+    topology::{FileTopology, LiveTopology, Topology},
 };
 
 const GOOD: &str = r#"
@@ -89,12 +89,70 @@ fn what_is_written_is_read_back() {
         topology
     );
     let mut twice = topology;
-    twice.nodes.push(NodeEntry {
-        id: 1,
-        address: "127.0.0.1:9".into(),
-    });
+    twice.nodes.push((1, "127.0.0.1:9".to_owned()).into());
     assert!(
         twice.to_text().is_err(),
         "a file that would be refused is not written"
     );
+}
+
+/// Node 4 has the place of node 2, which may still be there.
+#[test]
+fn who_takes_a_place_has_its_groups_and_moves_no_document() {
+    let four = "\n[[node]]\nid = 4\naddress = \"127.0.0.1:7004\"\nseat = 2\n";
+    let before = FileTopology::parse(GOOD).unwrap();
+    let both = FileTopology::parse(&format!("{GOOD}{four}")).unwrap();
+    assert_eq!(FileTopology::parse(&both.to_text().unwrap()).unwrap(), both);
+    let mut after = both.clone();
+    after.nodes.retain(|node| node.id != 2);
+    for group in (0..4).map(GroupId) {
+        let held = before.replicas(group);
+        let by_new = |node: &NodeId| if *node == NodeId(2) { NodeId(4) } else { *node };
+        assert_eq!(
+            after.replicas(group),
+            held.iter().map(by_new).collect::<Vec<_>>()
+        );
+        let mut two = both.replicas(group);
+        two.retain(|node| *node != NodeId(4));
+        assert_eq!(two, held);
+        assert_eq!(both.seats(group), held);
+    }
+    let live = LiveTopology::new(before.clone());
+    let mut changes = live.changes().unwrap();
+    assert!(
+        !live.replace(before.clone()).unwrap(),
+        "nothing has changed"
+    );
+    assert!(!changes.has_changed().unwrap());
+    assert!(live.replace(both).unwrap());
+    assert!(live.replace(after).unwrap());
+    assert!(changes.has_changed().unwrap());
+    changes.borrow_and_update();
+    assert_eq!(live.address(NodeId(2)), None);
+
+    let mut fewer = before;
+    fewer.nodes.retain(|node| node.id != 2);
+    let refused = live.replace(fewer).unwrap_err().to_string();
+    assert!(
+        refused.contains("nodes 1, 2, 3") && refused.contains("nodes 1, 3"),
+        "{refused}"
+    );
+    assert_eq!(live.address(NodeId(4)).as_deref(), Some("127.0.0.1:7004"));
+    assert!(!changes.has_changed().unwrap());
+}
+
+#[test]
+fn a_seat_is_of_one_node_or_of_two_while_one_is_replaced() {
+    let with = |nodes: &[(u64, u64)]| {
+        let node = |(id, seat): &(u64, u64)| {
+            format!("[[node]]\nid = {id}\naddress = \"127.0.0.1:80{id}\"\nseat = {seat}\n")
+        };
+        FileTopology::parse(&(GOOD.to_owned() + &nodes.iter().map(node).collect::<String>()))
+    };
+    assert!(with(&[(9, 3)]).is_ok());
+    let upward = with(&[(4, 5)]).unwrap_err().to_string();
+    assert!(upward.contains("has a higher"), "{upward}");
+    assert!(with(&[(4, 0)]).is_err());
+    let third = with(&[(4, 2), (5, 2)]).unwrap_err().to_string();
+    assert!(third.contains("seat 2 has 3 nodes"), "{third}");
 }

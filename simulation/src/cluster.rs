@@ -11,7 +11,7 @@ use std::{
 use codraft_node::{Node, NodeConfig};
 use codraft_proto::{
     ids::{DocId, GroupId, NodeId},
-    topology::{FileTopology, NodeEntry, Topology},
+    topology::{FileTopology, LiveTopology, NodeEntry, Topology},
 };
 use codraft_raft::{archive::RoundOptions, machine};
 use codraft_router::{Keys, Router, RouterConfig};
@@ -21,7 +21,7 @@ use turmoil::Sim;
 
 use crate::{
     outside::{HostNetwork, Pauses, SimulatedClock, SlowDisk, Struck, network::Name, outside},
-    plan::{FaultKind, Host, stream},
+    plan::{Fault, FaultKind, Host, stream},
     record::{DriverSeen, Seen},
     shared::{Shared, token_key},
     trace::line,
@@ -41,10 +41,10 @@ pub struct Cluster {
 
 struct Inner {
     shared: Shared,
-    topology: Arc<FileTopology>,
+    topology: Arc<LiveTopology>,
     struck: Struck,
     segment_bytes: u64,
-    /// Nodes first, then routers.
+    /// Nodes first, those that come later at their end, then routers.
     machines: Vec<Machine>,
     nodes: usize,
 }
@@ -56,6 +56,8 @@ struct Machine {
     clock: SimulatedClock,
     pauses: Pauses,
     life: Cell<u64>,
+    /// Whether it is in the cluster by now.
+    is_there: Cell<bool>,
     node: RefCell<Option<Node>>,
     /// The process ended by itself; its host is still to be cleared.
     ended: RefCell<Option<Ended>>,
@@ -71,18 +73,20 @@ pub enum Ended {
     Refused(String),
     Failed(String),
     Drained,
+    /// Another one has its place.
+    Replaced,
 }
 
 impl Cluster {
     pub fn new(shared: Shared, struck: Struck) -> Self {
         let plan = &shared.plan;
         let (world, seed) = (&plan.world, plan.seed);
-        let nodes = (1..=world.nodes).map(Host::Node);
+        let replaces = |fault: &&Fault| matches!(fault.kind, FaultKind::Replace { .. });
+        let later = plan.faults.iter().filter(replaces).count() as u32;
+        let all = world.nodes + later;
+        let nodes = (1..=all).map(Host::Node);
         let routers = (0..world.routers).map(Host::Router);
-        let entry = |n: u32| NodeEntry {
-            id: u64::from(n),
-            address: format!("{}:{NODE_PORT}", Host::Node(n)),
-        };
+        let entry = |n: u32| NodeEntry::from((n.into(), address(n)));
         let topology = FileTopology {
             cluster: "simulated".into(),
             groups: world.groups,
@@ -100,6 +104,7 @@ impl Cluster {
                 clock: SimulatedClock::new(struck.clone()),
                 pauses,
                 life: Cell::new(0),
+                is_there: Cell::new(!matches!(host, Host::Node(n) if n > world.nodes)),
                 node: RefCell::new(None),
                 ended: RefCell::new(None),
                 drain: Rc::new(Notify::new()),
@@ -116,8 +121,8 @@ impl Cluster {
         let machines = nodes.chain(routers).map(machine).collect();
         Self {
             inner: Rc::new(Inner {
-                nodes: world.nodes as usize,
-                topology: Arc::new(topology),
+                nodes: all as usize,
+                topology: Arc::new(LiveTopology::new(topology)),
                 segment_bytes,
                 struck,
                 machines,
@@ -135,7 +140,7 @@ impl Cluster {
         names.enumerate()
     }
 
-    pub fn topology(&self) -> Arc<FileTopology> {
+    pub fn topology(&self) -> Arc<LiveTopology> {
         self.inner.topology.clone()
     }
 
@@ -167,6 +172,9 @@ impl Cluster {
     /// A process, from its start to its end; the host is cleared by the driver.
     pub async fn process(self, i: usize) -> HostResult {
         let machine = &self.inner.machines[i];
+        if !machine.is_there.get() {
+            return pending().await;
+        }
         let life = machine.life.get() + 1;
         machine.life.set(life);
         machine.ended.replace(None);
@@ -239,15 +247,27 @@ impl Cluster {
         };
         let failed = node.failed();
         machine.node.replace(Some(node));
-        tokio::select! {
+        let ended = tokio::select! {
             biased;
-            reason = failed => Ended::Failed(reason.to_owned()),
-            () = machine.drain.notified() => {
-                let node = machine.node.take();
-                if let Some(node) = node {
-                    node.shutdown().await;
-                }
-                Ended::Drained
+            reason = failed => return Ended::Failed(reason.to_owned()),
+            () = machine.drain.notified() => Ended::Drained,
+            () = self.without(id) => Ended::Replaced,
+        };
+        let node = machine.node.take();
+        if let Some(node) = node {
+            node.shutdown().await;
+        }
+        ended
+    }
+
+    /// Until a node is not in the cluster any more.
+    async fn without(&self, id: NodeId) {
+        let Some(mut changes) = self.inner.topology.changes() else {
+            return pending().await;
+        };
+        while self.inner.topology.address(id).is_some() {
+            if changes.changed().await.is_err() {
+                return pending().await;
             }
         }
     }
@@ -295,6 +315,29 @@ impl Cluster {
     pub fn start(&self, sim: &mut Sim<'_>, i: usize) {
         let name = self.name(i);
         tracer::silenced(|| sim.bounce(&*name));
+    }
+
+    /// Puts the machine that is kept for it into the cluster, in the place of a node.
+    pub fn bring_in(&self, sim: &mut Sim<'_>, old: u32) {
+        let i = self.inner.nodes - 1;
+        let id = i as u32 + 1;
+        let mut file = self.inner.topology.file();
+        file.nodes.push(NodeEntry {
+            seat: Some(old.into()),
+            ..NodeEntry::from((id.into(), address(id)))
+        });
+        // The plan was checked.
+        let _ = self.inner.topology.replace(file);
+        self.inner.machines[i].is_there.set(true);
+        self.start(sim, i);
+    }
+
+    /// Whether a node is in the cluster no more.
+    pub fn is_replaced(&self, i: usize) -> bool {
+        let is_there = self.inner.machines[i].is_there.get();
+        i < self.inner.nodes
+            && is_there
+            && self.inner.topology.address(NodeId(i as u64 + 1)).is_none()
     }
 
     /// Asks a node to hand over and end.
@@ -363,7 +406,7 @@ impl Cluster {
     }
 
     pub fn groups(&self) -> impl Iterator<Item = GroupId> + use<> {
-        (0..self.inner.topology.groups).map(GroupId)
+        (0..self.inner.topology.groups()).map(GroupId)
     }
 
     /// The machines of the nodes that hold a group.
@@ -385,6 +428,10 @@ impl Cluster {
     ) -> Option<R> {
         self.with_node(i, |node| node.with_document(doc, look))?
     }
+}
+
+fn address(node: u32) -> String {
+    format!("{}:{NODE_PORT}", Host::Node(node))
 }
 
 fn host_number(host: Host) -> u64 {

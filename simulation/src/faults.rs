@@ -53,8 +53,8 @@ enum Step {
 enum Down {
     /// By a fault or by itself; it comes back.
     Away { power: bool },
-    /// Its log is damaged: it stays out.
-    Quarantined,
+    /// Its log is damaged, or another one has its place: it stays out.
+    Out,
 }
 
 pub struct Faults {
@@ -115,11 +115,11 @@ impl Faults {
 
     /// Whether a node is to be reckoned with after all faults are off.
     pub fn is_lost(&self, i: usize) -> bool {
-        self.down.get(&i) == Some(&Down::Quarantined)
+        self.down.get(&i) == Some(&Down::Out)
     }
 
     pub fn is_quiet(&self) -> bool {
-        self.down.values().all(|down| *down == Down::Quarantined)
+        self.down.values().all(|down| *down == Down::Out)
     }
 
     /// Does what is due, and looks after processes that ended by themselves.
@@ -180,7 +180,19 @@ impl Faults {
             .into_iter()
             .filter_map(|host| self.cluster.index_of(host))
             .collect();
-        if !subjects.is_empty() && subjects.iter().all(|place| self.down.contains_key(place)) {
+        // What was replaced never breaks again.
+        if !subjects.is_empty()
+            && subjects
+                .iter()
+                .all(|place| self.cluster.is_replaced(*place))
+        {
+            return self.struck.one(i);
+        }
+        let replaces = matches!(kind, FaultKind::Replace { .. });
+        if !subjects.is_empty()
+            && !replaces
+            && subjects.iter().all(|place| self.down.contains_key(place))
+        {
             return self.later(now + AGAIN, Step::Begin(i));
         }
         if let FaultKind::Crash { power: true, .. } = kind
@@ -209,6 +221,7 @@ impl Faults {
             | FaultKind::DiskSlow { .. }
             | FaultKind::Wiped { .. }
             | FaultKind::FolderPutBack { .. } => self.spoil_disk(sim, i),
+            FaultKind::Replace { node, lost } => self.replace(sim, i, *node, *lost),
             FaultKind::Partition { .. } | FaultKind::Delay { .. } | FaultKind::Loss { .. } => {
                 self.spoil_links(sim, i, Change::On);
                 self.on.insert(i);
@@ -301,8 +314,20 @@ impl Faults {
             | FaultKind::RouterCrash { .. }
             | FaultKind::Corrupt { .. }
             | FaultKind::PageDamage { .. }
+            | FaultKind::Replace { .. }
             | FaultKind::Drain { .. } => {}
         }
+    }
+
+    /// A new node comes for one whose disk is lost, or which runs on until it has its place.
+    fn replace(&mut self, sim: &mut Sim<'_>, i: usize, node: u32, lost: bool) {
+        let place = node as usize - 1;
+        self.struck.one(i);
+        if lost {
+            self.cluster.kill(sim, place);
+            self.down.insert(place, Down::Out);
+        }
+        self.cluster.bring_in(sim, node);
     }
 
     /// As wrong as the last of the faults that are on makes it.
@@ -386,9 +411,13 @@ impl Faults {
         let name = self.cluster.name(place);
         let hurt = self.cluster.disk(place).is_hurt();
         let promised = "a process ends only by a fault";
+        if self.cluster.is_replaced(place) {
+            self.down.insert(place, Down::Out);
+            return;
+        }
         match ended {
             Ended::Refused(_) if self.damaged.contains(&place) => {
-                self.down.insert(place, Down::Quarantined);
+                self.down.insert(place, Down::Out);
                 return;
             }
             // Its disk is not its own: it stays out until that is back.
@@ -411,6 +440,10 @@ impl Faults {
             }
             Ended::Failed(why) if !hurt => {
                 let broken = format!("{name} cannot go on: {why}");
+                self.shared.recorder.broken("processes", promised, &broken);
+            }
+            Ended::Replaced => {
+                let broken = format!("{name} ended as one whose place another one has");
                 self.shared.recorder.broken("processes", promised, &broken);
             }
             Ended::Drained => self.shared.recorder.mark("leadership_handed_over"),
@@ -540,5 +573,10 @@ pub fn explains(cluster: &Cluster, faults: &[Fault], host: &str, line: &str) -> 
         )
     };
     let wipes = faults.iter().any(|fault| not_its_own(&fault.kind));
+    // Who has no place any more is told so.
+    let replaced = cluster.is_replaced(place) && says(&["no link", "has its place"]);
+    if replaced {
+        return true;
+    }
     wipes && says(&["refused", "no link"])
 }

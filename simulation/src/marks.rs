@@ -97,6 +97,7 @@ pub const MARKS: &[(&str, &str)] = &[
         "snapshot_asked",
         "a document was kept whole because somebody asked for it",
     ),
+    ("node_replaced", "a new node has the place of another one"),
     (
         "page_mended",
         "a page that was damaged was had from another replica",

@@ -1,21 +1,25 @@
 //! Who looks which documents were set apart, and lets them go on a while later, by the calls that
-//! `codraft quarantine` makes.
+//! `codraft quarantine` makes; and who puts new nodes in the place of others, as `codraft node replace`
+//! does.
 
 use std::{sync::Arc, time::Duration};
 
 use codraft_proto::{
-    ids::{DocId, NodeId},
+    ids::{DocId, GroupId, NodeId},
     link,
     tasks::Tasks,
-    topology::{FileTopology, Topology},
-    v1::{Call, Describe, Hello, PeerRole, SetApart, SetQuarantine, call, reply},
+    topology::{LiveTopology, NodeEntry, Topology},
+    v1::{
+        Call, Describe, Hello, PeerRole, Replace, Replacing, SetApart, SetQuarantine, call,
+        replacing, reply,
+    },
 };
 use tokio::time::sleep;
 
 use crate::{
     outside::{HostNetwork, SimulatedClock, Struck, outside},
     overrides,
-    plan::{Plan, What, stream},
+    plan::{FaultKind, Plan, What, stream},
     shared::{Shared, Stage},
 };
 
@@ -28,16 +32,37 @@ const APART_MS: u64 = 1_500;
 const NAME: u64 = 9_999;
 
 pub fn is_needed(plan: &Plan) -> bool {
+    poisons(plan) || plan.faults.iter().any(|fault| replaces(&fault.kind))
+}
+
+fn poisons(plan: &Plan) -> bool {
     let mut acts = plan.clients.iter().flat_map(|client| &client.acts);
     acts.any(|act| act.what == What::Poison)
 }
 
-/// Whether an error line is about what clients sent to that end.
-pub fn explains(line: &str) -> bool {
-    line.contains("a command panicked and was left out")
+fn replaces(kind: &FaultKind) -> bool {
+    matches!(kind, FaultKind::Replace { .. })
 }
 
-pub async fn run(shared: Shared, topology: Arc<FileTopology>) {
+/// Nodes whose place another one is about to have, each with that one.
+pub fn replaced(topology: &LiveTopology) -> Vec<(NodeId, NodeId)> {
+    let file = topology.file();
+    let pair = |old: &NodeEntry| {
+        let mut others = file.at(old.seat());
+        let new = others.find(|new| new.id > old.id)?;
+        Some((NodeId(old.id), NodeId(new.id)))
+    };
+    file.nodes.iter().filter_map(pair).collect()
+}
+
+/// Whether an error line is about what clients sent to that end.
+pub fn explains(line: &str) -> bool {
+    // The library calls it an error that another one leads by now: it is asked again.
+    let leader_changed = line.contains("step error: has to forward request");
+    line.contains("a command panicked and was left out") || leader_changed
+}
+
+pub async fn run(shared: Shared, topology: Arc<LiveTopology>) {
     let network = HostNetwork {
         host: HOST.into(),
         network: shared.network.clone(),
@@ -51,6 +76,18 @@ pub async fn run(shared: Shared, topology: Arc<FileTopology>) {
     };
     while shared.stage.get() != Stage::Done {
         sleep(PAUSE).await;
+        for (old, new) in replaced(&operator.topology) {
+            if operator.replace(old, new).await {
+                shared.recorder.mark("node_replaced");
+                let mut file = operator.topology.file();
+                file.nodes.retain(|node| node.id != old.0);
+                // What it had it has no more: nothing that is fixed changes.
+                let _ = operator.topology.replace(file);
+            }
+        }
+        if !poisons(&shared.plan) {
+            continue;
+        }
         for node in operator.topology.nodes() {
             for doc in operator.due_at(&node).await {
                 let lift = call::Body::Quarantine(SetQuarantine { on: false });
@@ -63,7 +100,7 @@ pub async fn run(shared: Shared, topology: Arc<FileTopology>) {
 struct Operator {
     outside: codraft_proto::outside::Outside,
     tasks: Tasks,
-    topology: Arc<FileTopology>,
+    topology: Arc<LiveTopology>,
 }
 
 impl Operator {
@@ -78,6 +115,31 @@ impl Operator {
         let is_due = |one: &SetApart| one.since_ms + APART_MS <= now_ms;
         let due = listed.documents.iter().filter(|one| is_due(one));
         due.filter_map(|one| DocId::from_slice(&one.doc)).collect()
+    }
+
+    /// Asks each group, whoever leads it, and once more at once, where somebody is not told that it
+    /// takes a while. Whether all of them are done.
+    async fn replace(&self, old: NodeId, new: NodeId) -> bool {
+        let seat = self.topology.seat(new);
+        let groups = (0..self.topology.groups()).map(GroupId);
+        let mut done = true;
+        for group in groups.filter(|group| self.topology.seats(*group).contains(&seat)) {
+            let body = call::Body::Replace(Replace {
+                group: group.0,
+                old: old.0,
+                new: new.0,
+            });
+            let mut is_done = false;
+            let nodes = self.topology.nodes();
+            for node in nodes.iter().chain(&nodes) {
+                let answer = self.ask(node, DocId::default(), body.clone()).await;
+                if let Some(reply::Body::Replacing(Replacing { stage })) = answer {
+                    is_done = matches!(stage, Some(replacing::Stage::Done(_)));
+                }
+            }
+            done &= is_done;
+        }
+        done
     }
 
     /// No answer is as good as a problem: it is asked again.

@@ -14,6 +14,7 @@ mod heals;
 mod history;
 mod intention;
 mod logs;
+mod members;
 mod memory;
 mod monotonic;
 mod never_blank;
@@ -63,7 +64,8 @@ pub fn all(plan: &Plan) -> Vec<Box<dyn Oracle>> {
         Box::new(fold::Fold::new(history.clone())),
         Box::new(raft::Raft::new(logs.clone())),
         Box::new(exactly_once::ExactlyOnce::new(history.clone())),
-        Box::new(durable::Durable::new(history.clone(), logs)),
+        Box::new(durable::Durable::new(history.clone(), logs.clone())),
+        Box::new(members::Members::new(logs)),
         Box::new(convergence::Convergence::new(history.clone())),
         Box::new(revisions::Revisions::new(history.clone(), twins)),
         Box::new(replicas::Replicas::default()),

@@ -291,6 +291,11 @@ pub enum FaultKind {
         node: u32,
         for_ms: u64,
     },
+    /// A new node takes the place of this one, whose disk is `lost`, or which runs until then.
+    Replace {
+        node: u32,
+        lost: bool,
+    },
     /// Hosts of `a` and `b` do not hear each other; `one_way`: only `b` does not hear `a`.
     Partition {
         a: Vec<Host>,

@@ -271,6 +271,8 @@ pub enum NodeSeen {
         group: u32,
         from: u64,
     },
+    /// It leads, and is about to make a node a voter.
+    Promotes { node: u64, group: u32, voter: u64 },
     Committed {
         node: u64,
         life: u64,

@@ -4,6 +4,7 @@ use crate::{
     cluster::Cluster,
     convert,
     faults::Faults,
+    operator,
     plan::Host,
     record::{NodeSeen, Seen},
     shared::{Shared, user_name},
@@ -16,6 +17,9 @@ pub fn missing(shared: &Shared, cluster: &Cluster, faults: &Faults) -> Vec<Strin
     let mut missing = Vec::new();
     if !faults.is_quiet() {
         missing.push("not all processes run".to_owned());
+    }
+    for (old, new) in operator::replaced(&cluster.topology()) {
+        missing.push(format!("node-{new} has not the place of node-{old}"));
     }
     for group in cluster.groups() {
         let replicas: Vec<usize> = cluster

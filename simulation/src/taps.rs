@@ -153,6 +153,11 @@ impl Fields {
                 group: self.group()?,
                 from: self.number("from")?,
             },
+            "promotes" => NodeSeen::Promotes {
+                node,
+                group: self.group()?,
+                voter: self.number("node")?,
+            },
             "applied" => self.applied(node, life)?,
             "outcome" => NodeSeen::Outcome {
                 node,

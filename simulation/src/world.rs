@@ -130,9 +130,9 @@ impl World {
             });
         }
         let (of, faults) = (cluster.clone(), plan.faults.clone());
-        let poisoned = operator::is_needed(plan);
+        let operated = operator::is_needed(plan);
         recorder.explain_errors_by(move |host, line| {
-            poisoned && operator::explains(line) || faults::explains(&of, &faults, host, line)
+            operated && operator::explains(line) || faults::explains(&of, &faults, host, line)
         });
         Self {
             sim,

@@ -79,13 +79,14 @@ impl Group {
             return Err(ReplaceError::NoLink(new));
         }
         let has = progress(&metrics, new);
-        if members.is_changing || has.is_ready() {
+        let learns = members.nodes.contains(&new.0);
+        if members.is_changing || learns && has.is_ready() {
             tap::promotes(inner.id, new);
             let target = members.target(old, new);
             inner.change(ChangeMembers::ReplaceAllVoters(target));
             return Ok(Replacing::Changing);
         }
-        if !members.nodes.contains(&new.0) {
+        if !learns {
             let node = BTreeMap::from([(new.0, EmptyNode::new())]);
             inner.change(ChangeMembers::AddNodes(node));
         }
@@ -136,7 +137,8 @@ impl Members {
     }
 
     fn target(&self, old: NodeId, new: NodeId) -> BTreeSet<u64> {
-        let others = self.voters.iter().copied().filter(|node| *node != old.0);
+        let stays = |node: &u64| *node != old.0 || mutant!("replaced_voter_stays");
+        let others = self.voters.iter().copied().filter(stays);
         others.chain([new.0]).collect()
     }
 }

@@ -20,7 +20,7 @@ use codraft_proto::{
     outside::{OsEntropy, Outside, SystemClock},
     reject::Code,
     tasks::Tasks,
-    topology::{FileTopology, NodeEntry},
+    topology::FileTopology,
     transport::{Remote, Tcp, Transport},
     v1::{self, Hello, Message, OpenedFrom, PeerRole, answer::Verdict, call, message::Body, reply},
 };
@@ -479,10 +479,7 @@ impl Scene {
         let (mut entries, mut listeners) = (Vec::new(), Vec::new());
         for id in 1..=2 {
             let listener = Tcp.listen("127.0.0.1:0").await.unwrap();
-            entries.push(NodeEntry {
-                id,
-                address: listener.local_address().unwrap(),
-            });
+            entries.push((id, listener.local_address().unwrap()).into());
             listeners.push(listener);
         }
         let topology = FileTopology {

@@ -25,8 +25,7 @@ pub struct Node {
 
 #[derive(Default)]
 pub struct Group {
-    /// Two sets while the membership changes.
-    pub voters: Vec<Vec<u64>>,
+    pub members: Members,
     pub replicas: BTreeMap<u64, Replica>,
     /// The committed entries, from index 0.
     pub chosen: Vec<Slot>,
@@ -144,19 +143,71 @@ impl Replica {
 impl Group {
     /// Whether a majority of the voters has its log up to `slot`, at `index`, on disk.
     pub fn is_on_majority(&self, index: u64, slot: &Slot) -> bool {
-        self.majority(|node| {
+        self.members.majority_since(index, |node| {
             let replica = self.replicas.get(&node);
             replica.is_some_and(|replica| replica.has_synced(index, slot))
         })
     }
+}
 
-    pub fn majority(&self, holds: impl Fn(u64) -> bool) -> bool {
-        let most = |set: &Vec<u64>| {
-            let count = set.iter().filter(|node| holds(**node)).count();
-            count > set.len() / 2
-        };
-        !self.voters.is_empty() && self.voters.iter().all(most)
+/// The voters of a group, as its logs say.
+#[derive(Default)]
+pub struct Members {
+    /// By the index of the entry.
+    entries: BTreeMap<u64, Membership>,
+}
+
+struct Membership {
+    /// The term and the leader.
+    under: (u64, u64),
+    /// Two sets while they change.
+    voters: Vec<Vec<u64>>,
+}
+
+impl Members {
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
+
+    /// An entry is in a log; `voters` is empty where it is no membership.
+    pub fn appended(&mut self, index: u64, under: (u64, u64), voters: &[Vec<u64>]) {
+        let held = self.entries.get(&index).map(|held| held.under);
+        match held {
+            Some(held) if held >= under => {}
+            // Another one stands where a membership was that nobody committed.
+            Some(_) if voters.is_empty() => {
+                self.entries.remove(&index);
+            }
+            None if voters.is_empty() => {}
+            _ => {
+                let voters = voters.to_vec();
+                self.entries.insert(index, Membership { under, voters });
+            }
+        }
+    }
+
+    /// Whether a majority does, of the voters when the entry at `index` was appended or of any since:
+    /// which of them a leader went by is not told.
+    pub fn majority_since(&self, index: u64, holds: impl Fn(u64) -> bool) -> bool {
+        let then = self.entries.range(..=index).next_back();
+        let since = self.entries.range(index + 1..);
+        then.into_iter()
+            .chain(since)
+            .any(|(_, held)| held.voters.iter().all(|set| most(set, &holds)))
+    }
+
+    /// The same of the latest voters or of those before: not all logs have the latest.
+    pub fn majority(&self, holds: impl Fn(u64) -> bool) -> bool {
+        let before = self.entries.keys().rev().nth(1);
+        let latest = self.entries.keys().next_back();
+        let since = before.or(latest).copied().unwrap_or(0);
+        self.majority_since(since, holds)
+    }
+}
+
+fn most(set: &[u64], holds: impl Fn(u64) -> bool) -> bool {
+    let count = set.iter().filter(|node| holds(**node)).count();
+    count > set.len() / 2
 }
 
 impl Group {

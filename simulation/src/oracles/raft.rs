@@ -99,9 +99,7 @@ fn see(logs: &mut Logs, seen: &NodeSeen) -> Broken {
             ..
         } => {
             let group = logs.groups.entry(*group).or_default();
-            if !voters.is_empty() {
-                group.voters.clone_from(voters);
-            }
+            group.members.appended(*index, (*term, *leader), voters);
             return appended(group, node, *index, (*term, *leader), hash, recovering);
         }
         NodeSeen::SyncFailed { .. } => {
@@ -324,7 +322,7 @@ fn purged(group: &mut Group, node: u64, index: u64, recovering: bool) -> Broken 
 fn leads(group: &mut Group, node: u64, term: u64) -> Broken {
     let voters = group.votes.get(&(term, node));
     let by = |voter: u64| voters.and_then(|voters| voters.get(&voter)).copied();
-    if !group.majority(|voter| by(voter).is_some()) {
+    if !group.members.majority(|voter| by(voter).is_some()) {
         let rest = format!("node {node}, term {term}: its vote is on the disks of {voters:?}");
         return Some(("a leader without a majority of votes on disk", rest));
     }
@@ -344,7 +342,7 @@ fn leads(group: &mut Group, node: u64, term: u64) -> Broken {
             return Some(("a leader without what was committed", rest));
         }
     }
-    if !group.majority(|voter| by(voter) == Some(true)) {
+    if !group.members.majority(|voter| by(voter) == Some(true)) {
         let rest = format!("node {node}, term {term}: not longer are the logs of {voters:?}");
         return Some(("a leader elected by logs longer than its own", rest));
     }

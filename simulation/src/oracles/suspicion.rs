@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Notes, Oracle, named};
+use super::{Notes, Oracle, logs::Members, named};
 use crate::{
     record::{DriverSeen, Entry, NodeSeen, Seen},
     verdict::Violation,
@@ -20,7 +20,7 @@ const WON: Duration = Duration::from_millis(450);
 const ENOUGH: u32 = 2;
 
 pub struct Suspicion {
-    voters: BTreeMap<u32, Vec<Vec<u64>>>,
+    members: BTreeMap<u32, Members>,
     /// By suspect: who held it for dead, and when last.
     suspects: BTreeMap<u64, BTreeMap<u64, Duration>>,
     /// By group, the first attempt to take it over since somebody led it last; none where the
@@ -42,7 +42,7 @@ impl Default for Suspicion {
         let promised = "a leader is replaced by a majority that has evidence of its own, and \
                         then at once";
         Self {
-            voters: BTreeMap::new(),
+            members: BTreeMap::new(),
             suspects: BTreeMap::new(),
             trying: BTreeMap::new(),
             on: BTreeSet::new(),
@@ -64,11 +64,11 @@ impl Suspicion {
             told.is_some_and(|told| at <= *told + lasts)
         };
         // Before its members are known nothing can be said.
-        let Some(voters) = self.voters.get(&group) else {
-            return true;
-        };
-        let most = |set: &Vec<u64>| set.iter().filter(|node| lately(node)).count() > set.len() / 2;
-        voters.iter().all(most)
+        let members = self
+            .members
+            .get(&group)
+            .filter(|members| !members.is_empty());
+        members.is_none_or(|members| members.majority(|node| lately(&node)))
     }
 
     fn is_troubled(&self, at: Duration) -> bool {
@@ -103,8 +103,16 @@ impl Oracle for Suspicion {
     fn see(&mut self, entry: &Entry, found: &mut Vec<Violation>) {
         let at = entry.at;
         match &entry.seen {
-            Seen::Node(NodeSeen::Appended { group, voters, .. }) if !voters.is_empty() => {
-                self.voters.insert(*group, voters.clone());
+            Seen::Node(NodeSeen::Appended {
+                group,
+                index,
+                term,
+                leader,
+                voters,
+                ..
+            }) => {
+                let members = self.members.entry(*group).or_default();
+                members.appended(*index, (*term, *leader), voters);
             }
             Seen::Node(NodeSeen::Suspects {
                 node,

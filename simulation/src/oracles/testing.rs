@@ -286,7 +286,12 @@ impl Story {
         });
     }
 
-    fn synced(&mut self, node: u64, index: u64) {
+    pub fn promotes(&mut self, node: u64, voter: u64) {
+        let group = GROUP;
+        self.node(NodeSeen::Promotes { node, group, voter });
+    }
+
+    pub fn synced(&mut self, node: u64, index: u64) {
         self.node(NodeSeen::Synced {
             node,
             life: self.lives[&node],

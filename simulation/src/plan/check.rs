@@ -262,6 +262,10 @@ impl Plan {
             .filter_map(|fault| fault.kind.loses())
             .collect();
         let nodes: Vec<NodeId> = (1..=u64::from(self.world.nodes)).map(NodeId).collect();
+        let replaced = |fault: &&Fault| matches!(fault.kind, FaultKind::Replace { .. });
+        if self.faults.iter().filter(replaced).count() > 1 {
+            wrong.push("more than one node is replaced".into());
+        }
         for group in 0..self.world.groups {
             let replicas = placement::replicas(GroupId(group), &nodes);
             let gone = replicas
@@ -290,6 +294,7 @@ impl FaultKind {
             FaultKind::DiskFull { .. } => "disk_full",
             FaultKind::DiskSlow { .. } => "disk_slow",
             FaultKind::Wiped { .. } => "wiped",
+            FaultKind::Replace { .. } => "replace",
             FaultKind::FolderPutBack { .. } => "folder_put_back",
             FaultKind::Partition { .. } => "partition",
             FaultKind::Flap { .. } => "flap",
@@ -312,6 +317,7 @@ impl FaultKind {
             | FaultKind::DiskFull { node, .. }
             | FaultKind::DiskSlow { node, .. }
             | FaultKind::Wiped { node }
+            | FaultKind::Replace { node, .. }
             | FaultKind::FolderPutBack { node, .. }
             | FaultKind::Drain { node, .. } => vec![Host::Node(*node)],
             FaultKind::Partition { a, b, .. } | FaultKind::Flap { a, b, .. } => {
@@ -341,6 +347,7 @@ impl FaultKind {
             }
             | FaultKind::PageDamage { node }
             | FaultKind::Wiped { node }
+            | FaultKind::Replace { node, .. }
             | FaultKind::FolderPutBack { node, .. } => Some(u64::from(*node)),
             _ => None,
         }
@@ -368,7 +375,9 @@ impl FaultKind {
             | FaultKind::Clock { for_ms, .. }
             | FaultKind::FolderPutBack { for_ms, .. }
             | FaultKind::Drain { for_ms, .. } => Some(for_ms),
-            FaultKind::PageDamage { .. } | FaultKind::Wiped { .. } => None,
+            FaultKind::PageDamage { .. } | FaultKind::Wiped { .. } | FaultKind::Replace { .. } => {
+                None
+            }
         }
     }
 }

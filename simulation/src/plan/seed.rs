@@ -377,6 +377,7 @@ fn faults(seed: u64, world: &World, clients: &[Client]) -> Vec<Fault> {
         }
     }
     damage_pages(seed, world, spare, &mut faults);
+    replace_node(seed, world, spare, &mut faults);
     faults.sort_by_key(|fault| fault.at_ms);
     faults
 }
@@ -396,6 +397,31 @@ fn damage_pages(seed: u64, world: &World, spare: u32, faults: &mut Vec<Fault>) {
             kind: FaultKind::PageDamage { node: spare },
         });
     }
+}
+
+/// In one of six worlds the disk that may be lost is lost for good, or its node goes while it is well: a
+/// new one has its place.
+fn replace_node(seed: u64, world: &World, spare: u32, faults: &mut Vec<Fault>) {
+    let mut rng = stream(seed, "replace", 0);
+    if !rng.random_bool(1.0 / 6.0) {
+        return;
+    }
+    // Nobody's disk is put back.
+    faults.retain(|fault| {
+        let kind = &fault.kind;
+        !matches!(
+            kind,
+            FaultKind::Wiped { .. } | FaultKind::FolderPutBack { .. }
+        )
+    });
+    faults.push(Fault {
+        at_ms: rng.random_range(world.safety_ms / 10..world.safety_ms * 3 / 4),
+        seed: rng.random(),
+        kind: FaultKind::Replace {
+            node: spare,
+            lost: rng.random_bool(0.6),
+        },
+    });
 }
 
 /// The nodes that hold a group. With few groups others have nothing to do.

@@ -92,6 +92,7 @@ pub fn for_nodes(plan: &mut Plan, f: &mut dyn FnMut(&mut u32)) {
             | FaultKind::DiskFull { node, .. }
             | FaultKind::DiskSlow { node, .. }
             | FaultKind::Wiped { node }
+            | FaultKind::Replace { node, .. }
             | FaultKind::FolderPutBack { node, .. }
             | FaultKind::Drain { node, .. } => f(node),
             FaultKind::RouterCrash { .. } => {}
@@ -152,6 +153,7 @@ pub fn tidy(plan: &mut Plan) {
         | FaultKind::DiskFull { node, .. }
         | FaultKind::DiskSlow { node, .. }
         | FaultKind::Wiped { node }
+        | FaultKind::Replace { node, .. }
         | FaultKind::FolderPutBack { node, .. }
         | FaultKind::Drain { node, .. } => *node <= nodes,
         FaultKind::Delay { a, b, .. } | FaultKind::Loss { a, b, .. } => there(a) && there(b),
