@@ -3,9 +3,10 @@
 #![allow(clippy::disallowed_methods)] // the one owner of configuration files
 
 use std::{
+    ffi::CString,
     fs,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -34,6 +35,24 @@ pub fn claim(path: &Path) -> Result<Option<fs::File>> {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
         Err(error) => Err(error).with_context(|| format!("locking {}", path.display())),
     }
+}
+
+/// How large the file system is that a folder is on, or will be.
+#[allow(unsafe_code)]
+pub fn disk_bytes(path: &Path) -> Result<u64> {
+    let there = path.ancestors().find(|path| path.exists());
+    let there = there.filter(|path| !path.as_os_str().is_empty());
+    let there = there.unwrap_or(Path::new("."));
+    let name = CString::new(there.as_os_str().as_bytes())?;
+    // SAFETY: all zeros is a value of this struct of numbers.
+    let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the name ends with a zero, and the struct is this function's own.
+    if unsafe { libc::statvfs(name.as_ptr(), &mut found) } != 0 {
+        let error = io::Error::last_os_error();
+        return Err(error)
+            .with_context(|| format!("asking how large the disk of {} is", path.display()));
+    }
+    Ok(found.f_blocks * found.f_frsize)
 }
 
 /// What lies in a folder.

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, bail};
-use codraft_node::{Node, NodeConfig, OsDisk};
+use codraft_node::{BudgetOptions, Node, NodeConfig, OsDisk};
 use codraft_proto::{
     ids::NodeId,
     outside::{Entropy, OsEntropy, Outside, SystemClock},
@@ -15,7 +15,7 @@ use codraft_router::{Router, RouterConfig};
 use crate::{
     cluster,
     config::{Config, NodeSection, RouterSection},
-    replace, scrape,
+    files, replace, scrape,
     signals::stop_signal,
     strip,
     token::Keys,
@@ -149,6 +149,8 @@ async fn start_node(
     node.keep.memory_bytes = config.limits.group_memory_bytes;
     node.keep.tail_commands = config.limits.snapshot_commands;
     node.keep.bulk_bytes_per_second = config.limits.bulk_bytes_per_second;
+    let disk_bytes = files::disk_bytes(&section.data)?;
+    node.budget = BudgetOptions::of(config.limits.unarchived_bytes, disk_bytes);
     let disk = Arc::new(OsDisk::start().context("starting the disk's thread")?);
     let outside = codraft_node::NodeOutside {
         common: outside(),

@@ -6,6 +6,7 @@ use codraft_archive::CheckpointOptions;
 use codraft_proto::{disk::Disk, ids::NodeId, link::LinkOptions, topology::Topology};
 use codraft_raft::{
     archive::RoundOptions,
+    budget::BudgetOptions,
     group::{GroupLimits, KeepOptions, RaftTimes},
     machine::MachineLimits,
     pages::PageOptions,
@@ -31,6 +32,7 @@ pub struct NodeConfig {
     /// When it keeps a document whole: the same on every node.
     pub checkpoints: CheckpointOptions,
     pub keep: KeepOptions,
+    pub budget: BudgetOptions,
     pub link: LinkOptions,
     /// A document of at most so many bytes is spelled for its readers where it is looked at, under
     /// its group's lock; a larger one outside, in steps.
@@ -55,6 +57,7 @@ impl NodeConfig {
             rounds: RoundOptions::default(),
             checkpoints: CheckpointOptions::default(),
             keep: KeepOptions::default(),
+            budget: BudgetOptions::default(),
             link: LinkOptions::default(),
             spelled_at_once: 16 << 10,
             plain_text_anywhere: false,

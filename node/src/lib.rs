@@ -37,7 +37,7 @@ use codraft_raft::{
 };
 
 pub use codraft_proto::disk::OsDisk;
-pub use codraft_raft::group::Leadership;
+pub use codraft_raft::{budget::BudgetOptions, group::Leadership};
 pub use config::{NodeConfig, NodeOutside};
 pub use start::{StartError, check_folder};
 

@@ -69,6 +69,9 @@ pub(crate) struct Metrics {
     archived: Family<GroupLabel, Gauge>,
     /// Entries that came after the last one whose events are.
     unarchived: Family<GroupLabel, Gauge>,
+    /// What events take on the disk that are not archived, and from where on edits are refused.
+    unarchived_bytes: Gauge,
+    unarchived_limit_bytes: Gauge,
     /// Damaged pages that were had again.
     mended_pages: Family<GroupLabel, Counter>,
 }
@@ -100,6 +103,8 @@ impl Metrics {
             installs: Family::default(),
             archived: Family::default(),
             unarchived: Family::default(),
+            unarchived_bytes: Gauge::default(),
+            unarchived_limit_bytes: Gauge::default(),
             mended_pages: Family::default(),
             registry: Mutex::default(),
         };
@@ -212,6 +217,16 @@ impl Metrics {
             m.unarchived.clone(),
         );
         registry.register(
+            "unarchived_bytes",
+            "What events take on the disk that are not archived, of all groups",
+            m.unarchived_bytes.clone(),
+        );
+        registry.register(
+            "unarchived_limit_bytes",
+            "From where on edits are refused until more of them are archived",
+            m.unarchived_limit_bytes.clone(),
+        );
+        registry.register(
             "mended_pages",
             "Damaged pages that were had again, from other nodes or of the log",
             m.mended_pages.clone(),
@@ -234,6 +249,10 @@ impl Metrics {
         rounds.set(mark.rounds as i64);
         let later = group.with(Shard::applied).saturating_sub(mark.index);
         self.unarchived.get_or_create(&label).set(later as i64);
+        let (bytes, limit) = group.unarchived_bytes();
+        self.unarchived_bytes.set(bytes as i64);
+        self.unarchived_limit_bytes
+            .set(limit.min(i64::MAX as u64) as i64);
         let mended = self.mended_pages.get_or_create(&label);
         mended.inner().store(group.mended(), Ordering::Relaxed);
     }

@@ -151,6 +151,7 @@ async fn open(
     let folder = Arc::new(folder.map_err(StartError::Keep)?);
     let archivist = Arc::new(Archivist::new(folder, config.checkpoints.clone()));
     let kept = kept.archived(archivist.clone(), config.rounds.clone());
+    let kept = kept.within(config.budget.clone());
     let mut name = [0; 8];
     outside.entropy.fill(&mut name);
     let name = u64::from_le_bytes(name);

@@ -142,7 +142,9 @@ pub(crate) fn proposing(error: ProposeError) -> v1::Problem {
     match error {
         ProposeError::NotLeader(hint) => lost(hint),
         ProposeError::Busy => problem(Code::Busy, error.to_string()),
-        ProposeError::DiskFull => problem(Code::DiskFull, error.to_string()),
+        ProposeError::DiskFull | ProposeError::Unarchived => {
+            problem(Code::DiskFull, error.to_string())
+        }
         ProposeError::GroupFull => problem(Code::GroupFull, error.to_string()),
         ProposeError::Shutdown => problem(Code::ShuttingDown, error.to_string()),
         // The edges let nothing through that is so large; if they ever do it is not final,

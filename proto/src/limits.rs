@@ -15,6 +15,9 @@ pub const SNAPSHOT_COMMANDS: u64 = 100_000;
 /// The default of `bulk_bytes_per_second`, and the least.
 pub const BULK_BYTES_PER_SECOND: u64 = 64 << 20;
 const BULK_BYTES_PER_SECOND_MIN: u64 = 64 << 10;
+/// The default of `unarchived_bytes`, and the least: some groups' rounds fit.
+pub const UNARCHIVED_BYTES: u64 = 8 << 30;
+const UNARCHIVED_BYTES_MIN: u64 = 64 << 20;
 /// The least: a document of the greatest size fits, with its history.
 const GROUP_STATE_BYTES_MIN: u64 = 64 << 20;
 /// The least: a hello fits.
@@ -66,6 +69,8 @@ pub struct EdgeLimits {
     pub snapshot_commands: u64,
     /// How fast a node gives pages to replicas that lag too far for the log.
     pub bulk_bytes_per_second: u64,
+    /// What events may take on a node's disk that are not archived, before no document is made.
+    pub unarchived_bytes: u64,
 }
 
 /// Those of operations: not configurable, the same in every process.
@@ -96,6 +101,7 @@ impl Default for EdgeLimits {
             group_memory_bytes: GROUP_MEMORY_BYTES,
             snapshot_commands: SNAPSHOT_COMMANDS,
             bulk_bytes_per_second: BULK_BYTES_PER_SECOND,
+            unarchived_bytes: UNARCHIVED_BYTES,
         }
     }
 }
@@ -234,6 +240,12 @@ impl EdgeLimits {
                 "bulk_bytes_per_second",
                 self.bulk_bytes_per_second,
                 BULK_BYTES_PER_SECOND_MIN,
+                "",
+            ),
+            (
+                "unarchived_bytes",
+                self.unarchived_bytes,
+                UNARCHIVED_BYTES_MIN,
                 "",
             ),
         ] {
@@ -416,6 +428,12 @@ mod tests {
                 64 << 10,
                 (64 << 10) - 1,
                 "limits.bulk_bytes_per_second = 65535 is below 65536",
+            ),
+            (
+                |l, v| l.unarchived_bytes = v,
+                64 << 20,
+                (64 << 20) - 1,
+                "limits.unarchived_bytes = 67108863 is below 67108864",
             ),
             (
                 |l, v| l.group_state_bytes = v,

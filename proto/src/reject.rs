@@ -125,7 +125,8 @@ codes! {
     /// The document was set apart, by a fault or an operator: it can be read, and what is written
     /// waits until it is let go on.
     Quarantined = 79, "quarantined", 503, 4579;
-    /// The leader's disk is full: what is there can be read, and nothing is written.
+    /// The leader's disk is full, or would be before what waits on it is archived: what is there can be
+    /// read, and what would make it fuller is not taken.
     DiskFull = 80, "disk_full", 507, 4580;
 }
 

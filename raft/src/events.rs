@@ -121,6 +121,9 @@ pub enum ProposeError {
     /// proposed all the same: it makes room.
     #[error("the group's documents are at their limit of memory")]
     GroupFull,
+    /// Too much waits for the archive of the group's leader.
+    #[error("too many events of the group's leader are not archived yet")]
+    Unarchived,
     #[error("the group is shutting down")]
     Shutdown,
     /// The command is larger than an entry may be.
@@ -151,7 +154,8 @@ impl From<ProposeError> for ReadError {
             ProposeError::Busy
             | ProposeError::GroupFull
             | ProposeError::TooLarge
-            | ProposeError::DiskFull => ReadError::Busy,
+            | ProposeError::DiskFull
+            | ProposeError::Unarchived => ReadError::Busy,
             ProposeError::Shutdown => ReadError::Shutdown,
             ProposeError::Unproven => ReadError::Unproven,
         }

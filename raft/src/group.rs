@@ -138,6 +138,9 @@ impl Group {
         if self.inner.log.is_full() {
             return Err(ProposeError::DiskFull);
         }
+        if self.inner.keeper.budget().refuses(&command) {
+            return Err(ProposeError::Unarchived);
+        }
         self.inner.queue.push(command, origin)
     }
 
@@ -220,6 +223,12 @@ impl Group {
     /// something failed. Whether that was the reason and is put right.
     pub async fn mend_archive(&self, why: &Cause) -> bool {
         self.inner.keeper.mend_archive(why).await
+    }
+
+    /// What events take on this node's disk that are not archived, of all its groups, and from where on
+    /// edits are refused; in bytes.
+    pub fn unarchived_bytes(&self) -> (u64, u64) {
+        self.inner.keeper.budget().used()
     }
 
     /// Has it keep its state now: what can be archived is, once that is done.

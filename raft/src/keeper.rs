@@ -39,6 +39,7 @@ use space::{GroupUses, Pin, Space, Writing, uses_of};
 
 use crate::{
     archive::{Archive, RoundOptions},
+    budget::{Budget, BudgetOptions},
     core::{Core, KeptState, Prepare},
     digests::Digests,
     machine::{Document, InSlot, Page},
@@ -66,6 +67,7 @@ pub struct Kept {
     space: Space,
     event_space: Space,
     archiving: Archiving,
+    budget: Arc<Budget>,
 }
 
 /// Where events go on to; without it they stay in the op log.
@@ -166,6 +168,7 @@ impl Kept {
         Ok(Kept {
             pages: PageLog::open(disk.clone(), data.join(PAGES), options.clone()).await?,
             events: PageLog::open(disk.clone(), data.join(EVENTS), options).await?,
+            budget: Arc::new(Budget::new(BudgetOptions::default())),
             manifests: Manifests::open(disk, data.join(MANIFESTS)).await?,
             space: Space::default(),
             event_space: Space::default(),
@@ -180,6 +183,12 @@ impl Kept {
             rounds,
             ..self.archiving
         };
+        self
+    }
+
+    /// With a limit to what waits to be archived.
+    pub fn within(mut self, budget: BudgetOptions) -> Kept {
+        self.budget = Arc::new(Budget::new(budget));
         self
     }
 
@@ -280,7 +289,8 @@ impl Keeper {
         } = loaded;
         let manifest = state.map(|state| state.manifest);
         let space = kept.event_space.clone();
-        let events = Events::new(group, kept.events.clone(), space, pages);
+        let budget = kept.budget.clone();
+        let events = Events::new(group, kept.events.clone(), (space, budget), pages);
         Self {
             group,
             core,
@@ -297,6 +307,11 @@ impl Keeper {
             placed: Notify::new(),
             adopting: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// What of the disk events may take that are not archived.
+    pub fn budget(&self) -> &Budget {
+        &self.kept.budget
     }
 
     /// A manifest is to be taken whatever there is to write.

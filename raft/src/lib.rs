@@ -2,6 +2,7 @@
 
 mod applied;
 pub mod archive;
+pub mod budget;
 mod clocks;
 pub mod command;
 mod core;

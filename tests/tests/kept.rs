@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
 use codraft_e2e::{
+    patience::PATIENCE,
     processes::{Folder, Processes, kill, until},
     rest::Rest,
     socket::fresh_client,
@@ -79,6 +80,58 @@ async fn all_read_back(rest: &Rest, texts: &BTreeMap<String, String>) -> Result<
     for (doc, text) in texts {
         let found = Typist::open(rest, doc).await?.text();
         ensure!(found == *text, "{doc} has another text");
+    }
+    Ok(())
+}
+
+/// Where the archive cannot be written the disk must not fill up with what waits for it.
+#[tokio::test]
+async fn what_the_archive_cannot_take_is_refused_until_it_can() -> Result<()> {
+    let folder = Folder::fresh("unarchived");
+    let small = [
+        ("CODRAFT_LIMITS__UNARCHIVED_BYTES", "67108864"),
+        ("CODRAFT_LIMITS__BODY_BYTES", "4194304"),
+    ];
+    let env = [&TIGHT[..], &small].concat();
+    let cluster = Processes::start_in(&folder, &[], &env)?;
+    let rest = rest(&cluster);
+    let doc = rest.create("first", "").await?;
+    let archives: Vec<_> = (1..=3)
+        .map(|n| folder.path().join(format!("node-{n}/archive")))
+        .collect();
+    for archive in &archives {
+        std::fs::rename(archive, archive.with_extension("away"))?;
+        std::fs::write(archive, "in the way")?;
+    }
+    // It does not compress.
+    let text: String = (0..3_000_000)
+        .map(|_| char::from(rand::random_range(b'a'..=b'z')))
+        .collect();
+    let mut made = 0;
+    let refused = loop {
+        match rest.create("large", &text).await {
+            Ok(_) if made < 60 => made += 1,
+            Ok(_) => bail!("{made} documents, and none was refused"),
+            Err(error) => break format!("{error:#}"),
+        }
+    };
+    ensure!(refused.contains("disk_full"), "{refused}");
+    ensure!(made > 10, "refused after {made}");
+    let said = || folder.log().contains("too many events are not archived");
+    until("the log says so", said).await?;
+    // What is there can be edited: there is half as much again for that.
+    let mut typist = Typist::open(&rest, &doc).await?;
+    typist.append("goes on").await?;
+
+    for archive in &archives {
+        std::fs::remove_file(archive)?;
+        std::fs::rename(archive.with_extension("away"), archive)?;
+    }
+    let end = tokio::time::Instant::now() + PATIENCE;
+    while let Err(error) = rest.create("after", "").await {
+        let late = tokio::time::Instant::now() > end;
+        ensure!(!late, "{error:#}; {}", folder.log());
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The events of a group on their way into its op log, and out of it into the archive.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use codraft_mutant::mutant;
 use codraft_proto::ids::{DocId, GroupId, Revision};
@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::{KeepError, space::Space};
 use crate::{
     archive::{ArchiveMark, RoundOptions, Rounds},
+    budget::Budget,
     core::Core,
     manifest::{Manifest, ManifestError},
     oplog::{self, EventPage, Logged, event_key},
@@ -22,6 +23,7 @@ pub struct Events {
     group: GroupId,
     log: PageLog,
     space: Space,
+    budget: Arc<Budget>,
     pages: tokio::sync::Mutex<Pages>,
     /// How far they are archived.
     mark: watch::Sender<ArchiveMark>,
@@ -85,6 +87,12 @@ impl Pages {
         self.listed
             .retain(|page| is_needed(page) && !mutant!("events_let_go_beyond_the_archive"));
         self.revisions.retain(|to, _| *to > archived.index);
+    }
+
+    /// What is not archived, in bytes.
+    fn listed_bytes(&self) -> u64 {
+        let places = self.listed.iter().map(|page| page.place);
+        places.map(|place| u64::from(place.length)).sum()
     }
 
     pub fn uses(&self) -> Uses {
@@ -165,11 +173,18 @@ impl Pages {
 }
 
 impl Events {
-    pub fn new(group: GroupId, log: PageLog, space: Space, pages: Pages) -> Self {
+    pub fn new(
+        group: GroupId,
+        log: PageLog,
+        (space, budget): (Space, Arc<Budget>),
+        pages: Pages,
+    ) -> Self {
+        budget.waits(group, pages.listed_bytes());
         Self {
             group,
             log,
             space,
+            budget,
             mark: watch::Sender::new(pages.archived),
             pages: tokio::sync::Mutex::new(pages),
         }
@@ -191,6 +206,7 @@ impl Events {
         let mut pages = self.pages.lock().await;
         if pages.archived == mark {
             pages.add_round(archived);
+            self.budget.waits(self.group, pages.listed_bytes());
             self.mark.send_replace(archived);
         }
     }
@@ -228,6 +244,7 @@ impl Events {
                 tap::logged(place, &piece);
                 pages.listed.push(EventPage { from, to, place });
                 pages.revisions.insert(to, revisions_of(&piece));
+                self.budget.waits(self.group, pages.listed_bytes());
                 self.space.placed(self.group, &pages.uses());
             }
             pages.rounds.push(&piece);
@@ -248,6 +265,7 @@ impl Events {
     pub fn replace(&self, pages: &mut Pages, by: Pages) {
         *pages = by;
         self.mark.send_replace(pages.archived);
+        self.budget.waits(self.group, pages.listed_bytes());
         self.space.placed(self.group, &pages.uses());
     }
 }

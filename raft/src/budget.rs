@@ -1,0 +1,199 @@
+//! How much of a node's disk events may take that are not archived yet. Where the archive cannot be
+//! written the op log grows: what makes it grow is refused long before the disk is full, while there
+//! is still room for all that is in order.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
+};
+
+use codraft_proto::ids::GroupId;
+use parking_lot::Mutex;
+
+use crate::command::Command;
+
+/// In bytes of the op logs of all groups of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BudgetOptions {
+    /// From here on no document is made.
+    pub documents_bytes: u64,
+    /// From here on none is edited.
+    pub edits_bytes: u64,
+}
+
+impl BudgetOptions {
+    /// No new documents at `bytes` or a quarter of the disk, no edits at half as much again or two
+    /// fifths of the disk, whichever is less.
+    pub fn of(bytes: u64, disk_bytes: u64) -> Self {
+        Self {
+            documents_bytes: bytes.min(disk_bytes / 4),
+            edits_bytes: bytes.saturating_add(bytes / 2).min(disk_bytes / 5 * 2),
+        }
+    }
+}
+
+impl Default for BudgetOptions {
+    fn default() -> Self {
+        Self::of(codraft_proto::limits::UNARCHIVED_BYTES, u64::MAX)
+    }
+}
+
+/// What is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Nothing,
+    Documents,
+    Edits,
+}
+
+/// A node's budget, and what of it is used.
+pub struct Budget {
+    options: BudgetOptions,
+    /// By group.
+    used: Mutex<BTreeMap<GroupId, u64>>,
+    total: AtomicU64,
+    /// As it was said in the log.
+    said: AtomicU8,
+}
+
+impl Budget {
+    pub fn new(options: BudgetOptions) -> Self {
+        Self {
+            options,
+            used: Mutex::default(),
+            total: AtomicU64::new(0),
+            said: AtomicU8::new(Level::Nothing as u8),
+        }
+    }
+
+    /// What of a group's events waits, in bytes.
+    pub fn waits(&self, group: GroupId, bytes: u64) {
+        let mut used = self.used.lock();
+        used.insert(group, bytes);
+        self.total.store(used.values().sum(), Relaxed);
+    }
+
+    /// What waits of all groups, and from where on edits are refused; in bytes.
+    pub fn used(&self) -> (u64, u64) {
+        (self.total.load(Relaxed), self.options.edits_bytes)
+    }
+
+    /// Whether there is no room for what comes of a command. Roles change all the same.
+    pub fn refuses(&self, command: &Command) -> bool {
+        let level = self.level();
+        match command {
+            Command::Create(_) => level >= Level::Documents,
+            Command::Edit(_) | Command::Restore(_) | Command::Checkpoint(_) => {
+                level >= Level::Edits
+            }
+            Command::Grant(_)
+            | Command::Trim(_)
+            | Command::Expire(_)
+            | Command::Level(_)
+            | Command::Quarantine(_) => false,
+        }
+    }
+
+    fn level(&self) -> Level {
+        let bytes = self.total.load(Relaxed);
+        let level = match bytes {
+            bytes if bytes >= self.options.edits_bytes => Level::Edits,
+            bytes if bytes >= self.options.documents_bytes => Level::Documents,
+            _ => Level::Nothing,
+        };
+        if self.said.swap(level as u8, Relaxed) != level as u8 {
+            say(level, bytes);
+        }
+        level
+    }
+}
+
+fn say(level: Level, bytes: u64) {
+    let what = match level {
+        Level::Nothing => return tracing::info!(bytes, "events are archived again"),
+        Level::Documents => "no new documents",
+        Level::Edits => "no new documents and no edits",
+    };
+    tracing::error!(
+        bytes,
+        "too many events are not archived: {what}, until they are; see why they cannot be"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use codraft_ot::Kind;
+    use codraft_proto::ids::{DocId, Revision, Seq};
+
+    use super::*;
+    use crate::command::{Algebra, Create, Edit, Grant, Trim};
+
+    fn grant() -> Command {
+        Command::Grant(Grant {
+            doc: DocId::default(),
+            by: "a".into(),
+            user: "b".into(),
+            role: None,
+        })
+    }
+
+    fn create() -> Command {
+        Command::Create(Create {
+            doc: DocId::default(),
+            kind: Kind::Text,
+            algebra: Algebra::Delta1,
+            title: "".into(),
+            owner: "a".into(),
+            initial: None,
+        })
+    }
+
+    fn edit() -> Command {
+        Command::Edit(Edit {
+            doc: DocId::default(),
+            client: Default::default(),
+            user: "a".into(),
+            seq: Seq(1),
+            base: Revision(1),
+            ops: Bytes::new(),
+        })
+    }
+
+    fn refused(budget: &Budget) -> [bool; 4] {
+        let trim = Command::Trim(Trim {
+            doc: DocId::default(),
+            floor: Revision(1),
+        });
+        [create(), edit(), grant(), trim].map(|command| budget.refuses(&command))
+    }
+
+    #[test]
+    fn what_is_not_archived_costs_new_documents_then_edits_and_no_role() {
+        let budget = Budget::new(BudgetOptions::of(100, u64::MAX));
+        budget.waits(GroupId(0), 60);
+        budget.waits(GroupId(1), 39);
+        assert_eq!(refused(&budget), [false; 4]);
+        budget.waits(GroupId(1), 40);
+        assert_eq!(refused(&budget), [true, false, false, false]);
+        budget.waits(GroupId(0), 110);
+        assert_eq!(refused(&budget), [true, true, false, false]);
+        budget.waits(GroupId(1), 0);
+        budget.waits(GroupId(0), 99);
+        assert_eq!(refused(&budget), [false; 4]);
+    }
+
+    #[test]
+    fn a_small_disk_has_a_smaller_budget() {
+        let of = |bytes, disk| {
+            let BudgetOptions {
+                documents_bytes,
+                edits_bytes,
+            } = BudgetOptions::of(bytes, disk);
+            (documents_bytes, edits_bytes)
+        };
+        assert_eq!(of(8 << 30, 1 << 40), (8 << 30, 12 << 30));
+        assert_eq!(of(8 << 30, 20 << 30), (5 << 30, 8 << 30));
+        assert_eq!(of(u64::MAX, u64::MAX).1, u64::MAX / 5 * 2);
+    }
+}
