@@ -7,6 +7,7 @@ mod files;
 mod init;
 mod layout;
 mod operator;
+mod outside;
 mod process;
 mod quarantine;
 mod replace;

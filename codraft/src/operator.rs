@@ -14,7 +14,7 @@ use codraft_proto::{
 };
 use tokio::time::Instant;
 
-use crate::process::outside;
+use crate::outside::outside;
 
 /// A request is given up after so long; long enough for a failover.
 pub const PATIENCE: Duration = Duration::from_secs(10);

@@ -6,16 +6,16 @@ use anyhow::{Context, Result, bail};
 use codraft_node::{BudgetOptions, Node, NodeConfig, OsDisk};
 use codraft_proto::{
     ids::NodeId,
-    outside::{Entropy, OsEntropy, Outside, SystemClock},
     topology::{LiveTopology, Topology},
-    transport::Tcp,
 };
 use codraft_router::{Router, RouterConfig};
 
 use crate::{
     cluster,
     config::{Config, NodeSection, RouterSection},
-    files, replace, scrape,
+    files,
+    outside::outside,
+    replace, scrape,
     signals::stop_signal,
     strip,
     token::Keys,
@@ -178,17 +178,4 @@ async fn start_router(
     Router::start(router, outside())
         .await
         .context("starting the router")
-}
-
-/// The machine itself.
-pub fn outside() -> Outside {
-    let entropy = Arc::new(OsEntropy);
-    let mut seed = [0; 8];
-    entropy.fill(&mut seed);
-    Outside {
-        transport: Arc::new(Tcp),
-        clock: Arc::new(SystemClock),
-        seed: u64::from_le_bytes(seed),
-        entropy,
-    }
 }

@@ -206,6 +206,11 @@ impl Metrics {
             "States taken from other nodes, since no log reached back",
             m.installs.clone(),
         );
+        self.register_kept(registry);
+    }
+
+    fn register_kept(&self, registry: &mut Registry) {
+        let m = self;
         registry.register(
             "archive_rounds",
             "Rounds of a group's events that are in this node's archive",

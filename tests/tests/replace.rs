@@ -1,5 +1,6 @@
 //! `codraft node replace`: a disk is lost for good, and a new node has its place while everybody
 //! types on.
+#![allow(clippy::disallowed_methods)] // outside the product: files, clocks, children
 
 use std::{
     path::Path,

@@ -90,12 +90,7 @@ impl Groups {
                 let _ = inner.raft.shutdown().await;
                 return Err(error);
             }
-            take_part(&inner, &clocks, &tasks);
-            // Who takes another's place comes to a group that is there.
-            if replicas.contains(&config.node) {
-                let first = initialize(inner.clone(), replicas.clone());
-                tasks.spawn("group first", first);
-            }
+            take_part(&inner, replicas, &clocks, &tasks);
             groups.insert(*id, Group { inner });
         }
         watch_log(&wal, &groups, &tasks);
@@ -175,7 +170,7 @@ fn not_opened(group: GroupId, error: &dyn std::fmt::Display) -> StartError {
     StartError::Open { group, reason }
 }
 
-fn take_part(group: &Arc<Inner>, clocks: &Arc<Clocks>, tasks: &Tasks) {
+fn take_part(group: &Arc<Inner>, replicas: &[NodeId], clocks: &Arc<Clocks>, tasks: &Tasks) {
     tasks.spawn(
         "leadership",
         leadership::watch(group.clone(), tasks.clone()),
@@ -188,6 +183,11 @@ fn take_part(group: &Arc<Inner>, clocks: &Arc<Clocks>, tasks: &Tasks) {
     tasks.spawn("group keeper", keep(group.clone(), tasks.clone()));
     let keeper = group.keeper.clone();
     tasks.spawn("archivist", async move { keeper.archive().await });
+    // Who takes another's place comes to a group that is there.
+    if replicas.contains(&group.node) {
+        let first = initialize(group.clone(), replicas.to_vec());
+        tasks.spawn("group first", first);
+    }
 }
 
 /// Keeps the group's state, tells openraft of each manifest, and lets go of the log below.

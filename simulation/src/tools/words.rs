@@ -169,10 +169,7 @@ pub fn strikes(kind: &FaultKind) -> String {
             for_ms,
         } => format!("node-{node}'s syncs {times} times slower for {for_ms} ms"),
         FaultKind::Wiped { node } => format!("node-{node} back with an empty disk"),
-        FaultKind::Replace { node, lost } => {
-            let why = ["", ", whose disk is lost"][usize::from(*lost)];
-            format!("a new node in the place of node-{node}{why}")
-        }
+        FaultKind::Replace { node, .. } => format!("a new node in the place of node-{node}"),
         FaultKind::FolderPutBack { node, for_ms } => {
             format!("node-{node} back with its disk of {for_ms} ms before")
         }
