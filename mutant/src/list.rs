@@ -435,6 +435,11 @@ pub const ALL: &[Mutant] = &[
         expect: &["convergence", "exactly_once", "causal", "feed"],
     },
     Mutant {
+        name: "ops_begin_one_too_late",
+        what: "A page of events begins one revision behind the one that was asked for.",
+        expect: &["feed"],
+    },
+    Mutant {
         name: "lagging_voter_promoted",
         what: "A new node becomes a voter before it has what the others have.",
         expect: &["members"],

@@ -187,7 +187,10 @@ impl Request {
         let _turn = self.service.history.turn().await;
         let group = &hosted.group;
         let view = self.view(group).await?;
-        let from = view.check(Revision(asked.from))?;
+        let mut from = view.check(Revision(asked.from))?;
+        if from < Revision(asked.to) && mutant!("ops_begin_one_too_late") {
+            from = from + 1;
+        }
         let to = Revision(asked.to.min(view.head.0));
         let events = self.service.history.events(group, self.doc, from, to).await;
         let events = events.map_err(|error| self.failed(&error))?;

@@ -6,6 +6,7 @@
 
 mod acts;
 mod frames;
+mod late;
 mod letters;
 mod past;
 mod thief;

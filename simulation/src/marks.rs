@@ -97,6 +97,10 @@ pub const MARKS: &[(&str, &str)] = &[
         "snapshot_asked",
         "a document was kept whole because somebody asked for it",
     ),
+    (
+        "late_base",
+        "a client read what it missed and went on from its own work",
+    ),
     ("node_replaced", "a new node has the place of another one"),
     (
         "page_mended",
