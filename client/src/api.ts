@@ -1,5 +1,12 @@
 // The few calls of the HTTP interface that the client needs.
 
+import type { Op } from "quill-delta";
+
+/** A call is over within this time. */
+const CALL_MS = 15_000;
+/** And a page of events, of which a slow line may take long. */
+const PAGE_MS = 60_000;
+
 /** What the server refused, with its code from the closed table (`proto/src/reject.rs`). */
 export class ApiError extends Error {
   override name = "ApiError";
@@ -16,6 +23,23 @@ export class ApiError extends Error {
   get isTransient(): boolean {
     return this.status >= 500 || this.status === 429 || this.status === 408;
   }
+}
+
+/** An event of a document's past, as far as a client's text is concerned. */
+export interface PastEvent {
+  rev: number;
+  kind: string;
+  user: string;
+  /** Null for what is no edit. */
+  client: string | null;
+  seq: number;
+  /** Of an edit, as it was applied. */
+  ops?: Op[];
+}
+
+export interface Page {
+  /** In order, without a gap; fewer than were asked for where a page ends. */
+  events: PastEvent[];
 }
 
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
@@ -37,19 +61,34 @@ export class Api {
     return text(await this.call(token, "POST", path), "ticket");
   }
 
+  /** What happened to a document from one revision to another: at most a page, ask on behind it. */
+  async events(token: string, doc: string, from: number, to: number): Promise<Page> {
+    const path = `/v1/docs/${encodeURIComponent(doc)}/ops?from=${from}&to=${to}`;
+    const page = await this.call(token, "GET", path, undefined, PAGE_MS);
+    const { events } = (page ?? {}) as Partial<Page>;
+    if (!Array.isArray(events)) throw new ApiError(502, "", "an answer without events");
+    return { events };
+  }
+
   /** The address of a document's socket. */
   socketUrl(doc: string): string {
     return `${this.base.replace(/^http/, "ws")}/v1/collab/${encodeURIComponent(doc)}`;
   }
 
-  private async call(token: string, method: string, path: string, body?: object): Promise<unknown> {
+  private async call(
+    token: string,
+    method: string,
+    path: string,
+    body?: object,
+    withinMs = CALL_MS,
+  ): Promise<unknown> {
     const headers: Record<string, string> = { authorization: `Bearer ${token}` };
     if (body) headers["content-type"] = "application/json";
     const response = await this.fetch(this.base + path, {
       method,
       headers,
       ...(body ? { body: JSON.stringify(body) } : {}),
-      signal: AbortSignal.timeout(15_000),
+      signal: AbortSignal.timeout(withinMs),
     });
     const answer: unknown = await response.json().catch(() => null);
     if (!response.ok) {

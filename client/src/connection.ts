@@ -7,9 +7,11 @@ import Delta from "quill-delta";
 import { Api, ApiError, type Fetch } from "./api.js";
 import { Backoff } from "./backoff.js";
 import { decodeDelta } from "./delta-binary.js";
-import { ClientDocument, replacement, type Unsaved } from "./document.js";
+import { ClientDocument, DivergedError, merged, replacement, type Unsaved } from "./document.js";
 import { decodeServer, encodeClient, hex, SUBPROTOCOL } from "./frame.js";
 import type { ClientFrame, Role, ServerFrame, Welcome, Who } from "./frame.js";
+import { catchUp, type Missed } from "./late.js";
+import { CLOSE_CODES, FOREIGN_CLIENT, REASONS } from "./reasons.js";
 
 /**
  * Where the user's work is:
@@ -139,6 +141,8 @@ export class Connection {
   private replaced: Delta | null = null;
   /** Why the document is opened anew. */
   private startedOverFor: string | null = null;
+  /** What has to be had elsewhere before the server can continue; what is unsent waits for it. */
+  private missed: Missed | null = null;
   /** The own one, of those that the router names people by. */
   private slot = -1;
   private slots = new Map<number, Who>();
@@ -241,6 +245,8 @@ export class Connection {
       token = await this.options.token(this.tokenRefused);
       if (attempt !== this.attempt) return;
       if (token === null) return this.refused("the access token is missing or has expired");
+      if (this.missed) await this.catchUp(token, this.missed);
+      if (attempt !== this.attempt) return;
       ticket = await this.api.ticket(token, this.options.doc);
     } catch (error) {
       if (attempt === this.attempt) this.notAdmitted(error);
@@ -429,7 +435,16 @@ export class Connection {
     this.leaderLost = false;
     if (welcome.limits?.frame_bytes > 0) this.frameBytes = welcome.limits.frame_bytes;
     if (welcome.doc) {
-      this.replace(welcome, decodeDelta(welcome.doc));
+      const { rev, hash } = welcome;
+      const content = decodeDelta(welcome.doc);
+      const isAhead = rev > this.document.rev;
+      if (isAhead && this.canCatchUp) {
+        this.missed = { to: { rev, hash }, content };
+        return this.later();
+      }
+      const isHere = rev === this.document.rev && this.canCatchUp;
+      if (isHere && this.document.isBuiltOn(content)) this.document.mark({ rev, hash });
+      else this.replace(welcome, content);
     } else if (welcome.rev > this.document.rev) {
       throw new Error("a resume from what was not received");
     }
@@ -475,6 +490,47 @@ export class Connection {
     else if (this.aside) this.tellUnconfirmed(this.aside);
   }
 
+  /**
+   * Whether there is unsent work that can be moved on. Not where the document has come apart, and
+   * not what is settling: that is no longer on the screen.
+   */
+  private get canCatchUp(): boolean {
+    const { isSaved, isSettling, resumeFrom } = this.document;
+    return !isSaved && !isSettling && resumeFrom !== null;
+  }
+
+  /** Where there is no way, the document is opened anew. Throws what may be tried again. */
+  private async catchUp(token: string, missed: Missed): Promise<void> {
+    const attempt = this.attempt;
+    const { document, now } = this;
+    const goesOn = (): boolean => attempt === this.attempt;
+    try {
+      await catchUp(document, missed, {
+        page: async (from, to) => {
+          const page = await this.api.events(token, this.options.doc, from, to);
+          this.backoff.reset();
+          this.tokenRefused = false;
+          return page;
+        },
+        isOwn: ({ client, user, seq }) =>
+          client === this.client && user === this.user && seq === document.inflight?.seq,
+        change: (delta) => this.events.change?.(delta),
+        acked: () => this.tellSaved(),
+        goesOn,
+        now,
+      });
+      if (goesOn()) this.missed = null;
+    } catch (error) {
+      if (!goesOn()) return;
+      const isErased = error instanceof ApiError && !error.isTransient && error.status !== 401;
+      if (!isErased && !(error instanceof DivergedError)) throw error;
+      console.warn("codraft: opening the document anew:", error);
+      this.missed = null;
+      this.startedOverFor = "What others had written meanwhile could not be had any more.";
+      document.forget();
+    }
+  }
+
   private event(since: number, slot: number | null, ops: Uint8Array | null): void {
     this.rev += 1;
     this.ts += since;
@@ -485,11 +541,7 @@ export class Connection {
       this.document.passed(this.rev);
     } else if (slot === this.slot && this.document.inflight && !this.document.isSettling) {
       this.document.acked(this.rev);
-      this.patience.reset();
-      const now = this.now();
-      const took = this.flyingSince.map((at) => now - at);
-      this.flyingSince = [];
-      if (took.length > 0) this.events.saved?.(took);
+      this.tellSaved();
     } else {
       this.tellChange(this.document.remote(this.rev, decodeDelta(ops)));
       if (slot === this.slot) this.settle(true);
@@ -522,10 +574,11 @@ export class Connection {
   private rebased(frame: Extract<ServerFrame, { type: "rebase" }>): void {
     const { inflight } = this.document;
     if (!inflight || inflight.seq !== frame.seq || inflight.base !== frame.base) return;
-    // Still too old where the document is now, and what lies between will not come.
-    if (this.document.rev < frame.floor || this.document.isSettling) {
+    if (this.document.isSettling) {
       return this.giveUp("Too much had changed while this was written.");
     }
+    // Still too old where the document is now: what lies between comes to who opens it again.
+    if (this.document.rev < frame.floor) return this.later();
     this.document.rebase();
     this.transmit();
   }
@@ -594,6 +647,14 @@ export class Connection {
     this.flyingSince = [];
   }
 
+  private tellSaved(): void {
+    this.patience.reset();
+    const now = this.now();
+    const took = this.flyingSince.map((at) => now - at);
+    this.flyingSince = [];
+    if (took.length > 0) this.events.saved?.(took);
+  }
+
   private tellChange(change: Delta): void {
     // While the screen shows another document, what changes in this one means nothing to it.
     if (this.replaced === null && change.ops.length > 0) this.events.change?.(change);
@@ -617,41 +678,6 @@ export class Connection {
     this.shown = status;
     this.events.status?.(status, this.closedFor ?? "");
   }
-}
-
-/** In words, for the codes that a user can meet (`proto/src/reject.rs`). */
-const REASONS: Record<string, string> = {
-  forbidden: "you may not do this",
-  not_found: "there is no such document, or it is not shared with you",
-  deleted: "the document was deleted",
-  document_full: "the document is as large as it may be",
-  origin: "this page may not use that server",
-  revoked: "your access was taken away",
-  replaced: "the document was opened elsewhere",
-  token_invalid: "the access token is not valid",
-  token_expired: "the access token has expired",
-};
-
-const FOREIGN_CLIENT = 4413;
-
-const CLOSE_CODES: Record<number, string> = {
-  4414: "forbidden",
-  4415: "not_found",
-  4416: "deleted",
-  4434: "origin",
-  4436: "revoked",
-  4437: "replaced",
-};
-
-/** What was put aside before, and what is not saved since. */
-function merged(before: Unsaved | null, since: Unsaved | null): Unsaved | null {
-  if (!before || !since) return before ?? since;
-  if (!since.waiting) return { ...before, isSent: since.isSent };
-  return {
-    ...since,
-    typed: [...before.typed, ...since.waiting],
-    waiting: [...(before.waiting ?? []), ...since.waiting],
-  };
 }
 
 function newClientId(): string {

@@ -6,6 +6,7 @@
 
 import Delta from "quill-delta";
 
+import type { PastEvent } from "./api.js";
 import { canonical } from "./canonical.js";
 import { encodeDelta } from "./delta-binary.js";
 import type { At } from "./frame.js";
@@ -204,6 +205,47 @@ export class ClientDocument {
     this.follows(rev);
   }
 
+  /**
+   * Takes in events that come from elsewhere than the feed, from place `from` on, until it is
+   * `enough`; at least one. What changes on the screen comes as one.
+   *
+   * Throws where the first one cannot be taken in; one behind it waits for the next call.
+   */
+  missed(
+    events: readonly PastEvent[],
+    from: number,
+    isOwn: (event: PastEvent) => boolean,
+    enough: () => boolean,
+  ): { taken: number; change: Delta; acked: boolean } {
+    let change = new Delta();
+    let acked = false;
+    let taken = from;
+    do {
+      const event = events[taken] as PastEvent;
+      try {
+        if (event.kind !== "edit" || !event.ops) this.passed(event.rev);
+        else if (isOwn(event)) {
+          this.acked(event.rev);
+          acked = true;
+        } else change = change.compose(this.remote(event.rev, new Delta(event.ops)));
+      } catch (error) {
+        // What was done so far has to come to the screen before anything else is.
+        if (taken > from) break;
+        throw error;
+      }
+      taken += 1;
+    } while (taken < events.length && !enough());
+    return { taken, change: change.chop(), acked };
+  }
+
+  /** Whether `content`, the server's, makes what is shown together with what is not saved. */
+  isBuiltOn(content: Delta): boolean {
+    const work = [this.flying?.moved, this.waiting].filter((one) => one != null);
+    const built = work.reduce((before, one) => before.compose(one), content);
+    const [here, there] = [encodeDelta(this.shown), encodeDelta(built)];
+    return here.length === there.length && here.every((byte, i) => byte === there[i]);
+  }
+
   /** What is not saved. `acked`: the last sequence number that the server is known to have applied. */
   unsaved(acked: number): Unsaved | null {
     const isSent = (this.inflight?.seq ?? 0) > acked;
@@ -227,6 +269,17 @@ export class ClientDocument {
 
 export function textOf(content: Delta): string {
   return content.ops.map((op) => (typeof op.insert === "string" ? op.insert : "\uFFFC")).join("");
+}
+
+/** What was put aside before, and what is not saved since. */
+export function merged(before: Unsaved | null, since: Unsaved | null): Unsaved | null {
+  if (!before || !since) return before ?? since;
+  if (!since.waiting) return { ...before, isSent: since.isSent };
+  return {
+    ...since,
+    typed: [...before.typed, ...since.waiting],
+    waiting: [...(before.waiting ?? []), ...since.waiting],
+  };
 }
 
 function insertsOf(delta: Delta): string[] {

@@ -1,89 +1,19 @@
 import assert from "node:assert/strict";
-import { test, type TestContext } from "node:test";
+import { test } from "node:test";
 import Delta from "quill-delta";
-import { WebSocket } from "ws";
 
-import { Connection, type ConflictCopy, type SocketLike, type Status } from "../src/connection.js";
 import { encodeDelta } from "../src/delta-binary.js";
 import { randomEdit, seeded } from "./random.js";
 import { frame, Server } from "./server.js";
+import { saved, server, tab, until, type Tab } from "./tab.js";
 
-interface Tab {
-  connection: Connection;
-  statuses: Status[];
-  conflicts: ConflictCopy[];
-  /** What changed on the screen by others, change by change. */
-  changes: Delta[];
-  /** What is not known yet to be saved. */
-  unconfirmed: () => ConflictCopy | null;
-  /** The text as a screen would have it. */
-  screen: () => string;
-  type: (text: string, at?: number) => void;
-  edit: (delta: Delta) => void;
+/** From here on nobody can continue: another writes, unheard, and that is kept nowhere. */
+function erase(on: Server): void {
+  on.resumes = false;
+  on.onPage = () => 404;
+  on.order.submit("e".repeat(32), 1, on.order.rev, encodeDelta(new Delta().insert("@")));
 }
 
-async function server(t: TestContext): Promise<Server> {
-  const started = await Server.start();
-  t.after(() => started.stop());
-  return started;
-}
-
-function tab(
-  t: TestContext,
-  on: Server,
-  token: () => string | null = () => "token",
-  now = () => performance.now(),
-): Tab {
-  const statuses: Status[] = [];
-  const conflicts: ConflictCopy[] = [];
-  const changes: Delta[] = [];
-  let screen = new Delta();
-  let unconfirmed: ConflictCopy | null = null;
-  const connection = new Connection({
-    base: on.base,
-    doc: "doc-1",
-    token,
-    // Quick, and still different each time.
-    random: () => Math.random() * 0.05,
-    now,
-    webSocket: (url, protocols) => new WebSocket(url, protocols) as unknown as SocketLike,
-    events: {
-      change: (delta) => {
-        changes.push(delta);
-        screen = screen.compose(delta);
-      },
-      status: (status) => statuses.push(status),
-      conflict: (copy) => conflicts.push(copy),
-      unconfirmed: (copy) => (unconfirmed = copy),
-    },
-  });
-  t.after(() => connection.close());
-  connection.open();
-  const edit = (delta: Delta): void => {
-    screen = screen.compose(delta);
-    connection.edit(delta);
-  };
-  return {
-    connection,
-    statuses,
-    conflicts,
-    changes,
-    unconfirmed: () => unconfirmed,
-    screen: () => screen.ops.map((op) => op.insert).join(""),
-    type: (text, at) => edit(new Delta().retain(at ?? screen.length()).insert(text).chop()),
-    edit,
-  };
-}
-
-async function until(what: string, holds: () => boolean): Promise<void> {
-  const end = Date.now() + 10_000;
-  while (!holds()) {
-    if (Date.now() > end) throw new Error(`not within ten seconds: ${what}`);
-    await new Promise((done) => setTimeout(done, 2));
-  }
-}
-
-const saved = (tab: Tab) => until("saved", () => tab.connection.status === "saved");
 const sends = (on: Server, seq: number) => on.received.filter((one) => one.seq === seq);
 
 test("types, sends, is saved, and others see it", async (t) => {
@@ -242,28 +172,39 @@ for (const code of ["group_full", "disk_full"]) {
   });
 }
 
-for (const outcome of ["refuse", "rebase"] as const) {
-  test(`${outcome} without a way: the text is kept as a conflict copy and the document goes on`, async (t) => {
-    const on = await server(t);
-    const a = tab(t, on);
-    await saved(a);
-    a.type("kept ");
-    await saved(a);
-    let refusals = 1;
-    on.onOperation = () => (refusals-- > 0 ? outcome : "apply");
-    on.floorAhead = 1;
-    a.type("lost");
-    await until("a conflict copy", () => a.conflicts.length === 1);
-    assert.deepEqual(a.conflicts[0]?.typed, ["lost"]);
-    assert.equal(a.conflicts[0]?.text, "kept lost");
-    await until("the server's state", () => a.screen() === "kept ");
-    await saved(a);
-    a.type("on");
-    await saved(a);
-    assert.equal(on.order.text, "kept on");
-    assert.equal(a.screen(), "kept on");
-  });
-}
+test("refused for good: the text is kept as a conflict copy and the document goes on", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await saved(a);
+  a.type("kept ");
+  await saved(a);
+  let refusals = 1;
+  on.onOperation = () => (refusals-- > 0 ? "refuse" : "apply");
+  a.type("lost");
+  await until("a conflict copy", () => a.conflicts.length === 1);
+  assert.deepEqual(a.conflicts[0]?.typed, ["lost"]);
+  assert.equal(a.conflicts[0]?.text, "kept lost");
+  await until("the server's state", () => a.screen() === "kept ");
+  await saved(a);
+  a.type("on");
+  await saved(a);
+  assert.equal(on.order.text, "kept on");
+  assert.equal(a.screen(), "kept on");
+});
+
+test("a base that is too old even where the document is: it is opened again, and nothing is lost", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await saved(a);
+  let rebases = 1;
+  on.onOperation = () => (rebases-- > 0 ? "rebase" : "apply");
+  on.floorAhead = 1;
+  a.type("kept");
+  await saved(a);
+  assert.equal(on.order.text, "kept");
+  assert.equal(on.hellos.length, 2);
+  assert.deepEqual(a.conflicts, []);
+});
 
 test("a base that is too old is moved to where the document is, under its old number", async (t) => {
   const on = await server(t);
@@ -289,18 +230,21 @@ test("a server that cannot continue: what it has not applied is kept aside", asy
   const on = await server(t);
   const a = tab(t, on);
   await saved(a);
-  on.resumes = false;
   let cuts = 1;
-  on.onOperation = () => (cuts-- > 0 ? "cut-after" : "apply");
+  on.onOperation = () => {
+    if (cuts-- <= 0) return "apply";
+    erase(on);
+    return "cut-after";
+  };
   a.type("applied");
   a.type(" and not");
   await until("a conflict copy", () => a.conflicts.length === 1);
   assert.deepEqual(a.conflicts[0]?.typed, [" and not"]);
   await saved(a);
-  assert.equal(a.screen(), "applied");
+  assert.equal(a.screen(), "@applied");
   a.type("!");
   await saved(a);
-  assert.equal(on.order.text, "applied!");
+  assert.equal(on.order.text, "@applied!");
 });
 
 test("a server that had applied nothing of it: what was sent is sent again, not told to be lost", async (t) => {
@@ -309,48 +253,51 @@ test("a server that had applied nothing of it: what was sent is sent again, not 
   await saved(a);
   a.type("kept ");
   await saved(a);
-  on.resumes = false;
   let cuts = 1;
-  on.onOperation = () => (cuts-- > 0 ? "cut-before" : "apply");
+  on.onOperation = () => {
+    if (cuts-- <= 0) return "apply";
+    erase(on);
+    return "cut-before";
+  };
   a.type("late");
   a.type(" never");
-  await until("applied", () => on.order.text === "kept late");
+  await until("applied", () => on.order.text === "@kept late");
   await saved(a);
-  assert.equal(a.screen(), "kept late");
+  assert.equal(a.screen(), "@kept late");
   assert.deepEqual(a.conflicts.map((copy) => copy.typed), [[" never"]], "what was built on it");
   assert.equal(new Set(sends(on, 2).map((one) => one.bytes)).size, 1);
   assert.equal(new Set(on.hellos.map((hello) => hello.client)).size, 1);
   a.type("!");
   await saved(a);
-  assert.equal(on.order.text, "kept late!");
+  assert.equal(on.order.text, "@kept late!");
 });
 
 test("what was sent is applied while the document is opened anew: once, and no copy of it", async (t) => {
   const on = await server(t);
   const a = tab(t, on);
   await saved(a);
-  on.resumes = false;
   let lost: Server["received"][number] | undefined;
   on.onOperation = () => {
     if (lost) return "ignore";
     lost = on.received.at(-1);
+    erase(on);
     return "cut-before";
   };
   a.type("once");
   await until("sent again", () => on.received.length === 2);
-  assert.equal(a.screen(), "");
+  assert.equal(a.screen(), "@");
   assert.deepEqual(a.unconfirmed()?.typed, ["once"]);
   // The copy that was thought lost.
   on.edit(lost?.client ?? "", 1, 0, encodeDelta(new Delta().insert("once")));
   await saved(a);
-  assert.equal(a.screen(), "once");
-  assert.equal(on.order.text, "once");
+  assert.equal(a.screen(), "@once");
+  assert.equal(on.order.text, "@once");
   assert.equal(a.unconfirmed(), null);
   assert.deepEqual(a.conflicts, []);
   on.onOperation = () => "apply";
   a.type(" more");
   await saved(a);
-  assert.equal(on.order.text, "once more");
+  assert.equal(on.order.text, "@once more");
 });
 
 for (const outcome of ["refuse", "rebase"] as const) {
@@ -358,9 +305,12 @@ for (const outcome of ["refuse", "rebase"] as const) {
     const on = await server(t);
     const a = tab(t, on);
     await saved(a);
-    on.resumes = false;
     let sendings = 0;
-    on.onOperation = () => (sendings++ === 0 ? "cut-before" : sendings === 2 ? outcome : "apply");
+    on.onOperation = () => {
+      sendings += 1;
+      if (sendings === 1) erase(on);
+      return sendings === 1 ? "cut-before" : sendings === 2 ? outcome : "apply";
+    };
     a.type("lost");
     a.type(" and what follows");
     await until("a conflict copy", () => a.conflicts.length === 1);
@@ -370,8 +320,8 @@ for (const outcome of ["refuse", "rebase"] as const) {
     assert.equal(a.unconfirmed(), null);
     a.type("new");
     await saved(a);
-    assert.equal(on.order.text, "new");
-    assert.equal(a.screen(), "new");
+    assert.equal(on.order.text, "@new");
+    assert.equal(a.screen(), "@new");
     assert.equal(a.conflicts.length, 1);
   });
 }

@@ -1,13 +1,15 @@
 // A router in a few lines, on real sockets, to break at will.
 
-import { createServer, type Server as HttpServer } from "node:http";
+import { createServer, type Server as HttpServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { WebSocketServer, type WebSocket } from "ws";
 
-import { Reader, Writer } from "../src/delta-binary.js";
+import { decodeDelta, Reader, Writer } from "../src/delta-binary.js";
 import { Order, type Applied } from "./order.js";
 
 const LAST = 0x80;
+/** Revisions of a page of events. */
+const PAGE = 8;
 
 interface Seat {
   socket: WebSocket;
@@ -40,6 +42,12 @@ export class Server {
   floorAhead = 0;
   /** Whether to continue where a client was. */
   resumes = true;
+  /** The oldest revision to continue from. */
+  floor = 0;
+  /** What a page of events is answered with, if not with them; told which one it is, from 1 on. */
+  onPage: (number: number) => number | Promise<number> = () => 200;
+  /** Pages that were asked for: the first and the last revision. */
+  readonly pages: { from: number; to: number }[] = [];
   /** A document that is there already, for who does not resume: what came since comes with it. */
   held: { rev: number; state: Uint8Array } | null = null;
   ticketStatus = 201;
@@ -59,6 +67,8 @@ export class Server {
     });
     const server = new Server(http, sockets);
     http.on("request", (request, response) => {
+      const ops = /^\/v1\/docs\/doc-1\/ops\?from=(\d+)&to=(\d+)$/.exec(request.url ?? "");
+      if (ops) return server.page(Number(ops[1]), Number(ops[2]), response);
       const isTicket = request.method === "POST" && request.url === "/v1/collab/doc-1/ticket";
       const status = isTicket ? server.ticketStatus : 404;
       server.tickets += 1;
@@ -106,6 +116,19 @@ export class Server {
     this.say(frame(9, body.take()));
   }
 
+  /** Pages end at multiples of a few. */
+  private async page(from: number, asked: number, response: ServerResponse): Promise<void> {
+    this.pages.push({ from, to: asked });
+    const status = await this.onPage(this.pages.length);
+    response.writeHead(status, { "content-type": "application/json" });
+    if (status !== 200) return void response.end(JSON.stringify({ code: "no_version", title: "No" }));
+    const to = Math.min(asked, Math.ceil(from / PAGE) * PAGE, this.order.rev);
+    const events = this.order.log.slice(from - 1, to).map(({ rev, client, seq, ops }) => {
+      return { rev, kind: "edit", ...named(client), seq, base: 0, ts: 0, ops: decodeDelta(ops).ops };
+    });
+    response.end(JSON.stringify({ id: "doc-1", from, to, events }));
+  }
+
   private join(socket: WebSocket): void {
     const seat: Seat = { socket, client: "" };
     socket.on("close", () => this.seats.delete(seat));
@@ -126,7 +149,7 @@ export class Server {
     if (code !== null) return seat.socket.close(code);
     seat.client = hello.client;
     this.seats.add(seat);
-    const resumed = this.resumes && hello.resume !== undefined;
+    const resumed = this.resumes && hello.resume !== undefined && hello.resume.rev >= this.floor;
     const held = this.held ?? { rev: this.order.rev, state: this.order.state };
     const rev = resumed ? (hello.resume?.rev ?? 0) : held.rev;
     const you = this.slot(hello.client);
