@@ -6,6 +6,7 @@ import Delta from "quill-delta";
 
 import { Api, ApiError, type Fetch } from "./api.js";
 import { Backoff } from "./backoff.js";
+import { Branch } from "./branch.js";
 import { decodeDelta } from "./delta-binary.js";
 import { ClientDocument, DivergedError, merged, replacement, type Unsaved } from "./document.js";
 import { decodeServer, encodeClient, hex, SUBPROTOCOL } from "./frame.js";
@@ -139,6 +140,8 @@ export class Connection {
    * come back, and the caret would stay where it went.
    */
   private replaced: Delta | null = null;
+  /** What others did to the screen, in the message that is taken in. */
+  private changes = new Branch();
   /** Why the document is opened anew. */
   private startedOverFor: string | null = null;
   /** What has to be had elsewhere before the server can continue; what is unsent waits for it. */
@@ -380,7 +383,7 @@ export class Connection {
       console.warn("codraft: opening the document again:", error);
       this.startOver("The document here and on the server had come apart.");
     } finally {
-      this.tellReplaced();
+      this.tellChanges();
     }
     this.flush();
     this.tell();
@@ -514,7 +517,7 @@ export class Connection {
         },
         isOwn: ({ client, user, seq }) =>
           client === this.client && user === this.user && seq === document.inflight?.seq,
-        change: (delta) => this.events.change?.(delta),
+        change: (delta) => this.tellChange(delta),
         acked: () => this.tellSaved(),
         goesOn,
         now,
@@ -543,7 +546,7 @@ export class Connection {
       this.document.acked(this.rev);
       this.tellSaved();
     } else {
-      this.tellChange(this.document.remote(this.rev, decodeDelta(ops)));
+      this.changes.compose(this.document.remote(this.rev, decodeDelta(ops)));
       if (slot === this.slot) this.settle(true);
     }
     if (who && slot !== this.slot) this.events.here?.(who, this.ts);
@@ -655,15 +658,17 @@ export class Connection {
     if (took.length > 0) this.events.saved?.(took);
   }
 
-  private tellChange(change: Delta): void {
+  /** What a message brought; thousands of events, where somebody was away. */
+  private tellChanges(): void {
+    const { replaced, changes } = this;
+    [this.replaced, this.changes] = [null, new Branch()];
     // While the screen shows another document, what changes in this one means nothing to it.
-    if (this.replaced === null && change.ops.length > 0) this.events.change?.(change);
+    if (replaced) this.tellChange(replacement(replaced, this.document.content));
+    else this.tellChange(changes.toDelta());
   }
 
-  private tellReplaced(): void {
-    const before = this.replaced;
-    this.replaced = null;
-    if (before) this.tellChange(replacement(before, this.document.content));
+  private tellChange(change: Delta): void {
+    if (change.ops.length > 0) this.events.change?.(change);
   }
 
   private tellUnconfirmed(copy: ConflictCopy | null): void {

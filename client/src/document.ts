@@ -7,6 +7,7 @@
 import Delta from "quill-delta";
 
 import type { PastEvent } from "./api.js";
+import { Branch } from "./branch.js";
 import { canonical } from "./canonical.js";
 import { encodeDelta } from "./delta-binary.js";
 import type { At } from "./frame.js";
@@ -24,7 +25,7 @@ export interface Inflight {
   /** As it was sent, and is sent again. */
   readonly bytes: Uint8Array;
   /** The same operation, moved past all that arrived since. */
-  moved: Delta;
+  readonly moved: Branch;
 }
 
 /** What a user did and what is not acknowledged; the text of it in pieces. */
@@ -55,7 +56,7 @@ export class ClientDocument {
    * and cannot be moved, but it may still be applied, so it is sent until it is answered.
    */
   private unsettled: { inflight: Inflight; typed: string[] } | null = null;
-  private waiting: Delta | null = null;
+  private waiting: Branch | null = null;
   private hashed: At | null = null;
 
   /** The content with all local work in it. */
@@ -105,7 +106,7 @@ export class ClientDocument {
    */
   open(content: Delta, at: At, acked = 0): void {
     if (this.flying) {
-      this.unsettled = { inflight: this.flying, typed: insertsOf(this.flying.moved) };
+      this.unsettled = { inflight: this.flying, typed: insertsOf(this.flying.moved.toDelta()) };
       this.flying = null;
     }
     if (this.unsettled && this.unsettled.inflight.seq <= acked) this.unsettled = null;
@@ -144,8 +145,9 @@ export class ClientDocument {
   local(made: Delta): void {
     const delta = canonical(made);
     this.shown = applied(this.shown, delta);
-    const composed = (this.waiting ? this.waiting.compose(delta) : delta).chop();
-    this.waiting = composed.ops.length > 0 ? composed : null;
+    this.waiting ??= new Branch();
+    this.waiting.compose(delta);
+    if (this.waiting.isEmpty) this.waiting = null;
   }
 
   /**
@@ -154,10 +156,11 @@ export class ClientDocument {
    */
   send(bytesMax = Number.POSITIVE_INFINITY): Readonly<Inflight> | null {
     if (this.inflight !== null || this.waiting === null) return null;
-    const [first, rest] = split(this.waiting, bytesMax, COMPONENTS_MAX);
-    this.waiting = rest;
+    const [first, rest] = split(this.waiting.toDelta(), bytesMax, COMPONENTS_MAX);
+    this.waiting = rest && new Branch(rest);
     this.seq += 1;
-    this.flying = { seq: this.seq, base: this.seen, bytes: encodeDelta(first), moved: first };
+    const [bytes, moved] = [encodeDelta(first), new Branch(first)];
+    this.flying = { seq: this.seq, base: this.seen, bytes, moved };
     return this.flying;
   }
 
@@ -167,7 +170,7 @@ export class ClientDocument {
    */
   rebase(): void {
     if (this.flying === null) return;
-    this.flying = { ...this.flying, base: this.seen, bytes: encodeDelta(this.flying.moved) };
+    this.flying = { ...this.flying, base: this.seen, bytes: encodeDelta(this.flying.moved.toDelta()) };
   }
 
   /** The own operation took this revision. */
@@ -183,19 +186,7 @@ export class ClientDocument {
 
   /** Another's operation took this revision. Returns what changes on the screen. */
   remote(rev: number, delta: Delta): Delta {
-    this.follows(rev);
-    let theirs = delta;
-    // Theirs came first in the order, so it goes first where both insert at one place.
-    if (this.flying) {
-      const moved = theirs.transform(this.flying.moved, true);
-      theirs = this.flying.moved.transform(theirs, false);
-      this.flying.moved = moved;
-    }
-    if (this.waiting) {
-      const moved = theirs.transform(this.waiting, true);
-      theirs = this.waiting.transform(theirs, false);
-      this.waiting = moved.ops.length > 0 ? moved : null;
-    }
+    const theirs = this.passedBy(rev, delta);
     this.shown = applied(this.shown, theirs);
     return theirs;
   }
@@ -217,7 +208,7 @@ export class ClientDocument {
     isOwn: (event: PastEvent) => boolean,
     enough: () => boolean,
   ): { taken: number; change: Delta; acked: boolean } {
-    let change = new Delta();
+    const changes = new Branch();
     let acked = false;
     let taken = from;
     do {
@@ -227,7 +218,7 @@ export class ClientDocument {
         else if (isOwn(event)) {
           this.acked(event.rev);
           acked = true;
-        } else change = change.compose(this.remote(event.rev, new Delta(event.ops)));
+        } else changes.compose(this.passedBy(event.rev, new Delta(event.ops)));
       } catch (error) {
         // What was done so far has to come to the screen before anything else is.
         if (taken > from) break;
@@ -235,13 +226,15 @@ export class ClientDocument {
       }
       taken += 1;
     } while (taken < events.length && !enough());
-    return { taken, change: change.chop(), acked };
+    const change = changes.toDelta();
+    this.shown = applied(this.shown, change);
+    return { taken, change, acked };
   }
 
   /** Whether `content`, the server's, makes what is shown together with what is not saved. */
   isBuiltOn(content: Delta): boolean {
     const work = [this.flying?.moved, this.waiting].filter((one) => one != null);
-    const built = work.reduce((before, one) => before.compose(one), content);
+    const built = work.reduce((before, one) => before.compose(one.toDelta()), content);
     const [here, there] = [encodeDelta(this.shown), encodeDelta(built)];
     return here.length === there.length && here.every((byte, i) => byte === there[i]);
   }
@@ -250,15 +243,27 @@ export class ClientDocument {
   unsaved(acked: number): Unsaved | null {
     const isSent = (this.inflight?.seq ?? 0) > acked;
     if (!isSent && !this.waiting) return null;
-    const sent = isSent ? (this.flying?.moved ?? new Delta()) : new Delta();
-    const typed = insertsOf(sent.compose(this.waiting ?? new Delta()));
+    const sent = (isSent && this.flying?.moved.toDelta()) || new Delta();
+    const waiting = this.waiting?.toDelta();
+    const typed = insertsOf(sent.compose(waiting ?? new Delta()));
     return {
       typed: isSent && this.unsettled ? [...this.unsettled.typed, ...typed] : typed,
       // What waits is relative to what flies; its inserts are the same without it.
-      waiting: this.waiting && insertsOf(this.waiting),
+      waiting: waiting ? insertsOf(waiting) : null,
       isSent,
       text: this.text,
     };
+  }
+
+  /** What another's operation is to the document with all local work, which is moved past it. */
+  private passedBy(rev: number, delta: Delta): Delta {
+    this.follows(rev);
+    // The operation in flight comes before what waits in the order, so one by one.
+    let theirs = delta;
+    if (this.flying) theirs = this.flying.moved.pass(theirs);
+    if (this.waiting) theirs = this.waiting.pass(theirs);
+    if (this.waiting?.isEmpty) this.waiting = null;
+    return theirs;
   }
 
   private follows(rev: number): void {

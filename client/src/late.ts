@@ -53,7 +53,7 @@ export async function catchUp(document: ClientDocument, missed: Missed, how: Cat
         document.missed(events, taken, how.isOwn, () => how.now() >= end),
       );
       taken = slice.taken;
-      if (slice.change.ops.length > 0) how.change(slice.change);
+      how.change(slice.change);
       if (slice.acked) how.acked();
       await breath();
       if (!how.goesOn()) return;
