@@ -5,6 +5,7 @@
 
 pub mod attributes;
 mod authors;
+mod branch;
 mod chain;
 pub mod client;
 mod codec;
@@ -27,6 +28,7 @@ pub mod varint;
 
 pub use attributes::{AttributeMap, Attributes, Attrs};
 pub use authors::Authors;
+pub use branch::Branch;
 pub use chain::Chain;
 pub use client::ClientDocument;
 pub use codec::Components;

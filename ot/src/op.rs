@@ -190,7 +190,7 @@ impl Delta {
 pub(crate) const UNITS_SUM_MAX: u64 = (u32::MAX / 2) as u64;
 
 /// Merges `new` into `last` where they are one component.
-fn merge(last: &mut Component, new: &Component) -> bool {
+pub(crate) fn merge(last: &mut Component, new: &Component) -> bool {
     match (last, new) {
         // Counts stop at the top instead of wrapping: no document is that long, `apply` refuses.
         (Component::Delete { units }, Component::Delete { units: more }) => {

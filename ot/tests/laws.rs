@@ -5,7 +5,8 @@
 mod common;
 
 use codraft_ot::{
-    Authors, ClientDocument, Component, Content, Delta, Diff, Kind, Late, Limits, Revision, Seq,
+    Authors, Branch, ClientDocument, Component, Content, Delta, Diff, Kind, Late, Limits, Revision,
+    Seq,
 };
 use common::*;
 use proptest::prelude::*;
@@ -238,6 +239,9 @@ fn every_pair_of_small_operations_converges() {
                 let mut late = Late::in_pieces_of(1, b.clone());
                 late.pass(&a.to_bytes());
                 assert_eq!(late.finish(), moved);
+                let mut branch = Branch::new(b.clone());
+                assert_eq!(branch.pass(a), b.transform(a, false));
+                assert_eq!(branch.finish(), moved);
                 let one = applied(&after_a, &moved);
                 let other = applied(&applied(&s, b), &b.transform(a, false));
                 assert_eq!(
@@ -261,6 +265,9 @@ fn every_two_small_operations_compose() {
             for b in all_operations(&after.text()).iter().step_by(3) {
                 let both = a.compose(b).unwrap();
                 assert_eq!(applied(&s, &both).text(), applied(&after, b).text());
+                let mut branch = Branch::new(a.clone());
+                branch.compose(b).unwrap();
+                assert_eq!(branch.finish(), both);
             }
         }
     }
