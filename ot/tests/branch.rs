@@ -88,22 +88,37 @@ fn scattered(units: u64, operations: usize, seed: u64) -> Vec<Delta> {
     (0..operations).map(&mut one).collect()
 }
 
+/// A letter behind every second one, from the beginning on.
+fn in_order(operations: u32) -> Vec<Delta> {
+    let letter = |number: u32| Delta::new().retain(3 * number + 1).insert("x").clone();
+    (0..operations).map(letter).collect()
+}
+
 /// What one operation costs in a branch of so many, and past so many.
-fn effort_of(operations: usize) -> u64 {
+fn effort(own: &[Delta], others: &[Delta]) -> u64 {
     let mut branch = Branch::default();
-    for own in scattered(1_000_000, operations, 1) {
-        branch.compose(&own).unwrap();
+    for next in own {
+        branch.compose(next).unwrap();
     }
-    for earlier in scattered(1_000_000, operations, 2) {
-        branch.pass(&earlier);
+    for earlier in others {
+        branch.pass(earlier);
     }
-    branch.effort() / (2 * operations as u64)
+    branch.effort() / (own.len() + others.len()) as u64
 }
 
 #[test]
 fn what_an_operation_costs_grows_with_the_logarithm_of_the_branch() {
-    let [short, long] = [1_000, 32_000].map(effort_of);
-    // Five times as many levels, and each level costs a few nodes; to go through it would be 32.
-    assert!(long < 2 * short, "{short} nodes, then {long}");
-    assert!(long < 200, "{long} nodes");
+    let costs = |count: u32| {
+        let some = |seed| scattered(1_000_000, count as usize, seed);
+        [
+            effort(&some(1), &some(2)),
+            effort(&in_order(count), &some(3)),
+            effort(&some(4), &in_order(count)),
+        ]
+    };
+    for (short, long) in std::iter::zip(costs(1_000), costs(32_000)) {
+        // Half as many levels again; to go through all would be 32 times as much.
+        assert!(long < 2 * short, "{short} nodes, then {long}");
+        assert!(long < 200, "{long} nodes");
+    }
 }
