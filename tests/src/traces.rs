@@ -61,6 +61,12 @@ impl Points {
         Self(text.chars().collect())
     }
 
+    /// Code points.
+    #[allow(clippy::len_without_is_empty)] // nobody asks
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     fn units(&self, from: usize, to: usize) -> u32 {
         self.0[from..to].iter().map(|c| c.len_utf16() as u32).sum()
     }
