@@ -2,7 +2,8 @@
 // and no log ever sees.
 
 import { Api, ApiError } from "../src/api.js";
-import { Connection, type Status } from "../src/connection.js";
+import { Connection } from "../src/connection.js";
+import type { Status } from "../src/events.js";
 import type { Role } from "../src/frame.js";
 import { Editor } from "./editor.js";
 import { conflictCopy, copyText, failure, readOnly, unconfirmed } from "./notices.js";

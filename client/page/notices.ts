@@ -1,6 +1,6 @@
 // What the user has to be told and may act on.
 
-import type { ConflictCopy } from "../src/connection.js";
+import type { ConflictCopy } from "../src/events.js";
 
 const root = (): HTMLElement => document.getElementById("notices") as HTMLElement;
 

@@ -9,50 +9,11 @@ import { Backoff } from "./backoff.js";
 import { Branch } from "./branch.js";
 import { decodeDelta } from "./delta-binary.js";
 import { ClientDocument, DivergedError, merged, replacement, type Unsaved } from "./document.js";
+import type { ConflictCopy, Events, Status } from "./events.js";
 import { decodeServer, encodeClient, hex, SUBPROTOCOL } from "./frame.js";
-import type { ClientFrame, Role, ServerFrame, Welcome, Who } from "./frame.js";
+import type { At, ClientFrame, ServerFrame, Welcome, Who } from "./frame.js";
 import { catchUp, type Missed } from "./late.js";
 import { CLOSE_CODES, FOREIGN_CLIENT, REASONS } from "./reasons.js";
-
-/**
- * Where the user's work is:
- * `connecting` nothing has been opened yet; `local` typed, not sent; `sent` on its way;
- * `saved` acknowledged: on the disks of a majority; `saving` the servers are choosing a new
- * leader; `offline` no connection, trying again; `closed` for good, `reason` says why.
- */
-export type Status = "connecting" | "local" | "sent" | "saved" | "saving" | "offline" | "closed";
-
-/** What a user typed and what is not in the document, or not known to be. */
-export interface ConflictCopy {
-  /** The pieces that were typed, in the document's order. */
-  typed: string[];
-  /** The whole document as it was on the screen. */
-  text: string;
-  reason: string;
-}
-
-export interface Events {
-  /** Something of another's: apply it to the screen. Not called for local work. */
-  change(delta: Delta): void;
-  status(status: Status, reason: string): void;
-  /** A document was opened, or opened again. */
-  opened(about: { title: string; kind: string; role: Role; user: string }): void;
-  role(role: Role): void;
-  /**
-   * Another was here at this time, in milliseconds since the Unix epoch: when this document
-   * was opened, or when they changed something. That they left is not told.
-   */
-  here(who: Who, at: number): void;
-  /** Milliseconds from each keystroke to its acknowledgement. */
-  saved(tookMs: number[]): void;
-  /** This is not in the document and will not come into it. */
-  conflict(copy: ConflictCopy): void;
-  /**
-   * This is not known yet to be saved: it was sent and not answered, or waits behind what was.
-   * Null when that is settled; what is lost was then told as a conflict.
-   */
-  unconfirmed(copy: ConflictCopy | null): void;
-}
 
 export interface SocketLike {
   binaryType: string;
@@ -93,6 +54,8 @@ const OPEN_MS = 15_000;
  * page sees nothing until it has all of it.
  */
 const WELCOME_MS = 60_000;
+/** A router gives out the document as it was up to two seconds ago; after this it is another. */
+const HELD_MS = 2_500;
 /** A document that has been open for this long opened well. */
 const STEADY_MS = 5_000;
 /** Keystrokes whose times are kept until they are acknowledged. */
@@ -146,6 +109,8 @@ export class Connection {
   private startedOverFor: string | null = null;
   /** What has to be had elsewhere before the server can continue; what is unsent waits for it. */
   private missed: Missed | null = null;
+  /** The revision shown, when a document was sent that was older than it. */
+  private outdated = -1;
   /** The own one, of those that the router names people by. */
   private slot = -1;
   private slots = new Map<number, Who>();
@@ -438,16 +403,7 @@ export class Connection {
     this.leaderLost = false;
     if (welcome.limits?.frame_bytes > 0) this.frameBytes = welcome.limits.frame_bytes;
     if (welcome.doc) {
-      const { rev, hash } = welcome;
-      const content = decodeDelta(welcome.doc);
-      const isAhead = rev > this.document.rev;
-      if (isAhead && this.canCatchUp) {
-        this.missed = { to: { rev, hash }, content };
-        return this.later();
-      }
-      const isHere = rev === this.document.rev && this.canCatchUp;
-      if (isHere && this.document.isBuiltOn(content)) this.document.mark({ rev, hash });
-      else this.replace(welcome, content);
+      if (!this.opened(welcome, decodeDelta(welcome.doc))) return;
     } else if (welcome.rev > this.document.rev) {
       throw new Error("a resume from what was not received");
     }
@@ -476,21 +432,48 @@ export class Connection {
   }
 
   /**
-   * The server sent the whole document, so what was missed is not known one by one, and what
-   * waits cannot be moved past it.
+   * What was missed is not known one by one, so what waits cannot be moved past it. `acked`: the
+   * last own operation in `content`.
    */
-  private replace(welcome: Welcome, content: Delta): void {
-    const acked = welcome.acked?.seq ?? 0;
+  private replace(at: At, content: Delta, acked: number): void {
     const reason = this.startedOverFor ?? "The document could not be continued where it was.";
     this.startedOverFor = null;
     const unsaved = merged(this.aside, this.document.unsaved(acked));
     this.aside = unsaved && { ...unsaved, reason };
     this.forgetTimes();
     this.replaced ??= this.document.content;
-    this.document.open(content, { rev: welcome.rev, hash: welcome.hash }, acked);
+    this.document.open(content, at, acked);
     // Whether what is in flight will still be applied, only its answer says.
     if (!this.document.isSettling) this.settle(true);
     else if (this.aside) this.tellUnconfirmed(this.aside);
+  }
+
+  /**
+   * The server sent the whole document. With nothing unsent it takes the place of what is shown;
+   * else what is unsent is moved to it, for which what lies between may have to be had first.
+   * Returns whether the document is open.
+   */
+  private opened({ rev, hash, acked }: Welcome, content: Delta): boolean {
+    const { document } = this;
+    const at = { rev, hash };
+    if (this.canCatchUp) {
+      if (rev > document.rev) {
+        this.missed = { to: at, content };
+        this.later();
+        return false;
+      }
+      if (rev < document.rev && this.outdated !== document.rev) {
+        this.outdated = document.rev;
+        this.later(HELD_MS);
+        return false;
+      }
+      if (rev === document.rev && document.isBuiltOn(content)) {
+        document.mark(at);
+        return true;
+      }
+    }
+    this.replace(at, content, acked?.seq ?? 0);
+    return true;
   }
 
   /**

@@ -202,6 +202,39 @@ test("a page that leads to another document than the server's: the text is kept 
   assert.equal(a.screen(), on.order.text);
 });
 
+test("a document older than what is shown is not taken for what it is now", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await away(on, a, 0);
+  a.type(" mine");
+  on.resumes = false;
+  on.held = { rev: 0, state: encodeDelta(new Delta()) };
+  on.onHello = () => {
+    // The second one to come back gets what there is then.
+    if (on.hellos.length === 3) on.held = null;
+    return null;
+  };
+  on.ticketStatus = 201;
+  await saved(a);
+  assert.equal(on.order.text, "base mine");
+  assert.equal(a.screen(), on.order.text);
+  assert.equal(on.hellos.length, 3);
+  assert.deepEqual(a.conflicts, []);
+});
+
+test("a server that has gone back to before what is shown: the text is kept aside", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await away(on, a, 0);
+  a.type(" mine");
+  on.resumes = false;
+  on.held = { rev: 0, state: encodeDelta(new Delta()) };
+  on.ticketStatus = 201;
+  await until("a conflict copy", () => a.conflicts.length === 1);
+  assert.deepEqual(a.conflicts[0]?.typed, [" mine"]);
+  assert.equal(on.hellos.length, 3, "it was asked once more");
+});
+
 test("nothing is asked for where nothing is unsent", async (t) => {
   const on = await server(t);
   const a = tab(t, on);

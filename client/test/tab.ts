@@ -4,7 +4,8 @@ import type { TestContext } from "node:test";
 import Delta from "quill-delta";
 import { WebSocket } from "ws";
 
-import { Connection, type ConflictCopy, type SocketLike, type Status } from "../src/connection.js";
+import { Connection, type SocketLike } from "../src/connection.js";
+import type { ConflictCopy, Status } from "../src/events.js";
 import { Server } from "./server.js";
 
 export interface Tab {
