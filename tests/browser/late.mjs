@@ -107,16 +107,17 @@ async function figures(browser) {
   });
   const page = await browser.newPage();
   await page.addScriptTag({ content: outputFiles[0].text });
-  const { start, own, others, name } = await typing();
-  const rounds = await page.evaluate(measure, { start, own, others, rounds: ROUNDS });
+  for await (const { name, start, own, others } of typing()) {
+    const rounds = await page.evaluate(measure, { start, own, others, rounds: ROUNDS });
+    const middle = (of) => rounds.map(of).sort((a, b) => a - b)[Math.floor(ROUNDS / 2)].toFixed(0);
+    const longest = Math.max(...rounds.map(({ longest }) => longest));
+    console.log(
+      `${name}: ${own.length} operations past ${others.length} others in Chromium: median ` +
+        `${middle(({ took }) => took)} ms in ${middle(({ turns }) => turns)} turns (typed before in ` +
+        `${middle(({ typed }) => typed)} ms); longest task ${longest ? `${longest} ms` : "below 50 ms"}`,
+    );
+  }
   await page.close();
-  const middle = (of) => rounds.map(of).sort((a, b) => a - b)[Math.floor(ROUNDS / 2)].toFixed(0);
-  const longest = Math.max(...rounds.map(({ longest }) => longest));
-  console.log(
-    `${own.length} operations (${name}) past ${others.length} others in Chromium: median ` +
-      `${middle(({ took }) => took)} ms in ${middle(({ turns }) => turns)} turns, ` +
-      `typed in ${middle(({ typed }) => typed)} ms before; longest task ${longest ? `${longest} ms` : "below 50 ms"}`,
-  );
 }
 
 /** In the page. Each is at a place, takes away so many units and puts a text there. */

@@ -6,39 +6,42 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 
-const BEFORE = 100_000;
+/** Recordings, and how many of their operations make the text that both begin with. */
+const RECORDINGS = [
+  ["automerge-paper", 100_000],
+  ["rustcode", 20_000],
+];
 const EACH = 10_000;
 
 /**
- * Operations as `[at, deleted, text]`, in UTF-16 units (the recording is ASCII). Of the folder in
- * CODRAFT_TRACES; without it, words here and there.
+ * Of each recording that is in the folder CODRAFT_TRACES, and made up: operations as
+ * `[at, deleted, text]`, in UTF-16 units (the recordings are ASCII).
  */
-export async function typing() {
-  const path = join(process.env.CODRAFT_TRACES ?? "", "automerge-paper.json.gz");
-  const isThere = Boolean(process.env.CODRAFT_TRACES) && existsSync(path);
-  const patches = isThere ? recorded(JSON.parse(gunzipSync(await readFile(path)))) : generated();
-  const { text: start } = fitted("", patches.slice(0, BEFORE));
-  const [own, others] = [0, EACH].map((from) => {
-    return fitted(start, patches.slice(BEFORE + from, BEFORE + from + EACH)).operations;
-  });
-  return { start, own, others, name: isThere ? "automerge-paper" : "generated" };
-}
-
-function recorded(trace) {
-  return trace.txns.flatMap(({ patches }) => patches);
-}
-
-function* letters() {
-  let [state, at] = [1, 0];
-  for (let number = 0; number < BEFORE + 2 * EACH; number += 1) {
-    state = (Math.imul(state, 48_271) >>> 0) % 2_147_483_647;
-    if (number % 7 === 0) at = state % (number + 1);
-    yield number % 5 === 4 ? [Math.max(at - 1, 0), 1, ""] : [at++, 0, "x"];
+export async function* typing() {
+  for (const [name, before] of RECORDINGS) {
+    const path = join(process.env.CODRAFT_TRACES ?? "", `${name}.json.gz`);
+    if (!process.env.CODRAFT_TRACES || !existsSync(path)) continue;
+    const { txns } = JSON.parse(gunzipSync(await readFile(path)));
+    yield atOnce(name, txns.flatMap(({ patches }) => patches), before);
   }
+  yield atOnce("generated", [...generated(20_000 + 2 * EACH)], 20_000);
 }
 
-function generated() {
-  return [...letters()];
+function atOnce(name, patches, before) {
+  const { text: start } = fitted("", patches.slice(0, before));
+  const [own, others] = [before, before + EACH].map((from) => {
+    return fitted(start, patches.slice(from, from + EACH)).operations;
+  });
+  return { name, start, own, others };
+}
+
+/** Letters, each at another place than the one before, and every fifth one taken away. */
+function* generated(count) {
+  let state = 1;
+  for (let number = 0; number < count; number += 1) {
+    state = (state * 48_271) % 2_147_483_647;
+    yield number % 5 === 4 ? [state % number, 1, ""] : [state % (number + 1), 0, "x"];
+  }
 }
 
 /** What was typed behind another text ends with this one. */

@@ -4,27 +4,37 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use codraft_e2e::traces::{self, Patch, Points};
+use anyhow::{Result, ensure};
+use codraft_e2e::traces::{self, Patch, Points, Trace};
 use codraft_ot::{Branch, Delta};
 
-/// Operations of the recording that make the document which both begin with.
-const BEFORE: usize = 100_000;
+/// Recordings, and how many of their operations make the document that both begin with.
+const RECORDINGS: [(&str, usize); 2] = [("automerge-paper", 100_000), ("rustcode", 20_000)];
 const EACH: usize = 10_000;
 
 fn main() -> Result<()> {
     let rounds = std::env::args().nth(1).map(|n| n.parse::<usize>());
     let rounds = rounds.unwrap_or(Ok(9))?.max(1);
-    let trace = traces::load("automerge-paper")?;
-    let trace = trace.unwrap_or_else(|| traces::generated(BEFORE + 2 * EACH, 7));
+    for (name, before) in RECORDINGS {
+        if let Some(trace) = traces::load(name)? {
+            measure(name, trace, before, rounds)?;
+        }
+    }
+    // Each at another place than the one before, which nobody types.
+    let (before, seed) = (20_000, 7);
+    let generated = traces::generated(before + 2 * EACH, seed);
+    measure("generated", generated, before, rounds)
+}
+
+fn measure(name: &str, trace: Trace, before: usize, rounds: usize) -> Result<()> {
     let patches: Vec<Patch> = trace.txns.into_iter().flat_map(|t| t.patches).collect();
-    let mut start = Points::new(&trace.start_content);
-    typed(&mut start, patches.get(..BEFORE).context("too short")?);
-    let [own, others] = [BEFORE, BEFORE + EACH].map(|from| {
-        let patches = patches.get(from..from + EACH).context("too short")?;
-        Ok::<_, anyhow::Error>(typed(&mut start.clone(), patches))
-    });
-    let (own, others) = (own?, others?);
+    ensure!(patches.len() >= before + 2 * EACH, "{name} is too short");
+    let (start, rest) = patches.split_at(before);
+    let mut text = Points::new(&trace.start_content);
+    typed(&mut text, start);
+    let own = typed(&mut text.clone(), &rest[..EACH]);
+    let others = typed(&mut text, &rest[EACH..2 * EACH]);
+    println!("{name}: {EACH} operations past {EACH} others, {rounds} rounds");
     let (branch, screen) = one_by_one(&own, &others)?;
     let [mut composing, mut moving, mut showing] = [const { Vec::new() }; 3];
     for _ in 0..rounds {
@@ -50,12 +60,12 @@ fn main() -> Result<()> {
         );
     }
     let components = branch.components().len();
-    println!(
-        "{EACH} operations, {components} components in the end, past {EACH} others; {rounds} rounds"
+    print(
+        &format!("  composed into a branch ({components} components in the end)"),
+        composing,
     );
-    print("composed into a branch", composing);
-    print("moved past the others", moving);
-    print("what changes on the screen", showing);
+    print("  moved past the others", moving);
+    print("  composed into what changes on the screen", showing);
     Ok(())
 }
 
@@ -84,9 +94,7 @@ fn one_by_one(own: &[Delta], others: &[Delta]) -> Result<(Delta, Delta)> {
         screen = screen.compose(&moved)?;
     }
     let [composed, moved] = [composed, began.elapsed() - composed].map(ms);
-    println!(
-        "one by one, without a tree: composed in {composed:.1} ms, moved and shown in {moved:.1} ms"
-    );
+    println!("  without a tree, once: composed {composed:.1} ms, moved and composed {moved:.1} ms");
     Ok((branch, screen))
 }
 
