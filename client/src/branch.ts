@@ -336,11 +336,12 @@ function splitBefore(tree: Tree, units: number): [Tree, Tree] {
   const own = tree.deleted + tree.retained;
   if (left >= own) return splitRight(tree, splitBefore(tree.right, left - own));
   const deleted = Math.min(left, tree.deleted);
-  return splitOwn(tree, { ...tree, deleted, retained: left - deleted }, {
+  const retained = left - deleted;
+  return splitOwn(tree, { deleted, retained }, {
     inserts: [],
     inserted: 0,
     deleted: tree.deleted - deleted,
-    retained: own - left - (tree.deleted - deleted),
+    retained: tree.retained - retained,
     attributes: tree.attributes,
   });
 }
@@ -360,12 +361,19 @@ function splitAfter(tree: Tree, units: number): [Tree, Tree] {
   }
   if (left <= inserted) {
     const [inserts, others] = cut(tree.inserts, left);
-    const first = { inserts, inserted: left, deleted: 0, retained: 0, attributes: undefined };
-    return splitOwn(tree, first, { ...tree, inserts: others, inserted: inserted - left });
+    const { attributes } = tree;
+    const second = { inserts: others, inserted: inserted - left, deleted, retained, attributes };
+    const nothing = { deleted: 0, retained: 0, attributes: undefined };
+    return splitOwn(tree, { inserts, inserted: left, ...nothing }, second);
   }
   const kept = left - inserted;
-  const second = { inserts: [], inserted: 0, deleted: 0, retained: retained - kept };
-  return splitOwn(tree, { ...tree, deleted, retained: kept }, { ...second, attributes: tree.attributes });
+  return splitOwn(tree, { retained: kept }, {
+    inserts: [],
+    inserted: 0,
+    deleted: 0,
+    retained: retained - kept,
+    attributes: tree.attributes,
+  });
 }
 
 function splitRight(tree: Node, [first, second]: [Tree, Tree]): [Tree, Tree] {
@@ -373,8 +381,10 @@ function splitRight(tree: Node, [first, second]: [Tree, Tree]): [Tree, Tree] {
   return [measured(tree), second];
 }
 
-/** Cuts a tree within its own segment. */
-function splitOwn(tree: Node, first: Segment, second: Segment): [Tree, Tree] {
-  const { left, right } = tree;
-  return [merge(left, node(first)), merge(node(second), right)];
+/** Cuts a tree behind what is left of its own segment; `second` was that segment's too. */
+function splitOwn(tree: Node, first: Partial<Segment>, second: Segment): [Tree, Tree] {
+  const { right } = tree;
+  Object.assign(tree, first);
+  tree.right = null;
+  return [measured(tree), merge(node(second), right)];
 }

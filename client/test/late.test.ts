@@ -202,6 +202,20 @@ test("a page that leads to another document than the server's: the text is kept 
   assert.equal(a.screen(), on.order.text);
 });
 
+test("the very document that is shown comes back: what is unsent stays in it", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await away(on, a, 0);
+  a.type(" mine");
+  on.resumes = false;
+  on.ticketStatus = 201;
+  await saved(a);
+  assert.equal(on.order.text, "base mine");
+  assert.equal(a.screen(), on.order.text);
+  assert.deepEqual([on.pages, a.conflicts], [[], []]);
+  assert.equal(on.hellos.length, 2);
+});
+
 test("a document older than what is shown is not taken for what it is now", async (t) => {
   const on = await server(t);
   const a = tab(t, on);
