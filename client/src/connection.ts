@@ -339,16 +339,18 @@ export class Connection {
     const socket = this.socket;
     try {
       if (!(data instanceof ArrayBuffer)) throw new Error("a message that is not binary");
-      for (const frame of decodeServer(new Uint8Array(data))) {
-        this.take(frame);
-        if (socket !== this.socket) return;
+      try {
+        for (const frame of decodeServer(new Uint8Array(data))) {
+          this.take(frame);
+          if (socket !== this.socket) return;
+        }
+      } finally {
+        this.tellChanges();
       }
     } catch (error) {
       // Whatever it was, the server's state is right and this one is not.
       console.warn("codraft: opening the document again:", error);
       this.startOver("The document here and on the server had come apart.");
-    } finally {
-      this.tellChanges();
     }
     this.flush();
     this.tell();
@@ -442,6 +444,7 @@ export class Connection {
     this.aside = unsaved && { ...unsaved, reason };
     this.forgetTimes();
     this.replaced ??= this.document.content;
+    this.changes = new Branch();
     this.document.open(content, at, acked);
     // Whether what is in flight will still be applied, only its answer says.
     if (!this.document.isSettling) this.settle(true);
@@ -456,6 +459,7 @@ export class Connection {
   private opened({ rev, hash, acked }: Welcome, content: Delta): boolean {
     const { document } = this;
     const at = { rev, hash };
+    this.tellChanges();
     if (this.canCatchUp) {
       if (rev > document.rev) {
         this.missed = { to: at, content };
@@ -641,13 +645,14 @@ export class Connection {
     if (took.length > 0) this.events.saved?.(took);
   }
 
-  /** What a message brought; thousands of events, where somebody was away. */
+  /** What a message brought so far; thousands of events, where somebody was away. */
   private tellChanges(): void {
     const { replaced, changes } = this;
     [this.replaced, this.changes] = [null, new Branch()];
+    const change = changes.toDelta();
+    this.document.show(change);
     // While the screen shows another document, what changes in this one means nothing to it.
-    if (replaced) this.tellChange(replacement(replaced, this.document.content));
-    else this.tellChange(changes.toDelta());
+    this.tellChange(replaced ? replacement(replaced, this.document.content) : change);
   }
 
   private tellChange(change: Delta): void {

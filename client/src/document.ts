@@ -184,11 +184,23 @@ export class ClientDocument {
     this.unsettled = null;
   }
 
-  /** Another's operation took this revision. Returns what changes on the screen. */
+  /**
+   * Another's operation took this revision, and local work is moved past it. Returns what changes
+   * on the screen: `show` it, alone or composed with what comes after, before anything is typed.
+   */
   remote(rev: number, delta: Delta): Delta {
-    const theirs = this.passedBy(rev, delta);
-    this.shown = applied(this.shown, theirs);
+    this.follows(rev);
+    // The operation in flight comes before what waits in the order, so one by one.
+    let theirs = delta;
+    if (this.flying) theirs = this.flying.moved.pass(theirs);
+    if (this.waiting) theirs = this.waiting.pass(theirs);
+    if (this.waiting?.isEmpty) this.waiting = null;
     return theirs;
+  }
+
+  /** This is on the screen now. */
+  show(change: Delta): void {
+    this.shown = applied(this.shown, change);
   }
 
   /** An event without text took this revision. */
@@ -218,7 +230,7 @@ export class ClientDocument {
         else if (isOwn(event)) {
           this.acked(event.rev);
           acked = true;
-        } else changes.compose(this.passedBy(event.rev, new Delta(event.ops)));
+        } else changes.compose(this.remote(event.rev, new Delta(event.ops)));
       } catch (error) {
         // What was done so far has to come to the screen before anything else is.
         if (taken > from) break;
@@ -227,7 +239,7 @@ export class ClientDocument {
       taken += 1;
     } while (taken < events.length && !enough());
     const change = changes.toDelta();
-    this.shown = applied(this.shown, change);
+    this.show(change);
     return { taken, change, acked };
   }
 
@@ -253,17 +265,6 @@ export class ClientDocument {
       isSent,
       text: this.text,
     };
-  }
-
-  /** What another's operation is to the document with all local work, which is moved past it. */
-  private passedBy(rev: number, delta: Delta): Delta {
-    this.follows(rev);
-    // The operation in flight comes before what waits in the order, so one by one.
-    let theirs = delta;
-    if (this.flying) theirs = this.flying.moved.pass(theirs);
-    if (this.waiting) theirs = this.waiting.pass(theirs);
-    if (this.waiting?.isEmpty) this.waiting = null;
-    return theirs;
   }
 
   private follows(rev: number): void {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import Delta from "quill-delta";
 
-import { encodeDelta } from "../src/delta-binary.js";
+import { encodeDelta, Writer } from "../src/delta-binary.js";
 import { randomEdit, seeded } from "./random.js";
 import { frame, Server } from "./server.js";
 import { saved, server, tab, until, type Tab } from "./tab.js";
@@ -116,6 +116,44 @@ test("opened anew from an older document: what stays on the screen is left alone
   await saved(a);
   assert.equal(a.screen(), "kept ");
   assert.deepEqual(a.changes.map((change) => change.ops), [[{ retain: 5 }, { delete: 4 }]]);
+});
+
+test("what was missed comes to the screen as one change, past what was typed meanwhile", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await saved(a);
+  on.ticketStatus = 503;
+  on.cutAll();
+  await until("offline", () => a.connection.status === "offline");
+  a.type("mine");
+  for (let i = 0; i < 100; i += 1) {
+    on.order.submit("b".repeat(32), i + 1, i, encodeDelta(new Delta().retain(i).insert("x")));
+  }
+  on.ticketStatus = 201;
+  await saved(a);
+  assert.equal(on.order.text, `${"x".repeat(100)}mine`);
+  assert.equal(a.screen(), on.order.text);
+  assert.deepEqual(a.changes.map(({ ops }) => ops), [[{ insert: "x".repeat(100) }]]);
+});
+
+test("an operation that does not fit: the document is opened again", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await saved(a);
+  a.type("kept");
+  await saved(a);
+  t.mock.method(console, "warn", () => {});
+  const op = (delta: Delta): Uint8Array => {
+    const body = new Writer();
+    for (const n of [9, 0]) body.varint(n);
+    body.raw(encodeDelta(delta));
+    return frame(3, body.take());
+  };
+  on.say(op(new Delta().retain(40).delete(1)));
+  await until("a new hello", () => on.hellos.length === 2);
+  await saved(a);
+  assert.equal(a.screen(), "kept");
+  assert.equal(a.connection.document.text, "kept");
 });
 
 test("typed while offline is sent when the socket is back", async (t) => {

@@ -38,6 +38,7 @@ class Tab {
     if (event.client === this.name) this.document.acked(event.rev);
     else {
       const change = this.document.remote(event.rev, decodeDelta(event.ops));
+      this.document.show(change);
       this.screen.delta = this.screen.delta.compose(change);
     }
     return true;
@@ -81,7 +82,7 @@ test("the bytes in flight stay the same while others write", () => {
   const sent = document.send();
   assert.ok(sent);
   const before = Buffer.from(sent.bytes).toString("hex");
-  document.remote(6, new Delta().insert("xx"));
+  document.show(document.remote(6, new Delta().insert("xx")));
   document.local(new Delta().insert("y"));
   assert.equal(document.send(), null, "one at a time");
   assert.equal(document.inflight?.base, 5);
@@ -93,7 +94,7 @@ test("what others insert at the caret of an unsent insert goes first", () => {
   const document = new ClientDocument();
   document.open(new Delta(), { rev: 0, hash: HASH });
   document.local(new Delta().insert("mine"));
-  document.remote(1, new Delta().insert("theirs"));
+  document.show(document.remote(1, new Delta().insert("theirs")));
   assert.equal(document.text, "theirsmine");
 });
 
@@ -110,7 +111,7 @@ test("a gap or an operation that does not fit is noticed", () => {
   const document = new ClientDocument();
   document.open(new Delta().insert("ab"), { rev: 3, hash: HASH });
   assert.throws(() => document.remote(5, new Delta().insert("x")), DivergedError);
-  assert.throws(() => document.remote(4, new Delta().retain(2).delete(1)), DivergedError);
+  assert.throws(() => document.show(document.remote(4, new Delta().retain(2).delete(1))), DivergedError);
 });
 
 test("resumes only from revisions that were received", () => {

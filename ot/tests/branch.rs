@@ -76,7 +76,7 @@ fn scattered(units: u64, operations: usize, seed: u64) -> Vec<Delta> {
             .wrapping_add(1);
         let mut delta = Delta::new();
         delta.retain(((state >> 33) % length) as u32);
-        if number % 4 == 0 {
+        if number.is_multiple_of(4) {
             delta.delete(1);
             length -= 1;
         } else {
