@@ -45,8 +45,9 @@ async function belowTheWindow(browser, codraft) {
   const counted = text.replace(/\.+/, (dots) => `${dots.length} letters, `);
   assert.equal(counted, `ALSO ONE\n${WRITERS * LETTERS} letters, MINE`);
   assert.ok(pages.length > 0, "it was continued without what it missed: the window reached back");
-  await until("the caret is where it was", async () => {
-    await type(tab, "!", {});
+  // Where the caret was all the time.
+  await type(tab, "!", {});
+  await until("it is typed on", async () => {
     return (await tab.page.locator(".cm-line").first().innerText()) === "ALSO !ONE";
   });
   await hasStatus(tab.page, "saved");
