@@ -435,6 +435,11 @@ pub const ALL: &[Mutant] = &[
         expect: &["convergence", "exactly_once", "causal", "feed"],
     },
     Mutant {
+        name: "quiet_document_forgets_its_clients",
+        what: "With the window of a quiet document go all records of its clients.",
+        expect: &["exactly_once", "fold"],
+    },
+    Mutant {
         name: "ops_begin_one_too_late",
         what: "A page of events begins one revision behind the one that was asked for.",
         expect: &["feed"],

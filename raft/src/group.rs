@@ -13,6 +13,7 @@ mod reads;
 mod replace;
 mod serve;
 mod start;
+mod trim;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

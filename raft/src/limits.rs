@@ -36,6 +36,8 @@ pub struct GroupLimits {
     pub reads: usize,
     /// What the group's documents may take in memory, by their own account, in bytes.
     pub state_bytes: u64,
+    /// A document in which nothing happened for so long keeps no window of history.
+    pub quiet_ms: u64,
 }
 
 impl Default for GroupLimits {
@@ -48,6 +50,7 @@ impl Default for GroupLimits {
             batches_in_flight: 2,
             reads: 65_536,
             state_bytes: codraft_proto::limits::GROUP_STATE_BYTES,
+            quiet_ms: 3_600_000,
         }
     }
 }
@@ -71,5 +74,7 @@ pub const INITIALIZE_AFTER: Duration = Duration::from_secs(3);
 pub const PROMOTION_ENTRIES: u64 = 64;
 /// … and has answered the leader within so long.
 pub const PROMOTION_HEARD: Duration = Duration::from_secs(1);
+/// Windows that are let go of at one look.
+pub const TRIMS_MAX: usize = 256;
 /// How long a leader whose disk is full leads on where nobody took over, before it tries again.
 pub const FULL_DISK_PAUSE: Duration = Duration::from_secs(60);

@@ -55,6 +55,10 @@ impl Queue {
         }
     }
 
+    pub fn limits(&self) -> &GroupLimits {
+        &self.limits
+    }
+
     /// Says what the group's documents take in memory now.
     pub fn set_heap_bytes(&self, bytes: u64) {
         self.heap_bytes.store(bytes, Ordering::Relaxed);

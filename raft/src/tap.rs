@@ -9,7 +9,7 @@ use bytes::Bytes;
 use codraft_proto::ids::{GroupId, NodeId, Term};
 
 use crate::{
-    command::{Batch, Command, Restore},
+    command::{Batch, Command, Restore, Trim},
     machine::{Applied, Event, Outcome, Shard},
     manifest::Manifest,
     oplog::{ArchiveMark, Logged},
@@ -83,6 +83,11 @@ pub fn suspects(about: NodeId, evidence: bool) {
 
 pub fn takes_over(group: GroupId, from: NodeId) {
     tell!(what = "takes over", group = group.0, from = from.0);
+}
+
+/// The leader lets go of the window of a quiet document.
+pub fn trims(trim: &Trim) {
+    tell!(what = "trims", doc = &trim.doc.0[..], floor = trim.floor.0);
 }
 
 /// The leader is about to make a node a voter.

@@ -187,6 +187,36 @@ async fn group_replica_behind_the_log_takes_the_state_that_others_kept() {
     cluster.equal(G).await;
 }
 
+#[tokio::test]
+async fn group_window_of_a_quiet_document_goes_and_its_clients_stay_known() {
+    let cluster = Cluster::start(1, false).await;
+    commit(&cluster, 1, create(1)).await;
+    for seq in 1..=20 {
+        commit(&cluster, 1, edit(1, 1, seq, seq)).await;
+    }
+    let floor = |node: &Node| {
+        node.groups.group(G).unwrap().with(|shard| {
+            let document = shard.document(&doc(1)).present();
+            document.map_or(0, |document| document.floor().0)
+        })
+    };
+    assert!(cluster.nodes.iter().all(|node| floor(node) < 21));
+    for node in &cluster.nodes {
+        node.clock.jump(10_000);
+    }
+    for node in &cluster.nodes {
+        until("its window has gone", || floor(node) == 21).await;
+    }
+    let known = Outcome::Already {
+        seq: Seq(20),
+        rev: Revision(21),
+    };
+    assert_eq!(commit(&cluster, 1, edit(1, 1, 20, 20)).await, known);
+    let next = commit(&cluster, 1, edit(1, 1, 21, 21)).await;
+    assert_eq!(next, Outcome::Applied { rev: Revision(22) });
+    cluster.equal(G).await;
+}
+
 /// Asks whoever leads until one node has the place of another; returns what was said on the way.
 async fn replace(cluster: &Cluster, old: NodeId, new: NodeId) -> Vec<Replacing> {
     let mut said = Vec::new();

@@ -219,6 +219,7 @@ impl Cluster {
             config.checkpoints.bytes_a_revision = 64;
             config.checkpoints.ms = 2_000;
         }
+        config.limits.quiet_ms = world.quiet_ms;
         config.keep.memory_bytes = u64::from(world.memory_kib) << 10;
         // Its documents are small, and some are to be spelled outside their group's lock.
         config.spelled_at_once = 64;

@@ -78,6 +78,10 @@ pub const MARKS: &[(&str, &str)] = &[
         "a replica began with a state that was kept",
     ),
     ("document_cooled", "a document left memory"),
+    (
+        "window_trimmed",
+        "the window of a document in which nothing happened went",
+    ),
     ("log_purged", "a replica let go of the beginning of its log"),
     (
         "state_installed",
@@ -203,6 +207,7 @@ impl Watch {
             NodeSeen::Restored { .. } => mark("state_restored"),
             NodeSeen::Mended { .. } => mark("page_mended"),
             NodeSeen::Cooled { .. } => mark("document_cooled"),
+            NodeSeen::Trims { .. } => mark("window_trimmed"),
             NodeSeen::Purged { .. } => mark("log_purged"),
             NodeSeen::Installed { .. } => mark("state_installed"),
             NodeSeen::Archived { .. } => mark("events_archived"),

@@ -57,9 +57,9 @@ pub fn replaced(topology: &LiveTopology) -> Vec<(NodeId, NodeId)> {
 
 /// Whether an error line is about what clients sent to that end.
 pub fn explains(line: &str) -> bool {
-    // The library calls it an error that another one leads by now: it is asked again.
-    let leader_changed = line.contains("step error: has to forward request");
-    line.contains("a command panicked and was left out") || leader_changed
+    // The library calls it an error that another one leads by now, or is at it already: it is asked again.
+    let changes = line.contains("management") && line.contains("step error: ");
+    line.contains("a command panicked and was left out") || changes
 }
 
 pub async fn run(shared: Shared, topology: Arc<LiveTopology>) {
@@ -117,29 +117,34 @@ impl Operator {
         due.filter_map(|one| DocId::from_slice(&one.doc)).collect()
     }
 
-    /// Asks each group, whoever leads it, and once more at once, where somebody is not told that it
-    /// takes a while. Whether all of them are done.
+    /// Whether all groups are done.
     async fn replace(&self, old: NodeId, new: NodeId) -> bool {
         let seat = self.topology.seat(new);
         let groups = (0..self.topology.groups()).map(GroupId);
-        let mut done = true;
-        for group in groups.filter(|group| self.topology.seats(*group).contains(&seat)) {
-            let body = call::Body::Replace(Replace {
-                group: group.0,
-                old: old.0,
-                new: new.0,
-            });
-            let mut is_done = false;
-            let nodes = self.topology.nodes();
-            for node in nodes.iter().chain(&nodes) {
-                let answer = self.ask(node, DocId::default(), body.clone()).await;
-                if let Some(reply::Body::Replacing(Replacing { stage })) = answer {
-                    is_done = matches!(stage, Some(replacing::Stage::Done(_)));
-                }
+        let held = groups.filter(|group| self.topology.seats(*group).contains(&seat));
+        let asked = held.map(|group| self.replace_in(group, old, new));
+        futures_util::future::join_all(asked)
+            .await
+            .into_iter()
+            .all(|done| done)
+    }
+
+    /// Asks a group, whoever leads it, and once more at once, as somebody who cannot wait would.
+    async fn replace_in(&self, group: GroupId, old: NodeId, new: NodeId) -> bool {
+        let body = call::Body::Replace(Replace {
+            group: group.0,
+            old: old.0,
+            new: new.0,
+        });
+        let mut is_done = false;
+        let nodes = self.topology.nodes();
+        for node in nodes.iter().chain(&nodes) {
+            let answer = self.ask(node, DocId::default(), body.clone()).await;
+            if let Some(reply::Body::Replacing(Replacing { stage })) = answer {
+                is_done = matches!(stage, Some(replacing::Stage::Done(_)));
             }
-            done &= is_done;
         }
-        done
+        is_done
     }
 
     /// No answer is as good as a problem: it is asked again.

@@ -62,6 +62,9 @@ pub struct World {
     /// A round of the archive ends with so many bytes of events.
     #[serde(default = "large")]
     pub round_bytes: u32,
+    /// A document in which nothing happens for so long keeps no window of history.
+    #[serde(default = "an_hour")]
+    pub quiet_ms: u64,
     /// What a group's documents may take in memory, in KiB.
     #[serde(default = "spacious")]
     pub memory_kib: u32,
@@ -85,6 +88,11 @@ fn rarely() -> u32 {
 /// As in production.
 fn large() -> u32 {
     codraft_raft::archive::RoundOptions::default().bytes as u32
+}
+
+/// As in production.
+fn an_hour() -> u64 {
+    codraft_raft::group::GroupLimits::default().quiet_ms
 }
 
 /// As in production.

@@ -271,6 +271,8 @@ pub enum NodeSeen {
         group: u32,
         from: u64,
     },
+    /// It leads, and lets go of the window of a document in which nothing happens.
+    Trims { doc: Id, floor: u64 },
     /// It leads, and is about to make a node a voter.
     Promotes { node: u64, group: u32, voter: u64 },
     Committed {

@@ -153,6 +153,10 @@ impl Fields {
                 group: self.group()?,
                 from: self.number("from")?,
             },
+            "trims" => NodeSeen::Trims {
+                doc: self.id("doc")?,
+                floor: self.number("floor")?,
+            },
             "promotes" => NodeSeen::Promotes {
                 node,
                 group: self.group()?,

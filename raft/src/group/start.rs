@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::{
     Group, Groups, Inner, Leadership, Peers, Queue, Raft, RaftConfig, Reads, Sinks, StartError,
-    install, leadership, proposer, purge, reads,
+    install, leadership, proposer, purge, reads, trim,
 };
 use crate::{
     applied::Machine,
@@ -180,6 +180,8 @@ fn take_part(group: &Arc<Inner>, replicas: &[NodeId], clocks: &Arc<Clocks>, task
         proposer::run(group.clone(), clocks.clone()),
     );
     tasks.spawn("group reads", reads::run(group.clone()));
+    let quiet = trim::trim_quiet(group.clone(), clocks.clone(), group.queue.limits().quiet_ms);
+    tasks.spawn("quiet documents", quiet);
     tasks.spawn("group keeper", keep(group.clone(), tasks.clone()));
     let keeper = group.keeper.clone();
     tasks.spawn("archivist", async move { keeper.archive().await });

@@ -410,6 +410,7 @@ impl Node {
         let groups = (0..groups).map(|g| (GroupId(g), NODES.to_vec())).collect();
         let mut config = RaftConfig::new(id, groups);
         config.keep.tail_commands = 64;
+        config.limits.quiet_ms = 6_000;
         config.seats.insert(id, seat);
         if odd {
             config.machine.window_events = 4;

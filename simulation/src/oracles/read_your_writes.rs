@@ -9,7 +9,7 @@ use super::{
     named, short,
 };
 use crate::{
-    record::{ClientSeen, Edit, Entry, Id, Seen},
+    record::{ClientSeen, Edit, Entry, Id, NodeSeen, Seen},
     verdict::Violation,
 };
 
@@ -167,8 +167,14 @@ impl Oracle for ReadYourWrites {
 
     fn see(&mut self, entry: &Entry, found: &mut Vec<Violation>) {
         self.cut();
-        let Seen::Client(seen) = &entry.seen else {
-            return;
+        let seen = match &entry.seen {
+            Seen::Client(seen) => seen,
+            Seen::Node(NodeSeen::Trims { doc, floor }) => {
+                let window = self.windows.entry(*doc).or_default();
+                window.floor = window.floor.max(*floor);
+                return;
+            }
+            _ => return,
         };
         match seen {
             ClientSeen::Acked { doc, rev, .. } | ClientSeen::Granted { doc, rev, .. } => {

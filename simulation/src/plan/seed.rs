@@ -77,6 +77,11 @@ fn world(seed: u64) -> World {
             &[1 << 10, 4 << 10, 32 << 10, 8 << 20],
             &mut stream(seed, "rounds", 0),
         ),
+        quiet_ms: pick(
+            &[500, 2_000, 3_600_000, 3_600_000],
+            &mut stream(seed, "quiet", 0),
+        )
+        .into(),
         memory_kib: pick(&[1, 16, 64, 256 << 10], &mut stream(seed, "memory", 0)),
     }
 }

@@ -52,7 +52,9 @@ impl Document {
 
     pub(in crate::machine) fn trim(&mut self, floor: Revision) -> Outcome {
         self.changing = true;
-        if mutant!("record_forgotten_on_another_router") {
+        if mutant!("record_forgotten_on_another_router")
+            || mutant!("quiet_document_forgets_its_clients")
+        {
             self.clients.evict_below(Revision(u64::MAX));
         }
         if self.window.trim_to(floor) {
