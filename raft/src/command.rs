@@ -93,7 +93,7 @@ pub struct Grant {
 }
 
 /// Forgets the events up to `floor` of a quiet document, which its own operations no
-/// longer trim.
+/// longer trim (`group/trim.rs`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trim {
     pub doc: DocId,
