@@ -67,9 +67,9 @@ pub async fn run(args: ReplaceArgs) -> Result<()> {
                 format!("group {group} still has node {old}: run the same command again to go on")
             })?;
     }
-    retire(&operator, old).await;
     let after = without(both, old);
     files::replace(&layout.cluster(), after.to_text()?.as_bytes())?;
+    retire(&operator, old).await;
     println!(
         "node {new} has the place of node {old}, which {} has no more: give the file to every \
          machine, and never start node {old} again",

@@ -189,7 +189,7 @@ impl Request {
         let view = self.view(group).await?;
         let mut from = view.check(Revision(asked.from))?;
         if from < Revision(asked.to) && mutant!("ops_begin_one_too_late") {
-            from = from + 1;
+            from += 1;
         }
         let to = Revision(asked.to.min(view.head.0));
         let events = self.service.history.events(group, self.doc, from, to).await;

@@ -52,9 +52,8 @@ impl Document {
 
     pub(in crate::machine) fn trim(&mut self, floor: Revision) -> Outcome {
         self.changing = true;
-        if mutant!("record_forgotten_on_another_router")
-            || mutant!("quiet_document_forgets_its_clients")
-        {
+        let forgets = mutant!("quiet_document_forgets_its_clients");
+        if forgets | mutant!("record_forgotten_on_another_router") {
             self.clients.evict_below(Revision(u64::MAX));
         }
         if self.window.trim_to(floor) {
