@@ -117,6 +117,7 @@ fn plan() -> Plan {
             tick_ms: 1,
             tail_commands: 100,
             round_bytes: 4 << 10,
+            quiet_ms: 3_600_000,
             memory_kib: 64,
             socket_queue_bytes: 1 << 20,
             safety_ms: 1_000,
