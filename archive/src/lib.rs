@@ -6,6 +6,7 @@
 //! document's segments are found in few of them. A head lists the indices, so that its hash stands
 //! for all that was ever archived. Replicas archive the same rounds and get the same objects.
 
+mod audit;
 mod authorship;
 mod checkpoint;
 mod history;
@@ -35,6 +36,7 @@ use codraft_raft::{
 };
 use codraft_tiers::snapshots::{ContentHash, OBJECT_BYTES_MAX, ObjectId, SnapshotError, Snapshots};
 
+pub use audit::{AuditError, Lying};
 pub use authorship::Authorship;
 pub use checkpoint::CheckpointOptions;
 pub use history::{History, HistoryError};
@@ -72,7 +74,7 @@ pub enum ReadError {
 
 impl ReadError {
     /// What is missing or damaged, if that is the reason.
-    fn object(&self) -> Option<ObjectId> {
+    pub fn object(&self) -> Option<ObjectId> {
         match self {
             Self::Object(SnapshotError::Missing(object) | SnapshotError::Damaged(object)) => {
                 Some(*object)

@@ -34,11 +34,11 @@ impl Past {
         last.map_or(Revision(0), |place| place.entry.last())
     }
 
-    fn segments(&self) -> impl DoubleEndedIterator<Item = &Place> {
+    pub fn segments(&self) -> impl DoubleEndedIterator<Item = &Place> {
         self.0.iter().filter(|place| !place.entry.is_checkpoint())
     }
 
-    fn checkpoints(&self) -> impl DoubleEndedIterator<Item = &Place> {
+    pub fn checkpoints(&self) -> impl DoubleEndedIterator<Item = &Place> {
         self.0.iter().filter(|place| place.entry.is_checkpoint())
     }
 
@@ -52,6 +52,14 @@ impl Past {
 impl Place {
     pub fn rev(&self) -> Revision {
         self.entry.rev
+    }
+
+    pub fn object(&self) -> ObjectId {
+        self.object
+    }
+
+    pub fn entry(&self) -> &Entry {
+        &self.entry
     }
 
     /// How many bytes it takes before it is compressed.
@@ -80,14 +88,14 @@ impl Archivist {
         Ok(Past(past))
     }
 
-    async fn held(&self, place: &Place) -> Result<Vec<u8>, ReadError> {
+    pub(crate) async fn held(&self, place: &Place) -> Result<Vec<u8>, ReadError> {
         let Place { object, entry } = *place;
         let (offset, length) = (entry.offset.into(), entry.length as usize);
         let block = self.store.get_range(object, offset, length).await?;
         pack::open(&block).map_err(|error| ReadError::Wrong { object, error })
     }
 
-    async fn segment(&self, place: &Place) -> Result<Vec<Event>, ReadError> {
+    pub(crate) async fn segment(&self, place: &Place) -> Result<Vec<Event>, ReadError> {
         let Place { object, entry } = *place;
         let events = pack::read(&self.held(place).await?, &entry);
         events.map_err(|error| ReadError::Wrong { object, error })

@@ -36,6 +36,16 @@ pub enum FoldError {
     Operation { rev: Revision, error: OpError },
 }
 
+impl FoldError {
+    /// The event that does not follow.
+    pub fn revision(&self) -> Revision {
+        match self {
+            Self::Gap { expected, .. } => *expected,
+            Self::Chain(rev) | Self::Unreadable(rev) | Self::Operation { rev, .. } => *rev,
+        }
+    }
+}
+
 /// Clones share what neither changes.
 #[derive(Debug, Clone)]
 pub struct State {

@@ -16,6 +16,7 @@ mod signals;
 mod strip;
 mod supervisor;
 mod token;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,8 @@ enum Verb {
     Token(token::TokenArgs),
     /// Show and lift quarantines of documents.
     Quarantine(quarantine::QuarantineArgs),
+    /// Prove what nodes keep from their files, or check a receipt.
+    Verify(verify::VerifyArgs),
 }
 
 fn main() -> Result<ExitCode> {
@@ -56,6 +59,7 @@ fn main() -> Result<ExitCode> {
         Verb::Init(args) => init::run(&args)?,
         Verb::Token(args) => token::run(&args)?,
         Verb::Quarantine(args) => runtime()?.block_on(quarantine::run(args))?,
+        Verb::Verify(args) => return Ok(runtime()?.block_on(verify::run(args))),
         Verb::Dev(args) => runtime()?.block_on(dev::run(args))?,
         Verb::Node(process::NodeArgs {
             verb: Some(process::NodeVerb::Replace(args)),

@@ -108,8 +108,9 @@ pub enum IdentityError {
 /// The longest name of a cluster, in bytes.
 pub const CLUSTER_BYTES_MAX: usize = 256;
 
-const FILE: &str = "identity";
-const PEERS: &str = "peers";
+/// The files of a node's folder that say who it is, and whom it has seen.
+pub const FILE: &str = "identity";
+pub const PEERS: &str = "peers";
 /// The folder of the log, in the node's.
 pub const WAL: &str = "wal";
 const HEADER: &str = "codraft-identity ";
@@ -202,6 +203,21 @@ impl Identity {
                 wanted,
             }),
         }
+    }
+
+    /// Who a disk says that it is, whoever should be there; none for a folder that is nobody's.
+    /// Changes nothing.
+    ///
+    /// # Errors
+    /// When it does not read back.
+    pub async fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Identity>, IdentityError> {
+        let path = dir.join(FILE);
+        let text = read_text(disk, &path).await;
+        let text = text.map_err(|error| IdentityError::Io {
+            path: path.clone(),
+            error,
+        })?;
+        text.map(|text| Identity::parse(&text, &path)).transpose()
     }
 
     /// Who this disk is; makes it somebody at its first start.

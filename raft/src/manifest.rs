@@ -253,7 +253,8 @@ impl Manifests {
     }
 }
 
-fn index_of(name: &str, group: GroupId) -> Option<u64> {
+/// The index of a manifest of a group, by its file's name.
+pub fn index_of(name: &str, group: GroupId) -> Option<u64> {
     let (of, index) = name.strip_suffix(".manifest")?.split_once('-')?;
     let of = u32::from_str_radix(of, 16).ok()?;
     (of == group.0).then_some(())?;

@@ -218,6 +218,29 @@ fn decode_some(
     Ok(events)
 }
 
+/// In which event a byte of a page lies, or in the beginning of whose events.
+pub fn event_at(page: &Bytes, byte: usize) -> Option<(DocId, Revision)> {
+    let mut input = Input::new(page);
+    for _ in 0..input.varint("terms").ok()? {
+        for field in ["index", "term", "node"] {
+            input.varint(field).ok()?;
+        }
+    }
+    while input.left() > 0 {
+        let doc = DocId(input.array("doc").ok()?);
+        let first = input.varint("rev").ok()?;
+        let _: [u8; 32] = input.array("hash").ok()?;
+        for place in 0..input.varint("count").ok()? {
+            input.varint("index").ok()?;
+            input.blob("event").ok()?;
+            if page.len() - input.left() > byte {
+                return Some((doc, Revision(first.checked_add(place)?)));
+            }
+        }
+    }
+    None
+}
+
 const NO_TERM: StateError = StateError::Invalid("term");
 
 #[cfg(test)]

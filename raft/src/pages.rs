@@ -7,6 +7,7 @@
 //! no manifest refers to was never promised, and goes with its file.
 
 mod format;
+mod walk;
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use codraft_proto::disk::{Disk, File};
 use parking_lot::Mutex;
 
 pub use format::{FORMAT, PageError, PageKey, PagePlace};
+pub use walk::{Stands, walk, wrong_byte};
 
 /// The folder of the pages, in the node's.
 pub const PAGES: &str = "pages";
@@ -297,6 +299,7 @@ impl Shared {
     }
 }
 
-fn number_of(name: &str) -> Option<u32> {
+/// The number of a file of pages, by its name.
+pub fn number_of(name: &str) -> Option<u32> {
     u32::from_str_radix(name.strip_suffix(".pages")?, 16).ok()
 }

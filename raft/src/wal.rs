@@ -12,6 +12,7 @@
 //! no vote cast. The files stay as they were found.
 
 mod group;
+mod inspect;
 mod queue;
 mod record;
 mod recover;
@@ -34,9 +35,12 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use crate::tap;
 pub use group::GroupWal;
+pub use inspect::Odd;
 use queue::{Queue, Refusal, Request, Write};
 pub use record::Position;
+use recover::Recovered;
 use segment::Segments;
+pub use segment::file_name;
 pub use starts::{STARTS_MAX, Standing, Start};
 use state::GroupState;
 
@@ -179,33 +183,34 @@ impl Wal {
                 .for_each(|(group, end)| tap::synced(group, end - 1));
         }
         tap::recovered(damage.is_some(), found.report.cut_bytes);
-        let queue = Queue::new(damage.as_ref().map(Refusal::damaged));
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State {
-                groups: found.groups,
-                starts: found.starts,
-                peers: found.peers,
-                synced: found.end,
-                queue,
-                stats: WalStats::default(),
-            }),
-            wake: Notify::new(),
-            room: Notify::new(),
-            failed: watch::Sender::new(None),
-            full: watch::Sender::new(false),
-            rolled: Notify::new(),
-            options,
-            segments,
-            damage,
-        });
+        let (first, end, report) = (found.first_segment, found.end, found.report.clone());
+        let refusal = damage.as_ref().map(Refusal::damaged);
+        let shared = Shared::new(segments, options, found, refusal);
         if damage.is_none() {
-            let (first, end) = (found.first_segment, found.end);
             tasks.spawn(
                 "wal",
                 writer::run(shared.clone(), tasks.clone(), first, end),
             );
         }
-        Ok((Wal { shared }, found.report))
+        Ok((Wal { shared }, report))
+    }
+
+    /// Reads the log in `dir` and changes nothing, whatever is found: for one who takes no part in it,
+    /// whether a process has it open or not. What it returns can be read, and refuses every write.
+    ///
+    /// # Errors
+    /// As [`Wal::open`].
+    pub async fn look(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        options: WalOptions,
+    ) -> Result<(Wal, WalReport, Vec<Odd>), WalError> {
+        let segments = Segments::new(disk, dir);
+        let found = recover::look(&segments, &options).await?;
+        let odd = inspect::inspect(&segments, &found).await?;
+        let report = found.report.clone();
+        let shared = Shared::new(segments, options, found, Some(Refusal::closed()));
+        Ok((Wal { shared }, report, odd))
     }
 
     pub fn group(&self, group: GroupId) -> GroupWal {
@@ -319,6 +324,33 @@ impl Wal {
 }
 
 impl Shared {
+    fn new(
+        segments: Segments,
+        options: WalOptions,
+        found: Recovered,
+        refusal: Option<Refusal>,
+    ) -> Arc<Self> {
+        let state = State {
+            groups: found.groups,
+            starts: found.starts,
+            peers: found.peers,
+            synced: found.end,
+            queue: Queue::new(refusal),
+            stats: WalStats::default(),
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            wake: Notify::new(),
+            room: Notify::new(),
+            failed: watch::Sender::new(None),
+            full: watch::Sender::new(false),
+            rolled: Notify::new(),
+            options,
+            segments,
+            damage: found.report.damage,
+        })
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }

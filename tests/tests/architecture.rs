@@ -47,10 +47,21 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "codraft-verify",
+        &[
+            "codraft-archive",
+            "codraft-raft",
+            "codraft-tiers",
+            "codraft-proto",
+            "codraft-ot",
+        ],
+    ),
+    (
         "codraft",
         &[
             "codraft-node",
             "codraft-router",
+            "codraft-verify",
             "codraft-proto",
             "codraft-mutant",
         ],

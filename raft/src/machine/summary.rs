@@ -40,6 +40,16 @@ impl Summary {
         self.grants.iter()
     }
 
+    /// Whether this is what a document says of itself.
+    pub fn is_of(&self, document: &Document) -> bool {
+        let spelled = |summary: &Summary| {
+            let mut out = Vec::new();
+            summary.encode(&mut out);
+            out
+        };
+        spelled(self) == spelled(&document.summary())
+    }
+
     /// What it takes in memory, in bytes.
     pub fn heap_bytes(&self) -> u64 {
         const GRANT: usize = 128;

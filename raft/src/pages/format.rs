@@ -17,9 +17,9 @@ use codraft_proto::ids::{DocId, GroupId, Slot};
 /// Of the files, and of what the pages in them hold.
 pub const FORMAT: u32 = 1;
 const MAGIC: [u8; 8] = *b"codraftP";
-const FILE_HEAD: usize = 24;
-const HEAD: usize = 40;
-const ALIGN: usize = 8;
+pub(super) const FILE_HEAD: usize = 24;
+pub(super) const HEAD: usize = 40;
+pub(super) const ALIGN: usize = 8;
 /// A page is never larger, in bytes.
 const PAYLOAD_MAX: usize = 256 << 20;
 

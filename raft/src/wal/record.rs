@@ -11,6 +11,8 @@ use codraft_proto::ids::GroupId;
 pub const HEAD: usize = 24;
 /// Records begin at multiples of this.
 pub const ALIGN: usize = 8;
+/// Bytes of a position, which a checksum covers first.
+pub const PLACE: usize = 16;
 /// A payload is never larger.
 pub const PAYLOAD_MAX: usize = 64 << 20;
 
@@ -189,11 +191,10 @@ pub fn highest_mark(bytes: &Bytes, from: Position) -> Option<Position> {
 }
 
 /// Over everything but the checksum's own field.
-fn checksum(at: Position, record: &[u8]) -> u32 {
-    let mut place = [0; 20];
-    place[..8].copy_from_slice(&at.segment.to_le_bytes());
-    place[8..16].copy_from_slice(&at.offset.to_le_bytes());
-    place[16..].copy_from_slice(&record[..4]);
+pub fn checksum(at: Position, record: &[u8]) -> u32 {
+    let mut place = [0; PLACE + 4];
+    place[..16].copy_from_slice(&at.to_bytes());
+    place[PLACE..].copy_from_slice(&record[..4]);
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&place);
     hasher.update(&record[8..]);

@@ -35,46 +35,81 @@ pub async fn recover(segments: &Segments, options: &WalOptions) -> Result<Recove
         segments.ensure(1, options.segment_bytes).await?;
         numbers.push(1);
     }
+    let (mut scan, damage) = Scan::all(segments, &numbers, options).await?;
     let first_segment = numbers.first().copied().unwrap_or(1);
-    let mut scan = Scan {
-        options,
-        groups: BTreeMap::new(),
-        starts: Vec::new(),
-        peers: BTreeMap::new(),
-        end: Position {
-            segment: first_segment,
-            offset: 0,
-        },
-        ends: BTreeMap::new(),
-        synced: Position::default(),
-        needed: 1,
-        over: false,
-        report: WalReport {
-            segments: numbers.len(),
-            ..WalReport::default()
-        },
-    };
-    if let Some(at) = scan.read(segments, &numbers).await? {
+    if let Some(at) = damage {
         return Ok(scan.damaged(at, first_segment));
     }
     segments.tidy().await?;
     scan.report.cut_bytes = secure(segments, &scan).await?;
-    let Scan {
-        groups,
-        starts,
-        peers,
-        end,
-        report,
-        ..
-    } = scan;
-    Ok(Recovered {
-        groups,
-        starts,
-        peers,
-        first_segment,
-        end,
-        report,
+    Ok(scan.found(first_segment))
+}
+
+/// Reads all segments and changes nothing, whatever is found.
+pub async fn look(segments: &Segments, options: &WalOptions) -> Result<Recovered, WalError> {
+    let numbers = segments.list().await?;
+    if numbers.is_empty() && options.must_exist {
+        return Err(WalError::Missing);
+    }
+    let (scan, damage) = Scan::all(segments, &numbers, options).await?;
+    let first_segment = numbers.first().copied().unwrap_or(1);
+    Ok(match damage {
+        Some(at) => scan.damaged(at, first_segment),
+        None => scan.found(first_segment),
     })
+}
+
+impl<'a> Scan<'a> {
+    /// All segments, and where the log is damaged, if it is.
+    async fn all(
+        segments: &Segments,
+        numbers: &[u64],
+        options: &'a WalOptions,
+    ) -> Result<(Scan<'a>, Option<Position>), WalError> {
+        let mut scan = Scan::from(numbers, options);
+        let damage = scan.read(segments, numbers).await?;
+        Ok((scan, damage))
+    }
+
+    fn from(numbers: &[u64], options: &'a WalOptions) -> Scan<'a> {
+        Scan {
+            options,
+            groups: BTreeMap::new(),
+            starts: Vec::new(),
+            peers: BTreeMap::new(),
+            end: Position {
+                segment: numbers.first().copied().unwrap_or(1),
+                offset: 0,
+            },
+            ends: BTreeMap::new(),
+            synced: Position::default(),
+            needed: 1,
+            over: false,
+            report: WalReport {
+                segments: numbers.len(),
+                ..WalReport::default()
+            },
+        }
+    }
+
+    fn found(self, first_segment: u64) -> Recovered {
+        let Scan {
+            groups,
+            starts,
+            peers,
+            end,
+            report,
+            ..
+        } = self;
+        Recovered {
+            groups,
+            starts,
+            peers,
+            first_segment,
+            end,
+            report,
+        }
+    }
 }
 
 struct Scan<'a> {

@@ -223,12 +223,17 @@ impl Segments {
     }
 
     fn path(&self, number: u64) -> PathBuf {
-        self.dir.join(format!("{number:016x}.wal"))
+        self.dir.join(file_name(number))
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<(u64, Arc<dyn File>)>> {
         self.open.lock()
     }
+}
+
+/// Of a segment.
+pub fn file_name(number: u64) -> String {
+    format!("{number:016x}.wal")
 }
 
 fn not_synced() -> io::Error {
@@ -241,7 +246,7 @@ fn unreadable(at: Position) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
-fn header(number: u64, bytes: u64) -> [u8; HEADER as usize] {
+pub fn header(number: u64, bytes: u64) -> [u8; HEADER as usize] {
     let mut header = [0; HEADER as usize];
     header[..8].copy_from_slice(&MAGIC);
     header[8..12].copy_from_slice(&FORMAT.to_le_bytes());

@@ -39,6 +39,11 @@ impl Folder {
         Ok(Self { disk, dir })
     }
 
+    /// One that is there, as it lies: nothing is made and nothing removed.
+    pub fn at(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
+        Self { disk, dir }
+    }
+
     fn of_group(&self, group: GroupId) -> PathBuf {
         self.dir.join(format!("{:08x}", group.0))
     }

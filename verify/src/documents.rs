@@ -1,0 +1,222 @@
+//! Each document told from its creation to its head, by nothing but its events: that is what its page
+//! must hold.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use codraft_archive::{ARCHIVE, AuditError, State};
+use codraft_proto::ids::{DocId, GroupId};
+use codraft_raft::{
+    machine::{Document, Held},
+    oplog::{EventPage, Logged},
+};
+
+use crate::{
+    Progress,
+    folder::{Kept, NodeFolder},
+    report::{Lie, Report},
+};
+
+/// The events of a document that are in the op log, each with the page that it is in.
+type OpLog = BTreeMap<DocId, Vec<(EventPage, Logged)>>;
+
+struct Proof<'a> {
+    folder: &'a NodeFolder,
+    group: GroupId,
+    kept: &'a Kept,
+    events: OpLog,
+    /// The documents that are in the archive.
+    archived: BTreeSet<DocId>,
+    /// Whether all of the op log reads back, or could be put right, and so do the archive's lists: what
+    /// is missing then is told already.
+    is_whole: bool,
+}
+
+/// All documents of a group.
+pub async fn prove(
+    folder: &NodeFolder,
+    group: GroupId,
+    report: &mut Report,
+    progress: Progress<'_>,
+) {
+    let Some(kept) = folder.groups.get(&group) else {
+        return;
+    };
+    let (events, is_whole) = op_log(folder, group, kept, report).await;
+    let mut proof = Proof {
+        folder,
+        group,
+        kept,
+        events,
+        archived: BTreeSet::new(),
+        is_whole,
+    };
+    proof.list_archived(report).await;
+    let all = kept.documents.count();
+    for (nth, (_, doc, held)) in kept.documents.iter().enumerate() {
+        if nth % 64 == 0 {
+            progress(&format!(
+                "{} group {group}: document {nth} of {all}",
+                folder.name()
+            ));
+        }
+        report.counts.documents += 1;
+        proof.document(*doc, held, report).await;
+    }
+    let is_kept = |doc: &DocId| kept.documents.iter().any(|(_, of, _)| of == doc);
+    let told = proof
+        .events
+        .keys()
+        .chain(&proof.archived)
+        .collect::<BTreeSet<_>>();
+    let lost = told
+        .into_iter()
+        .filter(|doc| kept.is_whole && !is_kept(doc));
+    for doc in lost {
+        let lie = Lie::new(
+            folder.manifest_file(&kept.manifest),
+            "a document that has events is not listed",
+        );
+        report.lie(lie.of_group(group).of(Some(*doc), None));
+    }
+}
+
+/// The op log of a group, and whether all of it reads back.
+async fn op_log(
+    folder: &NodeFolder,
+    group: GroupId,
+    kept: &Kept,
+    report: &mut Report,
+) -> (OpLog, bool) {
+    let (mut events, mut is_whole) = (OpLog::new(), true);
+    let mut next = None;
+    for page in &kept.manifest.events {
+        let follows = next.is_none_or(|to| to == page.from)
+            && (next.is_some() || page.from <= kept.manifest.archived.index);
+        next = Some(page.to);
+        if !follows || page.to > kept.manifest.index() {
+            let what = format!(
+                "the events after entry {} do not follow on what is before",
+                page.from
+            );
+            report.lie(Lie::new(folder.manifest_file(&kept.manifest), what).of_group(group));
+        }
+        // Told where the files are gone through.
+        let Some(of_page) = folder.events(group, page).await else {
+            is_whole = false;
+            continue;
+        };
+        for logged in of_page {
+            let of_doc = events.entry(logged.event.doc).or_default();
+            of_doc.push((*page, logged));
+        }
+    }
+    (events, is_whole)
+}
+
+impl Proof<'_> {
+    async fn list_archived(&mut self, report: &mut Report) {
+        let mark = self.kept.manifest.archived;
+        if mark.rounds == 0 {
+            return;
+        }
+        match self.folder.archivist.documents(self.group, mark).await {
+            Ok(documents) => self.archived = documents,
+            Err(error) => {
+                self.is_whole = false;
+                let lie = Lie::new(self.file_of(&error), error.to_string());
+                self.unless_told(lie.of_group(self.group), report);
+            }
+        }
+    }
+
+    /// The object that tells something else, or the manifest where that leads to none.
+    fn file_of(&self, error: &AuditError) -> PathBuf {
+        match error.object() {
+            Some(object) => {
+                let of_group = format!("{:08x}", self.group.0);
+                let dir = self.folder.path.join(ARCHIVE).join(of_group);
+                dir.join(object.hash.to_string())
+            }
+            None => self.folder.manifest_file(&self.kept.manifest),
+        }
+    }
+
+    /// One lie a file is enough where the file itself is damaged.
+    fn unless_told(&self, lie: Lie, report: &mut Report) {
+        if !report.lies().any(|told| told.file == lie.file) {
+            report.lie(lie);
+        }
+    }
+
+    async fn document(&self, doc: DocId, held: &Held, report: &mut Report) {
+        let told = match self.archived.contains(&doc) {
+            true => {
+                let mark = self.kept.manifest.archived;
+                self.folder.archivist.retold(self.group, mark, doc).await
+            }
+            false => Ok(State::before(doc)),
+        };
+        let mut state = match told {
+            Ok(state) => state,
+            Err(error) => {
+                let lie = Lie::new(self.file_of(&error), error.to_string()).of_group(self.group);
+                return self.unless_told(lie.of(Some(doc), error.revision()), report);
+            }
+        };
+        let mut scratch = Vec::new();
+        for (page, Logged { event, .. }) in self.events.get(&doc).into_iter().flatten() {
+            if event.rev <= state.rev {
+                continue;
+            }
+            if let Err(error) = state.pass(event, &mut scratch) {
+                let lie = Lie::new(self.folder.event_file(page.place), error.to_string());
+                let lie = lie
+                    .of_group(self.group)
+                    .of(Some(doc), Some(error.revision()));
+                if self.is_whole {
+                    report.lie(lie);
+                }
+                return;
+            }
+        }
+        report.counts.events += state.rev.0;
+        // Where its page is damaged that is told, and there is nothing to compare.
+        if let Some(document) = self.folder.document(self.group, doc, held).await {
+            self.compare(held, &document, &state, report);
+        }
+    }
+
+    /// What a page says beside what the events make.
+    fn compare(&self, held: &Held, document: &Document, state: &State, report: &mut Report) {
+        let file = match held.page() {
+            Some(page) => self.folder.page_file(page.place),
+            None => self.folder.manifest_file(&self.kept.manifest),
+        };
+        let (doc, rev) = (document.id(), document.rev());
+        let mut lie = |what: String| {
+            let lie = Lie::new(file.clone(), what).of_group(self.group);
+            report.lie(lie.of(Some(doc), Some(rev.min(state.rev))));
+        };
+        if !held.summary().is_of(document) {
+            lie("the list of documents says something else of it than its page".into());
+        }
+        if state.rev < rev && !self.is_whole {
+            return;
+        }
+        if state.rev != rev {
+            lie(format!(
+                "its page is of revision {rev}, and its events lead to {}",
+                state.rev
+            ));
+        } else if state.hash != document.hash() {
+            lie("its events lead to another hash than its page has".into());
+        } else if state.content.digest() != document.content().digest() {
+            lie("its events make another text than its page has".into());
+        } else if &*state.title != document.title() {
+            lie("its events give it another title than its page".into());
+        }
+    }
+}

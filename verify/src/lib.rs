@@ -1,0 +1,147 @@
+//! Whether what nodes keep is what was applied, proven from their files alone. Nothing that a node says
+//! of itself counts: checksums and hashes are computed again, documents are told from their events
+//! again, the log is applied again over what was kept, and replicas are compared. Nothing is ever
+//! written.
+//!
+//! Files may be of nodes that run: what is written is never changed, and what is removed meanwhile is
+//! looked for once more.
+
+mod disk;
+mod documents;
+mod exact;
+mod files;
+mod folder;
+mod replay;
+mod report;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use report::{Counts, Lie, Place, Report};
+
+use crate::{folder::NodeFolder, report::Counts as Counted};
+
+/// Told what is being looked at, in words.
+pub type Progress<'a> = &'a (dyn Fn(&str) + Sync);
+
+/// While nodes run, what lies is looked at again so often: it may have been on its way.
+const TRIES: usize = 3;
+const PAUSE: Duration = Duration::from_millis(1_500);
+
+/// Why nothing is known.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    #[error(
+        "{} holds no node: name the folder of one, or of a cluster whose nodes are below it",
+        path.display()
+    )]
+    NoNode { path: PathBuf },
+    #[error("{}: {error}", path.display())]
+    Unreadable { path: PathBuf, error: io::Error },
+    #[error("{0}")]
+    Format(String),
+}
+
+/// The folders of nodes in a folder: itself, or those right below it.
+///
+/// # Errors
+/// When there is none.
+pub fn node_folders(path: &Path) -> Result<Vec<PathBuf>, VerifyError> {
+    let names = |path: &Path| {
+        disk::names(path).map_err(|error| VerifyError::Unreadable {
+            path: path.to_owned(),
+            error,
+        })
+    };
+    let is_node = |names: &[String]| names.iter().any(|name| name == "identity" || name == "wal");
+    let here = names(path)?;
+    if is_node(&here) {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut found = Vec::new();
+    for below in here.iter().map(|name| path.join(name)) {
+        if below.is_dir() && is_node(&names(&below)?) {
+            found.push(below);
+        }
+    }
+    match found.is_empty() {
+        true => Err(VerifyError::NoNode {
+            path: path.to_owned(),
+        }),
+        false => Ok(found),
+    }
+}
+
+/// Goes through all that is in the folders of a cluster's nodes.
+///
+/// # Errors
+/// When something cannot be read at all. What was read and is wrong is in the report.
+pub async fn verify(folders: &[PathBuf], progress: Progress<'_>) -> Result<Report, VerifyError> {
+    for _ in 1..TRIES {
+        let found = once(folders, progress).await;
+        let mut is_running = false;
+        for folder in folders {
+            is_running |= NodeFolder::is_in_use(folder).await;
+        }
+        match found {
+            Ok(report) if report.is_clean() || !is_running => return Ok(report),
+            Err(error) if !is_running => return Err(error),
+            _ => tokio::time::sleep(PAUSE).await,
+        }
+    }
+    once(folders, progress).await
+}
+
+async fn once(folders: &[PathBuf], progress: Progress<'_>) -> Result<Report, VerifyError> {
+    let mut report = Report::default();
+    let mut nodes = Vec::new();
+    for path in folders {
+        progress(&format!("{}", path.display()));
+        let mut folder = NodeFolder::open(path, &mut report).await?;
+        files::pages(&mut folder, &mut report, progress)?;
+        let others: Vec<_> = folders
+            .iter()
+            .filter(|other| *other != path)
+            .cloned()
+            .collect();
+        files::objects(&folder, &others, &mut report, progress).await?;
+        let groups: Vec<_> = folder.groups.keys().copied().collect();
+        for group in groups {
+            documents::prove(&folder, group, &mut report, progress).await;
+        }
+        nodes.push(folder);
+    }
+    one_cluster(&nodes, &mut report);
+    replay::replay(&nodes, &mut report, progress).await;
+    report.counts = Counted {
+        nodes: nodes.len() as u64,
+        ..report.counts
+    };
+    Ok(report)
+}
+
+/// Folders of one cluster say so.
+fn one_cluster(nodes: &[NodeFolder], report: &mut Report) {
+    let known = |node: &NodeFolder| {
+        node.identity
+            .as_ref()
+            .map(|of| (of.cluster.clone(), of.node))
+    };
+    for (nth, node) in nodes.iter().enumerate() {
+        let Some((cluster, id)) = known(node) else {
+            continue;
+        };
+        for (others, other) in nodes[..nth].iter().filter_map(known) {
+            if others != cluster || other == id {
+                let file = node.path.join("identity");
+                let what = format!(
+                    "it is node {id} of cluster {cluster:?}, beside node {other} of {others:?}"
+                );
+                report.lie(Lie::new(file, what));
+            }
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! The log of each node applied once more, over the state that the node kept: it must make what every
+//! later manifest lists, and the same on all replicas.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use codraft_proto::ids::{DocId, GroupId, Revision};
+use codraft_raft::{
+    audit,
+    command::{Batch, Command},
+    group::LogId,
+    identity::WAL,
+    machine::{Held, MachineLimits, Shard, Slots},
+    wal::{GroupWal, file_name},
+};
+
+use crate::{
+    Progress,
+    folder::{Kept, NodeFolder},
+    report::{Lie, Place, Report},
+};
+
+/// Entries that are read at once, in bytes.
+const READ: usize = 4 << 20;
+
+/// All groups of all folders.
+pub async fn replay(folders: &[NodeFolder], report: &mut Report, progress: Progress<'_>) {
+    let mut groups: BTreeSet<GroupId> = BTreeSet::new();
+    for folder in folders {
+        groups.extend(folder.groups.keys());
+        groups.extend(folder.wal.iter().flat_map(|wal| wal.groups()));
+    }
+    let mut made = BTreeMap::new();
+    for group in groups {
+        compare_manifests(folders, group, report);
+        made.extend(of_group(folders, group, report, progress).await);
+    }
+    for folder in folders {
+        odd_entry(folder, made.get(&folder.path).copied(), report).await;
+    }
+}
+
+/// Manifests at one index are equal, and so is what is archived of equally many rounds.
+fn compare_manifests(folders: &[NodeFolder], group: GroupId, report: &mut Report) {
+    let mut by_index: BTreeMap<u64, (&NodeFolder, &Kept)> = BTreeMap::new();
+    let mut by_rounds: BTreeMap<u64, (&NodeFolder, [u8; 32])> = BTreeMap::new();
+    for folder in folders {
+        let Some(kept) = folder.groups.get(&group) else {
+            continue;
+        };
+        let (manifest, file) = (&kept.manifest, folder.manifest_file(&kept.manifest));
+        if let Some((other, theirs)) = by_index.insert(manifest.index(), (folder, kept)) {
+            report.counts.comparisons += 1;
+            if theirs.manifest.hash() != manifest.hash() {
+                let (doc, rev) =
+                    first_difference(&theirs.documents, &kept.documents, &BTreeSet::new()).unzip();
+                let what = format!(
+                    "it is another state than {} has at entry {}",
+                    other.name(),
+                    manifest.index()
+                );
+                report.lie(Lie::new(file.clone(), what).of_group(group).of(doc, rev));
+            }
+        }
+        let mark = manifest.archived;
+        if let Some((other, head)) = by_rounds.insert(mark.rounds, (folder, mark.head)) {
+            report.counts.comparisons += 1;
+            if head != mark.head {
+                let what = format!(
+                    "its archive of {} rounds is not that of {}",
+                    mark.rounds,
+                    other.name()
+                );
+                report.lie(Lie::new(file, what).of_group(group));
+            }
+        }
+    }
+}
+
+/// The first document that is not the same in both, of those that are not left out.
+fn first_difference(
+    one: &Slots,
+    other: &Slots,
+    left_out: &BTreeSet<DocId>,
+) -> Option<(DocId, Revision)> {
+    let all = |slots: &Slots| -> BTreeMap<DocId, Held> {
+        let all = slots.iter().filter(|(_, doc, _)| !left_out.contains(doc));
+        all.map(|(_, doc, held)| (*doc, held.clone())).collect()
+    };
+    let (one, other) = (all(one), all(other));
+    let is_same = |a: &Held, b: &Held| a.touched() == b.touched() && a.digest() == b.digest();
+    let rev = |held: &Held| held.summary().rev;
+    for (doc, held) in &one {
+        match other.get(doc) {
+            Some(theirs) if is_same(held, theirs) => {}
+            Some(theirs) => return Some((*doc, rev(held).min(rev(theirs)))),
+            None => return Some((*doc, rev(held))),
+        }
+    }
+    let strange = other.iter().find(|(doc, _)| !one.contains_key(doc));
+    strange.map(|(doc, held)| (*doc, rev(held)))
+}
+
+/// One node's log of a group, about to be applied.
+struct Run<'a> {
+    folder: &'a NodeFolder,
+    log: GroupWal,
+    /// None: from the first entry there ever was.
+    base: Option<&'a Kept>,
+    /// The last entry that is known to be agreed on, and is here.
+    end: u64,
+}
+
+impl<'a> Run<'a> {
+    /// None where there is nothing to apply, or where it would not be known to what.
+    async fn of(folder: &'a NodeFolder, group: GroupId, agreed: Option<LogId>) -> Option<Self> {
+        let log = folder.wal.as_ref()?.group(group);
+        let (last, kept) = (log.last_index()?, folder.groups.get(&group));
+        let is_first = log.first_index() == 0 && log.purged().is_none();
+        let base = kept.filter(|_| !is_first);
+        if base.is_some_and(|kept| !kept.is_whole) || base.is_none() && !is_first {
+            return None;
+        }
+        let own = audit::committed(&log)
+            .ok()
+            .flatten()
+            .map_or(0, |id| id.index);
+        let mut end = own
+            .max(kept.map_or(0, |kept| kept.manifest.index()))
+            .min(last);
+        if let Some(agreed) = agreed.filter(|agreed| agreed.index > end) {
+            // What another node knows of is here too where its last entry is.
+            let there = log.read(agreed.index, agreed.index + 1, READ).await.ok()?;
+            let id = there
+                .into_iter()
+                .next()
+                .and_then(|stored| audit::entry(stored).ok());
+            if id.is_some_and(|(id, _)| id == agreed) {
+                end = agreed.index;
+            }
+        }
+        Some(Self {
+            folder,
+            log,
+            base,
+            end,
+        })
+    }
+
+    fn begin(&self) -> u64 {
+        self.base.map_or(0, |kept| kept.manifest.index())
+    }
+}
+
+/// What became of the entries that are not as they were written, by folder.
+type Made = BTreeMap<PathBuf, (DocId, Revision)>;
+
+async fn of_group(
+    folders: &[NodeFolder],
+    group: GroupId,
+    report: &mut Report,
+    progress: Progress<'_>,
+) -> Made {
+    let kept = || {
+        folders
+            .iter()
+            .filter_map(|of| Some((of, of.groups.get(&group)?)))
+    };
+    let logs = folders
+        .iter()
+        .filter_map(|of| Some(of.wal.as_ref()?.group(group)));
+    let committed = logs.filter_map(|log| audit::committed(&log).ok().flatten());
+    let agreed = committed.chain(kept().map(|(_, kept)| kept.manifest.last));
+    let agreed = agreed.max_by_key(|id| id.index);
+    let mut runs = Vec::new();
+    for folder in folders {
+        runs.extend(Run::of(folder, group, agreed).await);
+    }
+    let goals: Vec<Goal> = kept()
+        .filter(|(_, kept)| kept.is_whole)
+        .map(|(folder, kept)| Goal { folder, kept })
+        .collect();
+    // Where all that can be compared stand side by side.
+    let common = runs.iter().map(|run| run.end).min().unwrap_or(0);
+    let mut states: Vec<(&NodeFolder, Slots, BTreeSet<DocId>)> = Vec::new();
+    let mut made = Made::new();
+    for run in &runs {
+        let mut replay = Replay::new(group, run);
+        progress(&format!("{} group {group}: the log", run.folder.name()));
+        let state = replay.run(&goals, common, report).await;
+        made.extend(replay.odd.map(|odd| (run.folder.path.clone(), odd)));
+        report.counts.entries += replay.entries;
+        if let Some(state) = state {
+            let mut left_out = replay.left_out;
+            for (other, theirs, not) in &states {
+                report.counts.comparisons += 1;
+                left_out.extend(not);
+                if let Some((doc, rev)) = first_difference(theirs, &state, &left_out) {
+                    let what = format!(
+                        "the log makes another state at entry {common} than that of {}",
+                        other.name()
+                    );
+                    let lie = Lie::new(run.folder.path.join(WAL), what).of_group(group);
+                    report.lie(lie.of(Some(doc), Some(rev)));
+                }
+            }
+            states.push((run.folder, state, left_out));
+        }
+    }
+    made
+}
+
+/// What a manifest lists, which a log must make.
+struct Goal<'a> {
+    folder: &'a NodeFolder,
+    kept: &'a Kept,
+}
+
+struct Replay<'a> {
+    run: &'a Run<'a>,
+    group: GroupId,
+    shard: Shard,
+    /// Documents whose page is damaged: what comes later of them is not known.
+    left_out: BTreeSet<DocId>,
+    entries: u64,
+    /// What the entry that is not as it was written became: its first document and revision.
+    odd: Option<(DocId, Revision)>,
+}
+
+impl<'a> Replay<'a> {
+    fn new(group: GroupId, run: &'a Run<'a>) -> Self {
+        let limits = MachineLimits::default();
+        let shard = match run.base {
+            None => Shard::new(group, limits),
+            Some(Kept {
+                manifest,
+                documents,
+                ..
+            }) => Shard::restore(
+                group,
+                limits,
+                manifest.index(),
+                manifest.level,
+                documents.clone(),
+            ),
+        };
+        Self {
+            run,
+            group,
+            shard,
+            left_out: BTreeSet::new(),
+            entries: 0,
+            odd: None,
+        }
+    }
+
+    /// Applies all to the end; the state at the entry `common`, if that is on the way.
+    async fn run(&mut self, goals: &[Goal<'_>], common: u64, report: &mut Report) -> Option<Slots> {
+        let mut next = self.run.base.map_or(0, |kept| kept.manifest.index() + 1);
+        let mut state = (self.run.begin() == common).then(|| self.shard.slots());
+        while next <= self.run.end {
+            let read = self.run.log.read(next, self.run.end + 1, READ).await;
+            let stored = match read {
+                Ok(stored) if !stored.is_empty() => stored,
+                other => {
+                    let why =
+                        other.map_or_else(|error| error.to_string(), |_| "it is not there".into());
+                    self.lie(format!("entry {next} cannot be read: {why}"), report);
+                    return None;
+                }
+            };
+            for stored in stored {
+                if let Err(error) = self.apply(next, stored).await {
+                    self.lie(format!("entry {next}: {error}"), report);
+                    return None;
+                }
+                self.reached(next, goals, report);
+                if next == common {
+                    state = Some(self.shard.slots());
+                }
+                next += 1;
+            }
+        }
+        self.after_the_end(next).await;
+        state
+    }
+
+    fn lie(&self, what: String, report: &mut Report) {
+        let lie = Lie::new(self.run.folder.path.join(WAL), what);
+        report.lie(lie.of_group(self.group));
+    }
+
+    /// The entry that is not as it was written, put right: what it became is what it lies about. Whether
+    /// all before it was agreed on does not matter for that.
+    async fn after_the_end(&mut self, next: u64) -> Option<()> {
+        let odd = self.run.folder.odd.as_ref()?;
+        let (group, index) = odd.entry?;
+        if group != self.group || index < next {
+            return None;
+        }
+        let mut next = next;
+        while next < index {
+            let read = self.run.log.read(next, index, READ).await.ok()?;
+            // Nothing is known of what is not there.
+            read.first()?;
+            for stored in read {
+                self.apply(next, stored).await.ok()?;
+                next += 1;
+            }
+        }
+        let before = self.shard.slots();
+        self.apply(index, odd.stored.clone()?).await.ok()?;
+        let after = self.shard.slots();
+        let mut touched = after.iter();
+        let (slot, doc, held) = touched.find(|(_, _, held)| held.touched() == index)?;
+        let was = before.get(slot, doc).map_or(0, |held| held.summary().rev.0);
+        self.odd = Some((*doc, held.summary().rev.min(Revision(was + 1))));
+        Some(())
+    }
+
+    async fn apply(&mut self, index: u64, stored: Bytes) -> Result<(), String> {
+        let (id, batch) = audit::entry(stored).map_err(|error| error.to_string())?;
+        if id.index != index {
+            return Err(format!("it is entry {}", id.index));
+        }
+        self.entries += 1;
+        match batch {
+            None => self.shard.skip(index),
+            Some(mut batch) => {
+                self.warm(&mut batch).await;
+                match batch.commands.is_empty() {
+                    true => self.shard.skip(index),
+                    false => drop(self.shard.apply(index, &batch)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the documents of a batch into memory, and leaves out those that cannot be had.
+    async fn warm(&mut self, batch: &mut Batch) {
+        let docs: BTreeSet<DocId> = batch.commands.iter().filter_map(Command::doc).collect();
+        for (doc, touched, _) in self.shard.cold(&docs) {
+            let held = self.shard.held(&doc).cloned();
+            let document = match &held {
+                Some(held) => self.run.folder.document(self.group, doc, held).await,
+                None => None,
+            };
+            match document {
+                Some(document) => self.shard.warm(&doc, touched, Arc::new(document)),
+                None => {
+                    self.left_out.insert(doc);
+                }
+            }
+        }
+        let left_out = &self.left_out;
+        let is_known = |command: &Command| command.doc().is_none_or(|doc| !left_out.contains(&doc));
+        batch.commands.retain(is_known);
+    }
+
+    /// Compares what was made with the manifests that were taken here.
+    fn reached(&self, index: u64, goals: &[Goal<'_>], report: &mut Report) {
+        for Goal { folder, kept } in goals {
+            if kept.manifest.index() != index {
+                continue;
+            }
+            report.counts.comparisons += 1;
+            let made = self.shard.slots();
+            let differs = first_difference(&made, &kept.documents, &self.left_out);
+            if let Some((doc, rev)) = differs {
+                let held = kept.documents.iter().find(|(_, of, _)| **of == doc);
+                let page = held.and_then(|(_, _, held)| held.page());
+                let file: PathBuf = page.map_or_else(
+                    || folder.manifest_file(&kept.manifest),
+                    |page| folder.page_file(page.place),
+                );
+                let what = format!(
+                    "it is not what the log of {} makes of it up to entry {index}",
+                    self.run.folder.name()
+                );
+                report.lie(
+                    Lie::new(file, what)
+                        .of_group(self.group)
+                        .of(Some(doc), Some(rev)),
+                );
+            }
+        }
+    }
+}
+
+/// Tells of the entry that is not as it was written, with the first document and revision of it.
+async fn odd_entry(folder: &NodeFolder, made: Option<(DocId, Revision)>, report: &mut Report) {
+    let Some(odd) = &folder.odd else { return };
+    let (Some((group, index)), Some(stored)) = (odd.entry, odd.stored.clone()) else {
+        return;
+    };
+    let made = match made {
+        Some(made) => Some(made),
+        None => written(folder, group, index).await,
+    };
+    let (doc, rev) = match made {
+        Some((doc, rev)) => (Some(doc), Some(rev)),
+        None => {
+            let batch = audit::entry(stored).ok().and_then(|(_, batch)| batch);
+            let commands = batch.map(|batch| batch.commands).unwrap_or_default();
+            (commands.iter().find_map(Command::doc), None)
+        }
+    };
+    let file = folder.path.join(WAL).join(file_name(odd.segment));
+    let lie = Lie::new(file, format!("{} (entry {index})", odd.what));
+    report.lie(lie.at(Place::Byte(odd.offset)).of_group(group).of(doc, rev));
+}
+
+/// What an entry became, by the op log.
+async fn written(folder: &NodeFolder, group: GroupId, index: u64) -> Option<(DocId, Revision)> {
+    let kept = folder.groups.get(&group)?;
+    let pages = kept.manifest.events.iter();
+    let page = pages
+        .into_iter()
+        .find(|page| page.from < index && index <= page.to)?;
+    let events = folder.events(group, page).await?;
+    let event = events
+        .into_iter()
+        .find(|logged| logged.log_id.index == index)?;
+    Some((event.event.doc, event.event.rev))
+}

@@ -1,0 +1,147 @@
+//! What was found.
+
+use std::{collections::BTreeSet, fmt, path::PathBuf};
+
+use codraft_proto::ids::{DocId, GroupId, Revision};
+
+/// More lies than this are counted and not told.
+const LIES_MAX: usize = 64;
+
+/// Where what is kept is not what was applied.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lie {
+    pub file: PathBuf,
+    pub place: Place,
+    pub group: Option<GroupId>,
+    pub doc: Option<DocId>,
+    /// The first revision that is concerned.
+    pub rev: Option<Revision>,
+    pub what: String,
+}
+
+/// Where in its file a lie is, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// No byte of it is wrong by itself: what it says is.
+    Whole,
+    /// This byte.
+    Byte(u64),
+    /// One or more of so many bytes from here on.
+    Within {
+        from: u64,
+        length: u64,
+    },
+    From(u64),
+}
+
+impl Place {
+    /// This byte if it is known, else where to look.
+    pub fn of(byte: Option<u64>, from: u64, length: u64) -> Place {
+        byte.map_or(Place::Within { from, length }, Place::Byte)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Whole => Ok(()),
+            Place::Byte(byte) => write!(f, ", byte {byte}"),
+            Place::Within { from, length } => write!(f, ", bytes {from} to {}", from + length),
+            Place::From(from) => write!(f, ", from byte {from} on"),
+        }
+    }
+}
+
+impl fmt::Display for Lie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.file.display(), self.place)?;
+        if let Some(group) = self.group {
+            write!(f, ", group {group}")?;
+        }
+        if let Some(doc) = self.doc {
+            write!(f, ", document {doc}")?;
+        }
+        if let Some(rev) = self.rev {
+            write!(f, ", revision {rev}")?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}
+
+impl Lie {
+    pub fn new(file: PathBuf, what: impl Into<String>) -> Lie {
+        Lie {
+            file,
+            place: Place::Whole,
+            group: None,
+            doc: None,
+            rev: None,
+            what: what.into(),
+        }
+    }
+
+    pub fn at(self, place: Place) -> Lie {
+        Lie { place, ..self }
+    }
+
+    pub fn of_group(self, group: GroupId) -> Lie {
+        let group = Some(group);
+        Lie { group, ..self }
+    }
+
+    pub fn of(self, doc: Option<DocId>, rev: Option<Revision>) -> Lie {
+        Lie { doc, rev, ..self }
+    }
+}
+
+/// How much was gone through.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub nodes: u64,
+    /// Of all nodes: each counts where it is kept.
+    pub documents: u64,
+    pub events: u64,
+    pub pages: u64,
+    pub objects: u64,
+    /// Of logs, that were applied again.
+    pub entries: u64,
+    pub bytes: u64,
+    /// Comparisons of one node with another.
+    pub comparisons: u64,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    lies: BTreeSet<Lie>,
+    /// Lies that are not told one by one.
+    pub more: u64,
+    /// What is no lie, and was not proven either.
+    pub notes: Vec<String>,
+    pub counts: Counts,
+}
+
+impl Report {
+    pub fn lie(&mut self, lie: Lie) {
+        match self.lies.len() < LIES_MAX || self.lies.contains(&lie) {
+            true => {
+                self.lies.insert(lie);
+            }
+            false => self.more += 1,
+        }
+    }
+
+    pub fn note(&mut self, note: String) {
+        if self.notes.len() < LIES_MAX {
+            self.notes.push(note);
+        }
+    }
+
+    /// By file and byte.
+    pub fn lies(&self) -> impl ExactSizeIterator<Item = &Lie> {
+        self.lies.iter()
+    }
+
+    pub fn is_clean(&self) -> bool {
+        self.lies.is_empty()
+    }
+}
