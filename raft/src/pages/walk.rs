@@ -113,10 +113,9 @@ pub fn wrong_byte(
     let word = |bytes: &[u8]| u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
     let covered = page.len() - HEAD;
     let places = flip::places(word(page) ^ word(&expected), covered);
-    let mended = places.into_iter().find_map(|(at, bits)| {
+    places.into_iter().find_map(|(at, bits)| {
         let mut payload = page[HEAD..].to_vec();
         payload[at] ^= bits;
         is_right(&payload).then(|| (in_file(HEAD + at), payload.into()))
-    });
-    mended
+    })
 }
