@@ -18,7 +18,7 @@ use crate::{
     replace, scrape,
     signals::stop_signal,
     strip,
-    token::Keys,
+    token::{self, Keys},
 };
 
 #[derive(Debug, clap::Args)]
@@ -151,6 +151,7 @@ async fn start_node(
     node.keep.bulk_bytes_per_second = config.limits.bulk_bytes_per_second;
     let disk_bytes = files::disk_bytes(&section.data)?;
     node.budget = BudgetOptions::of(config.limits.unarchived_bytes, disk_bytes);
+    node.receipt_key = token::receipt_key(&config.keys)?;
     let disk = Arc::new(OsDisk::start().context("starting the disk's thread")?);
     let outside = codraft_node::NodeOutside {
         common: outside(),
@@ -172,6 +173,7 @@ async fn start_router(
     router.metrics_listen.clone_from(&section.metrics_listen);
     router.limits = config.limits.clone();
     router.page = section.page;
+    router.receipt_key = token::receipt_public_key(&config.keys)?;
     if let Some(state) = section.dev_state.clone() {
         router.extra_routes = Some(Box::new(move |handle| strip::routes(state, handle)));
     }

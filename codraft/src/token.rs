@@ -1,10 +1,14 @@
 //! Keys and tokens: what `codraft init` makes once and `codraft token` signs with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use codraft_proto::ids::user_fault;
-use codraft_proto::outside::{Clock, Entropy, OsEntropy, SystemClock};
+use codraft_proto::{
+    frame::json::hex,
+    ids::user_fault,
+    outside::{Clock, Entropy, OsEntropy, SystemClock},
+    receipt::{self, KEY_BYTES, PublicKey, ReceiptKey},
+};
 use codraft_router::{KeyMaterial, PublicAlgorithm, TokenKey};
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +49,82 @@ pub struct Keys {
     /// Of whom else signs users' tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public: Option<Public>,
+    /// What receipts are signed with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptPair>,
+}
+
+/// Of Ed25519, in hex. Nodes sign with the private half; a router needs the public one alone, which
+/// follows from the private one.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiptPair {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    private: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    public: Option<String>,
+}
+
+/// What of the keys is about receipts; a node has no use for the others.
+#[derive(Deserialize)]
+struct ReceiptKeys {
+    receipt: Option<ReceiptPair>,
+}
+
+impl ReceiptPair {
+    fn make() -> Result<Self> {
+        let private = random_hex(KEY_BYTES)?;
+        let public = hex(&ReceiptKey::from_hex(&private)?.public());
+        Ok(Self {
+            private: Some(private),
+            public: Some(public),
+        })
+    }
+
+    fn private(&self) -> Result<Option<ReceiptKey>> {
+        let private = self.private.as_deref().map(ReceiptKey::from_hex);
+        let private = private.transpose().context("`private` of [receipt]")?;
+        self.public_beside(private.as_ref())?;
+        Ok(private)
+    }
+
+    fn public(&self) -> Result<Option<PublicKey>> {
+        self.public_beside(self.private()?.as_ref())
+    }
+
+    fn public_beside(&self, private: Option<&ReceiptKey>) -> Result<Option<PublicKey>> {
+        let public = self.public.as_deref().map(receipt::public_key);
+        let public = public.transpose().context("`public` of [receipt]")?;
+        let own = private.map(ReceiptKey::public);
+        if let (Some(own), Some(public)) = (own, public) {
+            ensure!(
+                own == public,
+                "`public` of [receipt] is not that of `private`"
+            );
+        }
+        Ok(own.or(public))
+    }
+}
+
+/// The pair of a file of keys, whatever else is in it; none without one, or without the file.
+fn receipt_pair(path: &Path) -> Result<Option<ReceiptPair>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let keys: ReceiptKeys = toml::from_str(&files::read(path)?)?;
+    Ok(keys.receipt)
+}
+
+/// What a node signs receipts with.
+pub fn receipt_key(path: &Path) -> Result<Option<ReceiptKey>> {
+    let key = receipt_pair(path).and_then(|pair| pair.map_or(Ok(None), |pair| pair.private()));
+    key.with_context(|| format!("{} is not right", path.display()))
+}
+
+/// What receipts are checked with.
+pub fn receipt_public_key(path: &Path) -> Result<Option<PublicKey>> {
+    let key = receipt_pair(path).and_then(|pair| pair.map_or(Ok(None), |pair| pair.public()));
+    key.with_context(|| format!("{} is not right", path.display()))
 }
 
 /// A public key, which tokens are checked with and nobody can sign with.
@@ -72,7 +152,7 @@ enum Algorithm {
 }
 
 impl Keys {
-    pub fn load(path: &std::path::Path) -> Result<Keys> {
+    pub fn load(path: &Path) -> Result<Keys> {
         let text = files::read(path)?;
         let wrong = || format!("{} is not right", path.display());
         let keys: Keys = toml::from_str(&text).with_context(wrong)?;
@@ -117,6 +197,7 @@ pub fn make_keys(layout: &Layout) -> Result<()> {
         audience: NAME.to_owned(),
         ticket: random_hex(32)?,
         public: None,
+        receipt: Some(ReceiptPair::make()?),
     };
     let text = format!(
         "# Secret. Whoever has this file can be anybody.\n{}",

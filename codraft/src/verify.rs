@@ -1,16 +1,23 @@
-//! `codraft verify`: what nodes keep, proven from their files. Exit code 0 where all of it is what was
+//! `codraft verify`: what nodes keep, proven from their files; and whether a receipt is one. Exit code 0 where all of it is what was
 //! applied, 1 where something lies, 2 where nothing is known.
 
 use std::{
     io::{IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 
+use anyhow::{Context, Result};
+use codraft_proto::{
+    frame::json::hex,
+    receipt::{self, PublicKey, Signed},
+};
 use codraft_verify::{Counts, Report};
 use parking_lot::Mutex;
 use tokio::time::Instant;
+
+use crate::{files, layout::Layout, token};
 
 const LIES: u8 = 1;
 const NOT_KNOWN: u8 = 2;
@@ -24,9 +31,22 @@ pub struct VerifyArgs {
     /// The folder of a node, or of a cluster whose nodes are below it. They may run.
     #[arg(long, default_value = ".codraft")]
     data: PathBuf,
+    /// Check a receipt instead: a file as `GET …/receipt` answers it.
+    #[arg(long)]
+    receipt: Option<PathBuf>,
+    /// The cluster's public key for receipts: 64 hex digits, or a file that has them, or a `keys.toml`.
+    /// Without it that of the cluster in --data.
+    #[arg(long, requires = "receipt")]
+    key: Option<String>,
 }
 
 pub async fn run(args: VerifyArgs) -> ExitCode {
+    if let Some(file) = &args.receipt {
+        return match receipt(&args, file) {
+            Ok(code) => code,
+            Err(error) => not_known(&format!("{error:#}")),
+        };
+    }
     let folders = match codraft_verify::node_folders(&args.data) {
         Ok(folders) => folders,
         Err(error) => return not_known(&error),
@@ -37,6 +57,62 @@ pub async fn run(args: VerifyArgs) -> ExitCode {
     match result {
         Ok(report) => told(&report),
         Err(error) => not_known(&error),
+    }
+}
+
+/// Whether the cluster signed it. The key that is in a receipt says nothing of that.
+fn receipt(args: &VerifyArgs, file: &Path) -> Result<ExitCode> {
+    let key = cluster_key(args)?;
+    let text = files::read(file)?;
+    let checked = Signed::parse(text.as_bytes()).and_then(|signed| {
+        signed.check(&key)?;
+        Ok(signed.receipt)
+    });
+    let receipt = match checked {
+        Ok(receipt) => receipt,
+        Err(error) => {
+            println!("LIE: {}: {error}", file.display());
+            return Ok(ExitCode::from(LIES));
+        }
+    };
+    let entry = receipt.entry.map_or_else(
+        || "an entry that only the archive has".to_owned(),
+        |entry| format!("entry {} of term {}", entry.index, entry.term),
+    );
+    println!(
+        "document {} of cluster {:?} had the hash {} at revision {}: {entry} of group {}",
+        receipt.doc,
+        receipt.cluster,
+        hex(&receipt.hash),
+        receipt.rev,
+        receipt.group
+    );
+    println!("ok");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cluster_key(args: &VerifyArgs) -> Result<PublicKey> {
+    let Some(given) = &args.key else {
+        let file = Layout::new(&args.data).keys();
+        let without = || {
+            format!(
+                "no key to check with: {} has no [receipt]; name it with --key",
+                file.display()
+            )
+        };
+        return token::receipt_public_key(&file)?.with_context(without);
+    };
+    if let Ok(key) = receipt::public_key(given) {
+        return Ok(key);
+    }
+    let file = Path::new(given);
+    let text = files::read(file)?;
+    match receipt::public_key(text.trim()) {
+        Ok(key) => Ok(key),
+        Err(error) => token::receipt_public_key(file)
+            .ok()
+            .flatten()
+            .with_context(|| format!("{given} is neither a key nor a file with one: {error}")),
     }
 }
 

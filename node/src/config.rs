@@ -3,7 +3,9 @@
 use std::{path::PathBuf, sync::Arc};
 
 use codraft_archive::CheckpointOptions;
-use codraft_proto::{disk::Disk, ids::NodeId, link::LinkOptions, topology::Topology};
+use codraft_proto::{
+    disk::Disk, ids::NodeId, link::LinkOptions, receipt::ReceiptKey, topology::Topology,
+};
 use codraft_raft::{
     archive::RoundOptions,
     budget::BudgetOptions,
@@ -34,6 +36,8 @@ pub struct NodeConfig {
     pub keep: KeepOptions,
     pub budget: BudgetOptions,
     pub link: LinkOptions,
+    /// The private half of the cluster's key for receipts.
+    pub receipt_key: Option<ReceiptKey>,
     /// A document of at most so many bytes is spelled for its readers where it is looked at, under
     /// its group's lock; a larger one outside, in steps.
     pub spelled_at_once: usize,
@@ -59,6 +63,7 @@ impl NodeConfig {
             keep: KeepOptions::default(),
             budget: BudgetOptions::default(),
             link: LinkOptions::default(),
+            receipt_key: None,
             spelled_at_once: 16 << 10,
             plain_text_anywhere: false,
         }

@@ -26,7 +26,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// Of events in one reply.
 const EVENTS_BYTES: usize = 1 << 20;
 
-type Answer = Result<reply::Body, v1::Problem>;
+pub(crate) type Answer = Result<reply::Body, v1::Problem>;
 
 /// A user's request about one document.
 pub(crate) struct Request {
@@ -52,7 +52,7 @@ pub(crate) fn serve(request: Request, id: u64, call: call::Body, patience: Durat
 }
 
 /// Who asks may see a document's revisions from `from` to its head.
-struct View {
+pub(crate) struct View {
     from: Revision,
     head: Revision,
 }
@@ -65,7 +65,7 @@ impl View {
         })
     }
 
-    fn check(&self, version: Revision) -> Result<Revision, v1::Problem> {
+    pub fn check(&self, version: Revision) -> Result<Revision, v1::Problem> {
         if version.0 == 0 || version > self.head {
             let text = format!("its revisions are 1 to {}", self.head);
             return Err(wire::problem(Code::NoVersion, text));
@@ -93,6 +93,7 @@ impl Request {
             call::Body::Events(asked) => self.events(hosted, asked).await,
             call::Body::Restore(asked) => self.restore(hosted, asked).await,
             call::Body::Checkpoint(_) => self.checkpoint(hosted).await,
+            call::Body::Receipt(asked) => self.receipt(hosted, asked).await,
             call::Body::Kept(_) => {
                 self.view(&hosted.group).await?;
                 let kept = self.service.history.checkpoint(&hosted.group, self.doc);
@@ -104,19 +105,23 @@ impl Request {
     }
 
     /// As of now, in order with every change.
-    async fn view(&self, group: &Group) -> Result<View, v1::Problem> {
+    pub(crate) async fn view(&self, group: &Group) -> Result<View, v1::Problem> {
         group.read().await.map_err(wire::reading)?;
         let summary = group.with(|shard| shard.summary(&self.doc));
         let view = summary.and_then(|summary| View::of(&summary, &self.user));
         view.ok_or_else(wire::not_found)
     }
 
-    async fn state(&self, group: &Group, version: Revision) -> Result<State, v1::Problem> {
+    pub(crate) async fn state(
+        &self,
+        group: &Group,
+        version: Revision,
+    ) -> Result<State, v1::Problem> {
         let state = self.service.history.at(group, self.doc, version).await;
         state.map_err(|error| self.failed(&error))
     }
 
-    fn failed(&self, error: &HistoryError) -> v1::Problem {
+    pub(crate) fn failed(&self, error: &HistoryError) -> v1::Problem {
         let doc = self.doc;
         tracing::error!(%doc, %error, "a document's history cannot be told");
         wire::problem(Code::Internal, "its history does not read back here")

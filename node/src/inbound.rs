@@ -140,6 +140,7 @@ impl RouterInbound {
             | call::Body::Restore(_)
             | call::Body::Checkpoint(_)
             | call::Body::Events(_)
+            | call::Body::Receipt(_)
             | call::Body::Kept(_) => {
                 let request = history::Request {
                     service: self.service.clone(),

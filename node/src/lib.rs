@@ -17,6 +17,7 @@ mod peers;
 mod raft;
 mod reads;
 mod replace;
+mod receipts;
 mod routers;
 mod service;
 mod start;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use codraft_archive::History;
-use codraft_proto::tasks::Tasks;
+use codraft_proto::{receipt::ReceiptKey, tasks::Tasks};
 
 use crate::{hosted::HostedGroups, metrics::Metrics, routers::Routers};
 
@@ -12,5 +12,7 @@ pub(crate) struct Service {
     pub routers: Arc<Routers>,
     pub metrics: Arc<Metrics>,
     pub history: Arc<History>,
+    /// Receipts are signed with it; none: they are refused.
+    pub receipt_key: Option<ReceiptKey>,
     pub tasks: Tasks,
 }

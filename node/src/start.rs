@@ -216,6 +216,7 @@ async fn run(config: NodeConfig, outside: NodeOutside, tasks: &Tasks) -> Result<
         routers,
         metrics: metrics.clone(),
         history: Arc::new(History::new(storage.archivist)),
+        receipt_key: config.receipt_key.clone(),
         tasks: tasks.clone(),
     });
     let acceptor = Acceptor {

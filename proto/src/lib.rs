@@ -8,6 +8,7 @@ pub mod limits;
 pub mod link;
 pub mod outside;
 pub mod placement;
+pub mod receipt;
 pub mod reject;
 pub mod tasks;
 pub mod topology;

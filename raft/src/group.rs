@@ -220,6 +220,14 @@ impl Group {
         self.inner.keeper.unarchived(doc, after, to).await
     }
 
+    /// The log entry that a revision of a document came of; none where only the archive has it.
+    ///
+    /// # Errors
+    /// When its op log does not read back.
+    pub async fn entry_of(&self, doc: DocId, rev: Revision) -> Result<Option<LogId>, KeepError> {
+        self.inner.keeper.entry_of(doc, rev).await
+    }
+
     /// Brings here from another replica what was missing or damaged in the archive where this is why
     /// something failed. Whether that was the reason and is put right.
     pub async fn mend_archive(&self, why: &Cause) -> bool {

@@ -65,6 +65,13 @@ impl Fresh {
         events.filter(|event| event.doc == *doc).cloned().collect()
     }
 
+    /// The entry that a revision of a document came of, if it is here.
+    pub fn entry_of(&self, doc: &DocId, rev: Revision) -> Option<LogId> {
+        let is_that = |event: &Event| event.doc == *doc && event.rev == rev;
+        let found = self.events.iter().find(|logged| is_that(&logged.event));
+        found.map(|logged| logged.log_id)
+    }
+
     /// How many events there are.
     pub fn count(&self) -> usize {
         self.events.len()

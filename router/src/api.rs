@@ -5,6 +5,7 @@ mod collab;
 mod docs;
 mod history;
 mod permissions;
+mod receipts;
 mod refusals;
 mod status;
 
@@ -62,6 +63,8 @@ pub fn app(shared: &Arc<Shared>, metrics: bool, with_page: bool, extra: Option<R
         )
         .routes(routes!(history::restore))
         .routes(routes!(history::snapshot))
+        .routes(routes!(receipts::read))
+        .routes(routes!(receipts::key))
         .routes(routes!(permissions::list))
         .routes(routes!(permissions::put, permissions::delete))
         .routes(routes!(collab::ticket))

@@ -46,6 +46,7 @@ fn routes(description: &Value, doc: &str) -> Vec<Route> {
     let api = paths.iter().filter(|(path, _)| path.starts_with("/v1/"));
     let routes = api.flat_map(|(path, methods)| {
         let path = path.replace("{id}", doc).replace("{user}", "bo");
+        let path = path.replace("{rev}", "1");
         let methods = methods.as_object().unwrap().iter();
         methods.map(move |(method, described)| Route {
             method: method.to_ascii_uppercase(),

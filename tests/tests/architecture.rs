@@ -93,6 +93,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// Where a package of others may be imported, and nowhere else.
 const HOMES: &[(&str, &[&str])] = &[
+    // Signs receipts; jsonwebtoken brings it for tokens.
+    ("aws-lc-rs", &["codraft-proto"]),
     ("axum", &["codraft-router", "codraft"]), // codraft: the strip of `codraft dev`
     // openraft's, made before it is used: see `memory.rs`.
     ("base2histogram", &["codraft-simulation"]),

@@ -1,5 +1,6 @@
 //! What nodes keep, proven from their files: `codraft verify` finds nothing where nothing lies, and names
 //! the byte that does.
+#![allow(clippy::disallowed_methods)] // reads and writes files, outside the product
 
 use std::{
     path::{Path, PathBuf},

@@ -10,7 +10,8 @@ use super::{KeepError, Keeper, events::uses_of_events};
 use crate::{
     archive::ArchiveMark,
     machine::{Event, Lookup},
-    oplog::{self, event_key},
+    oplog::{self, EventPage, Logged, event_key},
+    types::LogId,
 };
 
 impl Keeper {
@@ -52,13 +53,7 @@ impl Keeper {
             if mutant!("history_without_the_op_log") {
                 continue;
             }
-            let key = event_key(self.group, page.to);
-            let spelled = self.kept.events.read(&key, page.place).await?;
-            let of_doc = oplog::decode_of(&spelled, page.from, &doc);
-            let of_doc = of_doc.map_err(|error| KeepError::Damaged {
-                doc,
-                reason: format!("its events up to {}: {error}", page.to),
-            })?;
+            let of_doc = self.of_page(&page, doc).await?;
             events.extend(of_doc.into_iter().map(|logged| logged.event));
             tokio::task::yield_now().await;
         }
@@ -68,5 +63,43 @@ impl Keeper {
         events.sort_by_key(|event| event.rev);
         events.dedup_by_key(|event| event.rev);
         Ok(events)
+    }
+
+    /// The entry that a revision of a document came of; none where only the archive has the event, or
+    /// nothing has it.
+    ///
+    /// # Errors
+    /// When the op log does not read back.
+    pub async fn entry_of(&self, doc: DocId, rev: Revision) -> Result<Option<LogId>, KeepError> {
+        let (listed, fresh, _pin) = {
+            let pages = self.events.pages().await;
+            let listed = pages.listed_of(&doc, Revision(rev.0.saturating_sub(1)), rev);
+            let pin = self
+                .kept
+                .event_space
+                .pin(self.group, &uses_of_events(&listed));
+            (listed, self.core.lock().fresh.entry_of(&doc, rev), pin)
+        };
+        if fresh.is_some() {
+            return Ok(fresh);
+        }
+        for page in listed {
+            let of_doc = self.of_page(&page, doc).await?;
+            let found = of_doc.iter().find(|logged| logged.event.rev == rev);
+            if let Some(logged) = found {
+                return Ok(Some(logged.log_id));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn of_page(&self, page: &EventPage, doc: DocId) -> Result<Vec<Logged>, KeepError> {
+        let key = event_key(self.group, page.to);
+        let spelled = self.kept.events.read(&key, page.place).await?;
+        let of_doc = oplog::decode_of(&spelled, page.from, &doc);
+        of_doc.map_err(|error| KeepError::Damaged {
+            doc,
+            reason: format!("its events up to {}: {error}", page.to),
+        })
     }
 }

@@ -528,7 +528,7 @@ fn needed(name: &str, text: Option<String>) -> Result<u64, Failure> {
     number(name, &text.unwrap_or_default())
 }
 
-fn number(name: &str, text: &str) -> Result<u64, Failure> {
+pub(super) fn number(name: &str, text: &str) -> Result<u64, Failure> {
     let digits = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     let number = digits.and_then(|digits| digits.parse().ok());
     number.ok_or_else(|| {

@@ -74,6 +74,15 @@ impl IntoResponses for OfVersions {
     }
 }
 
+/// Every route that is about receipts.
+pub struct OfReceipts;
+
+impl IntoResponses for OfReceipts {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[(422, "The cluster has no key to sign receipts with")])
+    }
+}
+
 fn problems(table: &[(u16, &str)]) -> BTreeMap<String, RefOr<Response>> {
     let problem = Ref::from_schema_name("ProblemBody");
     let content = ContentBuilder::new().schema(Some(problem)).build();
