@@ -1,6 +1,8 @@
 //! `codraft verify`: what nodes keep, proven from their files; and whether a receipt is one. Exit code 0 where all of it is what was
 //! applied, 1 where something lies, 2 where nothing is known.
 
+mod live;
+
 use std::{
     io::{IsTerminal, Write},
     path::{Path, PathBuf},
@@ -13,7 +15,7 @@ use codraft_proto::{
     frame::json::hex,
     receipt::{self, PublicKey, Signed},
 };
-use codraft_verify::{Counts, Report};
+use codraft_verify::{Counts, Nodes, Report};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -51,8 +53,13 @@ pub async fn run(args: VerifyArgs) -> ExitCode {
         Ok(folders) => folders,
         Err(error) => return not_known(&error),
     };
+    let nodes = match live::Cluster::of(&args.data) {
+        Ok(nodes) => nodes,
+        Err(error) => return not_known(&format!("{error:#}")),
+    };
+    let nodes = nodes.as_ref().map(|nodes| nodes as &dyn Nodes);
     let line = Line::new();
-    let result = codraft_verify::verify(&folders, &|what| line.show(what)).await;
+    let result = codraft_verify::verify(&folders, nodes, &|what| line.show(what)).await;
     line.clear();
     match result {
         Ok(report) => told(&report),
@@ -130,12 +137,14 @@ fn told(report: &Report) -> ExitCode {
         objects,
         entries,
         bytes,
+        told,
         comparisons,
     } = report.counts;
     println!(
         "{nodes} nodes: {documents} documents told again from {events} events, {pages} pages, \
-         {objects} objects of archives, {entries} entries of logs applied again, {comparisons} \
-         comparisons; {} MiB of pages, manifests and archives",
+         {objects} objects of archives, {entries} entries of logs applied again, {told} documents \
+         as nodes have them now, {comparisons} comparisons of nodes; {} MiB of pages, manifests and \
+         archives",
         bytes >> 20
     );
     for note in &report.notes {

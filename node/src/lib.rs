@@ -1,6 +1,7 @@
 //! A node: it holds replicas of groups of documents, and serves them to routers on links.
 
 mod accept;
+mod audit;
 mod bulk;
 mod calls;
 mod config;

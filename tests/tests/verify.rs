@@ -131,6 +131,8 @@ async fn a_flipped_byte_is_named_wherever_it_is() -> Result<()> {
     let data = folder.path();
     let (code, said) = verify(&[], data)?;
     assert_eq!(code, 0, "while all of it runs: {said}");
+    let told = "18 documents as nodes have them now";
+    assert!(said.contains(told), "{said}");
     cluster.stop();
     let (code, said) = verify(&[], data)?;
     assert_eq!(code, 0, "{said}");
@@ -174,6 +176,71 @@ async fn a_flipped_byte_is_named_wherever_it_is() -> Result<()> {
     let (code, said) = verify(&[], data)?;
     assert_eq!(code, 0, "{said}");
     Ok(())
+}
+
+/// What is written while it is looked at is on its way, and no lie.
+#[tokio::test]
+async fn a_cluster_that_is_typed_in_is_no_liar() -> Result<()> {
+    let folder = Folder::fresh("verify-typing");
+    let cluster = Processes::start_in(&folder, &["--port", "0"], &TIGHT)?;
+    let rest = Rest::new(&cluster.ready.http, &cluster.ready.token);
+    let doc = rest.create("Minutes", "One.").await?;
+    let mut typist = Typist::open(&rest, &doc).await?;
+    for _ in 0..4 {
+        let data = folder.path().to_owned();
+        let verified = tokio::task::spawn_blocking(move || verify(&[], &data));
+        while !verified.is_finished() {
+            typist.append(" and on it goes").await?;
+            if typist.rev.is_multiple_of(50) {
+                let snapshots = format!("/v1/docs/{doc}/snapshots");
+                rest.call(Method::POST, &snapshots, None).await?;
+            }
+        }
+        let (code, said) = verified.await??;
+        assert_eq!(code, 0, "at revision {}: {said}", typist.rev);
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name());
+        match path.is_dir() {
+            true => copy(&path, &to.join(name))?,
+            false => drop(std::fs::copy(&path, to.join(name))?),
+        }
+    }
+    Ok(())
+}
+
+/// All that such files say is true, and was said before.
+#[tokio::test]
+async fn a_node_that_has_more_than_its_files_is_told() -> Result<()> {
+    let (folder, aside) = (Folder::fresh("verify-older"), Folder::fresh("verify-aside"));
+    let (node, older) = (folder.path().join("node-2"), aside.path().join("older"));
+    let start = || Processes::start_in(&folder, &["--port", "0"], &TIGHT);
+    let cluster = start()?;
+    let doc = Rest::new(&cluster.ready.http, &cluster.ready.token);
+    let doc = doc.create("Minutes", "One.").await?;
+    cluster.stop();
+    copy(&node, &older)?;
+    let cluster = start()?;
+    let rest = Rest::new(&cluster.ready.http, &cluster.ready.token);
+    Typist::open(&rest, &doc).await?.append(" Two.").await?;
+    let (code, said) = verify(&[], folder.path())?;
+    assert_eq!(code, 0, "{said}");
+    std::fs::rename(&node, aside.path().join("now"))?;
+    std::fs::rename(&older, &node)?;
+    let (code, said) = verify(&[], folder.path())?;
+    assert_eq!(code, 1, "{said}");
+    let lie = "LIE: node 2, as it runs, group ";
+    assert!(
+        said.contains(lie) && said.contains("its files end with entry"),
+        "{said}"
+    );
+    cluster.kill()
 }
 
 #[test]

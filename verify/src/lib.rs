@@ -11,6 +11,7 @@ mod documents;
 mod exact;
 mod files;
 mod folder;
+mod live;
 mod replay;
 mod report;
 
@@ -20,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+pub use live::{Live, Nodes, Told, ToldDocument};
 pub use report::{Counts, Lie, Place, Report};
 
 use crate::{folder::NodeFolder, report::Counts as Counted};
@@ -75,13 +77,18 @@ pub fn node_folders(path: &Path) -> Result<Vec<PathBuf>, VerifyError> {
     }
 }
 
-/// Goes through all that is in the folders of a cluster's nodes.
+/// Goes through all that is in the folders of a cluster's nodes, and compares it with what those that
+/// run say.
 ///
 /// # Errors
 /// When something cannot be read at all. What was read and is wrong is in the report.
-pub async fn verify(folders: &[PathBuf], progress: Progress<'_>) -> Result<Report, VerifyError> {
+pub async fn verify(
+    folders: &[PathBuf],
+    nodes: Option<&dyn Nodes>,
+    progress: Progress<'_>,
+) -> Result<Report, VerifyError> {
     for _ in 1..TRIES {
-        let found = once(folders, progress).await;
+        let found = once(folders, nodes, progress).await;
         let mut is_running = false;
         for folder in folders {
             is_running |= NodeFolder::is_in_use(folder).await;
@@ -92,11 +99,24 @@ pub async fn verify(folders: &[PathBuf], progress: Progress<'_>) -> Result<Repor
             _ => tokio::time::sleep(PAUSE).await,
         }
     }
-    once(folders, progress).await
+    once(folders, nodes, progress).await
 }
 
-async fn once(folders: &[PathBuf], progress: Progress<'_>) -> Result<Report, VerifyError> {
+async fn once(
+    folders: &[PathBuf],
+    asked: Option<&dyn Nodes>,
+    progress: Progress<'_>,
+) -> Result<Report, VerifyError> {
     let mut report = Report::default();
+    // First: what they have now is in their files from now on.
+    let mut live = Vec::new();
+    if let Some(asked) = asked {
+        progress("what the nodes say");
+        let (told, silent) = asked.told().await;
+        live = told;
+        silent.into_iter().for_each(|silent| report.note(silent));
+    }
+    live::compare_nodes(&live, &mut report);
     let mut nodes = Vec::new();
     for path in folders {
         progress(&format!("{}", path.display()));
@@ -115,7 +135,7 @@ async fn once(folders: &[PathBuf], progress: Progress<'_>) -> Result<Report, Ver
         nodes.push(folder);
     }
     one_cluster(&nodes, &mut report);
-    replay::replay(&nodes, &mut report, progress).await;
+    replay::replay(&nodes, &live, &mut report, progress).await;
     report.counts = Counted {
         nodes: nodes.len() as u64,
         ..report.counts

@@ -21,6 +21,7 @@ use codraft_raft::{
 use crate::{
     Progress,
     folder::{Kept, NodeFolder},
+    live::{Live, Told},
     report::{Lie, Place, Report},
 };
 
@@ -28,7 +29,12 @@ use crate::{
 const READ: usize = 4 << 20;
 
 /// All groups of all folders.
-pub async fn replay(folders: &[NodeFolder], report: &mut Report, progress: Progress<'_>) {
+pub async fn replay(
+    folders: &[NodeFolder],
+    live: &[Live],
+    report: &mut Report,
+    progress: Progress<'_>,
+) {
     let mut groups: BTreeSet<GroupId> = BTreeSet::new();
     for folder in folders {
         groups.extend(folder.groups.keys());
@@ -37,7 +43,7 @@ pub async fn replay(folders: &[NodeFolder], report: &mut Report, progress: Progr
     let mut made = BTreeMap::new();
     for group in groups {
         compare_manifests(folders, group, report);
-        made.extend(of_group(folders, group, report, progress).await);
+        made.extend(of_group(folders, live, group, report, progress).await);
     }
     for folder in folders {
         odd_entry(folder, made.get(&folder.path).copied(), report).await;
@@ -111,13 +117,20 @@ struct Run<'a> {
     log: GroupWal,
     /// None: from the first entry there ever was.
     base: Option<&'a Kept>,
+    /// What the node says, if it runs.
+    live: Option<&'a Live>,
     /// The last entry that is known to be agreed on, and is here.
     end: u64,
 }
 
 impl<'a> Run<'a> {
     /// None where there is nothing to apply, or where it would not be known to what.
-    async fn of(folder: &'a NodeFolder, group: GroupId, agreed: Option<LogId>) -> Option<Self> {
+    async fn of(
+        folder: &'a NodeFolder,
+        live: &'a [Live],
+        group: GroupId,
+        agreed: Option<LogId>,
+    ) -> Option<Self> {
         let log = folder.wal.as_ref()?.group(group);
         let (last, kept) = (log.last_index()?, folder.groups.get(&group));
         let is_first = log.first_index() == 0 && log.purged().is_none();
@@ -129,8 +142,13 @@ impl<'a> Run<'a> {
             .ok()
             .flatten()
             .map_or(0, |id| id.index);
+        let id = folder.identity.as_ref().map(|identity| identity.node);
+        let live = live.iter().find(|live| Some(live.node) == id);
+        // A node applies of its own log, and nothing that was not agreed on.
+        let applied = live.and_then(|live| live.of(group).map(|told| told.index).max());
         let mut end = own
             .max(kept.map_or(0, |kept| kept.manifest.index()))
+            .max(applied.unwrap_or(0))
             .min(last);
         if let Some(agreed) = agreed.filter(|agreed| agreed.index > end) {
             // What another node knows of is here too where its last entry is.
@@ -147,6 +165,7 @@ impl<'a> Run<'a> {
             folder,
             log,
             base,
+            live,
             end,
         })
     }
@@ -161,6 +180,7 @@ type Made = BTreeMap<PathBuf, (DocId, Revision)>;
 
 async fn of_group(
     folders: &[NodeFolder],
+    live: &[Live],
     group: GroupId,
     report: &mut Report,
     progress: Progress<'_>,
@@ -178,7 +198,7 @@ async fn of_group(
     let agreed = agreed.max_by_key(|id| id.index);
     let mut runs = Vec::new();
     for folder in folders {
-        runs.extend(Run::of(folder, group, agreed).await);
+        runs.extend(Run::of(folder, live, group, agreed).await);
     }
     let goals: Vec<Goal> = kept()
         .filter(|(_, kept)| kept.is_whole)
@@ -262,6 +282,7 @@ impl<'a> Replay<'a> {
     async fn run(&mut self, goals: &[Goal<'_>], common: u64, report: &mut Report) -> Option<Slots> {
         let mut next = self.run.base.map_or(0, |kept| kept.manifest.index() + 1);
         let mut state = (self.run.begin() == common).then(|| self.shard.slots());
+        self.before(report);
         while next <= self.run.end {
             let read = self.run.log.read(next, self.run.end + 1, READ).await;
             let stored = match read {
@@ -285,6 +306,7 @@ impl<'a> Replay<'a> {
                 next += 1;
             }
         }
+        self.behind(report);
         self.after_the_end(next).await;
         state
     }
@@ -362,8 +384,66 @@ impl<'a> Replay<'a> {
         batch.commands.retain(is_known);
     }
 
-    /// Compares what was made with the manifests that were taken here.
+    fn told(&self) -> impl Iterator<Item = (&'a Live, &'a Told)> + use<'a> {
+        let (live, group) = (self.run.live, self.group);
+        live.into_iter()
+            .flat_map(move |live| live.of(group).map(move |told| (live, told)))
+    }
+
+    /// Compares what the node said before or as its state was kept, with what is still so.
+    fn before(&self, report: &mut Report) {
+        let (begin, made) = (self.run.begin(), self.shard.slots());
+        for (live, told) in self.told().filter(|(_, told)| told.index <= begin) {
+            live.compare(told, &made, told.index < begin, report);
+        }
+        let Some(live) = self
+            .run
+            .live
+            .filter(|live| live.of(self.group).next().is_some())
+        else {
+            return;
+        };
+        // What was there then is there now: no document ever goes.
+        let told = || self.told().map(|(_, told)| told);
+        let is_later = told().all(|told| told.index >= begin);
+        let known: BTreeSet<DocId> = told()
+            .flat_map(|told| &told.documents)
+            .map(|one| one.doc)
+            .collect();
+        let hidden = made
+            .iter()
+            .filter(|(_, doc, _)| is_later && !known.contains(doc));
+        for (_, doc, held) in hidden {
+            let what = "it says nothing of a document that its files hold";
+            let lie = live.lie(self.group, what.into());
+            report.lie(lie.of(Some(*doc), Some(held.summary().rev)));
+        }
+    }
+
+    /// What the node said it had applied is in its log.
+    fn behind(&self, report: &mut Report) {
+        let latest = self.told().max_by_key(|(_, told)| told.index);
+        let is_damaged = self
+            .run
+            .folder
+            .wal
+            .as_ref()
+            .is_some_and(|wal| wal.damage().is_some());
+        let beyond = latest.filter(|(_, told)| told.index > self.run.end && !is_damaged);
+        if let Some((live, told)) = beyond {
+            let what = format!(
+                "it has applied entry {} and its files end with entry {}",
+                told.index, self.run.end
+            );
+            report.lie(live.lie(self.group, what));
+        }
+    }
+
+    /// Compares what was made with the manifests that were taken here, and with what was told of it.
     fn reached(&self, index: u64, goals: &[Goal<'_>], report: &mut Report) {
+        for (live, told) in self.told().filter(|(_, told)| told.index == index) {
+            live.compare(told, &self.shard.slots(), false, report);
+        }
         for Goal { folder, kept } in goals {
             if kept.manifest.index() != index {
                 continue;

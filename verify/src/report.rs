@@ -106,6 +106,8 @@ pub struct Counts {
     /// Of logs, that were applied again.
     pub entries: u64,
     pub bytes: u64,
+    /// Documents that nodes told of as they run.
+    pub told: u64,
     /// Comparisons of one node with another.
     pub comparisons: u64,
 }
