@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use codraft_archive::{ARCHIVE, AuditError, State};
+use codraft_archive::{ARCHIVE, AuditError, FoldError, State};
 use codraft_proto::ids::{DocId, GroupId};
 use codraft_raft::{
     machine::{Document, Held},
@@ -166,27 +166,54 @@ impl Proof<'_> {
                 return self.unless_told(lie.of(Some(doc), error.revision()), report);
             }
         };
+        // Where its page is damaged that is told, and there is nothing to compare.
+        let document = self.folder.document(self.group, doc, held).await;
+        if let Err(lie) = self.pass(&mut state, document.as_ref()) {
+            if self.is_whole {
+                report.lie(lie.of_group(self.group));
+            }
+            return;
+        }
+        report.counts.events += state.rev.0;
+        if let Some(document) = document {
+            self.compare(held, &document, &state, report);
+        }
+    }
+
+    /// Goes on by what is in the op log. The window of the document's page knows the hash of each of its
+    /// later revisions.
+    fn pass(&self, state: &mut State, document: Option<&Document>) -> Result<(), Lie> {
+        let doc = state.doc;
+        // The last event whose hash is written beside it: that of others follows from it.
+        let mut known = state.rev;
+        let mut page_before = None;
         let mut scratch = Vec::new();
-        for (page, Logged { event, .. }) in self.events.get(&doc).into_iter().flatten() {
+        let events = self.events.get(&doc).into_iter().flatten();
+        for (page, Logged { event, .. }) in events {
             if event.rev <= state.rev {
                 continue;
             }
-            if let Err(error) = state.pass(event, &mut scratch) {
-                let lie = Lie::new(self.folder.event_file(page.place), error.to_string());
-                let lie = lie
-                    .of_group(self.group)
-                    .of(Some(doc), Some(error.revision()));
-                if self.is_whole {
-                    report.lie(lie);
+            let lie = |what: String, rev| {
+                let lie = Lie::new(self.folder.event_file(page.place), what);
+                Err(lie.of(Some(doc), Some(rev)))
+            };
+            match state.pass(event, &mut scratch) {
+                Err(FoldError::Chain(rev)) => {
+                    let what = format!("revisions {} to {rev} do not lead to its hash", known + 1);
+                    return lie(what, known + 1);
                 }
-                return;
+                Err(error) => return lie(error.to_string(), error.revision()),
+                Ok(()) => {}
+            }
+            let told = document.and_then(|document| document.hash_at(event.rev));
+            if told.is_some_and(|told| told != state.hash) {
+                return lie("it is not the event that its page knows".into(), event.rev);
+            }
+            if page_before.replace(page) != Some(page) {
+                known = event.rev;
             }
         }
-        report.counts.events += state.rev.0;
-        // Where its page is damaged that is told, and there is nothing to compare.
-        if let Some(document) = self.folder.document(self.group, doc, held).await {
-            self.compare(held, &document, &state, report);
-        }
+        Ok(())
     }
 
     /// What a page says beside what the events make.

@@ -126,6 +126,12 @@ impl NodeFolder {
         claimed.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
+    /// Whether a later manifest is in the place of one that was read: what that listed may be gone.
+    pub fn went_on(&self) -> bool {
+        let mut manifests = self.groups.values().map(|kept| &kept.manifest);
+        manifests.any(|manifest| !self.manifest_file(manifest).exists())
+    }
+
     /// As people know it: the last part of its path.
     pub fn name(&self) -> String {
         let name = self.path.file_name();

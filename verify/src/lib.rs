@@ -6,6 +6,7 @@
 //! Files may be of nodes that run: what is written is never changed, and what is removed meanwhile is
 //! looked for once more.
 
+mod compare;
 mod disk;
 mod documents;
 mod exact;
@@ -24,7 +25,7 @@ use std::{
 pub use live::{Live, Nodes, Told, ToldDocument};
 pub use report::{Counts, Lie, Place, Report};
 
-use crate::{folder::NodeFolder, report::Counts as Counted};
+use crate::folder::NodeFolder;
 
 /// Told what is being looked at, in words.
 pub type Progress<'a> = &'a (dyn Fn(&str) + Sync);
@@ -136,10 +137,11 @@ async fn once(
     }
     one_cluster(&nodes, &mut report);
     replay::replay(&nodes, &live, &mut report, progress).await;
-    report.counts = Counted {
-        nodes: nodes.len() as u64,
-        ..report.counts
-    };
+    for node in nodes.iter().filter(|node| node.went_on()) {
+        report.forget_gone(&node.path);
+        report.note(format!("{}: it went on meanwhile", node.name()));
+    }
+    report.counts.nodes = nodes.len() as u64;
     Ok(report)
 }
 

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     path::PathBuf,
     sync::Arc,
 };
@@ -14,12 +15,13 @@ use codraft_raft::{
     command::{Batch, Command},
     group::LogId,
     identity::WAL,
-    machine::{Held, MachineLimits, Shard, Slots},
+    machine::{MachineLimits, Shard, Slots},
     wal::{GroupWal, file_name},
 };
 
 use crate::{
     Progress,
+    compare::{self, first_difference},
     folder::{Kept, NodeFolder},
     live::{Live, Told},
     report::{Lie, Place, Report},
@@ -42,73 +44,12 @@ pub async fn replay(
     }
     let mut made = BTreeMap::new();
     for group in groups {
-        compare_manifests(folders, group, report);
+        compare::manifests(folders, group, report);
         made.extend(of_group(folders, live, group, report, progress).await);
     }
     for folder in folders {
         odd_entry(folder, made.get(&folder.path).copied(), report).await;
     }
-}
-
-/// Manifests at one index are equal, and so is what is archived of equally many rounds.
-fn compare_manifests(folders: &[NodeFolder], group: GroupId, report: &mut Report) {
-    let mut by_index: BTreeMap<u64, (&NodeFolder, &Kept)> = BTreeMap::new();
-    let mut by_rounds: BTreeMap<u64, (&NodeFolder, [u8; 32])> = BTreeMap::new();
-    for folder in folders {
-        let Some(kept) = folder.groups.get(&group) else {
-            continue;
-        };
-        let (manifest, file) = (&kept.manifest, folder.manifest_file(&kept.manifest));
-        if let Some((other, theirs)) = by_index.insert(manifest.index(), (folder, kept)) {
-            report.counts.comparisons += 1;
-            if theirs.manifest.hash() != manifest.hash() {
-                let (doc, rev) =
-                    first_difference(&theirs.documents, &kept.documents, &BTreeSet::new()).unzip();
-                let what = format!(
-                    "it is another state than {} has at entry {}",
-                    other.name(),
-                    manifest.index()
-                );
-                report.lie(Lie::new(file.clone(), what).of_group(group).of(doc, rev));
-            }
-        }
-        let mark = manifest.archived;
-        if let Some((other, head)) = by_rounds.insert(mark.rounds, (folder, mark.head)) {
-            report.counts.comparisons += 1;
-            if head != mark.head {
-                let what = format!(
-                    "its archive of {} rounds is not that of {}",
-                    mark.rounds,
-                    other.name()
-                );
-                report.lie(Lie::new(file, what).of_group(group));
-            }
-        }
-    }
-}
-
-/// The first document that is not the same in both, of those that are not left out.
-fn first_difference(
-    one: &Slots,
-    other: &Slots,
-    left_out: &BTreeSet<DocId>,
-) -> Option<(DocId, Revision)> {
-    let all = |slots: &Slots| -> BTreeMap<DocId, Held> {
-        let all = slots.iter().filter(|(_, doc, _)| !left_out.contains(doc));
-        all.map(|(_, doc, held)| (*doc, held.clone())).collect()
-    };
-    let (one, other) = (all(one), all(other));
-    let is_same = |a: &Held, b: &Held| a.touched() == b.touched() && a.digest() == b.digest();
-    let rev = |held: &Held| held.summary().rev;
-    for (doc, held) in &one {
-        match other.get(doc) {
-            Some(theirs) if is_same(held, theirs) => {}
-            Some(theirs) => return Some((*doc, rev(held).min(rev(theirs)))),
-            None => return Some((*doc, rev(held))),
-        }
-    }
-    let strange = other.iter().find(|(doc, _)| !one.contains_key(doc));
-    strange.map(|(doc, held)| (*doc, rev(held)))
 }
 
 /// One node's log of a group, about to be applied.
@@ -206,7 +147,7 @@ async fn of_group(
         .collect();
     // Where all that can be compared stand side by side.
     let common = runs.iter().map(|run| run.end).min().unwrap_or(0);
-    let mut states: Vec<(&NodeFolder, Slots, BTreeSet<DocId>)> = Vec::new();
+    let (mut states, mut left_out) = (Vec::new(), BTreeSet::new());
     let mut made = Made::new();
     for run in &runs {
         let mut replay = Replay::new(group, run);
@@ -214,23 +155,10 @@ async fn of_group(
         let state = replay.run(&goals, common, report).await;
         made.extend(replay.odd.map(|odd| (run.folder.path.clone(), odd)));
         report.counts.entries += replay.entries;
-        if let Some(state) = state {
-            let mut left_out = replay.left_out;
-            for (other, theirs, not) in &states {
-                report.counts.comparisons += 1;
-                left_out.extend(not);
-                if let Some((doc, rev)) = first_difference(theirs, &state, &left_out) {
-                    let what = format!(
-                        "the log makes another state at entry {common} than that of {}",
-                        other.name()
-                    );
-                    let lie = Lie::new(run.folder.path.join(WAL), what).of_group(group);
-                    report.lie(lie.of(Some(doc), Some(rev)));
-                }
-            }
-            states.push((run.folder, state, left_out));
-        }
+        left_out.extend(replay.left_out);
+        states.extend(state.map(|state| (run.folder, state)));
     }
+    compare::states(&states, &left_out, group, common, report);
     made
 }
 
@@ -287,9 +215,17 @@ impl<'a> Replay<'a> {
             let read = self.run.log.read(next, self.run.end + 1, READ).await;
             let stored = match read {
                 Ok(stored) if !stored.is_empty() => stored,
+                // Purged since it was looked at: a file that is missing was found before.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let name = self.run.folder.name();
+                    report.note(format!(
+                        "{name}: the log went on from entry {next} meanwhile"
+                    ));
+                    return None;
+                }
                 other => {
                     let why =
-                        other.map_or_else(|error| error.to_string(), |_| "it is not there".into());
+                        other.map_or_else(|error| error.to_string(), |_| "nothing is there".into());
                     self.lie(format!("entry {next} cannot be read: {why}"), report);
                     return None;
                 }

@@ -1,6 +1,10 @@
 //! What was found.
 
-use std::{collections::BTreeSet, fmt, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use codraft_proto::ids::{DocId, GroupId, Revision};
 
@@ -130,6 +134,12 @@ impl Report {
             }
             false => self.more += 1,
         }
+    }
+
+    /// Forgets of a folder what was said of files that are gone since: something else is there now.
+    pub fn forget_gone(&mut self, folder: &Path) {
+        self.lies
+            .retain(|lie| !lie.file.starts_with(folder) || lie.file.exists());
     }
 
     pub fn note(&mut self, note: String) {

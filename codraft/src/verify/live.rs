@@ -104,12 +104,16 @@ impl Nodes for Cluster {
             for (node, address) in self.topology.nodes() {
                 match self.node(node, &address).await {
                     Ok(told) => live.push(told),
-                    Err(error) => silent.push(format!(
-                        "node {node} does not answer, and is known by its files alone: {error:#}"
-                    )),
+                    Err(_) => silent.push(node.to_string()),
                 }
             }
-            (live, silent)
+            let silent = (!silent.is_empty()).then(|| {
+                let silent = silent.join(", ");
+                format!(
+                    "what nodes {silent} keep is proven by their files alone: they do not answer"
+                )
+            });
+            (live, silent.into_iter().collect())
         })
     }
 }
