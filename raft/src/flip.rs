@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_changed_byte_is_found_wherever_it_is() {
-        let written: Vec<u8> = (0..4_000u32).map(|n| (n * n >> 3) as u8).collect();
+        let written: Vec<u8> = (0..4_000u32).map(|n| ((n * n) >> 3) as u8).collect();
         let checksum = crc32fast::hash(&written);
         for (at, bits) in [(0, 1), (1, 0xff), (1_234, 0x80), (2_000, 0x5a), (3_999, 1)] {
             let mut changed = written.clone();

@@ -144,6 +144,13 @@ impl Proof<'_> {
         }
     }
 
+    fn file_of_page(&self, held: &Held) -> PathBuf {
+        match held.page() {
+            Some(page) => self.folder.page_file(page.place),
+            None => self.folder.manifest_file(&self.kept.manifest),
+        }
+    }
+
     /// One lie a file is enough where the file itself is damaged.
     fn unless_told(&self, lie: Lie, report: &mut Report) {
         if !report.lies().any(|told| told.file == lie.file) {
@@ -167,7 +174,17 @@ impl Proof<'_> {
             }
         };
         // Where its page is damaged that is told, and there is nothing to compare.
-        let document = self.folder.document(self.group, doc, held).await;
+        let document = match self.folder.document(self.group, doc, held).await {
+            Ok(document) => document,
+            Err(error) => {
+                let lie = Lie::new(
+                    self.file_of_page(held),
+                    format!("it is no document: {error}"),
+                );
+                let rev = held.summary().rev;
+                return report.lie(lie.of_group(self.group).of(Some(doc), Some(rev)));
+            }
+        };
         if let Err(lie) = self.pass(&mut state, document.as_ref()) {
             if self.is_whole {
                 report.lie(lie.of_group(self.group));
@@ -218,10 +235,7 @@ impl Proof<'_> {
 
     /// What a page says beside what the events make.
     fn compare(&self, held: &Held, document: &Document, state: &State, report: &mut Report) {
-        let file = match held.page() {
-            Some(page) => self.folder.page_file(page.place),
-            None => self.folder.manifest_file(&self.kept.manifest),
-        };
+        let file = self.file_of_page(held);
         let (doc, rev) = (document.id(), document.rev());
         let mut lie = |what: String| {
             let lie = Lie::new(file.clone(), what).of_group(self.group);

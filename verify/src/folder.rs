@@ -14,7 +14,7 @@ use codraft_proto::ids::{DocId, GroupId, Slot};
 use codraft_proto::placement::slot_of;
 use codraft_raft::{
     identity::{FILE, Identity, IdentityError, KnownPeers, PEERS, WAL},
-    machine::{Document, Held, InSlot, MachineLimits, Page, Slots},
+    machine::{Document, Held, InSlot, MachineLimits, Page, Slots, StateError},
     manifest::{
         Bucket, MANIFESTS, Manifest, ManifestError, bucket, bucket_key, index_of, read_bucket,
     },
@@ -213,17 +213,28 @@ impl NodeFolder {
             .flatten()
     }
 
-    /// A document as a manifest lists it, proven by its digest.
-    pub async fn document(&self, group: GroupId, doc: DocId, held: &Held) -> Option<Document> {
-        let page = held.page()?;
+    /// A document as a manifest lists it, proven by its digest; none where its page is not what was
+    /// written, which is told where files are gone through.
+    ///
+    /// # Errors
+    /// When its page is what the list says, and no document.
+    pub async fn document(
+        &self,
+        group: GroupId,
+        doc: DocId,
+        held: &Held,
+    ) -> Result<Option<Document>, StateError> {
+        let Some(page) = held.page() else {
+            return Ok(None);
+        };
         let key = document_key(group, doc, held);
         let stored = match self.mended.pages.get(&page.place) {
-            Some(mended) => mended.clone(),
-            None => self.pages.read(&key, page.place).await.ok()?,
+            Some(mended) => Some(mended.clone()),
+            None => self.pages.read(&key, page.place).await.ok(),
         };
-        let is_that = *blake3::hash(&stored).as_bytes() == page.digest;
-        let read = |()| Document::decode(&stored, &MachineLimits::default()).ok();
-        is_that.then_some(()).and_then(read)
+        let stored = stored.filter(|stored| is_stored(stored, &page));
+        let document = stored.map(|stored| Document::decode(&stored, &MachineLimits::default()));
+        document.transpose()
     }
 
     /// The events of a page, document by document; none where it does not read back.

@@ -305,7 +305,10 @@ impl<'a> Replay<'a> {
         for (doc, touched, _) in self.shard.cold(&docs) {
             let held = self.shard.held(&doc).cloned();
             let document = match &held {
-                Some(held) => self.run.folder.document(self.group, doc, held).await,
+                Some(held) => {
+                    let document = self.run.folder.document(self.group, doc, held).await;
+                    document.ok().flatten()
+                }
                 None => None,
             };
             match document {
