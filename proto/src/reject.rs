@@ -72,7 +72,7 @@ codes! {
     Exists = 17, "exists", 409, 4417;
     /// A change of grants that is not possible (the last owner, too many).
     Grant = 18, "grant", 409, 4418;
-    /// An algebra, format or version this cluster does not have.
+    /// An algebra, format, version or key this cluster does not have.
     Unsupported = 19, "unsupported", 422, 4419;
     /// To apply it failed as nothing may; it was left out, and its document is in quarantine.
     Fault = 20, "fault", 500, 4420;
