@@ -3,6 +3,7 @@
 
 pub mod archived;
 pub mod author;
+pub mod forge;
 pub mod gaps;
 pub mod hostile;
 pub mod kills;

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use codraft_e2e::{
+    forge,
     processes::{Folder, Processes, program, until},
     rest::Rest,
     typist::Typist,
@@ -175,6 +176,34 @@ async fn a_flipped_byte_is_named_wherever_it_is() -> Result<()> {
     is_named(data, "the log", words("wal", "nightjar")?, Some(&told))?;
     let (code, said) = verify(&[], data)?;
     assert_eq!(code, 0, "{said}");
+    Ok(())
+}
+
+/// A page that fits its checksums, its list and its manifest is not what the events make.
+#[tokio::test]
+async fn a_text_that_nobody_wrote_is_told_though_all_fits() -> Result<()> {
+    let folder = Folder::fresh("verify-forged");
+    let cluster = Processes::start_in(&folder, &["--port", "0"], &TIGHT)?;
+    let rest = Rest::new(&cluster.ready.http, &cluster.ready.token);
+    let doc = rest.create("Minutes", "Pay Ana 100.").await?;
+    let mut typist = Typist::open(&rest, &doc).await?;
+    for _ in 0..30 {
+        typist.append(" Yes.").await?;
+    }
+    let node = folder.path().join("node-2");
+    let is_kept = || find(&node.join("pages"), "Pay Ana 100").is_ok();
+    until("the document is kept", is_kept).await?;
+    cluster.stop();
+    assert_eq!(verify(&[], &node)?.0, 0);
+    forge::page(&node, doc.parse()?, "Pay Ana 100", "Pay Ana 900").await?;
+    let (code, said) = verify(&[], &node)?;
+    assert_eq!(code, 1, "{said}");
+    let lie = format!("document {doc}, revision ");
+    let what = "its events make another text than its page has";
+    assert!(said.contains(&lie) && said.contains(what), "{said}");
+    // And the others have another one.
+    let (code, said) = verify(&[], folder.path())?;
+    assert!(code == 1 && said.contains("another state than"), "{said}");
     Ok(())
 }
 

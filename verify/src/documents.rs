@@ -7,7 +7,10 @@ use std::{
 };
 
 use codraft_archive::{ARCHIVE, AuditError, FoldError, State};
-use codraft_proto::ids::{DocId, GroupId};
+use codraft_proto::{
+    ids::{DocId, GroupId},
+    placement::slot_of,
+};
 use codraft_raft::{
     machine::{Document, Held},
     oplog::{EventPage, Logged},
@@ -65,7 +68,7 @@ pub async fn prove(
         report.counts.documents += 1;
         proof.document(*doc, held, report).await;
     }
-    let is_kept = |doc: &DocId| kept.documents.iter().any(|(_, of, _)| of == doc);
+    let is_kept = |doc: &DocId| kept.documents.get(slot_of(doc), doc).is_some();
     let told = proof
         .events
         .keys()
