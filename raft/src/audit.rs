@@ -41,3 +41,14 @@ pub fn entry(stored: Bytes) -> Result<(LogId, Option<Batch>), EntryError> {
 pub fn committed(log: &GroupWal) -> io::Result<Option<LogId>> {
     types::committed_from_stored(&log.committed().unwrap_or_default())
 }
+
+/// The last entry that a log let go of, since a state is kept that it is part of; none where all are there.
+///
+/// # Errors
+/// When that does not read back.
+pub fn purged(log: &GroupWal) -> io::Result<Option<LogId>> {
+    let purged = log.purged();
+    purged
+        .map(|last| types::log_id_from_stored(&last))
+        .transpose()
+}

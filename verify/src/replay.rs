@@ -16,6 +16,7 @@ use codraft_raft::{
     group::LogId,
     identity::WAL,
     machine::{MachineLimits, Shard, Slots},
+    manifest::MANIFESTS,
     wal::{GroupWal, file_name},
 };
 
@@ -139,6 +140,7 @@ async fn of_group(
     let agreed = agreed.max_by_key(|id| id.index);
     let mut runs = Vec::new();
     for folder in folders {
+        joins(folder, group, report);
         runs.extend(Run::of(folder, live, group, agreed).await);
     }
     let goals: Vec<Goal> = kept()
@@ -160,6 +162,33 @@ async fn of_group(
     }
     compare::states(&states, &left_out, group, common, report);
     made
+}
+
+/// A log lets go of what a manifest has, and of nothing else.
+fn joins(folder: &NodeFolder, group: GroupId, report: &mut Report) {
+    let Some(wal) = &folder.wal else { return };
+    let dir = folder.path.join(MANIFESTS);
+    let kept = folder.groups.get(&group).map(|kept| kept.manifest.index());
+    let purged = match audit::purged(&wal.group(group)) {
+        Ok(purged) => purged.map(|id| id.index),
+        Err(error) => {
+            let lie = Lie::new(folder.path.join(WAL), format!("what it let go of: {error}"));
+            return report.lie(lie.of_group(group));
+        }
+    };
+    let is_told = |lie: &Lie| lie.group == Some(group) && lie.file.starts_with(&dir);
+    if purged > kept && !report.lies().any(is_told) {
+        let purged = purged.unwrap_or_default();
+        let what = match kept {
+            Some(kept) => format!(
+                "the log begins behind entry {purged}, and the state is that of entry {kept}"
+            ),
+            None => {
+                format!("the log begins behind entry {purged}, and there is no state before it")
+            }
+        };
+        report.lie(Lie::new(dir, what).of_group(group));
+    }
 }
 
 /// What a manifest lists, which a log must make.

@@ -104,11 +104,18 @@ fn between(bytes: &Bytes, segment: u64, is_last: bool, odd: &mut Vec<Odd>) {
     }
 }
 
-/// Of a segment that does not begin as one.
+/// Of a segment that does not begin as one, or is shorter than its beginning says.
 fn beginning(bytes: &Bytes, number: u64) -> Odd {
+    let made = bytes.get(24..32).and_then(|made| made.try_into().ok());
+    let made = made.map_or(0, u64::from_le_bytes);
+    if bytes.starts_with(&segment::header(number, made)) {
+        return Odd {
+            what: "this file of the log ends too soon",
+            ..nothing(number, bytes.len() as u64)
+        };
+    }
     let expected = segment::header(number, bytes.len() as u64);
-    let head = bytes.get(..expected.len()).unwrap_or_default();
-    let wrong = head.iter().zip(expected).position(|(a, b)| *a != b);
+    let wrong = bytes.iter().zip(expected).position(|(a, b)| *a != b);
     Odd {
         is_exact: wrong.is_some(),
         what: "this file of the log does not begin as it was written",
