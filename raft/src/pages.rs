@@ -24,7 +24,7 @@ use codraft_proto::disk::{Disk, File};
 use parking_lot::Mutex;
 
 pub use format::{FORMAT, PageError, PageKey, PagePlace};
-pub use walk::{Stands, walk, wrong_byte};
+pub use walk::{Mended, Stands, mended, walk, wrong_byte};
 
 /// The folder of the pages, in the node's.
 pub const PAGES: &str = "pages";

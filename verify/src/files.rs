@@ -9,10 +9,10 @@ use bytes::Bytes;
 use codraft_archive::ARCHIVE;
 use codraft_proto::ids::{DocId, GroupId, Revision};
 use codraft_raft::{
-    machine::Page,
+    machine::{Document, MachineLimits, Page},
     manifest::{Bucket, bucket_key},
     oplog::{EVENTS, decode, event_at, event_key},
-    pages::{PAGES, PageKey, PagePlace, Stands, number_of, walk, wrong_byte},
+    pages::{Mended, PAGES, PageKey, PagePlace, Stands, mended, number_of, walk, wrong_byte},
 };
 use codraft_tiers::snapshots::ContentHash;
 
@@ -183,7 +183,9 @@ impl PageFile<'_> {
                 Stands::Odd { byte, what } => {
                     report.lie(Lie::new(self.path.clone(), what).at(Place::Byte(byte)));
                 }
-                Stands::Bad { offset, next } => self.bad(offset, next, promised, report),
+                Stands::Bad { offset, next } => {
+                    self.bad(number, offset, next, promised, report);
+                }
             }
         }
     }
@@ -206,7 +208,14 @@ impl PageFile<'_> {
         self.lie(listed, whole, None, report);
     }
 
-    fn bad(&mut self, offset: u32, next: Option<u32>, promised: u64, report: &mut Report) {
+    fn bad(
+        &mut self,
+        number: u32,
+        offset: u32,
+        next: Option<u32>,
+        promised: u64,
+        report: &mut Report,
+    ) {
         let end = next.unwrap_or(u32::MAX);
         let inside: Vec<(PagePlace, &Listed)> = self
             .listed
@@ -215,10 +224,7 @@ impl PageFile<'_> {
             .map(|(place, listed)| (**place, *listed))
             .collect();
         if inside.is_empty() && u64::from(offset) < promised {
-            let length = u64::from(end - offset);
-            let what = "a page that nothing lists any more is not what was written";
-            let from = u64::from(offset);
-            report.lie(Lie::new(self.path.clone(), what).at(Place::Within { from, length }));
+            self.unlisted(number, offset, u64::from(end - offset), report);
         } else if inside.is_empty() {
             let path = self.path.display();
             report.note(format!(
@@ -244,6 +250,31 @@ impl PageFile<'_> {
             });
             self.lie(listed, at, within, report);
         }
+    }
+
+    /// A page that was listed once: what it was says whose it is.
+    fn unlisted(&self, number: u32, offset: u32, length: u64, report: &mut Report) {
+        let what = "a page that nothing lists any more is not what was written";
+        let lie = Lie::new(self.path.clone(), what);
+        report.lie(match mended(&self.content, number, offset) {
+            None => lie.at(Place::Within {
+                from: offset.into(),
+                length,
+            }),
+            Some(Mended {
+                byte,
+                within,
+                key,
+                payload,
+            }) => {
+                let document = Document::decode(&payload, &MachineLimits::default());
+                let document = document
+                    .ok()
+                    .map(|document| (document.id(), document.rev()));
+                let (doc, rev) = document.or_else(|| event_at(&payload, within)).unzip();
+                lie.at(Place::Byte(byte)).of_group(key.group).of(doc, rev)
+            }
+        });
     }
 
     fn lie(&self, listed: &Listed, at: Place, within: Option<(usize, Bytes)>, report: &mut Report) {

@@ -20,6 +20,8 @@ const MAGIC: [u8; 8] = *b"codraftP";
 pub(super) const FILE_HEAD: usize = 24;
 pub(super) const HEAD: usize = 40;
 pub(super) const ALIGN: usize = 8;
+/// What a checksum covers of a page's place, in bytes.
+pub(super) const PLACE: usize = 8;
 /// A page is never larger, in bytes.
 const PAYLOAD_MAX: usize = 256 << 20;
 
@@ -115,7 +117,7 @@ pub fn decode(bytes: &Bytes, place: PagePlace, key: &PageKey) -> Result<Bytes, P
 }
 
 /// Over everything but the checksum's own field.
-fn checksum(place: PagePlace, page: &[u8]) -> u32 {
+pub(super) fn checksum(place: PagePlace, page: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&place.file.to_le_bytes());
     hasher.update(&place.offset.to_le_bytes());

@@ -120,3 +120,45 @@ async fn what_did_not_fit_is_not_written_behind() {
     assert!(log.read(&key(1), first).await.is_ok());
     assert!(log.read(&key(2), second).await.is_ok());
 }
+
+#[tokio::test]
+async fn each_flipped_byte_of_a_file_is_named() {
+    let disk = MemoryDisk::new();
+    let log = open(&disk, 1 << 20).await;
+    let pages = [page(1, 77), page(2, 0), page(3, 300)];
+    let places = log.append(&pages).await.unwrap();
+    log.sync().await.unwrap();
+    let whole: Bytes = disk.contents(&path(1)).unwrap().into();
+    let stand = |(key, place): (&(PageKey, Bytes), &PagePlace)| Stands::Page {
+        key: key.0,
+        place: *place,
+    };
+    let stands: Vec<_> = pages.iter().zip(&places).map(stand).collect();
+    assert_eq!(walk(&whole, 1), stands);
+    for offset in 0..whole.len() {
+        let mut bad = whole.to_vec();
+        bad[offset] ^= 0x81;
+        let bad: Bytes = bad.into();
+        let found = walk(&bad, 1);
+        let odd = found
+            .iter()
+            .find(|stands| !matches!(stands, Stands::Page { .. }));
+        match odd.unwrap_or_else(|| panic!("nothing at {offset}")) {
+            Stands::Odd { byte, .. } => assert_eq!(*byte, offset as u64),
+            Stands::Bad { offset: at, .. } => {
+                let is_that = |(_, place): &(_, &PagePlace)| place.offset == *at;
+                let (page, place) = pages.iter().zip(&places).find(is_that).unwrap();
+                let is_right = |payload: &[u8]| *payload == page.1;
+                let byte = wrong_byte(&bad, *place, &page.0, is_right);
+                assert_eq!(byte, Some((offset as u64, page.1.clone())));
+                // Without the list all but the length and the checksum itself can be told.
+                if (8..).contains(&(offset - *at as usize)) {
+                    let mended = mended(&bad, 1, *at).unwrap();
+                    assert_eq!((mended.byte, mended.key), (offset as u64, page.0));
+                    assert_eq!(mended.payload, page.1);
+                }
+            }
+            Stands::Page { .. } => {}
+        }
+    }
+}

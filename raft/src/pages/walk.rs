@@ -66,23 +66,66 @@ pub fn walk(bytes: &Bytes, number: u32) -> Vec<Stands> {
 }
 
 fn page(bytes: &Bytes, file: u32, at: usize) -> Option<(PageKey, PagePlace)> {
-    let head = bytes.get(at..at + HEAD)?;
+    let (key, place) = head(bytes, file, at)?;
+    let end = usize::try_from(place.end()).ok()?;
+    let whole = bytes.slice(at..at.max(end.min(bytes.len())));
+    format::decode(&whole, place, &key).ok()?;
+    Some((key, place))
+}
+
+/// What a page says of itself; nothing of it is checked.
+fn head(bytes: &[u8], file: u32, at: usize) -> Option<(PageKey, PagePlace)> {
+    let head = bytes.get(at..at.checked_add(HEAD)?)?;
     let word = |i: usize| u32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
     let place = PagePlace {
         file,
         offset: u32::try_from(at).ok()?,
         length: word(0),
     };
-    let end = usize::try_from(place.end()).ok()?;
-    let whole = bytes.slice(at..at.max(end.min(bytes.len())));
     let key = PageKey {
         group: GroupId(word(8)),
         slot: Slot(u16::from_le_bytes([head[12], head[13]])),
         doc: DocId::from_slice(&head[16..32])?,
         index: u64::from(word(32)) | u64::from(word(36)) << 32,
     };
-    format::decode(&whole, place, &key).ok()?;
     Some((key, place))
+}
+
+/// A page of which one byte was changed.
+pub struct Mended {
+    /// Its offset in the file, and in the payload, whose first it is said to be where it is before that.
+    pub byte: u64,
+    pub within: usize,
+    pub key: PageKey,
+    pub payload: Bytes,
+}
+
+/// The page at an offset that does not read back, of which nothing is known but what it says: as it was
+/// where its checksum leaves no choice.
+pub fn mended(bytes: &Bytes, file: u32, offset: u32) -> Option<Mended> {
+    let start = offset as usize;
+    let (_, place) = head(bytes, file, start)?;
+    let mut page = bytes
+        .get(start..usize::try_from(place.end()).ok()?)?
+        .to_vec();
+    let stored = u32::from_le_bytes(*page[4..].first_chunk()?);
+    let difference = stored ^ format::checksum(place, &page);
+    // It covers the place and the length first, which are as they should be.
+    let before = format::PLACE + 4;
+    let places = flip::places(difference, before + page.len() - 8);
+    let of_page = places.iter().filter(|(at, _)| *at >= before);
+    let [(at, bits)] = of_page.collect::<Vec<_>>()[..] else {
+        return None;
+    };
+    let at = at - before + 8;
+    page[at] ^= bits;
+    let (key, _) = head(&page, file, 0)?;
+    Some(Mended {
+        byte: u64::from(offset) + at as u64,
+        within: at.saturating_sub(HEAD),
+        key,
+        payload: Bytes::copy_from_slice(&page[HEAD..]),
+    })
 }
 
 /// Of a page that does not read back: which of its bytes is wrong, by its offset in the file, and the

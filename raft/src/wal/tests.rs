@@ -2,6 +2,7 @@
 
 mod batches;
 mod damage;
+mod inspect;
 mod os;
 mod power;
 mod segments;

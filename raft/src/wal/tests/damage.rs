@@ -3,7 +3,7 @@
 use super::*;
 
 /// A log of one segment whose last batch begins and ends at the offsets returned.
-async fn log_with_last_batch(disk: &MemoryDisk, before: u64, last: u64) -> (usize, usize) {
+pub async fn log_with_last_batch(disk: &MemoryDisk, before: u64, last: u64) -> (usize, usize) {
     let (wal, _, tasks) = open(disk).await;
     let log = wal.group(GroupId(1));
     for i in 1..=before {
