@@ -81,7 +81,7 @@ impl Archivist {
     }
 
     /// A document told from its creation on, as late as it is archived, event by event: each leads to
-    /// its hash, and each checkpoint on the way is what the events made.
+    /// its hash, and each checkpoint on the way is what the events made. `each` sees it whenever it goes on.
     ///
     /// # Errors
     /// When it is not so.
@@ -90,6 +90,7 @@ impl Archivist {
         group: GroupId,
         mark: ArchiveMark,
         doc: DocId,
+        mut each: impl FnMut(&State),
     ) -> Result<State, AuditError> {
         let past = self.past(group, mark, &doc).await?;
         let mut state = State::before(doc);
@@ -105,7 +106,9 @@ impl Archivist {
                 let next = checkpoints.range(..=last.rev).next();
                 let to = next.map_or(last.rev, |(rev, _)| *rev);
                 let (now, later) = events.split_at(events.partition_point(|event| event.rev <= to));
-                pass_all(&mut state, now, to, |_| {}).await.map_err(fold)?;
+                pass_all(&mut state, now, to, &mut each)
+                    .await
+                    .map_err(fold)?;
                 if let Some(place) = checkpoints.remove(&to) {
                     self.compare_checkpoint(place, &state).await?;
                 }

@@ -15,7 +15,7 @@ use codraft_proto::{
     frame::json::hex,
     receipt::{self, PublicKey, Signed},
 };
-use codraft_verify::{Counts, Nodes, Report};
+use codraft_verify::{Attested, Counts, Nodes, Report};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -30,45 +30,47 @@ const LINE: usize = 79;
 
 #[derive(Debug, clap::Args)]
 pub struct VerifyArgs {
-    /// The folder of a node, or of a cluster whose nodes are below it. They may run.
-    #[arg(long, default_value = ".codraft")]
-    data: PathBuf,
-    /// Check a receipt instead: a file as `GET …/receipt` answers it.
+    /// The folder of a node, or of a cluster whose nodes are below it; .codraft when not given. They
+    /// may run.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Check a receipt: a file as `GET …/receipt` answers it. With --data that all files make of the
+    /// document what it says, too.
     #[arg(long)]
     receipt: Option<PathBuf>,
     /// The cluster's public key for receipts: 64 hex digits, or a file that has them, or a `keys.toml`.
-    /// Without it that of the cluster in --data.
+    /// Without it that of the cluster's folder.
     #[arg(long, requires = "receipt")]
     key: Option<String>,
 }
 
-pub async fn run(args: VerifyArgs) -> ExitCode {
-    if let Some(file) = &args.receipt {
-        return match receipt(&args, file) {
-            Ok(code) => code,
-            Err(error) => not_known(&format!("{error:#}")),
-        };
-    }
-    let folders = match codraft_verify::node_folders(&args.data) {
-        Ok(folders) => folders,
-        Err(error) => return not_known(&error),
-    };
-    let nodes = match live::Cluster::of(&args.data) {
-        Ok(nodes) => nodes,
-        Err(error) => return not_known(&format!("{error:#}")),
-    };
-    let nodes = nodes.as_ref().map(|nodes| nodes as &dyn Nodes);
-    let line = Line::new();
-    let result = codraft_verify::verify(&folders, nodes, &|what| line.show(what)).await;
-    line.clear();
-    match result {
-        Ok(report) => told(&report),
-        Err(error) => not_known(&error),
+impl VerifyArgs {
+    fn data(&self) -> &Path {
+        self.data.as_deref().unwrap_or(Path::new(".codraft"))
     }
 }
 
+pub async fn run(args: VerifyArgs) -> ExitCode {
+    let result = match &args.receipt {
+        None => files_of(args.data(), None).await,
+        Some(file) => receipt(&args, file).await,
+    };
+    result.unwrap_or_else(|error| not_known(&format!("{error:#}")))
+}
+
+/// All that the nodes of a folder keep, and that it is what a receipt says.
+async fn files_of(data: &Path, attested: Option<Attested>) -> Result<ExitCode> {
+    let folders = codraft_verify::node_folders(data)?;
+    let nodes = live::Cluster::of(data)?;
+    let nodes = nodes.as_ref().map(|nodes| nodes as &dyn Nodes);
+    let line = Line::new();
+    let report = codraft_verify::verify(&folders, nodes, attested, &|what| line.show(what)).await;
+    line.clear();
+    Ok(told(&report?))
+}
+
 /// Whether the cluster signed it. The key that is in a receipt says nothing of that.
-fn receipt(args: &VerifyArgs, file: &Path) -> Result<ExitCode> {
+async fn receipt(args: &VerifyArgs, file: &Path) -> Result<ExitCode> {
     let key = cluster_key(args)?;
     let text = files::read(file)?;
     let checked = Signed::parse(text.as_bytes()).and_then(|signed| {
@@ -94,13 +96,22 @@ fn receipt(args: &VerifyArgs, file: &Path) -> Result<ExitCode> {
         receipt.rev,
         receipt.group
     );
-    println!("ok");
-    Ok(ExitCode::SUCCESS)
+    let Some(data) = &args.data else {
+        println!("ok: the cluster signed it");
+        return Ok(ExitCode::SUCCESS);
+    };
+    let attested = Attested {
+        file: file.to_owned(),
+        doc: receipt.doc,
+        rev: receipt.rev,
+        hash: receipt.hash,
+    };
+    files_of(data, Some(attested)).await
 }
 
 fn cluster_key(args: &VerifyArgs) -> Result<PublicKey> {
     let Some(given) = &args.key else {
-        let file = Layout::new(&args.data).keys();
+        let file = Layout::new(args.data()).keys();
         let without = || {
             format!(
                 "no key to check with: {} has no [receipt]; name it with --key",
@@ -147,6 +158,10 @@ fn told(report: &Report) -> ExitCode {
          archives",
         bytes >> 20
     );
+    if !report.confirmed.is_empty() {
+        let nodes = report.confirmed.len();
+        println!("the files of {nodes} nodes make of the document what the receipt says");
+    }
     for note in &report.notes {
         println!("note: {note}");
     }

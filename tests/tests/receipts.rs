@@ -9,6 +9,11 @@ use codraft_e2e::{
     rest::Rest,
     typist::Typist,
 };
+use codraft_proto::{
+    frame::json::hex,
+    ids::Revision,
+    receipt::{ReceiptKey, Signed},
+};
 use hyper::{Method, StatusCode};
 use serde_json::Value;
 
@@ -45,7 +50,10 @@ fn check(folder: &Folder, receipt: &str, key: &[&str]) -> Result<(i32, String)> 
 fn run(file: &Path, data: &Path, key: &[&str]) -> Result<(i32, String)> {
     let mut command = Command::new(program()?);
     command.arg("verify").arg("--receipt").arg(file).args(key);
-    let output = command.arg("--data").arg(data).output()?;
+    if key.is_empty() {
+        command.arg("--data").arg(data);
+    }
+    let output = command.output()?;
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said).into_owned();
     Ok((output.status.code().context("it was killed")?, said))
@@ -97,6 +105,8 @@ async fn a_receipt_proves_a_revision_and_a_changed_one_does_not() -> Result<()> 
             let (code, said) = check(&folder, &text, key)?;
             assert_eq!(code, 0, "{said}");
             assert!(said.contains(&doc) && said.contains("ok"), "{said}");
+            let files = "the files of 3 nodes make of the document what the receipt says";
+            assert_eq!(said.contains(files), key.is_empty(), "{said}");
         }
         let hash = receipt["hash"].as_str().context("no hash")?;
         let digit = if hash.starts_with('0') { "1" } else { "0" };
@@ -113,6 +123,32 @@ async fn a_receipt_proves_a_revision_and_a_changed_one_does_not() -> Result<()> 
     }
     assert_eq!(check(&folder, "{}", &[])?.0, 1);
     assert_eq!(run(Path::new("/nowhere"), folder.path(), &[])?.0, 2);
+
+    // Signed by the cluster, and not what its files say: of before they were put back, or rewritten.
+    let keys = std::fs::read_to_string(folder.path().join("keys.toml"))?;
+    let private = keys
+        .split("private = \"")
+        .nth(1)
+        .and_then(|rest| rest.get(..64));
+    let signs = ReceiptKey::from_hex(private.context("no private key")?)?;
+    for (rev, what) in [
+        (5, "another hash than the receipt says"),
+        (6, "no node has such a revision"),
+    ] {
+        let mut other = Signed::parse(receipt.to_string().as_bytes())?.receipt;
+        (other.rev, other.hash) = (Revision(rev), [7; 32]);
+        let signature = hex(&signs.sign(other).signature);
+        let told = receipt["signature"].as_str().context("no signature")?;
+        let hash = receipt["hash"].as_str().context("no hash")?;
+        let forged = receipt
+            .to_string()
+            .replace(told, &signature)
+            .replace(hash, &"07".repeat(32));
+        let forged = forged.replace("\"rev\":5", &format!("\"rev\":{rev}"));
+        assert_eq!(check(&folder, &forged, &["--key", key])?.0, 0, "{forged}");
+        let (code, said) = check(&folder, &forged, &[])?;
+        assert!(code == 1 && said.contains(what), "{said}");
+    }
 
     for (asks, rev, answer) in [
         (&owner, "0", (404, "no_version")),

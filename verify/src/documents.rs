@@ -165,7 +165,18 @@ impl Proof<'_> {
         let told = match self.archived.contains(&doc) {
             true => {
                 let mark = self.kept.manifest.archived;
-                self.folder.archivist.retold(self.group, mark, doc).await
+                let (archivist, group) = (&self.folder.archivist, self.group);
+                let mut attested = None;
+                let each = |state: &State| {
+                    if report.is_attested(&doc, state.rev) {
+                        attested = Some((state.rev, state.hash));
+                    }
+                };
+                let told = archivist.retold(group, mark, doc, each).await;
+                if let Some((rev, hash)) = attested {
+                    report.leads_to(&self.folder.path, &doc, rev, hash);
+                }
+                told
             }
             false => Ok(State::before(doc)),
         };
@@ -188,7 +199,7 @@ impl Proof<'_> {
                 return report.lie(lie.of_group(self.group).of(Some(doc), Some(rev)));
             }
         };
-        if let Err(lie) = self.pass(&mut state, document.as_ref()) {
+        if let Err(lie) = self.pass(&mut state, document.as_ref(), report) {
             if self.is_whole {
                 report.lie(lie.of_group(self.group));
             }
@@ -202,7 +213,12 @@ impl Proof<'_> {
 
     /// Goes on by what is in the op log. The window of the document's page knows the hash of each of its
     /// later revisions.
-    fn pass(&self, state: &mut State, document: Option<&Document>) -> Result<(), Lie> {
+    fn pass(
+        &self,
+        state: &mut State,
+        document: Option<&Document>,
+        report: &mut Report,
+    ) -> Result<(), Lie> {
         let doc = state.doc;
         // The last event whose hash is written beside it: that of others follows from it.
         let mut known = state.rev;
@@ -225,6 +241,7 @@ impl Proof<'_> {
                 Err(error) => return lie(error.to_string(), error.revision()),
                 Ok(()) => {}
             }
+            report.leads_to(&self.folder.path, &doc, event.rev, state.hash);
             let told = document.and_then(|document| document.hash_at(event.rev));
             if told.is_some_and(|told| told != state.hash) {
                 return lie("it is not the event that its page knows".into(), event.rev);

@@ -23,7 +23,7 @@ use std::{
 };
 
 pub use live::{Live, Nodes, Told, ToldDocument};
-pub use report::{Counts, Lie, Place, Report};
+pub use report::{Attested, Counts, Lie, Place, Report};
 
 use crate::folder::NodeFolder;
 
@@ -79,17 +79,18 @@ pub fn node_folders(path: &Path) -> Result<Vec<PathBuf>, VerifyError> {
 }
 
 /// Goes through all that is in the folders of a cluster's nodes, and compares it with what those that
-/// run say.
+/// run say, and with what a receipt says.
 ///
 /// # Errors
 /// When something cannot be read at all. What was read and is wrong is in the report.
 pub async fn verify(
     folders: &[PathBuf],
     nodes: Option<&dyn Nodes>,
+    attested: Option<Attested>,
     progress: Progress<'_>,
 ) -> Result<Report, VerifyError> {
     for _ in 1..TRIES {
-        let found = once(folders, nodes, progress).await;
+        let found = once(folders, nodes, attested.clone(), progress).await;
         let mut is_running = false;
         for folder in folders {
             is_running |= NodeFolder::is_in_use(folder).await;
@@ -100,15 +101,16 @@ pub async fn verify(
             _ => tokio::time::sleep(PAUSE).await,
         }
     }
-    once(folders, nodes, progress).await
+    once(folders, nodes, attested, progress).await
 }
 
 async fn once(
     folders: &[PathBuf],
     asked: Option<&dyn Nodes>,
+    attested: Option<Attested>,
     progress: Progress<'_>,
 ) -> Result<Report, VerifyError> {
-    let mut report = Report::default();
+    let mut report = Report::of(attested);
     // First: what they have now is in their files from now on.
     let mut live = Vec::new();
     if let Some(asked) = asked {
@@ -141,6 +143,7 @@ async fn once(
         report.forget_gone(&node.path);
         report.note(format!("{}: it went on meanwhile", node.name()));
     }
+    report.conclude();
     report.counts.nodes = nodes.len() as u64;
     Ok(report)
 }

@@ -15,7 +15,7 @@ use codraft_raft::{
     command::{Batch, Command},
     group::LogId,
     identity::WAL,
-    machine::{MachineLimits, Shard, Slots},
+    machine::{Event, MachineLimits, Shard, Slots},
     manifest::MANIFESTS,
     wal::{GroupWal, file_name},
 };
@@ -204,6 +204,8 @@ struct Replay<'a> {
     /// Documents whose page is damaged: what comes later of them is not known.
     left_out: BTreeSet<DocId>,
     entries: u64,
+    /// The events of the entry that was applied last.
+    made: Vec<Arc<Event>>,
     /// What the entry that is not as it was written became: its first document and revision.
     odd: Option<(DocId, Revision)>,
 }
@@ -231,6 +233,7 @@ impl<'a> Replay<'a> {
             shard,
             left_out: BTreeSet::new(),
             entries: 0,
+            made: Vec::new(),
             odd: None,
         }
     }
@@ -263,6 +266,10 @@ impl<'a> Replay<'a> {
                 if let Err(error) = self.apply(next, stored).await {
                     self.lie(format!("entry {next}: {error}"), report);
                     return None;
+                }
+                for event in std::mem::take(&mut self.made) {
+                    let folder = &self.run.folder.path;
+                    report.leads_to(folder, &event.doc, event.rev, event.hash);
                 }
                 self.reached(next, goals, report);
                 if next == common {
@@ -321,7 +328,11 @@ impl<'a> Replay<'a> {
                 self.warm(&mut batch).await;
                 match batch.commands.is_empty() {
                     true => self.shard.skip(index),
-                    false => drop(self.shard.apply(index, &batch)),
+                    false => {
+                        let applied = self.shard.apply(index, &batch);
+                        self.made
+                            .extend(applied.into_iter().filter_map(|one| one.event));
+                    }
                 }
             }
         }

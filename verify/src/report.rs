@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use codraft_ot::Chain;
 use codraft_proto::ids::{DocId, GroupId, Revision};
 
 /// More lies than this are counted and not told.
@@ -116,8 +117,22 @@ pub struct Counts {
     pub comparisons: u64,
 }
 
+/// What a receipt says of a revision: all files must make the same of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attested {
+    /// The receipt's.
+    pub file: PathBuf,
+    pub doc: DocId,
+    pub rev: Revision,
+    /// The chain hash there.
+    pub hash: [u8; 32],
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct Report {
+    attested: Option<Attested>,
+    /// How many nodes' files make what a receipt says.
+    pub confirmed: BTreeSet<PathBuf>,
     lies: BTreeSet<Lie>,
     /// Lies that are not told one by one.
     pub more: u64,
@@ -133,6 +148,44 @@ impl Report {
                 self.lies.insert(lie);
             }
             false => self.more += 1,
+        }
+    }
+
+    pub fn of(attested: Option<Attested>) -> Report {
+        Report {
+            attested,
+            ..Report::default()
+        }
+    }
+
+    /// Whether a receipt is of this event.
+    pub fn is_attested(&self, doc: &DocId, rev: Revision) -> bool {
+        let is_that = |attested: &Attested| (attested.doc, attested.rev) == (*doc, rev);
+        self.attested.as_ref().is_some_and(is_that)
+    }
+
+    /// The files in a folder lead to this chain hash at a revision.
+    pub fn leads_to(&mut self, folder: &Path, doc: &DocId, rev: Revision, hash: Chain) {
+        if !self.is_attested(doc, rev) {
+            return;
+        }
+        match self.attested.as_ref().map(|attested| attested.hash) == Some(hash.0) {
+            true => {
+                self.confirmed.insert(folder.to_owned());
+            }
+            false => {
+                let what = "its events lead to another hash than the receipt says";
+                self.lie(Lie::new(folder.to_owned(), what).of(Some(*doc), Some(rev)));
+            }
+        }
+    }
+
+    /// All was gone through: what a receipt says was found, or is told.
+    pub fn conclude(&mut self) {
+        let is_silent = self.confirmed.is_empty() && self.is_clean();
+        if let Some(attested) = self.attested.take().filter(|_| is_silent) {
+            let lie = Lie::new(attested.file, "no node has such a revision");
+            self.lie(lie.of(Some(attested.doc), Some(attested.rev)));
         }
     }
 
