@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail, ensure};
 use codraft_e2e::{
     patience::PATIENCE,
-    processes::{Folder, Processes, kill, until},
+    processes::{Folder, Processes, codraft, kill, until},
     rest::Rest,
     socket::fresh_client,
     typist::Typist,
@@ -75,7 +75,11 @@ async fn a_node_that_was_away_for_long_takes_the_state_of_the_others() -> Result
     cluster.all_alive(&[away]).await?;
     cluster.kill()?;
     let cluster = Processes::start_in(&folder, &["--port", "0"], &TIGHT)?;
-    all_read_back(&self::rest(&cluster), &texts).await
+    all_read_back(&self::rest(&cluster), &texts).await?;
+    codraft(&["verify", "--data"], folder.path())?;
+    cluster.stop();
+    codraft(&["verify", "--data"], folder.path())?;
+    Ok(())
 }
 
 async fn all_read_back(rest: &Rest, texts: &BTreeMap<String, String>) -> Result<()> {
@@ -191,5 +195,7 @@ async fn documents_that_do_not_fit_in_memory_outlive_it_and_every_kill() -> Resu
     // An end in order leaves nothing to go through, and takes nothing away.
     cluster.stop();
     let cluster = Processes::start_in(&folder, &["--port", "0"], &TIGHT)?;
-    all_read_back(&rest(&cluster), &texts).await
+    all_read_back(&rest(&cluster), &texts).await?;
+    codraft(&["verify", "--data"], folder.path())?;
+    Ok(())
 }

@@ -161,6 +161,16 @@ async fn a_flipped_byte_is_named_wherever_it_is() -> Result<()> {
     is_named(data, "the archive", middle("archive")?, Some("document "))?;
     is_named(data, "a manifest", middle("manifests")?, None)?;
 
+    // A copy that was put aside is no second replica.
+    let aside = data.join("node-2.before");
+    copy(&node, &aside)?;
+    let (code, said) = verify(&[], data)?;
+    assert!(
+        code == 0 && said.contains("node-2.before: left out"),
+        "{said}"
+    );
+    std::fs::remove_dir_all(aside)?;
+
     // What came since the state was kept is in the log alone: it is applied again.
     let cluster = Processes::start_in(&folder, &["--port", "0"], &TIGHT)?;
     let rest = Rest::new(&cluster.ready.http, &cluster.ready.token);

@@ -94,18 +94,19 @@ async fn op_log(
     report: &mut Report,
 ) -> (OpLog, bool) {
     let (mut events, mut is_whole) = (OpLog::new(), true);
-    let mut next = None;
+    let mut to = kept.manifest.archived.index;
     for page in &kept.manifest.events {
-        let follows = next.is_none_or(|to| to == page.from)
-            && (next.is_some() || page.from <= kept.manifest.archived.index);
-        next = Some(page.to);
-        if !follows || page.to > kept.manifest.index() {
+        // Pages that came from another replica begin where its own did: some of it may be there twice.
+        let follows = page.from <= to && to < page.to && page.to <= kept.manifest.index();
+        if !follows {
             let what = format!(
-                "the events after entry {} do not follow on what is before",
-                page.from
+                "the events of entries {} to {} do not follow on what is before",
+                page.from, page.to
             );
-            report.lie(Lie::new(folder.manifest_file(&kept.manifest), what).of_group(group));
+            let lie = Lie::new(folder.manifest_file(&kept.manifest), what);
+            report.lie(lie.of_group(group));
         }
+        to = page.to;
         // Told where the files are gone through.
         let Some(of_page) = folder.events(group, page).await else {
             is_whole = false;

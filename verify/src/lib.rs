@@ -17,6 +17,7 @@ mod replay;
 mod report;
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -24,6 +25,9 @@ use std::{
 
 pub use live::{Live, Nodes, Told, ToldDocument};
 pub use report::{Attested, Counts, Lie, Place, Report};
+
+use codraft_proto::ids::NodeId;
+use codraft_raft::identity::Identity;
 
 use crate::folder::NodeFolder;
 
@@ -121,6 +125,7 @@ async fn once(
     }
     live::compare_nodes(&live, &mut report);
     let mut nodes = Vec::new();
+    let folders = &distinct(folders, &mut report).await;
     for path in folders {
         progress(&format!("{}", path.display()));
         let mut folder = NodeFolder::open(path, &mut report).await?;
@@ -148,6 +153,31 @@ async fn once(
     Ok(report)
 }
 
+/// Of several folders of one node, as copies that were put aside are, the one that has its name.
+async fn distinct(folders: &[PathBuf], report: &mut Report) -> Vec<PathBuf> {
+    let mut named = Vec::new();
+    for path in folders {
+        let identity = Identity::read(&disk::ReadOnly, path).await.ok().flatten();
+        let node = identity.map(|identity| (identity.cluster, identity.node));
+        let is_named = |id: &NodeId| path.ends_with(format!("node-{id}"));
+        let is_other = node.as_ref().is_some_and(|(_, id)| !is_named(id));
+        named.push((is_other, path, node));
+    }
+    named.sort();
+    let (mut known, mut distinct) = (BTreeSet::new(), Vec::new());
+    for (_, path, node) in named {
+        match node.is_none_or(|node| known.insert(node)) {
+            true => distinct.push(path.clone()),
+            false => report.note(format!(
+                "{}: left out, a second folder of one node",
+                path.display()
+            )),
+        }
+    }
+    distinct.sort();
+    distinct
+}
+
 /// Folders of one cluster say so.
 fn one_cluster(nodes: &[NodeFolder], report: &mut Report) {
     let known = |node: &NodeFolder| {
@@ -160,7 +190,7 @@ fn one_cluster(nodes: &[NodeFolder], report: &mut Report) {
             continue;
         };
         for (others, other) in nodes[..nth].iter().filter_map(known) {
-            if others != cluster || other == id {
+            if others != cluster {
                 let file = node.path.join("identity");
                 let what = format!(
                     "it is node {id} of cluster {cluster:?}, beside node {other} of {others:?}"
