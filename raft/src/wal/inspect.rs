@@ -34,17 +34,19 @@ pub struct Odd {
 pub async fn inspect(segments: &Segments, found: &Recovered) -> io::Result<Vec<Odd>> {
     let mut odd = Vec::new();
     for number in segments.list().await? {
-        let damage = found.report.damage.filter(|at| at.segment <= number);
+        let damage = found.report.damage;
+        if damage.is_some_and(|at| at.segment < number) {
+            break;
+        }
         let bytes = match segments.load(number).await {
             Ok(bytes) => bytes,
-            // Its end was purged meanwhile, or it is the one that is missing.
+            // It was purged meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
         between(&bytes, number, number == found.end.segment, &mut odd);
-        if let Some(at) = damage {
-            let is_here = at.segment == number;
-            odd.push(match at.offset < HEADER || !is_here {
+        if let Some(at) = damage.filter(|at| at.segment == number) {
+            odd.push(match at.offset < HEADER {
                 true => beginning(&bytes, number),
                 false => explain(&bytes, at.segment, at.offset),
             });

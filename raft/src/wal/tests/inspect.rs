@@ -18,7 +18,7 @@ async fn each_flipped_byte_below_a_mark_is_named_and_nothing_is_changed() {
         let found = bad.contents(&file(1));
         let (wal, _, odd) = look(&bad).await;
         assert_eq!(bad.contents(&file(1)), found, "offset {offset}");
-        // In the last batch, up to which no mark reaches, it is a torn tail; what fills up is zero there too.
+        // No mark reaches up to the last batch: there it is a torn tail.
         let Some(odd) = odd.first() else {
             assert!(offset >= start, "offset {offset}");
             continue;
@@ -57,4 +57,23 @@ async fn who_looks_makes_nothing_and_writes_nothing() {
     assert!(append(&log, 5, 1).await.is_err());
     assert!(report.damage.is_none() && odd.is_empty());
     assert_eq!(disk.contents(&file(1)), before);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_file_of_the_log_that_is_missing_is_named() {
+    let disk = MemoryDisk::new();
+    let (wal, _, tasks) = open(&disk).await;
+    for i in 0..1_000 {
+        append(&wal.group(GroupId(1)), 5 * i, 5).await.unwrap();
+    }
+    tasks.shutdown().await;
+    let last = disk.paths().len() as u64;
+    assert!(last > 3, "{last} files");
+    for missing in [2, last - 1] {
+        let bad = disk.copy();
+        bad.remove(&file(missing)).await.unwrap();
+        let odd = look(&bad).await.2;
+        let named: Vec<_> = odd.iter().map(|odd| (odd.segment, odd.is_exact)).collect();
+        assert_eq!(named, [(missing, false)], "{odd:?}");
+    }
 }
