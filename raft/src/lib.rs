@@ -2,8 +2,8 @@
 
 mod applied;
 pub mod archive;
-pub mod budget;
 pub mod audit;
+pub mod budget;
 mod clocks;
 pub mod command;
 mod core;

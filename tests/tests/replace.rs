@@ -105,6 +105,8 @@ async fn a_lost_disk_is_replaced_while_everybody_types() -> Result<()> {
         texts.push(task.await?.with_context(|| folder.log())?);
     }
     all_read_back(&cluster, &texts).await?;
+    let proven = codraft(&["verify", "--data"], folder.path())?;
+    ensure!(proven.contains("ok"), "{proven}");
     cluster.stop();
 
     let cluster = Processes::start_in(&folder, &[], &SMALL)?;
