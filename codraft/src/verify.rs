@@ -1,5 +1,5 @@
-//! `codraft verify`: what nodes keep, proven from their files; and whether a receipt is one. Exit code 0 where all of it is what was
-//! applied, 1 where something lies, 2 where nothing is known.
+//! `codraft verify`: what nodes keep, proven from their files; and whether a receipt is one. Exit code 0
+//! where all of it is what was applied, 1 where something lies, 2 where nothing is known.
 
 mod live;
 

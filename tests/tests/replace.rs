@@ -93,8 +93,8 @@ async fn a_lost_disk_is_replaced_while_everybody_types() -> Result<()> {
     );
 
     // Now a majority needs the new one.
-    let away = cluster.signal(1, libc::SIGSTOP)?;
     let mut typist = Typist::open(&rest, &rest.create("more", "").await?).await?;
+    let away = cluster.signal(1, libc::SIGSTOP)?;
     for n in 0..100 {
         typist.append(&format!("{n} ")).await?;
     }
