@@ -15,11 +15,13 @@ use codraft_proto::{
 use codraft_raft::{
     command::{Checkpoint, Command, Edit, Restore},
     group::Group,
-    machine::{Event, Lookup, Outcome, Summary},
+    machine::{Document, Event, Lookup, Outcome, Summary},
 };
 
 use crate::{calls, hosted::Hosted, routers::RouterLink, service::Service, wire};
 
+/// So many revisions back a restore that was made already is looked for.
+const MADE_WITHIN: u64 = 4_096;
 /// Until a link that has much to read is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -220,6 +222,7 @@ impl Request {
         let group = &hosted.group;
         let version = self.view(group).await?.check(Revision(asked.version))?;
         let target = self.state(group, version).await?;
+        let mut looked = Revision(0);
         loop {
             let lost = |_| wire::problem(Code::Busy, "the document cannot be read now");
             group.bring(self.doc).await.map_err(lost)?;
@@ -234,6 +237,10 @@ impl Request {
             if let Some((_, rev)) = document.acked(&self.user, client) {
                 return Ok(reply::Body::Rev(rev.0));
             }
+            if let Some(rev) = self.made(group, client, looked, &document).await? {
+                return Ok(reply::Body::Rev(rev.0));
+            }
+            looked = document.rev();
             if !document
                 .role(&self.user)
                 .is_some_and(|role| role.can_edit())
@@ -264,6 +271,26 @@ impl Request {
                 outcome => return Ok(wire::change(outcome)),
             }
         }
+    }
+
+    /// The revision of a restore that was made already, and whose record went with the window: a router
+    /// that heard no answer asks again, and it must not be made twice. `looked`: not up to there.
+    async fn made(
+        &self,
+        group: &Group,
+        client: ClientId,
+        looked: Revision,
+        document: &Document,
+    ) -> Result<Option<Revision>, v1::Problem> {
+        let least = document.rev().0.saturating_sub(MADE_WITHIN);
+        let (from, to) = (Revision(looked.0.max(least) + 1), document.floor());
+        if from > to {
+            return Ok(None);
+        }
+        let events = self.service.history.events(group, self.doc, from, to).await;
+        let events = events.map_err(|error| self.failed(&error))?;
+        let is_it = |event: &&Arc<Event>| event.client == Some(client) && event.user == self.user;
+        Ok(events.iter().find(is_it).map(|event| event.rev))
     }
 
     /// Has the document kept whole, and waits until the archive here has it.
