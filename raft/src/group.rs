@@ -291,14 +291,6 @@ impl Group {
             .collect()
     }
 
-    /// Whether a node may speak in this group. A replica that has no members yet hears all.
-    pub(crate) fn hears(&self, node: NodeId) -> bool {
-        let metrics = self.inner.raft.server_metrics();
-        let metrics = metrics.borrow_watched();
-        let mut members = metrics.membership_config.nodes().peekable();
-        members.peek().is_none() || members.any(|(member, _)| *member == node.0)
-    }
-
     /// The hashes of what was applied here.
     pub(crate) fn digests(&self) -> &Digests {
         &self.inner.digests

@@ -25,6 +25,12 @@ impl Client {
     /// What is to be tried again later.
     pub(super) async fn catch_up(&mut self, to: Revision) -> Result<bool> {
         let router = plan::Host::Router(self.router).to_string();
+        // What it may read now it may have been kept from by then.
+        self.note(ClientSeen::Closed {
+            client: self.author(),
+            doc: self.doc.0,
+            why: "reads what it missed".into(),
+        });
         loop {
             let Some(document) = self.store.document.as_ref() else {
                 return Ok(false);
