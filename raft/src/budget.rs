@@ -39,7 +39,7 @@ impl Default for BudgetOptions {
 }
 
 /// What is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy)]
 enum Level {
     Nothing,
     Documents,
@@ -52,8 +52,8 @@ pub struct Budget {
     /// By group.
     used: Mutex<BTreeMap<GroupId, u64>>,
     total: AtomicU64,
-    /// As it was said in the log.
-    said: AtomicU8,
+    /// A `Level`: each operation reads it.
+    level: AtomicU8,
 }
 
 impl Budget {
@@ -62,7 +62,7 @@ impl Budget {
             options,
             used: Mutex::default(),
             total: AtomicU64::new(0),
-            said: AtomicU8::new(Level::Nothing as u8),
+            level: AtomicU8::new(Level::Nothing as u8),
         }
     }
 
@@ -70,7 +70,16 @@ impl Budget {
     pub fn waits(&self, group: GroupId, bytes: u64) {
         let mut used = self.used.lock();
         used.insert(group, bytes);
-        self.total.store(used.values().sum(), Relaxed);
+        let total = used.values().sum();
+        self.total.store(total, Relaxed);
+        let level = match total {
+            total if total >= self.options.edits_bytes => Level::Edits,
+            total if total >= self.options.documents_bytes => Level::Documents,
+            _ => Level::Nothing,
+        };
+        if self.level.swap(level as u8, Relaxed) != level as u8 {
+            say(level, total);
+        }
     }
 
     /// What waits of all groups, and from where on edits are refused; in bytes.
@@ -80,11 +89,11 @@ impl Budget {
 
     /// Whether there is no room for what comes of a command. Roles change all the same.
     pub fn refuses(&self, command: &Command) -> bool {
-        let level = self.level();
+        let level = self.level.load(Relaxed);
         match command {
-            Command::Create(_) => level >= Level::Documents,
+            Command::Create(_) => level >= Level::Documents as u8,
             Command::Edit(_) | Command::Restore(_) | Command::Checkpoint(_) => {
-                level >= Level::Edits
+                level >= Level::Edits as u8
             }
             Command::Grant(_)
             | Command::Trim(_)
@@ -92,19 +101,6 @@ impl Budget {
             | Command::Level(_)
             | Command::Quarantine(_) => false,
         }
-    }
-
-    fn level(&self) -> Level {
-        let bytes = self.total.load(Relaxed);
-        let level = match bytes {
-            bytes if bytes >= self.options.edits_bytes => Level::Edits,
-            bytes if bytes >= self.options.documents_bytes => Level::Documents,
-            _ => Level::Nothing,
-        };
-        if self.said.swap(level as u8, Relaxed) != level as u8 {
-            say(level, bytes);
-        }
-        level
     }
 }
 

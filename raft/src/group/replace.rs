@@ -62,7 +62,12 @@ impl Group {
         let metrics = inner.raft.metrics().borrow_watched().clone();
         let members = Members::of(&metrics);
         if members.are_without(old, new) {
-            return Ok(Replacing::Done);
+            // Until then another leader may need the old one to end the change.
+            let committed = metrics.committed_membership_config.log_id();
+            return Ok(match committed == metrics.membership_config.log_id() {
+                true => Replacing::Done,
+                false => Replacing::Changing,
+            });
         }
         if !members.voters.contains(&old.0) && !members.voters.contains(&new.0) {
             return Err(ReplaceError::NoReplica(old));

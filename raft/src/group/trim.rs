@@ -8,7 +8,7 @@ use crate::{
     clocks::Clocks,
     command::{Command, Trim},
     limits::TRIMS_MAX,
-    machine::{Document, Lookup, Slots},
+    machine::{Document, Held, Lookup, Slots},
     tap,
 };
 
@@ -36,7 +36,7 @@ fn quiet(slots: &Slots, now_ms: u64, quiet_ms: u64) -> Vec<Trim> {
         let is_kept = document.floor() < document.rev();
         is_kept && document.updated_ms().saturating_add(quiet_ms) <= now_ms
     };
-    let trim = |(_, doc, held): (_, &_, &crate::machine::Held)| match held.lookup() {
+    let trim = |(_, doc, held): (_, &_, &Held)| match held.lookup() {
         Lookup::Present(document) if is_quiet(document) => Some(Trim {
             doc: *doc,
             floor: document.rev(),
