@@ -111,7 +111,12 @@ impl Upstream {
 
     /// Takes in who leads. Returns true if the group's documents have to be moved.
     pub fn told(&self, from: NodeId, lead: &v1::Leadership) -> bool {
-        self.state.lock().leaders.told(from, lead, Instant::now())
+        let moved = self.state.lock().leaders.told(from, lead, Instant::now());
+        let group = GroupId(lead.group);
+        if let Some(leader) = self.to_leader(group).filter(|_| moved) {
+            self.calls.moved(group, leader.link);
+        }
+        moved
     }
 
     /// Groups whose leader fell silent since the last call.

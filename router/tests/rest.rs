@@ -141,6 +141,28 @@ async fn a_change_of_a_role_is_not_made_twice() {
     }
 }
 
+/// A process that is stopped keeps its connections: nothing but the next leader tells of it.
+#[tokio::test]
+async fn a_request_to_a_leader_that_stands_still_is_asked_of_the_next_one() {
+    let scene = Scene::new().await;
+    let at = scene.router.address().to_owned();
+    let doc = scene.document(1, &[("ana", 4)]);
+    scene.with_world(|w| w.deaf = true);
+    let path = format!("/v1/docs/{doc}");
+    let headers = http::bearer("ana");
+    let asked = http::get(&at, &path, &headers);
+    let meanwhile = async {
+        while scene.with_world(|w| w.calls) == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        scene.with_world(|w| w.deaf = false);
+        scene.lead(2);
+    };
+    let (read, ()) = tokio::join!(asked, meanwhile);
+    assert_eq!(read.status, 200, "{}", read.body);
+    scene.end().await;
+}
+
 #[tokio::test]
 async fn a_request_waits_for_the_next_leader() {
     let scene = Scene::new().await;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use codraft_proto::{
-    ids::{DocId, NodeId},
+    ids::{DocId, GroupId, NodeId},
     reject::Code,
     v1::{self, call, message::Body, reply},
 };
@@ -65,6 +65,8 @@ pub struct PendingCalls {
 
 struct Waiting {
     link: LinkId,
+    /// Whose leader may answer it as well; none where it must not be asked for again.
+    group: Option<GroupId>,
     reply: oneshot::Sender<v1::Reply>,
 }
 
@@ -76,18 +78,20 @@ impl PendingCalls {
         }
     }
 
-    fn admit(
-        &self,
-        id: u64,
-        link: LinkId,
-        reply: oneshot::Sender<v1::Reply>,
-    ) -> Option<CallPermit<'_>> {
+    fn admit(&self, id: u64, asked: Waiting) -> Option<CallPermit<'_>> {
         let mut waiting = self.waiting.lock();
         if waiting.len() >= CALLS_MAX {
             return None;
         }
-        waiting.insert(id, Waiting { link, reply });
+        waiting.insert(id, asked);
         Some(CallPermit(self, id))
+    }
+
+    /// A group has another leader: what was asked of the one before, which may stand still, is asked
+    /// of this one.
+    pub fn moved(&self, group: GroupId, to: LinkId) {
+        let mut waiting = self.waiting.lock();
+        waiting.retain(|_, asked| asked.group != Some(group) || asked.link == to);
     }
 
     /// A link broke: its requests are asked again elsewhere.
@@ -111,7 +115,7 @@ enum Attempt {
     Elsewhere(Problem),
     NotSent,
     /// It may have been done.
-    LinkBroke,
+    Unanswered,
     TooLate,
 }
 
@@ -143,16 +147,17 @@ impl Upstream {
                     deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
                     body: Some(body.clone()),
                 };
-                match self.attempt(&route, call, left).await {
+                let again = (!once).then_some(group);
+                match self.attempt(&route, call, again, left).await {
                     Attempt::Answered(answer) => return answer,
                     Attempt::Elsewhere(problem) => last = problem,
-                    Attempt::LinkBroke if once => {
+                    Attempt::Unanswered if once => {
                         return Err(Problem {
                             message: "it may have been done, and may still be".into(),
                             ..Code::Timeout.into()
                         });
                     }
-                    Attempt::LinkBroke | Attempt::NotSent => {}
+                    Attempt::Unanswered | Attempt::NotSent => {}
                     Attempt::TooLate => return Err(Code::Timeout.into()),
                 }
             }
@@ -165,10 +170,21 @@ impl Upstream {
         Err(last)
     }
 
-    /// Asks one node, once.
-    async fn attempt(&self, route: &Route, call: v1::Call, left: Duration) -> Attempt {
+    /// Asks one node, once; given up when `group` has another leader.
+    async fn attempt(
+        &self,
+        route: &Route,
+        call: v1::Call,
+        group: Option<GroupId>,
+        left: Duration,
+    ) -> Attempt {
         let (reply_to, reply) = oneshot::channel();
-        let _permit = match self.calls.admit(call.id, route.link, reply_to) {
+        let asked = Waiting {
+            link: route.link,
+            group,
+            reply: reply_to,
+        };
+        let _permit = match self.calls.admit(call.id, asked) {
             Some(permit) => permit,
             None => return Attempt::Answered(Err(Code::Busy.into())),
         };
@@ -180,7 +196,7 @@ impl Upstream {
                 Err(problem) if elsewhere(problem.code) => Attempt::Elsewhere(problem),
                 answer => Attempt::Answered(answer),
             },
-            Ok(Err(_)) => Attempt::LinkBroke,
+            Ok(Err(_)) => Attempt::Unanswered,
             Err(_) => Attempt::TooLate,
         }
     }

@@ -45,6 +45,8 @@ pub struct World {
     pub swallow: bool,
     /// Calls are done and not answered.
     pub deaf: bool,
+    /// Calls that arrived at a leader.
+    pub calls: usize,
     /// Changes of roles that arrived at a leader.
     pub grants: usize,
     /// Operations are applied and nobody hears of it.
@@ -280,6 +282,7 @@ impl World {
         } else {
             reply::Body::Problem(self.not_leader())
         };
+        self.calls += usize::from(leads);
         if leads && self.deaf {
             return;
         }
