@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use imara_diff::{Algorithm, InternedInput, Interner};
+use imara_diff::{Algorithm, InternedInput, Interner, Token};
 
 use crate::{Attrs, Component, Delta, attributes::change, cursor::Cursor, op::units_of};
 
@@ -90,35 +90,34 @@ impl<'a> Side<'a> {
         }
     }
 
-    /// None where there are too many.
-    fn parts(&self, range: Range<usize>, grain: Grain) -> Option<Vec<Part<'_>>> {
-        let mut parts = Vec::new();
+    /// Where the pieces begin, and where the last one ends; each gets a token, equal ones the same. None
+    /// where there are too many.
+    fn cut<'s>(
+        &'s self,
+        range: Range<usize>,
+        grain: Grain,
+        tokens: &mut Vec<Token>,
+        interner: &mut Interner<Part<'s>>,
+    ) -> Option<Vec<usize>> {
+        let mut places = vec![range.start];
         let mut rest = &self.text[range.clone()];
         let mut embeds = self.embeds.partition_point(|(at, _)| *at < range.start);
         while !rest.is_empty() {
-            if parts.len() == PIECES_MAX {
+            if tokens.len() == PIECES_MAX {
                 return None;
             }
             let at = range.end - rest.len();
             let (part, after) = rest.split_at(grain.end(rest));
             let embed = self.embeds.get(embeds).filter(|(place, _)| *place == at);
-            parts.push(match embed {
+            tokens.push(interner.intern(match embed {
                 Some((_, value)) => Part::Embed(value),
                 None => Part::Text(part),
-            });
+            }));
+            places.push(at + part.len());
             embeds += usize::from(embed.is_some());
             rest = after;
         }
-        Some(parts)
-    }
-}
-
-impl Part<'_> {
-    fn len(&self) -> usize {
-        match self {
-            Part::Text(text) => text.len(),
-            Part::Embed(_) => EMBED.len_utf8(),
-        }
+        Some(places)
     }
 }
 
@@ -182,35 +181,25 @@ impl<'a> Diff<'a> {
     }
 
     fn compare(&mut self, grain: Grain, hunk: Hunk) {
-        let before = self.before.parts(hunk.before.clone(), grain);
-        let after = self.after.parts(hunk.after.clone(), grain);
+        // Most pieces are there many times: what is held grows with those that differ.
+        let mut interner = Interner::new(0);
+        let (mut old, mut new) = (Vec::new(), Vec::new());
+        let Hunk { before, after } = hunk.clone();
+        let before = self.before.cut(before, grain, &mut old, &mut interner);
+        let after = self.after.cut(after, grain, &mut new, &mut interner);
         let (Some(before), Some(after)) = (before, after) else {
             self.found.push(hunk);
             return;
         };
-        let mut input = InternedInput {
-            before: Vec::new(),
-            after: Vec::new(),
-            interner: Interner::new(before.len() + after.len()),
+        let input = InternedInput {
+            before: old,
+            after: new,
+            interner,
         };
-        input.update_before(before.iter().copied());
-        input.update_after(after.iter().copied());
         let diff = imara_diff::Diff::compute(Algorithm::Myers, &input);
-        let ends = |parts: &[Part<'_>], start| {
-            let mut ends = vec![start];
-            ends.extend(parts.iter().scan(start, |at, part| {
-                *at += part.len();
-                Some(*at)
-            }));
-            ends
-        };
-        let (old, new) = (
-            ends(&before, hunk.before.start),
-            ends(&after, hunk.after.start),
-        );
         let hunks = diff.hunks().map(|hunk| Hunk {
-            before: old[hunk.before.start as usize]..old[hunk.before.end as usize],
-            after: new[hunk.after.start as usize]..new[hunk.after.end as usize],
+            before: before[hunk.before.start as usize]..before[hunk.before.end as usize],
+            after: after[hunk.after.start as usize]..after[hunk.after.end as usize],
         });
         match grain.finer() {
             Some(finer) => {

@@ -6,11 +6,12 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use codraft_ot::{Attributes, Content, Delta, Kind, Limits, Value};
+use codraft_ot::{Attributes, Content, Delta, Diff, Kind, Limits, Value};
 
 struct Counting;
 
 static BYTES: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
 
 /// What a request takes in glibc's heap: a head of eight bytes, multiples of sixteen.
 fn taken(layout: Layout) -> usize {
@@ -21,7 +22,8 @@ fn taken(layout: Layout) -> usize {
 #[allow(unsafe_code)] // an allocator cannot be counted in another way
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        BYTES.fetch_add(taken(layout), Ordering::Relaxed);
+        let before = BYTES.fetch_add(taken(layout), Ordering::Relaxed);
+        PEAK.fetch_max(before + taken(layout), Ordering::Relaxed);
         unsafe { System.alloc(layout) }
     }
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
@@ -123,9 +125,31 @@ fn edited(kind: Kind) -> Content {
     content
 }
 
+/// What comparing two texts takes at most, beside them: they are one word each, of letters that differ.
+fn comparing(letters: usize) -> usize {
+    let word = |mut random: u32| {
+        let mut letter = || {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            char::from(b'a' + (random >> 16) as u8 % 26)
+        };
+        let mut delta = Delta::new();
+        delta.insert(&(0..letters).map(|_| letter()).collect::<String>());
+        delta
+    };
+    let (before, after) = (word(1), word(2));
+    let began = BYTES.load(Ordering::Relaxed);
+    PEAK.store(began, Ordering::Relaxed);
+    let mut diff = Diff::new(&before, &after);
+    while !diff.step() {}
+    PEAK.load(Ordering::Relaxed) - began
+}
+
 /// One test, since all threads count in one place.
 #[test]
-fn the_account_is_true() {
+fn the_account_is_true_and_comparing_takes_little() {
+    let (letters, most) = (10_000, 100);
+    let taken = comparing(letters);
+    assert!(taken <= most * letters, "{taken} for {letters} letters");
     type Make = fn() -> Content;
     let rows: [(&str, Make); 8] = [
         ("empty", || Content::new(Kind::Rich)),
