@@ -33,21 +33,37 @@ pub(crate) struct Dialling {
     peers: Mutex<BTreeMap<NodeId, Peer>>,
 }
 
+/// The other end of a link that is up.
+struct Linked {
+    outbox: Outbox,
+    /// The highest level of the log that its process reads.
+    level: u32,
+}
+
 struct Peer {
     address: String,
-    outbox: Arc<Mutex<Option<Outbox>>>,
+    linked: Arc<Mutex<Option<Linked>>>,
     handle: LinkHandle,
 }
 
 impl Peers for Dialling {
     fn outbox(&self, node: NodeId) -> Option<Outbox> {
-        self.peers.lock().get(&node)?.outbox.lock().clone()
+        let peers = self.peers.lock();
+        let linked = peers.get(&node)?.linked.lock();
+        linked.as_ref().map(|linked| linked.outbox.clone())
     }
 
     fn linked(&self) -> Vec<Outbox> {
         let peers = self.peers.lock();
-        let outboxes = peers.values().map(|peer| peer.outbox.lock().clone());
-        outboxes.flatten().collect()
+        let linked = peers.values().map(|peer| peer.linked.lock());
+        let outbox = |linked: &Option<Linked>| linked.as_ref().map(|linked| linked.outbox.clone());
+        linked.filter_map(|linked| outbox(&linked)).collect()
+    }
+
+    fn level(&self, node: NodeId) -> Option<u32> {
+        let peers = self.peers.lock();
+        let linked = peers.get(&node)?.linked.lock();
+        linked.as_ref().map(|linked| linked.level)
     }
 
     fn bulk(&self, node: NodeId) -> Option<Box<dyn BulkLink>> {
@@ -98,10 +114,10 @@ impl Dialling {
     }
 
     fn peer(&self, node: NodeId, address: String, raft: &Arc<Raft>) -> Peer {
-        let outbox = Arc::default();
+        let linked = Arc::default();
         let link = PeerLink {
             node,
-            outbox: Arc::clone(&outbox),
+            linked: Arc::clone(&linked),
             members: self.members.clone(),
             raft: raft.clone(),
             refusals: Arc::default(),
@@ -109,7 +125,7 @@ impl Dialling {
         let handle = self.dialler.dial(address.clone(), Arc::new(link));
         Peer {
             address,
-            outbox,
+            linked,
             handle,
         }
     }
@@ -160,7 +176,7 @@ impl Dialler {
 #[derive(Clone)]
 struct PeerLink {
     node: NodeId,
-    outbox: Arc<Mutex<Option<Outbox>>>,
+    linked: Arc<Mutex<Option<Linked>>>,
     members: Arc<Members>,
     raft: Arc<Raft>,
     refusals: Arc<Refusals>,
@@ -174,7 +190,8 @@ impl Dialled for PeerLink {
         self.members.check(peer)?;
         tracing::info!(peer = %self.node, incarnation = peer.incarnation, "link up");
         self.refusals.clear();
-        *self.outbox.lock() = Some(outbox);
+        let level = peer.level;
+        *self.linked.lock() = Some(Linked { outbox, level });
         self.raft.suspicion.link_up(self.node, peer.incarnation);
         let start = peer.starts.last().map(Start::from);
         Ok(Arc::new(PeerReplies {
@@ -225,7 +242,7 @@ impl Inbound for PeerReplies {
     }
 
     fn closed(&self, _reason: &LinkError) {
-        self.link.outbox.lock().take();
+        self.link.linked.lock().take();
         self.link
             .raft
             .suspicion

@@ -14,6 +14,7 @@ use codraft_proto::{
     v1::{Hello, PeerRole},
 };
 use codraft_raft::{
+    command::LEVEL,
     group::{self, Kept, RaftConfig, Sinks},
     identity::{self, Expected, Identity, IdentityError, KnownPeers},
     suspect::Suspicion,
@@ -252,6 +253,7 @@ fn dialler(config: &NodeConfig, outside: &Outside, storage: &Storage, links: Tas
         hello: Hello {
             disk: storage.disk_id.to_bytes(),
             starts: storage.starts.iter().map(Into::into).collect(),
+            level: LEVEL,
             ..Hello::new(topology, PeerRole::Node, node, storage.name)
         },
         options: config.link.clone(),

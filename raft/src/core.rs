@@ -173,12 +173,8 @@ impl Core {
             Content::Batch { batch, bytes, ours } => {
                 let applied = self.shard.apply(log_id.index, &batch);
                 self.queue.set_heap_bytes(self.shard.heap_bytes());
-                for Applied {
-                    doc,
-                    outcome,
-                    event,
-                } in &applied
-                {
+                for (command, applied) in batch.commands.iter().zip(&applied) {
+                    let Applied { outcome, event, .. } = applied;
                     if let Some(event) = event {
                         self.fresh.push(log_id, event.clone());
                     }
@@ -187,8 +183,8 @@ impl Core {
                         Outcome::Refused(refusal) => Some(refusal.code),
                         _ => None,
                     };
-                    if code != Some(Code::NotFound) {
-                        self.used.put(*doc, ());
+                    if let Some(doc) = command.doc().filter(|_| code != Some(Code::NotFound)) {
+                        self.used.put(doc, ());
                     }
                 }
                 self.tail.applied(Came {

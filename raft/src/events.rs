@@ -96,6 +96,8 @@ pub trait Peers: Send + Sync + 'static {
     fn outbox(&self, node: NodeId) -> Option<Outbox>;
     /// All nodes that there is a link to.
     fn linked(&self) -> Vec<Outbox>;
+    /// The highest level of the log that a node reads, while there is a link.
+    fn level(&self, node: NodeId) -> Option<u32>;
     /// A connection of its own for what is large; none to what is no peer.
     fn bulk(&self, node: NodeId) -> Option<Box<dyn BulkLink>>;
 }

@@ -7,6 +7,7 @@
 
 mod install;
 mod leadership;
+mod level;
 mod proposer;
 mod purge;
 mod reads;

@@ -111,7 +111,8 @@ pub struct Shard {
     /// The log index of the last batch applied; 0 before the first. Not part of the state's
     /// digest, since it counts batches and not commands.
     applied: u64,
-    /// Raised by `Command::Level`: what the log may hold from here on.
+    /// Raised by `Command::Level`: what the log may hold from here on. 0 until all voters were heard
+    /// of once.
     level: u32,
     /// What is shared is copied when it changes.
     documents: Slots,
@@ -133,7 +134,7 @@ impl Shard {
             group,
             limits,
             applied: 0,
-            level: 1,
+            level: 0,
             documents: Slots::default(),
             quarantined: BTreeSet::new(),
             cold: 0,

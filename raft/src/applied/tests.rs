@@ -51,6 +51,10 @@ impl Peers for Settled {
         Vec::new()
     }
 
+    fn level(&self, _: NodeId) -> Option<u32> {
+        None
+    }
+
     fn bulk(&self, _: NodeId) -> Option<Box<dyn BulkLink>> {
         None
     }

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::{
     Group, Groups, Inner, Leadership, Peers, Queue, Raft, RaftConfig, Reads, Sinks, StartError,
-    install, leadership, proposer, purge, reads, trim,
+    install, leadership, level, proposer, purge, reads, trim,
 };
 use crate::{
     applied::Machine,
@@ -182,6 +182,7 @@ fn take_part(group: &Arc<Inner>, replicas: &[NodeId], clocks: &Arc<Clocks>, task
     tasks.spawn("group reads", reads::run(group.clone()));
     let quiet = trim::trim_quiet(group.clone(), clocks.clone(), group.queue.limits().quiet_ms);
     tasks.spawn("quiet documents", quiet);
+    tasks.spawn("level", level::raise(group.clone()));
     tasks.spawn("group keeper", keep(group.clone(), tasks.clone()));
     let keeper = group.keeper.clone();
     tasks.spawn("archivist", async move { keeper.archive().await });

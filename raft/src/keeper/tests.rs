@@ -70,6 +70,10 @@ impl Peers for Reach {
         Vec::new()
     }
 
+    fn level(&self, _: NodeId) -> Option<u32> {
+        None
+    }
+
     fn bulk(&self, node: NodeId) -> Option<Box<dyn BulkLink>> {
         let keeper = self.0.lock().get(&node).cloned()?;
         let left = AtomicUsize::new(usize::MAX);

@@ -24,7 +24,7 @@ use codraft_proto::{
 };
 use codraft_raft::{
     archive::{Archive, RoundOptions},
-    command::{Algebra, Command, Create, Edit},
+    command::{Algebra, Command, Create, Edit, LEVEL},
     group::{
         AppliedSink, BulkLink, GroupEvents, Groups, Kept, Leadership, LogId, Origin, Peers,
         ProposeResult, RaftConfig, Sinks,
@@ -158,6 +158,10 @@ impl Peers for Links {
 
     fn linked(&self) -> Vec<Outbox> {
         self.outboxes.lock().values().cloned().collect()
+    }
+
+    fn level(&self, node: NodeId) -> Option<u32> {
+        self.outboxes.lock().contains_key(&node).then_some(LEVEL)
     }
 
     fn bulk(&self, node: NodeId) -> Option<Box<dyn BulkLink>> {

@@ -180,6 +180,8 @@ fn machine_create_is_judged() {
 #[test]
 fn machine_level_is_raised_and_never_lowered() {
     let mut world = World::new();
+    assert_eq!(world.shard.level(), 0);
+    world.apply(Command::Level(Level { level: 1 }));
     assert_eq!(world.shard.level(), 1);
     let applied = world.apply(Command::Level(Level { level: 0 }));
     assert_eq!(

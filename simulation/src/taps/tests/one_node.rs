@@ -38,6 +38,10 @@ impl Peers for Nobody {
         Vec::new()
     }
 
+    fn level(&self, _: NodeId) -> Option<u32> {
+        None
+    }
+
     fn bulk(&self, _: NodeId) -> Option<Box<dyn BulkLink>> {
         None
     }
