@@ -60,6 +60,7 @@ impl Machine {
                 if is_ready || mutant!("applied_before_it_is_read") {
                     return self.apply_prepared(&mut core, steps);
                 }
+                core.need(&cold);
                 cold
             };
             // Looked at again then: one may have left memory since.

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -26,6 +27,9 @@ use crate::{
     tap,
     types::{LogId, StoredMembership},
 };
+
+/// How long a document stays in memory for an entry that may never come.
+const PINNED: Duration = Duration::from_secs(10);
 
 /// A group's state at one moment.
 pub struct Image {
@@ -56,6 +60,8 @@ pub struct Core {
     tail: Arc<Tail>,
     /// Documents in memory, those used last at the front.
     used: LruCache<DocId, ()>,
+    /// Documents that entries to come need, and until when they stay in memory for that.
+    pinned: BTreeMap<DocId, Instant>,
     /// Events that are not in the op log yet.
     pub fresh: Fresh,
     pub last: Option<LogId>,
@@ -86,6 +92,7 @@ impl Core {
             queue,
             tail,
             used: LruCache::unbounded(),
+            pinned: BTreeMap::new(),
             fresh: Fresh::default(),
             last: None,
             membership: StoredMembership::default(),
@@ -107,6 +114,7 @@ impl Core {
     pub fn warm(&mut self, doc: &DocId, touched: u64, document: Arc<Document>) {
         self.shard.warm(doc, touched, document);
         self.used.put(*doc, ());
+        self.tail.warmed(self.shard.warm_bytes());
     }
 
     /// A document was had from elsewhere, as the entry `touched` left it: its page here is no good.
@@ -126,10 +134,29 @@ impl Core {
         self.used.promote(doc);
     }
 
+    /// Entries to come need these documents: once in memory they stay until an entry about them was
+    /// applied, or for [`PINNED`]. False where others take all the room.
+    pub fn pin(&mut self, docs: &BTreeSet<DocId>) -> bool {
+        let most = self.tail.memory_bytes();
+        if self.shard.warm_bytes() > most + most / 4 {
+            return false;
+        }
+        self.need(docs);
+        true
+    }
+
+    /// As [`Core::pin`], for what is to be applied now, which may take more than there is room for.
+    pub fn need(&mut self, docs: &BTreeSet<DocId>) {
+        let now = Instant::now();
+        self.pinned.retain(|_, until| *until > now);
+        let until = docs.iter().map(|doc| (*doc, now + PINNED));
+        self.pinned.extend(until);
+    }
+
     /// Lets at most `count` documents leave memory, those first that were not used for longest,
     /// until the rest takes no more than `most` bytes. Whether that is so, and how many left.
     pub fn cool(&mut self, most: u64, count: usize) -> (bool, usize) {
-        let (mut dirty, mut cooled) = (Vec::new(), 0);
+        let (mut dirty, mut cooled, now) = (Vec::new(), 0, Instant::now());
         for _ in 0..count.min(self.used.len()) {
             if self.shard.warm_bytes() <= most {
                 break;
@@ -137,7 +164,8 @@ impl Core {
             let Some((doc, ())) = self.used.pop_lru() else {
                 break;
             };
-            match self.shard.cool(&doc) {
+            let is_pinned = self.pinned.get(&doc).is_some_and(|until| *until > now);
+            match !is_pinned && self.shard.cool(&doc) {
                 true => cooled += 1,
                 false => dirty.push(doc),
             }
@@ -185,6 +213,7 @@ impl Core {
                     };
                     if let Some(doc) = command.doc().filter(|_| code != Some(Code::NotFound)) {
                         self.used.put(doc, ());
+                        self.pinned.remove(&doc);
                     }
                 }
                 self.tail.applied(Came {

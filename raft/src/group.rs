@@ -8,6 +8,7 @@
 mod install;
 mod leadership;
 mod level;
+mod prefetch;
 mod proposer;
 mod purge;
 mod reads;
@@ -118,6 +119,7 @@ struct Inner {
     peers: Arc<dyn Peers>,
     tasks: Tasks,
     queue: Arc<Queue>,
+    prefetch: prefetch::Prefetch,
     log: GroupWal,
     digests: Digests,
     reads: Reads,
@@ -143,7 +145,7 @@ impl Group {
         if self.inner.keeper.budget().refuses(&command) {
             return Err(ProposeError::Unarchived);
         }
-        self.inner.queue.push(command, origin)
+        self.inner.push(command, origin)
     }
 
     /// Resolves when all that was committed before this call is applied here, which only

@@ -320,6 +320,10 @@ impl Shard {
     }
 
     /// Whether a document is not in memory.
+    pub fn are_all_warm(&self) -> bool {
+        self.cold == 0
+    }
+
     pub fn is_cold(&self, doc: &DocId) -> bool {
         self.cold > 0 && matches!(self.document(doc), Lookup::Cold(_))
     }

@@ -1,12 +1,13 @@
 //! What waits to be proposed in one group, and how much of it makes one log entry.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-use parking_lot::Mutex;
+use codraft_proto::ids::DocId;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::{
@@ -29,6 +30,10 @@ pub struct Queue {
 #[derive(Default)]
 struct State {
     commands: VecDeque<(Command, Origin, usize)>,
+    /// What waits for its document to be read.
+    aside: BTreeMap<DocId, Vec<(Command, Origin, usize)>>,
+    aside_commands: usize,
+    /// Of both.
     bytes: usize,
     /// Proposed and not settled.
     in_flight: usize,
@@ -65,7 +70,41 @@ impl Queue {
     }
 
     pub fn push(&self, command: Command, origin: Origin) -> Result<(), ProposeError> {
-        let bytes = weight(&command);
+        let (mut state, bytes) = self.admit(&command)?;
+        state.commands.push_back((command, origin, bytes));
+        self.pushed(state, 1);
+        Ok(())
+    }
+
+    /// As [`Queue::push`], but not to be proposed before the document is [released](Queue::release).
+    pub fn push_aside(
+        &self,
+        doc: DocId,
+        command: Command,
+        origin: Origin,
+    ) -> Result<(), ProposeError> {
+        let (mut state, bytes) = self.admit(&command)?;
+        let aside = state.aside.entry(doc).or_default();
+        aside.push((command, origin, bytes));
+        state.aside_commands += 1;
+        Ok(())
+    }
+
+    /// What is about this document is proposed, in the order in which it came.
+    pub fn release(&self, doc: &DocId) {
+        let mut state = self.state.lock();
+        let Some(released) = state.aside.remove(doc) else {
+            return;
+        };
+        let count = released.len();
+        state.aside_commands -= count;
+        state.commands.extend(released);
+        self.pushed(state, count);
+    }
+
+    /// Whether there is room for a command, which takes so many bytes.
+    fn admit(&self, command: &Command) -> Result<(MutexGuard<'_, State>, usize), ProposeError> {
+        let bytes = weight(command);
         if bytes > COMMAND_BYTES_MAX {
             return Err(ProposeError::TooLarge);
         }
@@ -77,23 +116,27 @@ impl Queue {
         if let Some(why) = state.closed {
             return Err(why);
         }
-        let full = state.commands.len() >= self.limits.queue_commands
-            || state.bytes + bytes > self.limits.queue_bytes;
+        let waiting = state.commands.len() + state.aside_commands;
+        let full =
+            waiting >= self.limits.queue_commands || state.bytes + bytes > self.limits.queue_bytes;
         if full {
             return Err(ProposeError::Busy);
         }
         state.bytes += bytes;
-        state.commands.push_back((command, origin, bytes));
+        Ok((state, bytes))
+    }
+
+    /// So many more may be proposed.
+    fn pushed(&self, state: MutexGuard<'_, State>, count: usize) {
         let waiting = state.commands.len();
         if waiting.is_power_of_two() || waiting > self.limits.queue_commands {
             tap::filled("proposer", waiting, self.limits.queue_commands);
         }
-        let poke = waiting == 1 && state.in_flight < self.limits.batches_in_flight;
+        let poke = waiting == count && state.in_flight < self.limits.batches_in_flight;
         drop(state);
         if poke {
             self.wake.notify_one();
         }
-        Ok(())
     }
 
     pub fn closed(&self) -> Option<ProposeError> {
@@ -107,12 +150,17 @@ impl Queue {
     /// Takes all that waits, to be answered otherwise.
     pub fn drain(&self) -> Vec<Origin> {
         let mut state = self.state.lock();
-        state.bytes = 0;
-        state
-            .commands
-            .drain(..)
-            .map(|(_, origin, _)| origin)
-            .collect()
+        let State {
+            commands,
+            aside,
+            aside_commands,
+            bytes,
+            ..
+        } = &mut *state;
+        (*bytes, *aside_commands) = (0, 0);
+        let aside = std::mem::take(aside).into_values().flatten();
+        let all = commands.drain(..).chain(aside);
+        all.map(|(_, origin, _)| origin).collect()
     }
 
     /// Resolves when there may be something to propose.
@@ -197,6 +245,38 @@ mod tests {
             base: Revision(1),
             ops: delta.to_bytes().into(),
         })
+    }
+
+    #[test]
+    fn what_waits_for_its_document_lets_others_go_first_and_keeps_its_order() {
+        let queue = Queue::new(GroupLimits {
+            queue_commands: 4,
+            ..GroupLimits::default()
+        });
+        let origin = |tag| Origin { link: 1, tag };
+        let mut insert = Delta::new();
+        insert.insert("x");
+        let doc = DocId::default();
+        queue.push_aside(doc, edit(&insert), origin(1)).unwrap();
+        queue.push_aside(doc, edit(&insert), origin(2)).unwrap();
+        queue.push(edit(&insert), origin(3)).unwrap();
+        let next = || match queue.next() {
+            Some(Next::Fresh(_, origins)) => origins.into_iter().map(|o| o.tag).collect(),
+            Some(Next::Again(..)) | None => Vec::new(),
+        };
+        assert_eq!(next(), [3]);
+        queue.release(&doc);
+        assert_eq!(next(), [1, 2]);
+        // Both count, and both are answered.
+        for tag in [4, 5] {
+            queue.push(edit(&insert), origin(tag)).unwrap();
+            queue.push_aside(doc, edit(&insert), origin(tag)).unwrap();
+        }
+        let full = queue.push_aside(doc, edit(&insert), origin(6));
+        assert_eq!(full, Err(ProposeError::Busy));
+        assert_eq!(queue.drain().len(), 4);
+        queue.release(&doc);
+        assert_eq!(next(), [0; 0]);
     }
 
     #[test]

@@ -69,6 +69,14 @@ impl Tail {
         }
     }
 
+    /// A document came into memory, where all of them take so much now.
+    pub fn warmed(&self, warm_bytes: u64) {
+        if warm_bytes > self.options.memory_bytes {
+            self.crowded.store(true, Relaxed);
+            self.due.notify_one();
+        }
+    }
+
     /// An entry was applied.
     pub fn applied(&self, came: Came) {
         self.commands.fetch_add(came.commands as u64, Relaxed);

@@ -188,6 +188,11 @@ pub fn cooled(documents: usize) {
     tell!(what = "cooled", documents);
 }
 
+/// Documents that are read before an entry needs them.
+pub fn prefetched(documents: usize) {
+    tell!(what = "prefetched", documents);
+}
+
 /// A document's page was damaged, and another replica had it.
 pub fn mended(group: GroupId) {
     tell!(what = "mended", group = group.0);

@@ -79,6 +79,10 @@ pub const MARKS: &[(&str, &str)] = &[
     ),
     ("document_cooled", "a document left memory"),
     (
+        "document_prefetched",
+        "a document was read before an entry about it was applied",
+    ),
+    (
         "window_trimmed",
         "the window of a document in which nothing happened went",
     ),
@@ -207,6 +211,7 @@ impl Watch {
             NodeSeen::Restored { .. } => mark("state_restored"),
             NodeSeen::Mended { .. } => mark("page_mended"),
             NodeSeen::Cooled { .. } => mark("document_cooled"),
+            NodeSeen::Prefetched { .. } => mark("document_prefetched"),
             NodeSeen::Trims { .. } => mark("window_trimmed"),
             NodeSeen::Purged { .. } => mark("log_purged"),
             NodeSeen::Installed { .. } => mark("state_installed"),

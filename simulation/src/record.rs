@@ -373,6 +373,8 @@ pub enum NodeSeen {
     Mended { node: u64 },
     /// Documents left memory.
     Cooled { node: u64, documents: u64 },
+    /// Documents are read before an entry needs them.
+    Prefetched { node: u64, documents: u64 },
     /// Hash of the replica's whole state at an index.
     State {
         node: u64,

@@ -228,6 +228,10 @@ impl Fields {
                 node,
                 documents: self.number("documents")?,
             },
+            "prefetched" => NodeSeen::Prefetched {
+                node,
+                documents: self.number("documents")?,
+            },
             "state" => NodeSeen::State {
                 node,
                 group: self.group()?,

@@ -49,6 +49,7 @@ async fn serve(
     match body {
         raft_call::Body::Append(append) => {
             let request = wire::append_request(append).map_err(|e| e.to_string())?;
+            group.inner.expect(&request.entries);
             let response = raft
                 .append_entries(request)
                 .await

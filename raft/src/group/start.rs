@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::{
     Group, Groups, Inner, Leadership, Peers, Queue, Raft, RaftConfig, Reads, Sinks, StartError,
-    install, leadership, level, proposer, purge, reads, trim,
+    install, leadership, level, prefetch, proposer, purge, reads, trim,
 };
 use crate::{
     applied::Machine,
@@ -81,6 +81,7 @@ impl Groups {
                 peers: peers.clone(),
                 tasks: tasks.clone(),
                 queue,
+                prefetch: prefetch::Prefetch::default(),
                 log,
                 digests,
                 reads: Reads::new(config.limits.reads),
@@ -182,6 +183,7 @@ fn take_part(group: &Arc<Inner>, replicas: &[NodeId], clocks: &Arc<Clocks>, task
     tasks.spawn("group reads", reads::run(group.clone()));
     let quiet = trim::trim_quiet(group.clone(), clocks.clone(), group.queue.limits().quiet_ms);
     tasks.spawn("quiet documents", quiet);
+    tasks.spawn("prefetch", prefetch::run(group.clone()));
     tasks.spawn("level", level::raise(group.clone()));
     tasks.spawn("group keeper", keep(group.clone(), tasks.clone()));
     let keeper = group.keeper.clone();

@@ -29,7 +29,7 @@ use codraft_raft::{
         AppliedSink, BulkLink, GroupEvents, Groups, Kept, Leadership, LogId, Origin, Peers,
         ProposeResult, RaftConfig, Sinks,
     },
-    machine::{Applied, Shard},
+    machine::{Applied, Outcome, Shard},
     pages::PageOptions,
     suspect::Suspicion,
     wal::{Wal, WalOptions},
@@ -127,7 +127,7 @@ pub struct Links {
     pub outboxes: Mutex<BTreeMap<NodeId, Outbox>>,
     groups: Mutex<BTreeMap<NodeId, Arc<Groups>>>,
     /// Who does not answer when pages are asked for, and how often that was.
-    pub silent: Mutex<Option<NodeId>>,
+    pub silent: Arc<Mutex<Option<NodeId>>>,
     pub unanswered: AtomicU64,
     /// What was last to be installed here.
     pub asked: Mutex<Option<v1::Install>>,
@@ -142,12 +142,17 @@ impl BulkLink for Direct {
     }
 }
 
-/// To a node that stands still.
-struct Silent;
+/// To a node that stands still; broken once it does not any more.
+struct Silent(Arc<Mutex<Option<NodeId>>>);
 
 impl BulkLink for Silent {
     fn fetch(&self, _: Fetch) -> BoxFuture<'_, Result<Fetched, String>> {
-        Box::pin(std::future::pending())
+        Box::pin(async {
+            while self.0.lock().is_some() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Err("it stood still".into())
+        })
     }
 }
 
@@ -167,7 +172,7 @@ impl Peers for Links {
     fn bulk(&self, node: NodeId) -> Option<Box<dyn BulkLink>> {
         if *self.silent.lock() == Some(node) {
             self.unanswered.fetch_add(1, Ordering::Relaxed);
-            return Some(Box::new(Silent));
+            return Some(Box::new(Silent(self.silent.clone())));
         }
         let groups = self.groups.lock().get(&node).cloned()?;
         Some(Box::new(Direct(groups)))
@@ -205,6 +210,7 @@ pub struct Cluster {
 pub static ARCHIVE: OnceLock<OpenArchive> = OnceLock::new();
 pub type OpenArchive = fn(Arc<dyn Disk>) -> BoxFuture<'static, Arc<dyn Archive>>;
 
+pub const G: GroupId = GroupId(0);
 pub const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
 
 impl Cluster {
@@ -569,4 +575,59 @@ pub fn edit(n: u64, client: u64, seq: u64, base: u64) -> Command {
         base: Revision(base),
         ops: Bytes::from(ops),
     })
+}
+
+/// Submits at whoever leads until there is an outcome, as a router would.
+pub async fn commit(cluster: &Cluster, link: u64, command: Command) -> Outcome {
+    let whole = async {
+        loop {
+            let leader = cluster.leader(G).await;
+            let mut answers = leader.answers(link);
+            let group = leader.groups.group(G).unwrap();
+            if group
+                .submit(command.clone(), Origin { link, tag: 7 })
+                .is_ok()
+            {
+                let answer = tokio::time::timeout(Duration::from_secs(5), answers.recv()).await;
+                if let Ok(Some((origin, Ok(outcome)))) = answer {
+                    assert_eq!(origin, Origin { link, tag: 7 });
+                    return outcome;
+                }
+            }
+            tokio::time::sleep(Duration::from_micros(500)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), whole)
+        .await
+        .expect("no outcome")
+}
+
+pub async fn until(what: &str, done: impl Fn() -> bool) {
+    let whole = async {
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let whole = tokio::time::timeout(Duration::from_secs(20), whole).await;
+    assert!(whole.is_ok(), "it never comes to pass: {what}");
+}
+
+/// A bit of each document's page on a disk flips; a page begins with its length, and has the
+/// document's id at 16 and the document at 40.
+pub fn damage_pages(disk: &MemoryDisk) -> usize {
+    let mut damaged = 0;
+    let paths = disk.paths().into_iter();
+    for path in paths.filter(|path| path.starts_with("/data/pages")) {
+        let bytes = disk.contents(&path).unwrap();
+        let mut at = 24;
+        while at + 40 < bytes.len() {
+            let length = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+            if bytes[at + 16..at + 32] != [0; 16] {
+                disk.flip(&path, at + 40 + length / 2);
+                damaged += 1;
+            }
+            at = (at + 40 + length).next_multiple_of(8);
+        }
+    }
+    damaged
 }

@@ -1,7 +1,10 @@
 //! O8: who comes back finds what was acknowledged, and every operation ends acknowledged,
 //! refused or handed back.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{
     Notes, Oracle,
@@ -30,11 +33,21 @@ pub struct ReadYourWrites {
     notes: Notes,
 }
 
-#[derive(Default)]
 struct Window {
-    floor: u64,
+    /// Where it may begin: a trim that was proposed may have been applied or not, and where it is cut next
+    /// depends on that.
+    floors: BTreeSet<u64>,
     /// Of all events, at least.
     bytes: u64,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self {
+            floors: BTreeSet::from([0]),
+            bytes: 0,
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -83,15 +96,21 @@ impl ReadYourWrites {
             .and_then(|doc| doc.event(rev)?.edit.clone());
         let window = self.windows.entry(id).or_default();
         window.bytes += 64 + edit.map_or(256, |edit| edit.iter().map(bytes).sum());
-        if rev - window.floor > self.window_events {
-            window.floor = rev - self.window_events / 2;
-        }
+        let most = self.window_events;
+        let cut = |floor: &u64| match rev.saturating_sub(*floor) > most {
+            true => rev - most / 2,
+            false => *floor,
+        };
+        window.floors = window.floors.iter().map(cut).collect();
     }
 
     /// Whether the history after `rev` is there for sure.
     fn reaches(&self, doc: &Id, rev: u64) -> bool {
         let window = self.windows.get(doc);
-        window.is_some_and(|window| window.bytes < WINDOW_BYTES && rev >= window.floor)
+        window.is_some_and(|window| {
+            let reaches = |floor: &u64| rev >= *floor;
+            window.bytes < WINDOW_BYTES && window.floors.iter().all(reaches)
+        })
     }
 
     /// What a welcome does not keep.
@@ -171,7 +190,7 @@ impl Oracle for ReadYourWrites {
             Seen::Client(seen) => seen,
             Seen::Node(NodeSeen::Trims { doc, floor }) => {
                 let window = self.windows.entry(*doc).or_default();
-                window.floor = window.floor.max(*floor);
+                window.floors.insert(*floor);
                 return;
             }
             _ => return,
@@ -258,7 +277,7 @@ impl Oracle for ReadYourWrites {
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
-    use crate::record::ClientSeen;
+    use crate::record::{ClientSeen, NodeSeen};
 
     fn hello(client: [u8; 16], resume: Option<u64>) -> ClientSeen {
         ClientSeen::Hello {
@@ -326,6 +345,20 @@ mod tests {
         for i in 0..WINDOW {
             story.edit(ADA, 2 + i, base + 1 + i, &[insert("x")]);
         }
+        story.client(hello(BOB, Some(base)));
+        story.open(BOB, None);
+        assert_clean(story);
+        // Nor where it would still reach, had a trim been applied that was only proposed.
+        let (mut story, base) = written();
+        story.node(NodeSeen::Trims {
+            doc: DOC,
+            floor: base,
+        });
+        while story.head() <= WINDOW {
+            let head = story.head();
+            story.edit(ADA, 1 + head - base, head, &[insert("x")]);
+        }
+        assert!(base < 1 + WINDOW / 2);
         story.client(hello(BOB, Some(base)));
         story.open(BOB, None);
         assert_clean(story);
