@@ -65,10 +65,15 @@ impl Inner {
 
     /// Entries are on their way into this log.
     pub(super) fn expect(&self, entries: &[Entry]) {
-        if self.core.lock().shard.are_all_warm() {
-            return;
-        }
-        for entry in entries {
+        let applied = {
+            let core = self.core.lock();
+            if core.shard.are_all_warm() {
+                return;
+            }
+            core.last
+        };
+        // A leader that does not know how far this log is sends some of it again.
+        for entry in entries.iter().filter(|entry| Some(entry.log_id) > applied) {
             // What does not read back is said where it is applied.
             if let EntryPayload::Normal(proposal) = &entry.payload
                 && let Ok(batch) = Batch::decode(&proposal.batch)
