@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 
 use crate::{
     command::Batch,
-    core::{Content, Core, Prepare, Step},
+    core::{Content, Core, FOR_ENTRIES, Prepare, Step},
     keeper::Keeper,
     manifest::Manifest,
     oplog::WAITING_BYTES,
@@ -60,7 +60,7 @@ impl Machine {
                 if is_ready || mutant!("applied_before_it_is_read") {
                     return self.apply_prepared(&mut core, steps);
                 }
-                core.need(&cold);
+                core.need(&cold, FOR_ENTRIES);
                 cold
             };
             // Looked at again then: one may have left memory since.

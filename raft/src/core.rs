@@ -28,8 +28,9 @@ use crate::{
     types::{LogId, StoredMembership},
 };
 
-/// How long a document stays in memory for an entry that may never come.
-const PINNED: Duration = Duration::from_secs(10);
+/// How long a document stays in memory for an entry that may never come, and for who opens it.
+pub const FOR_ENTRIES: Duration = Duration::from_secs(10);
+pub const FOR_READERS: Duration = Duration::from_secs(1);
 
 /// A group's state at one moment.
 pub struct Image {
@@ -60,7 +61,7 @@ pub struct Core {
     tail: Arc<Tail>,
     /// Documents in memory, those used last at the front.
     used: LruCache<DocId, ()>,
-    /// Documents that entries to come need, and until when they stay in memory for that.
+    /// Documents that are needed soon, and until when they stay in memory for that.
     pinned: BTreeMap<DocId, Instant>,
     /// Events that are not in the op log yet.
     pub fresh: Fresh,
@@ -134,29 +135,29 @@ impl Core {
         self.used.promote(doc);
     }
 
-    /// Entries to come need these documents: once in memory they stay until an entry about them was
-    /// applied, or for [`PINNED`]. False where others take all the room.
+    /// Has documents stay in memory for entries to come. False where others take all the room.
     pub fn pin(&mut self, docs: &BTreeSet<DocId>) -> bool {
         let most = self.tail.memory_bytes();
         if self.shard.warm_bytes() > most + most / 4 {
             return false;
         }
-        self.need(docs);
+        self.need(docs, FOR_ENTRIES);
         true
     }
 
-    /// As [`Core::pin`], for what is to be applied now, which may take more than there is room for.
-    pub fn need(&mut self, docs: &BTreeSet<DocId>) {
-        let now = Instant::now();
-        self.pinned.retain(|_, until| *until > now);
-        let until = docs.iter().map(|doc| (*doc, now + PINNED));
-        self.pinned.extend(until);
+    /// Has documents stay in memory for so long, or until an entry about them was applied, whether there
+    /// is room or not.
+    pub fn need(&mut self, docs: &BTreeSet<DocId>, time: Duration) {
+        let until = Instant::now() + time;
+        self.pinned.extend(docs.iter().map(|doc| (*doc, until)));
     }
 
     /// Lets at most `count` documents leave memory, those first that were not used for longest,
     /// until the rest takes no more than `most` bytes. Whether that is so, and how many left.
     pub fn cool(&mut self, most: u64, count: usize) -> (bool, usize) {
-        let (mut dirty, mut cooled, now) = (Vec::new(), 0, Instant::now());
+        let (mut dirty, mut cooled) = (Vec::new(), 0);
+        let now = Instant::now();
+        self.pinned.retain(|_, until| *until > now);
         for _ in 0..count.min(self.used.len()) {
             if self.shard.warm_bytes() <= most {
                 break;
@@ -164,8 +165,7 @@ impl Core {
             let Some((doc, ())) = self.used.pop_lru() else {
                 break;
             };
-            let is_pinned = self.pinned.get(&doc).is_some_and(|until| *until > now);
-            match !is_pinned && self.shard.cool(&doc) {
+            match !self.pinned.contains_key(&doc) && self.shard.cool(&doc) {
                 true => cooled += 1,
                 false => dirty.push(doc),
             }

@@ -51,7 +51,7 @@ use crate::{
     archive::{ArchiveMark, Cause},
     clocks::Clocks,
     command::Command,
-    core::Core,
+    core::{Core, FOR_READERS},
     digests::{Digests, Verdict},
     keeper::{ASK_ONCE, Keeper},
     machine::{Event, MachineLimits, Shard},
@@ -172,8 +172,12 @@ impl Group {
     /// # Errors
     /// Why it cannot be had.
     pub async fn bring(&self, doc: DocId) -> Result<(), KeepError> {
-        self.inner.core.lock().use_document(&doc);
         let docs = BTreeSet::from([doc]);
+        {
+            let mut core = self.inner.core.lock();
+            core.use_document(&doc);
+            core.need(&docs, FOR_READERS);
+        }
         self.inner.keeper.warm(&docs, ASK_ONCE).await
     }
 
