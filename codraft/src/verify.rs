@@ -15,7 +15,7 @@ use codraft_proto::{
     frame::json::hex,
     receipt::{self, PublicKey, Signed},
 };
-use codraft_verify::{Attested, Counts, Nodes, Report};
+use codraft_verify::{Attested, Counts, Nodes, Options, Report};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -64,7 +64,12 @@ async fn files_of(data: &Path, attested: Option<Attested>) -> Result<ExitCode> {
     let nodes = live::Cluster::of(data)?;
     let nodes = nodes.as_ref().map(|nodes| nodes as &dyn Nodes);
     let line = Line::new();
-    let report = codraft_verify::verify(&folders, nodes, attested, &|what| line.show(what)).await;
+    let options = Options {
+        nodes,
+        attested,
+        ..Options::default()
+    };
+    let report = codraft_verify::verify(&folders, options, &|what| line.show(what)).await;
     line.clear();
     Ok(told(&report?))
 }

@@ -440,6 +440,11 @@ pub const ALL: &[Mutant] = &[
         expect: &["exactly_once", "fold"],
     },
     Mutant {
+        name: "cold_without_its_time",
+        what: "Of a document that is not in memory nobody knows when it changed last.",
+        expect: &["proof", "replicas"],
+    },
+    Mutant {
         name: "ops_begin_one_too_late",
         what: "A page of events begins one revision behind the one that was asked for.",
         expect: &["feed"],

@@ -207,8 +207,7 @@ impl Cluster {
             self.inner.topology.clone(),
         );
         config.plain_text_anywhere = true;
-        config.machine.window_events = world.window_events as usize;
-        config.machine.refusal_records = world.refusal_records as usize;
+        config.machine = world.machine_limits();
         config.wal.segment_bytes = self.inner.segment_bytes;
         config.pages.file_bytes = self.inner.segment_bytes as u32;
         config.keep.tail_commands = world.tail_commands.into();

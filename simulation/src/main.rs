@@ -14,6 +14,7 @@ mod outside;
 mod overrides;
 mod plan;
 mod prices;
+mod proof;
 mod record;
 mod recorder;
 mod settle;

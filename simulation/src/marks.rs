@@ -79,6 +79,10 @@ pub const MARKS: &[(&str, &str)] = &[
     ),
     ("document_cooled", "a document left memory"),
     (
+        "files_proven",
+        "all that nodes keep was gone through at the end",
+    ),
+    (
         "document_prefetched",
         "a document was read before an entry about it was applied",
     ),
@@ -152,6 +156,7 @@ impl Watch {
                     nodes.remove(node);
                 });
             }
+            DriverSeen::Proven => mark("files_proven"),
             DriverSeen::ErrorLine { line, .. } if line.contains("disk is full") => {
                 mark("disk_full");
             }

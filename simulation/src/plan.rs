@@ -8,6 +8,7 @@
 mod check;
 mod seed;
 
+use codraft_raft::machine::MachineLimits;
 use serde::{Deserialize, Serialize};
 
 pub use seed::stream;
@@ -74,6 +75,17 @@ pub struct World {
     /// How long clients act and faults strike, from the moment all documents are there; then
     /// all faults are off and everything must heal.
     pub safety_ms: u64,
+}
+
+impl World {
+    /// What its nodes apply by.
+    pub fn machine_limits(&self) -> MachineLimits {
+        MachineLimits {
+            window_events: self.window_events as usize,
+            refusal_records: self.refusal_records as usize,
+            ..MachineLimits::default()
+        }
+    }
 }
 
 fn finest() -> u64 {

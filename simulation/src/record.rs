@@ -419,6 +419,8 @@ pub enum DriverSeen {
     },
     /// The safety phase ended: all faults are off.
     Healing,
+    /// All files of the nodes were gone through.
+    Proven,
     /// The end of the liveness phase: whether all that had to heal did, else what did not.
     Healed {
         missing: Vec<String>,

@@ -14,6 +14,7 @@ use crate::{
     outside::{Struck, network::Network},
     overrides,
     plan::{Host, Plan},
+    proof,
     record::{DriverSeen, Seen},
     recorder::Recorder,
     settle, setup,
@@ -199,6 +200,14 @@ impl World {
         // Each client says what it ended with.
         self.run_until(Duration::from_millis(200), |_| false)?;
         self.weigh(true);
+        if proof::is_due(&self.shared.plan) && !self.is_broken() {
+            let lies = proof::of(&self.shared.plan, &self.cluster)?;
+            let promised = "what nodes keep is what was applied, by their files alone";
+            for lie in &lies {
+                self.shared.recorder.broken("proof", promised, lie);
+            }
+            self.shared.recorder.note(Seen::Driver(DriverSeen::Proven));
+        }
         Ok(())
     }
 

@@ -81,6 +81,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "codraft-simulation",
         &[
             "codraft",
+            "codraft-verify",
             "codraft-node",
             "codraft-router",
             "codraft-raft",

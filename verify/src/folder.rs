@@ -33,6 +33,8 @@ use crate::{
 
 pub struct NodeFolder {
     pub path: PathBuf,
+    /// Those that its node applies by.
+    pub limits: MachineLimits,
     /// None where it does not read back.
     pub identity: Option<Identity>,
     /// None where it does not read back at all.
@@ -66,7 +68,11 @@ impl NodeFolder {
     /// # Errors
     /// When something cannot be read, or is of another format: nothing is known then. What is damaged is
     /// reported and left out.
-    pub async fn open(path: &Path, report: &mut Report) -> Result<Self, VerifyError> {
+    pub async fn open(
+        path: &Path,
+        limits: &MachineLimits,
+        report: &mut Report,
+    ) -> Result<Self, VerifyError> {
         let identity = identity(path, report).await?;
         let disk = || Arc::new(ReadOnly);
         let unreadable = |error| VerifyError::Unreadable {
@@ -103,6 +109,7 @@ impl NodeFolder {
         let store = Arc::new(Folder::at(disk(), path.join(ARCHIVE)));
         let mut folder = NodeFolder {
             path: path.to_owned(),
+            limits: limits.clone(),
             identity,
             wal,
             archivist: Archivist::new(store, CheckpointOptions::default()),
@@ -233,7 +240,7 @@ impl NodeFolder {
             None => self.pages.read(&key, page.place).await.ok(),
         };
         let stored = stored.filter(|stored| is_stored(stored, &page));
-        let document = stored.map(|stored| Document::decode(&stored, &MachineLimits::default()));
+        let document = stored.map(|stored| Document::decode(&stored, &self.limits));
         document.transpose()
     }
 

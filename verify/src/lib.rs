@@ -27,7 +27,7 @@ pub use live::{Live, Nodes, Told, ToldDocument};
 pub use report::{Attested, Counts, Lie, Place, Report};
 
 use codraft_proto::ids::NodeId;
-use codraft_raft::identity::Identity;
+use codraft_raft::{identity::Identity, machine::MachineLimits};
 
 use crate::folder::NodeFolder;
 
@@ -82,19 +82,28 @@ pub fn node_folders(path: &Path) -> Result<Vec<PathBuf>, VerifyError> {
     }
 }
 
-/// Goes through all that is in the folders of a cluster's nodes, and compares it with what those that
-/// run say, and with what a receipt says.
+/// What files are compared with.
+#[derive(Clone, Default)]
+pub struct Options<'a> {
+    /// What nodes that run say.
+    pub nodes: Option<&'a dyn Nodes>,
+    /// What a receipt says.
+    pub attested: Option<Attested>,
+    /// Those that the nodes apply by: a simulation's are small.
+    pub limits: MachineLimits,
+}
+
+/// Goes through all that is in the folders of a cluster's nodes.
 ///
 /// # Errors
 /// When something cannot be read at all. What was read and is wrong is in the report.
 pub async fn verify(
     folders: &[PathBuf],
-    nodes: Option<&dyn Nodes>,
-    attested: Option<Attested>,
+    options: Options<'_>,
     progress: Progress<'_>,
 ) -> Result<Report, VerifyError> {
     for _ in 1..TRIES {
-        let found = once(folders, nodes, attested.clone(), progress).await;
+        let found = once(folders, options.clone(), progress).await;
         let mut is_running = false;
         for folder in folders {
             is_running |= NodeFolder::is_in_use(folder).await;
@@ -105,19 +114,18 @@ pub async fn verify(
             _ => tokio::time::sleep(PAUSE).await,
         }
     }
-    once(folders, nodes, attested, progress).await
+    once(folders, options, progress).await
 }
 
 async fn once(
     folders: &[PathBuf],
-    asked: Option<&dyn Nodes>,
-    attested: Option<Attested>,
+    options: Options<'_>,
     progress: Progress<'_>,
 ) -> Result<Report, VerifyError> {
-    let mut report = Report::of(attested);
+    let mut report = Report::of(options.attested);
     // First: what they have now is in their files from now on.
     let mut live = Vec::new();
-    if let Some(asked) = asked {
+    if let Some(asked) = options.nodes {
         progress("what the nodes say");
         let (told, silent) = asked.told().await;
         live = told;
@@ -128,7 +136,7 @@ async fn once(
     let folders = &distinct(folders, &mut report).await;
     for path in folders {
         progress(&format!("{}", path.display()));
-        let mut folder = NodeFolder::open(path, &mut report).await?;
+        let mut folder = NodeFolder::open(path, &options.limits, &mut report).await?;
         files::pages(&mut folder, &mut report, progress)?;
         let others: Vec<_> = folders
             .iter()

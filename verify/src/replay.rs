@@ -15,7 +15,7 @@ use codraft_raft::{
     command::{Batch, Command},
     group::LogId,
     identity::WAL,
-    machine::{Event, MachineLimits, Shard, Slots},
+    machine::{Event, Shard, Slots},
     manifest::MANIFESTS,
     wal::{GroupWal, file_name},
 };
@@ -212,7 +212,7 @@ struct Replay<'a> {
 
 impl<'a> Replay<'a> {
     fn new(group: GroupId, run: &'a Run<'a>) -> Self {
-        let limits = MachineLimits::default();
+        let limits = run.folder.limits.clone();
         let shard = match run.base {
             None => Shard::new(group, limits),
             Some(Kept {

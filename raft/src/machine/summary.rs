@@ -1,5 +1,6 @@
 //! What is known of a document without its page.
 
+use codraft_mutant::mutant;
 use codraft_ot::{Chain, Kind};
 use codraft_proto::ids::{Revision, Role, UserId};
 
@@ -108,7 +109,7 @@ impl Summary {
         let title = input.text("title")?.into();
         let owner = input.text("owner")?.into();
         let created_ms = input.varint("created ms")?;
-        let updated_ms = input.varint("updated ms")?;
+        let updated_ms = input.varint("updated ms")? * u64::from(!mutant!("cold_without_its_time"));
         let rev = Revision(input.varint("rev")?);
         Ok(Self {
             kind,
