@@ -9,6 +9,7 @@ use std::{
 
 use codraft_proto::ids::GroupId;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::command::Command;
 
@@ -52,6 +53,8 @@ pub struct Budget {
     /// By group.
     used: Mutex<BTreeMap<GroupId, u64>>,
     total: AtomicU64,
+    /// Whether something is refused: another node should lead.
+    full: watch::Sender<bool>,
     /// As it was said in the log.
     said: AtomicU8,
 }
@@ -62,6 +65,7 @@ impl Budget {
             options,
             used: Mutex::default(),
             total: AtomicU64::new(0),
+            full: watch::Sender::new(false),
             said: AtomicU8::new(Level::Nothing as u8),
         }
     }
@@ -71,6 +75,18 @@ impl Budget {
         let mut used = self.used.lock();
         used.insert(group, bytes);
         self.total.store(used.values().sum(), Relaxed);
+        self.look();
+    }
+
+    fn look(&self) {
+        let is_full = self.total.load(Relaxed) >= self.options.documents_bytes;
+        self.full
+            .send_if_modified(|was| std::mem::replace(was, is_full) != is_full);
+    }
+
+    /// Whether something is refused, whenever that changes.
+    pub fn full(&self) -> watch::Receiver<bool> {
+        self.full.subscribe()
     }
 
     /// What waits of all groups, and from where on edits are refused; in bytes.
@@ -173,14 +189,16 @@ mod tests {
         let budget = Budget::new(BudgetOptions::of(100, u64::MAX));
         budget.waits(GroupId(0), 60);
         budget.waits(GroupId(1), 39);
-        assert_eq!(refused(&budget), [false; 4]);
+        let full = budget.full();
+        assert_eq!((refused(&budget), *full.borrow()), ([false; 4], false));
         budget.waits(GroupId(1), 40);
         assert_eq!(refused(&budget), [true, false, false, false]);
+        assert!(*full.borrow(), "another one should lead");
         budget.waits(GroupId(0), 110);
         assert_eq!(refused(&budget), [true, true, false, false]);
         budget.waits(GroupId(1), 0);
         budget.waits(GroupId(0), 99);
-        assert_eq!(refused(&budget), [false; 4]);
+        assert_eq!((refused(&budget), *full.borrow()), ([false; 4], false));
     }
 
     #[test]

@@ -485,6 +485,7 @@ impl Scene {
         let topology = FileTopology {
             cluster: CLUSTER.into(),
             groups: 1,
+            retention_ms: 0,
             nodes: entries,
         };
         let mut nodes = BTreeMap::new();
