@@ -3,7 +3,7 @@
 //! is still room for all that is in order.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
 };
 
@@ -53,8 +53,11 @@ pub struct Budget {
     /// By group.
     used: Mutex<BTreeMap<GroupId, u64>>,
     total: AtomicU64,
-    /// Whether something is refused: another node should lead.
-    full: watch::Sender<bool>,
+    /// Whose archive could not be written when it was last tried.
+    failing: Mutex<BTreeSet<GroupId>>,
+    /// Whether something is refused and the archive cannot be written: another node should lead. One that
+    /// only archives more slowly than is typed is no worse than the others.
+    stuck: watch::Sender<bool>,
     /// As it was said in the log.
     said: AtomicU8,
 }
@@ -65,7 +68,8 @@ impl Budget {
             options,
             used: Mutex::default(),
             total: AtomicU64::new(0),
-            full: watch::Sender::new(false),
+            failing: Mutex::default(),
+            stuck: watch::Sender::new(false),
             said: AtomicU8::new(Level::Nothing as u8),
         }
     }
@@ -75,18 +79,31 @@ impl Budget {
         let mut used = self.used.lock();
         used.insert(group, bytes);
         self.total.store(used.values().sum(), Relaxed);
+        drop(used);
         self.look();
+    }
+
+    /// Whether a group's archive could be written.
+    pub fn tried(&self, group: GroupId, is_written: bool) {
+        let changed = match is_written {
+            true => self.failing.lock().remove(&group),
+            false => self.failing.lock().insert(group),
+        };
+        if changed {
+            self.look();
+        }
     }
 
     fn look(&self) {
         let is_full = self.total.load(Relaxed) >= self.options.documents_bytes;
-        self.full
-            .send_if_modified(|was| std::mem::replace(was, is_full) != is_full);
+        let is_stuck = is_full && !self.failing.lock().is_empty();
+        self.stuck
+            .send_if_modified(|was| std::mem::replace(was, is_stuck) != is_stuck);
     }
 
-    /// Whether something is refused, whenever that changes.
-    pub fn full(&self) -> watch::Receiver<bool> {
-        self.full.subscribe()
+    /// Whether another node should lead, whenever that changes.
+    pub fn stuck(&self) -> watch::Receiver<bool> {
+        self.stuck.subscribe()
     }
 
     /// What waits of all groups, and from where on edits are refused; in bytes.
@@ -189,16 +206,31 @@ mod tests {
         let budget = Budget::new(BudgetOptions::of(100, u64::MAX));
         budget.waits(GroupId(0), 60);
         budget.waits(GroupId(1), 39);
-        let full = budget.full();
-        assert_eq!((refused(&budget), *full.borrow()), ([false; 4], false));
+        assert_eq!(refused(&budget), [false; 4]);
         budget.waits(GroupId(1), 40);
         assert_eq!(refused(&budget), [true, false, false, false]);
-        assert!(*full.borrow(), "another one should lead");
         budget.waits(GroupId(0), 110);
         assert_eq!(refused(&budget), [true, true, false, false]);
         budget.waits(GroupId(1), 0);
         budget.waits(GroupId(0), 99);
-        assert_eq!((refused(&budget), *full.borrow()), ([false; 4], false));
+        assert_eq!(refused(&budget), [false; 4]);
+    }
+
+    #[test]
+    fn another_node_should_lead_where_the_archive_cannot_be_written_and_nowhere_else() {
+        let budget = Budget::new(BudgetOptions::of(100, u64::MAX));
+        let stuck = budget.stuck();
+        budget.waits(GroupId(0), 100);
+        assert!(!*stuck.borrow(), "it is slow, as the others are");
+        budget.tried(GroupId(1), false);
+        assert!(*stuck.borrow());
+        budget.waits(GroupId(0), 99);
+        assert!(!*stuck.borrow());
+        budget.waits(GroupId(0), 100);
+        budget.tried(GroupId(0), true);
+        assert!(*stuck.borrow());
+        budget.tried(GroupId(1), true);
+        assert!(!*stuck.borrow());
     }
 
     #[test]

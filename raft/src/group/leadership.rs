@@ -130,14 +130,14 @@ pub(super) async fn watch(group: Arc<Inner>, tasks: Tasks) {
     }
 }
 
-/// A node whose disk is full, or whose archive takes nothing, refuses what others could take: so another
+/// A node whose disk is full, or whose archive cannot be written, refuses what others could take: so another
 /// one should lead.
-pub(super) async fn leave_while(mut is_full: watch::Receiver<bool>, groups: Vec<Group>) {
-    while is_full.wait_for(|is| *is).await.is_ok() {
+pub(super) async fn leave_while(mut cannot: watch::Receiver<bool>, groups: Vec<Group>) {
+    while cannot.wait_for(|is| *is).await.is_ok() {
         for group in &groups {
             group.transfer_leadership().await;
         }
         // Where it is so everywhere somebody has to lead nevertheless, or nothing can be read.
-        let _ = tokio::time::timeout(FULL_PAUSE, is_full.wait_for(|is| !*is)).await;
+        let _ = tokio::time::timeout(FULL_PAUSE, cannot.wait_for(|is| !*is)).await;
     }
 }

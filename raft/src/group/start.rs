@@ -111,9 +111,9 @@ fn watch_disk(wal: &Wal, groups: &BTreeMap<GroupId, Group>, tasks: &Tasks) {
     let full = leadership::leave_while(wal.fullness(), all.clone());
     tasks.spawn("full disk", full);
     if let Some(group) = all.first() {
-        let unarchived = group.inner.keeper.budget().full();
-        let unarchived = leadership::leave_while(unarchived, all.clone());
-        tasks.spawn("full budget", unarchived);
+        let stuck = group.inner.keeper.budget().stuck();
+        let stuck = leadership::leave_while(stuck, all.clone());
+        tasks.spawn("stuck archive", stuck);
     }
     tasks.spawn("old log", purge::let_go_of_old_segments(wal.clone(), all));
 }

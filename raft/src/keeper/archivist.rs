@@ -24,7 +24,9 @@ impl Keeper {
         };
         let mut mended = String::new();
         loop {
-            match self.archive_round(&**archive).await {
+            let archived = self.archive_round(&**archive).await;
+            self.budget().tried(self.group, archived.is_ok());
+            match archived {
                 Ok(true) => {}
                 Ok(false) => self.placed.notified().await,
                 Err(error) => {
