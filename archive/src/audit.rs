@@ -23,6 +23,10 @@ pub enum AuditError {
     Fold { object: ObjectId, error: FoldError },
     #[error("object {object}: the checkpoint at revision {rev} is not what the events make")]
     Checkpoint { object: ObjectId, rev: Revision },
+    #[error(
+        "object {object}: what was before revision {rev} is gone, and history is kept for ever"
+    )]
+    Gone { object: ObjectId, rev: Revision },
     #[error("the mark says {0} rounds and the archive has {1}")]
     Mark(u64, u64),
 }
@@ -32,7 +36,9 @@ impl AuditError {
     pub fn object(&self) -> Option<ObjectId> {
         match self {
             Self::Read(error) => error.object(),
-            Self::Fold { object, .. } | Self::Checkpoint { object, .. } => Some(*object),
+            Self::Fold { object, .. }
+            | Self::Checkpoint { object, .. }
+            | Self::Gone { object, .. } => Some(*object),
             Self::Mark(..) => None,
         }
     }
@@ -41,7 +47,7 @@ impl AuditError {
     pub fn revision(&self) -> Option<Revision> {
         match self {
             Self::Fold { error, .. } => Some(error.revision()),
-            Self::Checkpoint { rev, .. } => Some(*rev),
+            Self::Checkpoint { rev, .. } | Self::Gone { rev, .. } => Some(*rev),
             Self::Read(_) | Self::Mark(..) => None,
         }
     }
@@ -80,8 +86,9 @@ impl Archivist {
         Ok(documents)
     }
 
-    /// A document told from its creation on, as late as it is archived, event by event: each leads to
-    /// its hash, and each checkpoint on the way is what the events made. `each` sees it whenever it goes on.
+    /// A document told from its creation on, or from the checkpoint that was carried over from the rounds
+    /// that are gone, as late as it is archived, event by event: each leads to its hash, and each checkpoint
+    /// on the way is what the events made. `each` sees it at that checkpoint, and whenever it goes on.
     ///
     /// # Errors
     /// When it is not so.
@@ -93,10 +100,19 @@ impl Archivist {
         mut each: impl FnMut(&State),
     ) -> Result<State, AuditError> {
         let past = self.past(group, mark, &doc).await?;
-        let mut state = State::before(doc);
         let mut checkpoints: BTreeMap<Revision, &Place> = BTreeMap::new();
         for place in past.checkpoints() {
             checkpoints.insert(place.rev(), place);
+        }
+        let mut state = State::before(doc);
+        if let Some(place) = past.carried() {
+            let (object, rev) = (place.object(), place.rev());
+            if self.retention_ms == 0 {
+                return Err(AuditError::Gone { object, rev });
+            }
+            checkpoints.remove(&rev);
+            state = self.state_in(place).await?;
+            each(&state);
         }
         for place in past.segments() {
             let object = place.object();
@@ -126,9 +142,8 @@ impl Archivist {
 
     async fn compare_checkpoint(&self, place: &Place, state: &State) -> Result<(), AuditError> {
         let (object, rev) = (place.object(), place.rev());
-        let held = self.held(place).await?;
-        let kept = pack::part(&held, place.entry()).map_err(|error| crate::wrong(object, error))?;
-        match *kept == checkpoint::encode(state).await {
+        let kept = self.spelled(place).await?;
+        match kept == checkpoint::encode(state).await {
             true => Ok(()),
             false => Err(AuditError::Checkpoint { object, rev }),
         }

@@ -15,7 +15,10 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::{Archivist, FoldError, PastError, ReadError, State, past::pass_all};
+use crate::{
+    Archivist, FoldError, PastError, ReadError, State,
+    past::{Place, pass_all},
+};
 
 /// States stay in memory at revisions so far apart at least, until all take so many bytes.
 const STRIDE: u64 = 1_024;
@@ -36,6 +39,9 @@ pub enum HistoryError {
     /// The document has none such, or what led to it is gone.
     #[error("revision {0} cannot be told")]
     Missing(Revision),
+    /// It is older than history is kept.
+    #[error("what was before revision {oldest} is not kept any more")]
+    Erased { oldest: Revision },
 }
 
 impl From<PastError> for HistoryError {
@@ -72,22 +78,14 @@ impl History {
     /// A document at a revision that its group has applied here.
     ///
     /// # Errors
-    /// When something that leads to it does not read back.
+    /// When something that leads to it does not read back, or it is not kept any more.
     pub async fn at(
         &self,
         group: &Group,
         doc: DocId,
         version: Revision,
     ) -> Result<State, HistoryError> {
-        for _ in 0..TRIES {
-            let mark = mark(group);
-            match self.try_at(group, doc, version).await {
-                Ok(Some(state)) => return Ok(state),
-                Ok(None) => {}
-                Err(error) => mended(group, mark, error).await?,
-            }
-        }
-        Err(HistoryError::Missing(version))
+        tried(group, version, || self.try_at(group, doc, version)).await
     }
 
     /// None where a round was archived meanwhile.
@@ -100,6 +98,13 @@ impl History {
         let known = self.states.lock().nearest(doc, version);
         let keep = |state: &State| self.states.lock().keep(state);
         let past = self.archivist.past(group.id(), mark(group), &doc).await?;
+        if let Some(oldest) = past
+            .carried()
+            .map(Place::rev)
+            .filter(|kept| version < *kept)
+        {
+            return Err(HistoryError::Erased { oldest });
+        }
         let mut state = self.archivist.state(&past, known, version, keep).await?;
         if state.rev < version {
             let events = group.unarchived(doc, state.rev, version).await?;
@@ -115,7 +120,7 @@ impl History {
     /// applied here.
     ///
     /// # Errors
-    /// When something does not read back.
+    /// When something does not read back, or the first of them is not kept any more.
     pub async fn events(
         &self,
         group: &Group,
@@ -123,15 +128,7 @@ impl History {
         from: Revision,
         to: Revision,
     ) -> Result<Vec<Arc<Event>>, HistoryError> {
-        for _ in 0..TRIES {
-            let mark = mark(group);
-            match self.try_events(group, doc, from, to).await {
-                Ok(Some(events)) => return Ok(events),
-                Ok(None) => {}
-                Err(error) => mended(group, mark, error).await?,
-            }
-        }
-        Err(HistoryError::Missing(from))
+        tried(group, from, || self.try_events(group, doc, from, to)).await
     }
 
     /// None where a round was archived meanwhile.
@@ -142,6 +139,11 @@ impl History {
         from: Revision,
         to: Revision,
     ) -> Result<Option<Vec<Arc<Event>>>, HistoryError> {
+        // What is gone is gone, though a document's window may have some of it yet.
+        let oldest = self.archivist.oldest(group.id(), mark(group), &doc);
+        if let Some(oldest) = oldest.await?.filter(|oldest| from <= *oldest) {
+            return Err(HistoryError::Erased { oldest });
+        }
         let before = Revision(from.0.saturating_sub(1));
         let is_whole = |events: &[Arc<Event>]| {
             let revs = (from.0..=to.0).map(Revision);
@@ -172,15 +174,7 @@ impl History {
         doc: DocId,
         ms: u64,
     ) -> Result<Revision, HistoryError> {
-        for _ in 0..TRIES {
-            let mark = mark(group);
-            match self.try_revision_at(group, doc, ms).await {
-                Ok(Some(rev)) => return Ok(rev),
-                Ok(None) => {}
-                Err(error) => mended(group, mark, error).await?,
-            }
-        }
-        Err(HistoryError::Missing(Revision(0)))
+        tried(group, Revision(0), || self.try_revision_at(group, doc, ms)).await
     }
 
     /// None where a round was archived meanwhile.
@@ -191,6 +185,13 @@ impl History {
         ms: u64,
     ) -> Result<Option<Revision>, HistoryError> {
         let past = self.archivist.past(group.id(), mark(group), &doc).await?;
+        if let Some(oldest) = past.carried() {
+            let time = self.archivist.time_of(&past, Some(oldest)).await?;
+            if time.is_some_and(|time| ms < time) {
+                let oldest = oldest.rev();
+                return Err(HistoryError::Erased { oldest });
+            }
+        }
         if let Some(rev) = self.archivist.revision_at(&past, ms).await? {
             return Ok(Some(rev));
         }
@@ -220,6 +221,26 @@ impl History {
         let latest = past.checkpoint(Revision(u64::MAX));
         Ok(latest.map(|place| place.rev()))
     }
+}
+
+/// Tries what comes to nothing where a round is archived meanwhile, and what can be put right.
+async fn tried<T, F>(
+    group: &Group,
+    version: Revision,
+    attempt: impl Fn() -> F,
+) -> Result<T, HistoryError>
+where
+    F: Future<Output = Result<Option<T>, HistoryError>>,
+{
+    for _ in 0..TRIES {
+        let mark = mark(group);
+        match attempt().await {
+            Ok(Some(told)) => return Ok(told),
+            Ok(None) => {}
+            Err(error) => mended(group, mark, error).await?,
+        }
+    }
+    Err(HistoryError::Missing(version))
 }
 
 /// Nothing, if what was missing or damaged in the archive is put right, or is not needed any more where

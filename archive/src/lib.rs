@@ -13,6 +13,7 @@ mod history;
 mod object;
 mod pack;
 mod past;
+mod retention;
 pub mod segment;
 mod state;
 #[cfg(test)]
@@ -89,6 +90,8 @@ impl ReadError {
 pub struct Archivist {
     store: Arc<dyn Snapshots>,
     options: CheckpointOptions,
+    /// For how long history is kept, by the events' own time; 0 for ever.
+    retention_ms: u64,
     /// Those read last.
     indices: Mutex<LruCache<ContentHash, Arc<Index>>>,
 }
@@ -98,8 +101,16 @@ impl Archivist {
         Self {
             store,
             options,
+            retention_ms: 0,
             indices: Mutex::new(LruCache::unbounded()),
         }
+    }
+
+    /// Lets go of history that is older than so many milliseconds; of none for 0. The same on all replicas,
+    /// from the first round on.
+    pub fn retaining(mut self, retention_ms: u64) -> Self {
+        self.retention_ms = retention_ms;
+        self
     }
 
     async fn head(&self, group: GroupId, mark: ArchiveMark) -> Result<Head, ReadError> {
@@ -143,13 +154,15 @@ impl Archivist {
         let events = round.events;
         let checkpoints = self.checkpoints(group, mark, &events).await?;
         let (pack, entries) = pack::encode(&events, &checkpoints).await?;
+        pack::compare(&pack, &entries, &events, &checkpoints).await?;
+        // It was read back, and is the same.
         let object = self.store.put(group, pack).await?;
-        self.compare(object, &entries, &events, &checkpoints)
-            .await?;
         let index = Index {
             packs: vec![object.hash],
             entries,
         };
+        let newest_ms = events.iter().map(|event| event.ts_ms).max();
+        self.let_go(&mut head, mark, newest_ms.unwrap_or(0)).await?;
         let run = self.put_index(group, 0, &index).await?;
         head.runs.push(run);
         self.merge(&mut head).await?;
@@ -221,40 +234,6 @@ impl Archivist {
         past::pass_all(&mut state, events, rev, |_| {}).await?;
         let spelled = checkpoint::encode(&state).await;
         Ok(Some(Checkpoint { rev, spelled }))
-    }
-
-    /// Whether a pack that was stored tells these events, and has these checkpoints.
-    async fn compare(
-        &self,
-        object: ObjectId,
-        entries: &[object::Entry],
-        events: &[Arc<Event>],
-        checkpoints: &BTreeMap<DocId, Checkpoint>,
-    ) -> Result<(), ArchiveError> {
-        let stored = self.store.get(object).await?;
-        let mut rest = events;
-        for of_block in entries.chunk_by(|a, b| a.offset == b.offset) {
-            let (start, length) = (of_block[0].offset as usize, of_block[0].length as usize);
-            let block = stored.get(start..start + length);
-            let held = pack::open(block.ok_or(SegmentError::Truncated)?)?;
-            for entry in of_block {
-                if entry.is_checkpoint() {
-                    let kept = checkpoints.get(&entry.doc).map(|kept| &kept.spelled[..]);
-                    if kept != Some(pack::part(&held, entry)?) {
-                        return Err("a pack does not tell a checkpoint that went into it".into());
-                    }
-                    continue;
-                }
-                let read = pack::read(&held, entry)?;
-                let (these, others) = rest.split_at(read.len().min(rest.len()));
-                rest = others;
-                if !read.iter().eq(these.iter().map(|event| &**event)) {
-                    return Err("a pack does not tell the events that went into it".into());
-                }
-                tokio::task::yield_now().await;
-            }
-        }
-        Ok(())
     }
 
     async fn put_index(

@@ -10,7 +10,9 @@
 //!          · start u32 · end u32            by doc, then rev; with no events it is a checkpoint, which
 //!                                           stands behind a segment that begins with its revision
 //! head   = group u32 · rounds varint · index varint · run*          magic "codraftH"
-//! run    = level varint · entries varint · hash 32 of an index      the oldest first
+//! run    = level varint · entries varint · hash 32 of an index      the oldest first; before them, where
+//!                                           rounds were let go of, one of level 2^64 − 1: a checkpoint of
+//!                                           each document that had events there
 //! ```
 //!
 //! An entry's block is at `offset` of the pack, its segment from `start` to `end` of what the block
@@ -26,6 +28,8 @@ use crate::segment::{SegmentError, array};
 
 const FORMAT: u32 = 2;
 const ENTRY: usize = 48;
+/// The level of the index of what was carried over from rounds that are gone.
+pub const CARRIED: u64 = u64::MAX;
 /// Entries that are merged before others have their turn.
 const ENTRIES_AT_ONCE: usize = 4_096;
 
@@ -173,6 +177,48 @@ impl Index {
         }
         self.entries.push(entry);
         Ok(())
+    }
+
+    /// Without its first packs, and what is in them.
+    pub fn without(&self, packs: usize) -> Index {
+        let before = packs as u32;
+        let rest = self.entries.iter().filter(|entry| entry.pack >= before);
+        let moved = |entry: &Entry| Entry {
+            pack: entry.pack - before,
+            ..*entry
+        };
+        Index {
+            packs: self.packs[packs..].to_vec(),
+            entries: rest.map(moved).collect(),
+        }
+    }
+
+    /// Takes in what another pack has.
+    pub fn extend(&mut self, pack: ContentHash, entries: Vec<Entry>) {
+        let number = self.packs.len() as u32;
+        self.packs.push(pack);
+        let numbered = entries.into_iter().map(|entry| Entry {
+            pack: number,
+            ..entry
+        });
+        self.entries.extend(numbered);
+    }
+
+    /// In order, and without packs of which nothing is needed.
+    pub fn tidied(mut self) -> Index {
+        let mut used = vec![false; self.packs.len()];
+        for entry in &self.entries {
+            used[entry.pack as usize] = true;
+        }
+        let number = |pack: u32| used[..pack as usize].iter().filter(|used| **used).count() as u32;
+        let numbers: Vec<u32> = (0..used.len() as u32).map(number).collect();
+        for entry in &mut self.entries {
+            entry.pack = numbers[entry.pack as usize];
+        }
+        self.entries.sort_by_key(Entry::key);
+        let mut is_used = used.iter();
+        self.packs.retain(|_| is_used.next() == Some(&true));
+        self
     }
 
     /// Those of a document.

@@ -30,8 +30,14 @@ pub(crate) struct Past(Vec<Place>);
 impl Past {
     /// The last revision that is archived; 0 for none.
     pub fn last(&self) -> Revision {
-        let last = self.segments().last();
-        last.map_or(Revision(0), |place| place.entry.last())
+        let last = self.0.iter().map(|place| place.entry.last()).max();
+        last.unwrap_or_default()
+    }
+
+    /// Where what was before is gone: the checkpoint that all later revisions are told from.
+    pub fn carried(&self) -> Option<&Place> {
+        // Others stand behind a segment that begins with their revision, or before it.
+        self.0.first().filter(|place| place.entry.is_checkpoint())
     }
 
     pub fn segments(&self) -> impl DoubleEndedIterator<Item = &Place> {
@@ -50,16 +56,16 @@ impl Past {
 }
 
 impl Place {
+    pub fn new(object: ObjectId, entry: Entry) -> Self {
+        Self { object, entry }
+    }
+
     pub fn rev(&self) -> Revision {
         self.entry.rev
     }
 
     pub fn object(&self) -> ObjectId {
         self.object
-    }
-
-    pub fn entry(&self) -> &Entry {
-        &self.entry
     }
 
     /// How many bytes it takes before it is compressed.
@@ -101,16 +107,40 @@ impl Archivist {
         events.map_err(|error| ReadError::Wrong { object, error })
     }
 
-    /// The document as a checkpoint has it.
-    async fn state_in(&self, place: &Place) -> Result<State, ReadError> {
-        let Place { object, entry } = *place;
+    /// A checkpoint's bytes.
+    pub(crate) async fn spelled(&self, place: &Place) -> Result<Vec<u8>, ReadError> {
         let held = self.held(place).await?;
-        let state = pack::part(&held, &entry).and_then(checkpoint::decode);
+        let spelled = pack::part(&held, &place.entry);
+        let spelled = spelled.map_err(|error| wrong(place.object, error))?;
+        Ok(spelled.to_vec())
+    }
+
+    /// The document as a checkpoint has it.
+    pub(crate) async fn state_in(&self, place: &Place) -> Result<State, ReadError> {
+        let Place { object, entry } = *place;
+        let state = checkpoint::decode(&self.spelled(place).await?);
         let state = state.map_err(|error| wrong(object, error))?;
         match (state.doc, state.rev) == (entry.doc, entry.rev) {
             true => Ok(state),
             false => Err(ReadError::Elsewhere { object }),
         }
+    }
+
+    /// The first revision that can be told of a document of which something is gone; none where nothing is.
+    ///
+    /// # Errors
+    /// When an object is missing or damaged.
+    pub(crate) async fn oldest(
+        &self,
+        group: GroupId,
+        mark: ArchiveMark,
+        doc: &DocId,
+    ) -> Result<Option<Revision>, ReadError> {
+        if self.retention_ms == 0 {
+            return Ok(None);
+        }
+        let past = self.past(group, mark, doc).await?;
+        Ok(past.carried().map(Place::rev))
     }
 
     /// When a document was as a checkpoint has it, or when it was created where there is none.
@@ -120,9 +150,8 @@ impl Archivist {
         checkpoint: Option<&Place>,
     ) -> Result<Option<u64>, ReadError> {
         if let Some(place) = checkpoint {
-            let (object, held) = (place.object, self.held(place).await?);
-            let time = pack::part(&held, &place.entry).and_then(checkpoint::time);
-            return Ok(Some(time.map_err(|error| wrong(object, error))?));
+            let time = checkpoint::time(&self.spelled(place).await?);
+            return Ok(Some(time.map_err(|error| wrong(place.object, error))?));
         }
         let Some(first) = past.segments().next() else {
             return Ok(None);
@@ -183,8 +212,8 @@ impl Archivist {
         Ok(state)
     }
 
-    /// The last revision that was made at a time or before; 0 for none. None where what comes next is
-    /// not archived.
+    /// The last revision that was made at a time or before, of those that are kept; 0 for none. None where
+    /// what comes next is not archived.
     pub(crate) async fn revision_at(
         &self,
         past: &Past,
@@ -193,7 +222,8 @@ impl Archivist {
         let segments: Vec<_> = past.segments().collect();
         // The first segment that begins later, and the one before it: there it is.
         let (mut low, mut high) = (0, segments.len());
-        let mut found = (Revision(0), false);
+        let carried = past.carried().map(Place::rev);
+        let mut found = (carried.unwrap_or_default(), false);
         while low < high {
             let middle = low + (high - low) / 2;
             let events = self.segment(segments[middle]).await?;

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod retention;
+
 use std::collections::BTreeMap;
 
 use codraft_ot::{Chain, Delta};

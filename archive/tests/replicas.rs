@@ -1,33 +1,28 @@
 //! Groups of three replicas whose events go on to archives.
 #![allow(clippy::unwrap_used)]
 
-#[path = "../../raft/tests/common/mod.rs"]
-mod common;
+mod scene;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
-use codraft_archive::{Archivist, CheckpointOptions, History};
+use codraft_archive::History;
 use codraft_ot::Chain;
 use codraft_proto::{
     disk::Disk,
-    ids::{GroupId, Revision, Seq},
+    ids::{Revision, Seq},
     transport::BoxFuture,
 };
 use codraft_raft::{
-    archive::{Archive, ArchiveMark},
-    command::Command,
-    group::Origin,
+    archive::{Archive, RoundOptions, Rounds},
     machine::{Event, Outcome},
+    oplog::{self, event_key},
+    pages::{PageLog, PageOptions},
 };
-use codraft_tiers::snapshots::Folder;
-use common::{ARCHIVE, Cluster, Node, create, doc, edit};
-
-const G: GroupId = GroupId(0);
-
-async fn folder(disk: Arc<dyn Disk>) -> Archivist {
-    let folder = Folder::open(disk, "/data/archive".into()).await;
-    Archivist::new(Arc::new(folder.unwrap()), CheckpointOptions::default())
-}
+use scene::{
+    G, commit,
+    common::{ARCHIVE, Cluster, create, doc, edit},
+    folder, manifest, mark, until, write,
+};
 
 async fn start() -> Cluster {
     let archive = |disk: Arc<dyn Disk>| -> BoxFuture<'static, Arc<dyn Archive>> {
@@ -35,50 +30,6 @@ async fn start() -> Cluster {
     };
     ARCHIVE.get_or_init(|| archive);
     Cluster::start(1, true).await
-}
-
-/// Submits at whoever leads until there is an outcome.
-async fn commit(cluster: &Cluster, command: Command) -> Outcome {
-    let whole = async {
-        loop {
-            let leader = cluster.leader(G).await;
-            let mut answers = leader.answers(1);
-            let group = leader.groups.group(G).unwrap();
-            let origin = Origin { link: 1, tag: 1 };
-            if group.submit(command.clone(), origin).is_ok() {
-                let answer = tokio::time::timeout(Duration::from_secs(5), answers.recv()).await;
-                if let Ok(Some((_, Ok(outcome)))) = answer {
-                    return outcome;
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), whole)
-        .await
-        .expect("no outcome")
-}
-
-async fn write(cluster: &Cluster, seqs: std::ops::RangeInclusive<u64>) {
-    for seq in seqs {
-        let outcome = commit(cluster, edit(1, 1, seq, seq)).await;
-        let rev = Revision(seq + 1);
-        assert_eq!(outcome, Outcome::Applied { rev });
-    }
-}
-
-fn mark(node: &Node) -> ArchiveMark {
-    node.groups.group(G).unwrap().archived()
-}
-
-async fn until(what: &str, done: impl Fn() -> bool) {
-    let whole = async {
-        while !done() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let whole = tokio::time::timeout(Duration::from_secs(20), whole).await;
-    assert!(whole.is_ok(), "it never comes to pass: {what}");
 }
 
 /// All that a node has archived of the document, proven by its chain of hashes.
@@ -204,4 +155,40 @@ async fn a_damaged_archive_is_put_right_from_the_others() {
         let state = history.at(&group, doc(1), Revision(version)).await.unwrap();
         assert_eq!(state.content.units() as u64, version - 1);
     }
+}
+
+/// Whether a complete round is not archived, of those that the manifest on a disk covers.
+async fn waits(disk: Arc<dyn Disk>) -> bool {
+    let manifest = manifest(disk.clone()).await;
+    let log = PageLog::open(disk, "/data/events".into(), PageOptions::default()).await;
+    let (log, mut events) = (log.unwrap(), Vec::new());
+    for page in &manifest.events {
+        let spelled = log.read(&event_key(G, page.to), page.place).await.unwrap();
+        events.extend(oplog::decode(&spelled, page.from).unwrap());
+    }
+    events.sort_by_key(|logged| logged.log_id.index);
+    let options = RoundOptions {
+        bytes: 16 << 10,
+        ..RoundOptions::default()
+    };
+    let mut rounds = Rounds::after(manifest.archived.index, options);
+    rounds.push(&events);
+    rounds.next().is_some_and(|to| to <= manifest.index())
+}
+
+#[tokio::test]
+async fn a_node_that_ends_in_order_has_archived_every_round_that_is_complete() {
+    let mut cluster = start().await;
+    commit(&cluster, create(1)).await;
+    let mut rounds = 0;
+    for nth in 0..5 {
+        write(&cluster, nth * 90 + 1..=(nth + 1) * 90).await;
+        cluster.stop().await;
+        for disk in &cluster.disks {
+            assert!(!waits(disk.clone()).await, "after {} edits", (nth + 1) * 90);
+            rounds = manifest(disk.clone()).await.archived.rounds;
+        }
+        cluster = cluster.restart(true).await;
+    }
+    assert!(rounds >= 5, "{rounds}");
 }

@@ -516,7 +516,8 @@ export class Connection {
       if (!isErased && !(error instanceof DivergedError)) throw error;
       console.warn("codraft: opening the document anew:", error);
       this.missed = null;
-      this.startedOverFor = "What others had written meanwhile could not be had any more.";
+      const why = error instanceof ApiError && error.code === "erased" ? `: ${REASONS.erased}` : "";
+      this.startedOverFor = `What others had written meanwhile could not be had any more${why}.`;
       document.forget();
     }
   }

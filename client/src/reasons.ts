@@ -5,6 +5,7 @@ export const REASONS: Record<string, string> = {
   forbidden: "you may not do this",
   not_found: "there is no such document, or it is not shared with you",
   deleted: "the document was deleted",
+  erased: "its history is not kept for so long",
   document_full: "the document is as large as it may be",
   origin: "this page may not use that server",
   revoked: "your access was taken away",

@@ -140,6 +140,7 @@ for (const status of [403, 404, 410]) {
     on.ticketStatus = 201;
     await until("a conflict copy", () => a.conflicts.length === 1);
     assert.deepEqual(a.conflicts[0]?.typed, [" mine"]);
+    assert.match(a.conflicts[0]?.reason ?? "", status === 410 ? /more: its history is not kept for so long\./ : /any more\./);
     await saved(a);
     assert.equal(on.pages.length, 2, "it was not asked for again");
     assert.ok(on.order.text.endsWith("abase"), on.order.text);

@@ -121,7 +121,8 @@ export class Server {
     this.pages.push({ from, to: asked });
     const status = await this.onPage(this.pages.length);
     response.writeHead(status, { "content-type": "application/json" });
-    if (status !== 200) return void response.end(JSON.stringify({ code: "no_version", title: "No" }));
+    const code = status === 410 ? "erased" : "no_version";
+    if (status !== 200) return void response.end(JSON.stringify({ code, title: "No" }));
     const to = Math.min(asked, Math.ceil(from / PAGE) * PAGE, this.order.rev);
     const events = this.order.log.slice(from - 1, to).map(({ rev, client, seq, ops }) => {
       return { rev, kind: "edit", ...named(client), seq, base: 0, ts: 0, ops: decodeDelta(ops).ops };

@@ -46,6 +46,9 @@ pub struct DevArgs {
     /// How many Raft groups. It stays that many.
     #[arg(long)]
     pub groups: Option<u32>,
+    /// For how long history is kept, by the events' own time; for ever when not given. It stays that long.
+    #[arg(long, env = init::RETENTION_MS)]
+    pub retention_ms: Option<u64>,
     /// The router's port; a free one when not given.
     #[arg(long, default_value_t = 0)]
     pub port: u16,
@@ -240,6 +243,8 @@ fn plan(layout: &Layout, data: &Path, args: &DevArgs) -> Result<Plan> {
     let count = fixed("nodes", count, args.nodes, NODES)?;
     let groups = old.as_ref().map(|old| old.groups);
     let groups = fixed("groups", groups, args.groups, init::GROUPS)?;
+    let retention_ms = old.as_ref().map(|old| old.retention_ms);
+    let retention_ms = fixed("retention-ms", retention_ms, args.retention_ms, 0)?;
     let mut nodes = old
         .as_ref()
         .map(|old| old.nodes.clone())
@@ -255,6 +260,7 @@ fn plan(layout: &Layout, data: &Path, args: &DevArgs) -> Result<Plan> {
     Ok(Plan {
         cluster: old.and_then(|old| old.cluster),
         groups,
+        retention_ms,
         nodes,
         router,
         joined: args.joined,

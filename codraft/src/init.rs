@@ -20,6 +20,9 @@ use crate::{files, layout::Layout, token};
 /// (bench/README.md), and still have two leaders.
 pub const GROUPS: u32 = 2;
 
+/// The variable of the environment that says how long a new cluster keeps history.
+pub const RETENTION_MS: &str = "CODRAFT_RETENTION_MS";
+
 #[derive(Debug, clap::Args)]
 pub struct InitArgs {
     /// The folder to write into; must not hold a cluster yet.
@@ -38,6 +41,9 @@ pub struct InitArgs {
     /// How many Raft groups; it stays that many.
     #[arg(long, default_value_t = GROUPS)]
     pub groups: u32,
+    /// For how long history is kept, by the events' own time; 0 for ever. It stays that long.
+    #[arg(long, env = RETENTION_MS, default_value_t = 0)]
+    pub retention_ms: u64,
 }
 
 /// What a cluster is made of.
@@ -45,6 +51,7 @@ pub struct Plan {
     /// `None`: a new one.
     pub cluster: Option<String>,
     pub groups: u32,
+    pub retention_ms: u64,
     pub nodes: Vec<NodeEntry>,
     pub router: String,
     /// The router runs inside node 1.
@@ -62,6 +69,7 @@ impl Plan {
         Ok(Plan {
             cluster: Some(topology.cluster),
             groups: topology.groups,
+            retention_ms: topology.retention_ms,
             nodes: topology.nodes,
             router: router.map(|router| router.listen).unwrap_or_default(),
             joined: false,
@@ -101,6 +109,7 @@ impl Plan {
         FileTopology {
             cluster: cluster.to_owned(),
             groups: self.groups,
+            retention_ms: self.retention_ms,
             nodes: self.nodes.clone(),
         }
     }
@@ -113,6 +122,7 @@ pub fn run(args: &InitArgs) -> Result<()> {
     let plan = Plan {
         cluster: None,
         groups: args.groups,
+        retention_ms: args.retention_ms,
         nodes: nodes.collect(),
         router: args.router.clone(),
         joined: false,

@@ -203,6 +203,7 @@ mod tests {
         FileTopology {
             cluster: "tested".into(),
             groups: 2,
+            retention_ms: 0,
             nodes: nodes.iter().map(entry).collect(),
         }
     }

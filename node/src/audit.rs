@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use codraft_proto::{
-    ids::{DocId, GroupId, Slot},
+    ids::{DocId, GroupId},
     placement::slot_of,
     reject::Code,
     v1::{self, message::Body, reply},
 };
-use codraft_raft::{group::Group, machine::Held};
+use codraft_raft::group::Group;
 
 use crate::{routers::RouterLink, service::Service, wire};
 
@@ -38,9 +38,7 @@ pub(crate) fn held(service: &Arc<Service>, link: &Arc<RouterLink>, id: u64, aske
 async fn of(group: &Group, after: Option<DocId>) -> v1::Held {
     let (index, slots) = group.with(|shard| (shard.applied(), shard.slots()));
     let after = after.map(|doc| (slot_of(&doc), doc));
-    let is_later =
-        |(slot, doc, _): &(Slot, &DocId, &Held)| after.is_none_or(|after| (*slot, **doc) > after);
-    let mut all = slots.iter().filter(is_later);
+    let mut all = slots.after(after);
     let mut documents = Vec::new();
     for (_, doc, held) in all.by_ref().take(DOCUMENTS) {
         let summary = held.summary();

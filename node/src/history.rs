@@ -124,6 +124,9 @@ impl Request {
     }
 
     pub(crate) fn failed(&self, error: &HistoryError) -> v1::Problem {
+        if let HistoryError::Erased { .. } = error {
+            return wire::problem(Code::Erased, error.to_string());
+        }
         let doc = self.doc;
         tracing::error!(%doc, %error, "a document's history cannot be told");
         wire::problem(Code::Internal, "its history does not read back here")
@@ -287,7 +290,14 @@ impl Request {
         if from > to {
             return Ok(None);
         }
-        let events = self.service.history.events(group, self.doc, from, to).await;
+        let history = &self.service.history;
+        let events = match history.events(group, self.doc, from, to).await {
+            Err(HistoryError::Erased { oldest }) if oldest < to => {
+                history.events(group, self.doc, oldest + 1, to).await
+            }
+            Err(HistoryError::Erased { .. }) => return Ok(None),
+            events => events,
+        };
         let events = events.map_err(|error| self.failed(&error))?;
         let is_it = |event: &&Arc<Event>| event.client == Some(client) && event.user == self.user;
         Ok(events.iter().find(is_it).map(|event| event.rev))

@@ -150,7 +150,8 @@ async fn open(
     let lane = disk.lane().map_err(StartError::Keep)?;
     let folder = Folder::open(lane, config.data.join(ARCHIVE)).await;
     let folder = Arc::new(folder.map_err(StartError::Keep)?);
-    let archivist = Arc::new(Archivist::new(folder, config.checkpoints.clone()));
+    let archivist = Archivist::new(folder, config.checkpoints.clone());
+    let archivist = Arc::new(archivist.retaining(config.topology.retention_ms()));
     let kept = kept.archived(archivist.clone(), config.rounds.clone());
     let kept = kept.within(config.budget.clone());
     let mut name = [0; 8];

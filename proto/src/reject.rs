@@ -78,6 +78,8 @@ codes! {
     Fault = 20, "fault", 500, 4420;
     /// The document has no such revision: ahead of its head, or before its beginning.
     NoVersion = 21, "no_version", 404, 4421;
+    /// The revision is older than history is kept.
+    Erased = 22, "erased", 410, 4422;
 
     // Who gets in.
     /// No token, or one that does not verify.

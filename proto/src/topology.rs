@@ -16,6 +16,8 @@ pub trait Topology: Send + Sync + 'static {
     /// The cluster's name; links refuse another one.
     fn cluster(&self) -> &str;
     fn groups(&self) -> u32;
+    /// For how long history is kept, in milliseconds of the events' own time; 0 for ever.
+    fn retention_ms(&self) -> u64;
     /// Nodes and where they listen for links.
     fn nodes(&self) -> Vec<(NodeId, String)>;
     /// Whose place a node has: its own, or that of the node which had it when the cluster was made.
@@ -47,8 +49,8 @@ pub trait Topology: Send + Sync + 'static {
 }
 
 /// What of a topology is fixed when the cluster is made: another number of slots or groups, or
-/// other seats, would look for documents where they are not. Addresses are no part of it, nor who
-/// has a seat.
+/// other seats, would look for documents where they are not, and another retention would archive the
+/// same rounds as other objects. Addresses are no part of it, nor who has a seat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
     pub slots: u32,
@@ -56,6 +58,8 @@ pub struct Placement {
     pub nodes: Vec<NodeId>,
     /// The voters of each group at first, rising.
     pub voters: Vec<Vec<NodeId>>,
+    /// For how long history is kept; 0 for ever.
+    pub retention_ms: u64,
 }
 
 impl Placement {
@@ -72,6 +76,7 @@ impl Placement {
             slots: placement::SLOTS.into(),
             nodes: rising(nodes.collect()),
             voters: voters.collect(),
+            retention_ms: topology.retention_ms(),
         }
     }
 
@@ -83,6 +88,9 @@ impl Placement {
         }
         if self.voters.len() != other.voters.len() {
             return both(|it| format!("groups = {}", it.voters.len()));
+        }
+        if self.retention_ms != other.retention_ms {
+            return both(|it| format!("retention_ms = {}", it.retention_ms));
         }
         if self.nodes != other.nodes {
             return both(|it| format!("nodes {}", list(&it.nodes)));
@@ -116,6 +124,7 @@ impl From<&Placement> for v1::Placement {
             slots: placement.slots,
             nodes: numbers(&placement.nodes),
             groups: placement.voters.iter().map(voters).collect(),
+            retention_ms: placement.retention_ms,
         }
     }
 }
@@ -127,6 +136,7 @@ impl From<&v1::Placement> for Placement {
             slots: placement.slots,
             nodes: node_ids(&placement.nodes),
             voters: placement.groups.iter().map(voters).collect(),
+            retention_ms: placement.retention_ms,
         }
     }
 }
@@ -152,6 +162,9 @@ pub struct FileTopology {
     pub cluster: String,
     /// 1 to 256; fixed when the cluster is made.
     pub groups: u32,
+    /// For how long history is kept, by the events' own time; 0 for ever. Fixed when the cluster is made.
+    #[serde(default)]
+    pub retention_ms: u64,
     #[serde(rename = "node", default)]
     pub nodes: Vec<NodeEntry>,
 }
@@ -188,6 +201,11 @@ pub enum TopologyError {
     Name,
     #[error("cluster.toml: groups = {0}, but there are 1 to 256")]
     Groups(u32),
+    #[error(
+        "cluster.toml: retention_ms = {0}, but history is kept for 0 (for ever) or {RETENTION_MS_MIN} \
+         at least"
+    )]
+    Retention(u64),
     #[error("cluster.toml: there is no [[node]]")]
     NoNodes,
     #[error("cluster.toml: a node's id is 1 or more")]
@@ -214,6 +232,8 @@ pub enum TopologyError {
 
 /// The most groups a cluster may have.
 pub const GROUPS_MAX: u32 = 256;
+/// The least time for which history is kept.
+pub const RETENTION_MS_MIN: u64 = 1_000;
 
 impl FileTopology {
     /// Reads and checks the text of a `cluster.toml`.
@@ -239,6 +259,13 @@ impl FileTopology {
              groups = {}\n",
             self.cluster, self.groups
         );
+        if self.retention_ms > 0 {
+            text.push_str(&format!(
+                "# History is kept for so long, by the events' own time: fixed when the cluster was made.\n\
+                 retention_ms = {}\n",
+                self.retention_ms
+            ));
+        }
         for node @ NodeEntry { id, address, .. } in &self.nodes {
             text.push_str(&format!("\n[[node]]\nid = {id}\naddress = \"{address}\"\n"));
             let seat = node.seat();
@@ -258,6 +285,9 @@ impl FileTopology {
         }
         if !(1..=GROUPS_MAX).contains(&self.groups) {
             return Err(TopologyError::Groups(self.groups));
+        }
+        if (1..RETENTION_MS_MIN).contains(&self.retention_ms) {
+            return Err(TopologyError::Retention(self.retention_ms));
         }
         if self.nodes.is_empty() {
             return Err(TopologyError::NoNodes);
@@ -308,6 +338,9 @@ impl Topology for FileTopology {
     }
     fn groups(&self) -> u32 {
         self.groups
+    }
+    fn retention_ms(&self) -> u64 {
+        self.retention_ms
     }
     fn nodes(&self) -> Vec<(NodeId, String)> {
         self.nodes
@@ -380,6 +413,9 @@ impl Topology for LiveTopology {
     }
     fn groups(&self) -> u32 {
         self.groups
+    }
+    fn retention_ms(&self) -> u64 {
+        self.file.read().retention_ms
     }
     fn nodes(&self) -> Vec<(NodeId, String)> {
         self.file.read().nodes()

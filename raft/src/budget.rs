@@ -3,12 +3,13 @@
 //! is still room for all that is in order.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
 };
 
 use codraft_proto::ids::GroupId;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::command::Command;
 
@@ -54,6 +55,11 @@ pub struct Budget {
     total: AtomicU64,
     /// A `Level`: each operation reads it.
     level: AtomicU8,
+    /// Whose archive could not be written when it was last tried.
+    failing: Mutex<BTreeSet<GroupId>>,
+    /// Whether something is refused and the archive cannot be written: another node should lead. One that
+    /// only archives more slowly than is typed is no worse than the others.
+    stuck: watch::Sender<bool>,
 }
 
 impl Budget {
@@ -63,6 +69,8 @@ impl Budget {
             used: Mutex::default(),
             total: AtomicU64::new(0),
             level: AtomicU8::new(Level::Nothing as u8),
+            failing: Mutex::default(),
+            stuck: watch::Sender::new(false),
         }
     }
 
@@ -80,6 +88,31 @@ impl Budget {
         if self.level.swap(level as u8, Relaxed) != level as u8 {
             say(level, total);
         }
+        drop(used);
+        self.look();
+    }
+
+    /// Whether a group's archive could be written.
+    pub fn tried(&self, group: GroupId, is_written: bool) {
+        let changed = match is_written {
+            true => self.failing.lock().remove(&group),
+            false => self.failing.lock().insert(group),
+        };
+        if changed {
+            self.look();
+        }
+    }
+
+    fn look(&self) {
+        let is_full = self.level.load(Relaxed) != Level::Nothing as u8;
+        let is_stuck = is_full && !self.failing.lock().is_empty();
+        self.stuck
+            .send_if_modified(|was| std::mem::replace(was, is_stuck) != is_stuck);
+    }
+
+    /// Whether another node should lead, whenever that changes.
+    pub fn stuck(&self) -> watch::Receiver<bool> {
+        self.stuck.subscribe()
     }
 
     /// What waits of all groups, and from where on edits are refused; in bytes.
@@ -177,6 +210,23 @@ mod tests {
         budget.waits(GroupId(1), 0);
         budget.waits(GroupId(0), 99);
         assert_eq!(refused(&budget), [false; 4]);
+    }
+
+    #[test]
+    fn another_node_should_lead_where_the_archive_cannot_be_written_and_nowhere_else() {
+        let budget = Budget::new(BudgetOptions::of(100, u64::MAX));
+        let stuck = budget.stuck();
+        budget.waits(GroupId(0), 100);
+        assert!(!*stuck.borrow(), "it is slow, as the others are");
+        budget.tried(GroupId(1), false);
+        assert!(*stuck.borrow());
+        budget.waits(GroupId(0), 99);
+        assert!(!*stuck.borrow());
+        budget.waits(GroupId(0), 100);
+        budget.tried(GroupId(0), true);
+        assert!(*stuck.borrow());
+        budget.tried(GroupId(1), true);
+        assert!(!*stuck.borrow());
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod trim;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -64,6 +64,8 @@ use reads::Reads;
 
 /// A node that ends in order gives each group so long to keep its state.
 const KEEP_AT_END: Duration = Duration::from_secs(2);
+/// And all of them so long to archive what waits for it.
+const ARCHIVE_AT_END: Duration = Duration::from_secs(2);
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, Machine>;
 
@@ -125,6 +127,8 @@ struct Inner {
     reads: Reads,
     /// Who leads, as `GroupEvents` was told last.
     leadership: Arc<Mutex<Leadership>>,
+    /// The node that it was last handed to; 0 for none.
+    handed_to: AtomicU64,
 }
 
 impl Group {
@@ -417,6 +421,18 @@ impl Groups {
     pub async fn shutdown(&self) {
         for group in self.iter() {
             group.inner.close(ProposeError::Shutdown);
+            group.inner.keep_at_end().await;
+        }
+        let archived = self.iter().map(|group| group.inner.keeper.caught_up());
+        let archived = futures_util::future::join_all(archived);
+        if tokio::time::timeout(ARCHIVE_AT_END, archived)
+            .await
+            .is_err()
+        {
+            tracing::warn!("no time to archive all rounds at the end: the next start does");
+        }
+        for group in self.iter() {
+            // With how far it is archived now.
             group.inner.keep_at_end().await;
             if let Err(error) = group.inner.raft.shutdown().await {
                 tracing::warn!(group = %group.id(), %error, "group did not stop in order");

@@ -121,6 +121,8 @@ const PEERS_HEADER: &str = "codraft-peers 1";
 const NOBODYS: [&str; 2] = ["identity.new", "lost+found"];
 const LOG: &str = "log";
 const NO_LOG: &str = "no log yet";
+/// Begins the line with how long history is kept, in milliseconds.
+const RETENTION: &str = "retention_ms ";
 
 /// Takes a folder, made if it is not there, for this process alone.
 ///
@@ -266,8 +268,8 @@ impl Identity {
         replace(disk, dir, FILE, &self.text()).await.map_err(failed)
     }
 
-    /// A line each: format, cluster, node, disk, log, slots, groups, all nodes, and the voters of
-    /// each group.
+    /// A line each: format, cluster, node, disk, log, slots, groups, all nodes, the voters of each
+    /// group, and for how long history is kept where that is not for ever.
     fn text(&self) -> String {
         let Identity {
             cluster,
@@ -277,6 +279,7 @@ impl Identity {
                     slots,
                     nodes,
                     voters,
+                    retention_ms,
                 },
             disk,
             has_log,
@@ -289,6 +292,9 @@ impl Identity {
             let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
             text.push_str(&nodes.join(" "));
             text.push('\n');
+        }
+        if *retention_ms > 0 {
+            text.push_str(&format!("{RETENTION}{retention_ms}\n"));
         }
         seal(&text)
     }
@@ -328,14 +334,20 @@ impl Identity {
                 .collect()
         };
         let nodes = ids(lines.next()?)?;
-        let voters: Vec<Vec<NodeId>> = lines.map(ids).collect::<Option<_>>()?;
-        (voters.len() == groups).then_some(Identity {
+        let voters = lines.by_ref().take(groups).map(ids);
+        let voters: Vec<Vec<NodeId>> = voters.collect::<Option<_>>()?;
+        let retention_ms = match lines.next() {
+            None => 0,
+            Some(line) => line.strip_prefix(RETENTION)?.parse().ok()?,
+        };
+        (voters.len() == groups && lines.next().is_none()).then_some(Identity {
             cluster,
             node,
             placement: Placement {
                 slots,
                 nodes,
                 voters,
+                retention_ms,
             },
             disk,
             has_log,

@@ -381,7 +381,11 @@ impl Keeper {
         let before = latest.as_ref().map(|manifest| manifest.index());
         let moves = sparse.filter(|file| uses.has(*file));
         let is_as_at = |index| image.slots.slots().all(|(_, of)| of.is_as_at(index));
-        if before.is_some_and(|at| at == image.last.index && is_as_at(at)) && moves.is_none() {
+        let is_told = |latest: &Arc<Manifest>| {
+            let at = latest.index();
+            at == image.last.index && is_as_at(at) && latest.archived == archived
+        };
+        if latest.as_ref().is_some_and(is_told) && moves.is_none() {
             return Ok(latest);
         }
         let stays = |slot, documents: &InSlot| {

@@ -76,5 +76,6 @@ pub const PROMOTION_ENTRIES: u64 = 64;
 pub const PROMOTION_HEARD: Duration = Duration::from_secs(1);
 /// Windows that are let go of at one look.
 pub const TRIMS_MAX: usize = 256;
-/// How long a leader whose disk is full leads on where nobody took over, before it tries again.
-pub const FULL_DISK_PAUSE: Duration = Duration::from_secs(60);
+/// How long a leader leads on whose disk is full, or whose archive takes nothing, where nobody took over,
+/// before it tries again.
+pub const FULL_PAUSE: Duration = Duration::from_secs(60);

@@ -291,9 +291,14 @@ impl Wal {
         *self.shared.full.borrow()
     }
 
+    /// What [`Wal::is_full`] says, whenever that changes.
+    pub fn fullness(&self) -> watch::Receiver<bool> {
+        self.shared.full.subscribe()
+    }
+
     /// Resolves once [`Wal::is_full`] says so.
     pub async fn full(&self, full: bool) {
-        let mut watch = self.shared.full.subscribe();
+        let mut watch = self.fullness();
         // The sender lives as long as this log.
         let _ = watch.wait_for(|is| *is == full).await;
     }

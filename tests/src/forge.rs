@@ -71,3 +71,23 @@ pub async fn page(node: &Path, doc: DocId, from: &str, to: &str) -> Result<()> {
     }
     bail!("no document {doc} in {}", node.display())
 }
+
+/// Replaces words in a node's identity by others, and makes its checksum fit.
+///
+/// # Errors
+/// When there are none.
+pub fn identity(node: &Path, from: &str, to: &str) -> Result<()> {
+    let path = node.join("identity");
+    let text = std::fs::read_to_string(&path)?;
+    let (body, _) = text.trim_end().rsplit_once('\n').context("one line")?;
+    ensure!(body.contains(from), "no such words");
+    let forged = body.replace(from, to) + "\n";
+    let crc = crc32(forged.as_bytes());
+    Ok(std::fs::write(path, format!("{forged}{crc:08x}\n"))?)
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    let bit = |crc: u32, _| crc >> 1 ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+    let byte = |crc: u32, byte: &u8| (0..8).fold(crc ^ u32::from(*byte), bit);
+    !bytes.iter().fold(!0, byte)
+}

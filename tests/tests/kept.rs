@@ -18,6 +18,7 @@ use codraft_proto::{
     frame::{ClientFrame, ServerFrame},
     ids::{Revision, Seq},
 };
+use hyper::Method;
 use tokio::time::timeout;
 
 /// State is written after every few commands, and little of it may stay in memory; one user does the
@@ -147,6 +148,46 @@ async fn what_the_archive_cannot_take_is_refused_until_it_can() -> Result<()> {
         ensure!(!late, "{error:#}; {}", folder.log());
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
+    Ok(())
+}
+
+/// Where one node's archive alone cannot be written, another one leads, and nobody is refused for long.
+#[tokio::test]
+async fn a_leader_whose_archive_takes_nothing_hands_over() -> Result<()> {
+    let folder = Folder::fresh("stuck");
+    let small = [
+        ("CODRAFT_LIMITS__UNARCHIVED_BYTES", "67108864"),
+        ("CODRAFT_LIMITS__BODY_BYTES", "4194304"),
+    ];
+    let env = [&TIGHT[..], &small].concat();
+    let cluster = Processes::start_in(&folder, &["--groups", "1"], &env)?;
+    let rest = rest(&cluster);
+    let doc = rest.create("first", "").await?;
+    let leader = async || {
+        let asked = format!("/dev/cluster?doc={doc}");
+        let (_, answer) = rest.call(Method::GET, &asked, None).await?;
+        answer["leader"].as_u64().context("nobody leads")
+    };
+    let stuck = leader().await?;
+    let archive = folder.path().join(format!("node-{stuck}/archive"));
+    std::fs::rename(&archive, archive.with_extension("away"))?;
+    std::fs::write(&archive, "in the way")?;
+    // It does not compress.
+    let text: String = (0..3_000_000)
+        .map(|_| char::from(rand::random_range(b'a'..=b'z')))
+        .collect();
+    // More than its budget by far; where it is refused another one leads in a moment.
+    for nth in 0..30 {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        while let Err(error) = rest.create("large", &text).await {
+            let late = tokio::time::Instant::now() > end;
+            ensure!(!late, "document {nth}: {error:#}; {}", folder.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    ensure!(leader().await? != stuck, "it leads still");
+    let mut typist = Typist::open(&rest, &doc).await?;
+    typist.append("goes on").await?;
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! Each document told from its creation to its head, by nothing but its events: that is what its page
-//! must hold.
+//! Each document told from its creation to its head, or from where its history is kept, by nothing but
+//! its events: that is what its page must hold.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,7 +8,7 @@ use std::{
 
 use codraft_archive::{ARCHIVE, AuditError, FoldError, State};
 use codraft_proto::{
-    ids::{DocId, GroupId},
+    ids::{DocId, GroupId, Revision},
     placement::slot_of,
 };
 use codraft_raft::{
@@ -32,6 +32,10 @@ struct Proof<'a> {
     events: OpLog,
     /// The documents that are in the archive.
     archived: BTreeSet<DocId>,
+    /// Of those whose beginning is gone: the first revision that is kept, and its time.
+    begun: BTreeMap<DocId, (Revision, u64)>,
+    /// The time of the newest event that is archived; none where a document is not told.
+    newest_ms: Option<u64>,
     /// Whether all of the op log reads back, or could be put right, and so do the archive's lists: what
     /// is missing then is told already.
     is_whole: bool,
@@ -54,6 +58,8 @@ pub async fn prove(
         kept,
         events,
         archived: BTreeSet::new(),
+        begun: BTreeMap::new(),
+        newest_ms: Some(0),
         is_whole,
     };
     proof.list_archived(report).await;
@@ -68,6 +74,7 @@ pub async fn prove(
         report.counts.documents += 1;
         proof.document(*doc, held, report).await;
     }
+    proof.beginnings(report);
     let is_kept = |doc: &DocId| kept.documents.get(slot_of(doc), doc).is_some();
     let told = proof
         .events
@@ -129,7 +136,7 @@ impl Proof<'_> {
         match self.folder.archivist.documents(self.group, mark).await {
             Ok(documents) => self.archived = documents,
             Err(error) => {
-                self.is_whole = false;
+                self.newest_ms = None;
                 let lie = Lie::new(self.file_of(&error), error.to_string());
                 self.unless_told(lie.of_group(self.group), report);
             }
@@ -162,13 +169,29 @@ impl Proof<'_> {
         }
     }
 
-    async fn document(&self, doc: DocId, held: &Held, report: &mut Report) {
+    /// What is gone was older than history is kept when it went.
+    fn beginnings(&self, report: &mut Report) {
+        let retention_ms = self.folder.retention_ms();
+        let Some(newest_ms) = self.newest_ms.filter(|_| self.is_whole) else {
+            return;
+        };
+        let is_old = |ms: u64| ms.saturating_add(retention_ms) < newest_ms;
+        for (doc, (rev, _)) in self.begun.iter().filter(|(_, (_, ms))| !is_old(*ms)) {
+            let what = "what was before is gone, and is not older than history is kept";
+            let file = self.folder.manifest_file(&self.kept.manifest);
+            let lie = Lie::new(file, what).of_group(self.group);
+            report.lie(lie.of(Some(*doc), Some(*rev)));
+        }
+    }
+
+    async fn document(&mut self, doc: DocId, held: &Held, report: &mut Report) {
         let told = match self.archived.contains(&doc) {
             true => {
                 let mark = self.kept.manifest.archived;
                 let (archivist, group) = (&self.folder.archivist, self.group);
-                let mut attested = None;
+                let (mut attested, mut begins) = (None, None);
                 let each = |state: &State| {
+                    begins.get_or_insert((state.rev, state.ts_ms));
                     if report.is_attested(&doc, state.rev) {
                         attested = Some((state.rev, state.hash));
                     }
@@ -177,6 +200,9 @@ impl Proof<'_> {
                 if let Some((rev, hash)) = attested {
                     report.leads_to(&self.folder.path, &doc, rev, hash);
                 }
+                if let Some(begins) = begins.filter(|(rev, _)| *rev > Revision(1)) {
+                    self.begun.insert(doc, begins);
+                }
                 told
             }
             false => Ok(State::before(doc)),
@@ -184,10 +210,14 @@ impl Proof<'_> {
         let mut state = match told {
             Ok(state) => state,
             Err(error) => {
+                self.is_whole = false;
                 let lie = Lie::new(self.file_of(&error), error.to_string()).of_group(self.group);
                 return self.unless_told(lie.of(Some(doc), error.revision()), report);
             }
         };
+        if self.archived.contains(&doc) {
+            self.newest_ms = self.newest_ms.map(|ms| ms.max(state.ts_ms));
+        }
         // Where its page is damaged that is told, and there is nothing to compare.
         let document = match self.folder.document(self.group, doc, held).await {
             Ok(document) => document,
@@ -206,7 +236,8 @@ impl Proof<'_> {
             }
             return;
         }
-        report.counts.events += state.rev.0;
+        let gone = self.begun.get(&doc).map_or(0, |(rev, _)| rev.0);
+        report.counts.events += state.rev.0 - gone;
         if let Some(document) = document {
             self.compare(held, &document, &state, report);
         }

@@ -110,9 +110,10 @@ impl NodeFolder {
         let mut folder = NodeFolder {
             path: path.to_owned(),
             limits: limits.clone(),
+            archivist: Archivist::new(store, CheckpointOptions::default())
+                .retaining(retention_ms(identity.as_ref())),
             identity,
             wal,
-            archivist: Archivist::new(store, CheckpointOptions::default()),
             groups: BTreeMap::new(),
             odd,
             pages: pages.map_err(unreadable)?,
@@ -124,6 +125,11 @@ impl NodeFolder {
             folder.groups.insert(group, kept);
         }
         Ok(folder)
+    }
+
+    /// For how long history is kept, in milliseconds of the events' own time; 0 for ever.
+    pub fn retention_ms(&self) -> u64 {
+        retention_ms(self.identity.as_ref())
     }
 
     /// Whether a process has it.
@@ -279,6 +285,11 @@ pub fn is_list(page: &[u8], listed: &Bucket) -> bool {
 /// Whether a page holds what a list says of it.
 pub fn is_stored(payload: &[u8], page: &Page) -> bool {
     *blake3::hash(payload).as_bytes() == page.digest
+}
+
+/// What cannot be read is told already, and nothing more is made of it.
+fn retention_ms(identity: Option<&Identity>) -> u64 {
+    identity.map_or(1, |identity| identity.placement.retention_ms)
 }
 
 async fn identity(path: &Path, report: &mut Report) -> Result<Option<Identity>, VerifyError> {

@@ -1,15 +1,19 @@
 //! Who leads, and handing it over.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use codraft_proto::{
     ids::{NodeId, Term},
     tasks::Tasks,
 };
 use openraft::async_runtime::watch::WatchReceiver as _;
+use tokio::sync::watch;
 
 use super::{Group, Inner, Leadership, ProposeError};
-use crate::{limits::FULL_DISK_PAUSE, tap, wal::Wal};
+use crate::{limits::FULL_PAUSE, tap};
 
 impl Inner {
     fn seen(&self) -> Leadership {
@@ -83,10 +87,13 @@ impl Inner {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
         let followers = metrics.replication.into_iter().flatten();
+        // Of equals not the one of last time: it may have handed back what it cannot do either.
+        let last = self.handed_to.load(Relaxed);
         let best = followers
             .filter(|(node, _)| *node != self.node.0 && voters.contains(node))
-            .max_by_key(|(node, matched)| (*matched, *node));
+            .max_by_key(|(node, matched)| (*matched, *node != last, *node));
         let Some((to, _)) = best else { return false };
+        self.handed_to.store(to, Relaxed);
         if self.raft.trigger().transfer_leader(to).await.is_err() {
             return true;
         }
@@ -123,14 +130,14 @@ pub(super) async fn watch(group: Arc<Inner>, tasks: Tasks) {
     }
 }
 
-/// A full disk takes no proposals, so another node should lead where one has room.
-pub(super) async fn leave_while_full(wal: Wal, groups: Vec<Group>) {
-    loop {
-        wal.full(true).await;
+/// A node whose disk is full, or whose archive cannot be written, refuses what others could take: so another
+/// one should lead.
+pub(super) async fn leave_while(mut cannot: watch::Receiver<bool>, groups: Vec<Group>) {
+    while cannot.wait_for(|is| *is).await.is_ok() {
         for group in &groups {
             group.transfer_leadership().await;
         }
-        // Where all disks are full somebody has to lead nevertheless, or nothing can be read.
-        let _ = tokio::time::timeout(FULL_DISK_PAUSE, wal.full(false)).await;
+        // Where it is so everywhere somebody has to lead nevertheless, or nothing can be read.
+        let _ = tokio::time::timeout(FULL_PAUSE, cannot.wait_for(|is| !*is)).await;
     }
 }

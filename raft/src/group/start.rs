@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
 };
 
 use codraft_mutant::mutant;
@@ -86,6 +86,7 @@ impl Groups {
                 digests,
                 reads: Reads::new(config.limits.reads),
                 leadership: Arc::new(Mutex::new(nobody_leads(*id))),
+                handed_to: AtomicU64::default(),
             });
             if let Err(error) = same_seats(&inner, replicas, &config) {
                 let _ = inner.raft.shutdown().await;
@@ -94,7 +95,7 @@ impl Groups {
             take_part(&inner, replicas, &clocks, &tasks);
             groups.insert(*id, Group { inner });
         }
-        watch_log(&wal, &groups, &tasks);
+        watch_disk(&wal, &groups, &tasks);
         Ok(Groups {
             node: config.node,
             groups,
@@ -106,10 +107,15 @@ impl Groups {
     }
 }
 
-fn watch_log(wal: &Wal, groups: &BTreeMap<GroupId, Group>, tasks: &Tasks) {
+fn watch_disk(wal: &Wal, groups: &BTreeMap<GroupId, Group>, tasks: &Tasks) {
     let all: Vec<Group> = groups.values().cloned().collect();
-    let full = leadership::leave_while_full(wal.clone(), all.clone());
+    let full = leadership::leave_while(wal.fullness(), all.clone());
     tasks.spawn("full disk", full);
+    if let Some(group) = all.first() {
+        let stuck = group.inner.keeper.budget().stuck();
+        let stuck = leadership::leave_while(stuck, all.clone());
+        tasks.spawn("stuck archive", stuck);
+    }
     tasks.spawn("old log", purge::let_go_of_old_segments(wal.clone(), all));
 }
 

@@ -25,6 +25,7 @@ fn expected(cluster: &str, node: u64, groups: &[&[u64]]) -> Expected {
             slots: 4096,
             nodes: [1, 2, 3, 7].map(NodeId).to_vec(),
             voters: groups.iter().map(nodes).collect(),
+            retention_ms: 0,
         },
     }
 }
@@ -73,6 +74,11 @@ async fn what_is_fixed_for_a_cluster_is_refused_in_another_form() {
     slots.placement.slots = 2048;
     let mut nodes = expected("one", 7, &GROUPS);
     nodes.placement.nodes.push(NodeId(8));
+    let retaining = || {
+        let mut expected = expected("one", 7, &GROUPS);
+        expected.placement.retention_ms = 5_000;
+        expected
+    };
     for (other, words) in [
         (
             expected("one", 7, &[&[1, 2, 7]]),
@@ -84,12 +90,21 @@ async fn what_is_fixed_for_a_cluster_is_refused_in_another_form() {
         ),
         (nodes, ["nodes 1, 2, 3, 7", "nodes 1, 2, 3, 7, 8"]),
         (slots, ["4096 slots", "2048 slots"]),
+        (retaining(), ["retention_ms = 0", "retention_ms = 5000"]),
     ] {
         let error = load_as(&disk, &other).await.unwrap_err().to_string();
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
         assert!(error.contains("put cluster.toml back"), "{error}");
         assert_eq!(disk.contents(&Path::new(DIR).join(FILE)), before);
     }
+    // Where it is not for ever it is on record from the first start.
+    let disk = MemoryDisk::new();
+    for _ in 0..2 {
+        let identity = load_as(&disk, &retaining()).await.unwrap();
+        assert_eq!(identity.placement, retaining().placement);
+    }
+    let error = load(&disk, "one", 7).await.unwrap_err().to_string();
+    assert!(error.contains("retention_ms = 5000"), "{error}");
 }
 
 #[tokio::test]

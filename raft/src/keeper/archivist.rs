@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use codraft_mutant::mutant;
 use codraft_proto::v1;
 
-use super::{AGAIN, Keeper, events, receive::ReceiveError};
+use super::{AGAIN, Keeper, events, events::Pages, receive::ReceiveError};
 use crate::{
     archive::{Archive, ArchiveError, ArchiveMark, Cause, Round},
     events::BulkLink,
@@ -24,7 +24,9 @@ impl Keeper {
         };
         let mut mended = String::new();
         loop {
-            match self.archive_round(&**archive).await {
+            let archived = self.archive_round(&**archive).await;
+            self.budget().tried(self.group, archived.is_ok());
+            match archived {
                 Ok(true) => {}
                 Ok(false) => self.placed.notified().await,
                 Err(error) => {
@@ -69,16 +71,29 @@ impl Keeper {
         false
     }
 
+    /// Resolves when every complete round is archived that a manifest on the disk covers.
+    pub async fn caught_up(&self) {
+        let mut marks = self.events.marks();
+        while self.kept.archiving.archive.is_some() {
+            let next = self.complete_round(&*self.events.pages().await);
+            if next.is_none() || marks.changed().await.is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Where the next round ends that can be archived.
+    fn complete_round(&self, pages: &Pages) -> Option<u64> {
+        // What a crash takes away of later events might come again as others.
+        let covered = self.latest()?.index();
+        pages.next_round().filter(|to| *to <= covered)
+    }
+
     /// Archives the next round; whether there was one.
     async fn archive_round(&self, archive: &dyn Archive) -> Result<bool, ArchiveError> {
-        let Some(manifest) = self.latest() else {
-            return Ok(false);
-        };
         let (mark, to, listed) = {
             let pages = self.events.pages().await;
-            // What a crash takes away of later events might come again as others.
-            let complete = pages.next_round().filter(|to| *to <= manifest.index());
-            let Some(to) = complete else {
+            let Some(to) = self.complete_round(&pages) else {
                 return Ok(false);
             };
             (pages.archived(), to, pages.listed().to_vec())

@@ -182,6 +182,19 @@ impl Slots {
         slots.flat_map(|(slot, held)| held.iter().map(|(doc, held)| (*slot, doc, held)))
     }
 
+    /// Those behind a document, or all, in the same order.
+    pub fn after(
+        &self,
+        after: Option<(Slot, DocId)>,
+    ) -> impl Iterator<Item = (Slot, &DocId, &Held)> {
+        let from = after.map_or(Slot(0), |(slot, _)| slot);
+        let held = self.slots.range(from..).flat_map(|(slot, held)| {
+            let of_slot = held.iter();
+            of_slot.map(|(doc, held)| (*slot, doc, held))
+        });
+        held.filter(move |(slot, doc, _)| after.is_none_or(|after| (*slot, **doc) > after))
+    }
+
     /// To change a document, or what is kept of it.
     pub(super) fn get_mut(&mut self, slot: Slot, doc: &DocId) -> Option<&mut Held> {
         let of = self.slots.get_mut(&slot)?;

@@ -311,12 +311,17 @@ impl Cluster {
         }
     }
 
-    /// Stops all and starts again from the disks.
-    pub async fn restart(self, suspicion: bool) -> Cluster {
+    /// Ends all nodes in order.
+    pub async fn stop(&self) {
         for node in &self.nodes {
             node.groups.shutdown().await;
             node.tasks.shutdown().await;
         }
+    }
+
+    /// Stops all and starts again from the disks.
+    pub async fn restart(self, suspicion: bool) -> Cluster {
+        self.stop().await;
         Self::on(
             self.disks,
             self.groups,

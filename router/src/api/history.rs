@@ -439,6 +439,7 @@ async fn spelled(event: v1::Event) -> Result<Event, Failure> {
     responses(
         (status = 200, body = Restored),
         (status = 403, description = "Who may edit", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 410, description = "The version is older than history is kept", body = ProblemBody, content_type = "application/problem+json"),
         OfAll,
         OfBodies,
         OfDocuments,

@@ -70,6 +70,7 @@ impl IntoResponses for OfVersions {
         problems(&[
             (403, "The revision is older than the asker's permission"),
             (404, "No such document or revision, or not for this user"),
+            (410, "The revision is older than history is kept"),
         ])
     }
 }

@@ -488,6 +488,7 @@ impl Scene {
         let topology = FileTopology {
             cluster: CLUSTER.into(),
             groups: 1,
+            retention_ms: 0,
             nodes: entries,
         };
         let mut nodes = BTreeMap::new();

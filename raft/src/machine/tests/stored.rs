@@ -291,4 +291,11 @@ fn machine_documents_are_in_the_order_of_their_slots() {
         .map(|d| (slot_of(&d.id()), d.id()))
         .collect();
     assert!(order.is_sorted() && order.len() == 40);
+    // And told from any of them on.
+    let slots = world.shard.slots();
+    let after = |place| slots.after(place).map(|(slot, doc, _)| (slot, *doc));
+    assert!(after(None).eq(order.iter().copied()));
+    for (nth, place) in order.iter().enumerate() {
+        assert!(after(Some(*place)).eq(order[nth + 1..].iter().copied()));
+    }
 }
