@@ -15,7 +15,7 @@ fn token() -> String {
     std::env::var("CODRAFT_TOKEN").unwrap_or_default()
 }
 
-fn text(n: usize) -> String {
+pub fn text(n: usize) -> String {
     "lorem ipsum dolor sit amet ".chars().cycle().take(n).collect()
 }
 
@@ -27,6 +27,11 @@ pub fn prepare(host: &str, port: u16, doc: &str, preload: usize) {
     let v: serde_json::Value = serde_json::from_str(&answer).unwrap_or_default();
     let id = v["id"].as_str().unwrap_or_else(|| panic!("create: {code} {answer}")).to_string();
     DOCS.lock().unwrap().get_or_insert_with(HashMap::new).insert(doc.to_string(), id);
+}
+
+/// A document that is there already.
+pub fn known(name: &str, id: &str) {
+    DOCS.lock().unwrap().get_or_insert_with(HashMap::new).insert(name.to_string(), id.to_string());
 }
 
 struct Author {
