@@ -54,3 +54,63 @@ fn quiet(slots: &Slots, turn: u16, now_ms: u64, quiet_ms: u64) -> Vec<Trim> {
     };
     slots.iter().filter_map(trim).take(TRIMS_MAX).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use codraft_ot::Kind;
+    use codraft_proto::{ids::GroupId, placement::slot_of};
+
+    use super::*;
+    use crate::{
+        command::{Algebra, Batch, Create},
+        machine::{InSlot, MachineLimits, Page, Shard},
+        pages::PagePlace,
+    };
+
+    const DOC: DocId = DocId([7; 16]);
+
+    fn shard() -> Shard {
+        let mut shard = Shard::new(GroupId(0), MachineLimits::default());
+        let create = Create {
+            doc: DOC,
+            kind: Kind::Text,
+            algebra: Algebra::Delta1,
+            title: "quiet".into(),
+            owner: "ada".into(),
+            initial: None,
+        };
+        let commands = vec![Command::Create(create)];
+        let ts_ms = 1_000;
+        shard.apply(1, &Batch { ts_ms, commands });
+        shard
+    }
+
+    /// In how many turns it is found.
+    fn found(slots: &Slots, now_ms: u64) -> usize {
+        let turns = (0..COLD_TURNS).map(|turn| quiet(slots, turn, now_ms, 500).len());
+        turns.sum::<usize>()
+    }
+
+    #[test]
+    fn a_quiet_document_is_found_in_memory_at_each_look_and_elsewhere_in_its_turn() {
+        let shard = shard();
+        let warm = shard.slots();
+        assert_eq!(found(&warm, 1_499), 0);
+        assert_eq!(found(&warm, 1_500), usize::from(COLD_TURNS));
+        let page = Page {
+            place: PagePlace {
+                file: 1,
+                offset: 0,
+                length: 1,
+            },
+            digest: [0; 32],
+        };
+        let (mut in_slot, mut cold) = (InSlot::default(), Slots::default());
+        let summary = shard.summary(&DOC).unwrap();
+        assert!(in_slot.push(DOC, Held::cold(1, page, summary)));
+        cold.put(slot_of(&DOC), in_slot);
+        assert_eq!(found(&cold, 1_499), 0);
+        assert_eq!(found(&cold, 1_500), 1);
+    }
+}
