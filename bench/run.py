@@ -36,6 +36,7 @@ WIDE["RUST_LOG"] = "warn"
 SERVERS = {
     "sharedb": ("sharedb", js("sharedb.mjs"), {}, 7001),
     "hocuspocus": ("hocuspocus", js("hocuspocus.mjs"), {}, 7002),
+    "hocuspocus-sqlite": ("hocuspocus", js("hocuspocus.mjs"), {"FILE": f"{PEERS}/data/hocuspocus.db"}, 7012),
     "y-websocket": ("y-websocket", [NODE, f"{NPM}/node_modules/@y/websocket-server/src/server.js"], {"HOST": "127.0.0.1"}, 7003),
     "codraft": ("codraft", codraft(), WIDE, 7040),
     "codraft-joined": ("codraft", codraft("--joined"), WIDE, 7040),

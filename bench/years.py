@@ -3,6 +3,8 @@
 
   years.py documents [--docs 100000]                  memory of a node; cold opens after a restart
   years.py restart   [--docs 200000] [--ops 2000000]  until it serves again, before that history and after
+  years.py snapshot  [--docs 10000]                   propagation while a group writes all of them, and while not
+  years.py paper     [--ops 260000]                   a recording typed, opened, and opened cold; beside Hocuspocus on SQLite
   years.py disk      [--ops 20000]                    bytes written an operation, over all files and nodes
 
 A restart is kill -9 of every process, then `codraft dev` until a document is open: all three nodes and the
@@ -89,7 +91,7 @@ def written(server):
 
 
 def disk():
-    """A recording, one writer with one operation in flight, then the same with all of a second's at once."""
+    """A recording, one writer with one operation in flight."""
     trace = f"{A.traces}/automerge-paper.json.gz"
     for name, more in [("as delivered", {}), ("a manifest each 10,000 commands", {"CODRAFT_LIMITS__SNAPSHOT_COMMANDS": "10000"})]:
         server = run.Server("codraft", more=more)
@@ -105,17 +107,67 @@ def disk():
             server.stop()
 
 
+def snapshot():
+    """One group; a manifest that has all documents to write falls into the seconds of the load, or none does."""
+    for rep in range(A.reps):
+        for name, commands in [("without", 10_000_000), ("a manifest of all", A.docs + 4_000)]:
+            server = run.Server("codraft-groups-1", more={"CODRAFT_LIMITS__SNAPSHOT_COMMANDS": str(commands)})
+            try:
+                server.run("fill", docs=A.docs, preload=200, ids=IDS)
+                row = server.run("load", docs=100, writers=2, rate=1500, secs=6, check=0)
+                say(at=name, prop_ms=row.get("prop_ms"), ack_ms=row.get("ack_ms"), ops_s=row.get("ops_s"), failed=row.get("failed"),
+                    manifests=len(os.listdir(f"{run.DATA}/node-1/manifests")))
+            finally:
+                server.stop()
+
+
+def pss(server):
+    """KiB over the whole tree of processes, as the load generator counts it for idle sockets."""
+    return server.run("idle", conns=0, docs=1, preload=1, settle=0)["kib_before"]
+
+
+def paper():
+    trace = f"{A.traces}/automerge-paper.json.gz"
+    for name in ("hocuspocus-sqlite", "codraft"):
+        for file in [run.SERVERS[name][2].get("FILE")]:
+            for end in ("", "-wal", "-shm"):
+                if file and os.path.exists(file + end):
+                    os.remove(file + end)
+        server = run.Server(name)
+        try:
+            empty = pss(server)
+            row = server.run("replay", doc="paper", trace=trace, ops=A.ops, secs=2500)
+            say(at=f"{name}: typed", **{k: row.get(k) for k in ("ops", "ops_s", "srv_us_per_op", "failed")})
+            doc = row.get("id") or "paper"
+            time.sleep(15)
+            warm = server.run("open", doc=doc, n=20, **{"min-bytes": A.least})
+            say(at=f"{name}: held open", open_ms=warm.get("open_ms"), bytes=warm.get("bytes"), mib_above_empty=round((pss(server) - empty) / 1024, 1),
+                failed=warm.get("failed"))
+            for _ in range(A.reps):
+                server.stop()
+                server = run.Server(name, keep=True)
+                time.sleep(3)
+                before = pss(server)
+                cold = server.run("open", doc=doc, n=1, hold=0, **{"min-bytes": A.least})
+                say(at=f"{name}: cold", open_ms=(cold.get("open_ms") or {}).get("max"), mib_of_the_document=round((pss(server) - before) / 1024, 2),
+                    failed=cold.get("failed"))
+        finally:
+            server.stop()
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["documents", "restart", "disk"])
+    parser.add_argument("what", choices=["documents", "restart", "snapshot", "paper", "disk"])
     parser.add_argument("--docs", type=int)
     parser.add_argument("--ops", type=int)
     parser.add_argument("--opens", type=int, default=2000)
-    parser.add_argument("--traces", default="/tmp/traces", help="folder of recordings")
+    parser.add_argument("--reps", type=int, default=3)
+    parser.add_argument("--least", type=int, default=50_000, help="bytes of an opened recording: some servers send an empty one first")
+    parser.add_argument("--traces", default=os.environ.get("CODRAFT_TRACES", "."), help="folder of recordings; $CODRAFT_TRACES")
     A = parser.parse_args()
-    A.docs = A.docs or {"documents": 100_000}.get(A.what, 200_000)
-    A.ops = A.ops or {"disk": 20_000}.get(A.what, 2_000_000)
+    A.docs = A.docs or {"documents": 100_000, "snapshot": 10_000}.get(A.what, 200_000)
+    A.ops = A.ops or {"disk": 20_000, "paper": 260_000}.get(A.what, 2_000_000)
     run.A = argparse.Namespace(quiet=True, secs=4)
     run.OUT = f"{run.PEERS}/years.jsonl"
     os.makedirs(f"{run.PEERS}/data", exist_ok=True)
-    {"documents": documents, "restart": history, "disk": disk}[A.what]()
+    {"documents": documents, "restart": history, "snapshot": snapshot, "paper": paper, "disk": disk}[A.what]()

@@ -87,7 +87,6 @@ pub fn cold(a: &Args) -> Value {
     let step = (ids.len() as f64 * 0.618) as usize | 1;
     for k in 0..n {
         let id = ids[(k * step) % ids.len()];
-        adapters::codraft::known(id, id);
         let mut w = World::new();
         w.per_doc = vec![0];
         let mut c = base_cfg(a, id.to_string(), k as u32);

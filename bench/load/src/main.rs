@@ -502,7 +502,7 @@ fn replay(a: &Args) -> Value {
         }
     }
     let wall = (now_ns() - t0) as f64 / 1e9;
-    json!({"doc": doc, "ops": k, "wall_s": wall, "ops_s": (k as f64 / wall).round(), "srv_us_per_op": ((cpu(&pids) - c0) / k as f64 * 1e7).round() / 10.0,
+    json!({"doc": doc, "id": adapters::codraft::id(&doc), "ops": k, "wall_s": wall, "ops_s": (k as f64 / wall).round(), "srv_us_per_op": ((cpu(&pids) - c0) / k as f64 * 1e7).round() / 10.0,
         "ack_ms": w.acklat.json(), "end_len": t.end.chars().count(), "srv_mib": rss_kib(&pids) / 1024})
 }
 

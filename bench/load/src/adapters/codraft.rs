@@ -29,9 +29,9 @@ pub fn prepare(host: &str, port: u16, doc: &str, preload: usize) {
     DOCS.lock().unwrap().get_or_insert_with(HashMap::new).insert(doc.to_string(), id);
 }
 
-/// A document that is there already.
-pub fn known(name: &str, id: &str) {
-    DOCS.lock().unwrap().get_or_insert_with(HashMap::new).insert(name.to_string(), id.to_string());
+/// The id of a document that this run made.
+pub fn id(name: &str) -> Option<String> {
+    DOCS.lock().unwrap().as_ref()?.get(name).cloned()
 }
 
 struct Author {
@@ -140,7 +140,7 @@ fn take(b: &mut &[u8]) -> Option<u64> {
 impl Client for Codraft {
     fn path(&self) -> String {
         let docs = DOCS.lock().unwrap();
-        format!("/v1/collab/{}", docs.as_ref().and_then(|d| d.get(&self.c.doc)).map(String::as_str).unwrap_or("none"))
+        format!("/v1/collab/{}", docs.as_ref().and_then(|d| d.get(&self.c.doc)).unwrap_or(&self.c.doc))
     }
     fn headers(&self) -> String {
         format!("Authorization: Bearer {}\r\nSec-WebSocket-Protocol: codraft.v1.bin\r\n", token())
