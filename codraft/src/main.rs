@@ -6,6 +6,7 @@ mod dev;
 mod files;
 mod init;
 mod layout;
+mod memory;
 mod operator;
 mod outside;
 mod process;
@@ -22,10 +23,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-
-/// An operation makes and frees some hundred small objects, in whatever process it is.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A backend for documents that many people edit at once.
 #[derive(Parser)]
@@ -67,11 +64,15 @@ fn main() -> Result<ExitCode> {
         }) => runtime()?.block_on(replace::run(args))?,
         Verb::Node(args) => {
             process::log();
-            return Ok(ended(&runtime()?.block_on(process::node(args))));
+            return Ok(ended(
+                &runtime()?.block_on(memory::tended(process::node(args))),
+            ));
         }
         Verb::Router(args) => {
             process::log();
-            return Ok(ended(&runtime()?.block_on(process::router(args))));
+            return Ok(ended(
+                &runtime()?.block_on(memory::tended(process::router(args))),
+            ));
         }
     }
     Ok(ExitCode::SUCCESS)

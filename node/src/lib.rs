@@ -104,7 +104,7 @@ impl Node {
     }
 
     /// What a replica knows of a document, in memory or not; `None` if it is not here.
-    pub fn summary(&self, doc: &DocId) -> Option<Arc<Summary>> {
+    pub fn summary(&self, doc: &DocId) -> Option<Summary> {
         let hosted = self.groups.of_doc(doc)?;
         hosted.group.with(|shard| shard.summary(doc))
     }

@@ -416,7 +416,7 @@ fn answer(reads: &Reads, requests: &mut VecDeque<ReadRequest>, deferred: &mut De
                 continue;
             };
             match document {
-                Lookup::Cold(summary) => look.serve_summary(summary, request),
+                Lookup::Cold(packed) => look.serve_summary(&packed.summary(), request),
                 document => look.serve(document.present().map(Arc::as_ref), request),
             }
             if look.spelled_bytes >= AT_ONCE_BYTES {

@@ -59,14 +59,24 @@ pub struct Core {
     /// What is proposed here next; for what the leader proposes on its own account.
     queue: Arc<Queue>,
     tail: Arc<Tail>,
-    /// Documents in memory, those used last at the front.
-    used: LruCache<DocId, ()>,
+    /// Documents in memory and when they were used, those used last at the front.
+    used: LruCache<DocId, Instant>,
     /// Documents that are needed soon, and until when they stay in memory for that.
     pinned: BTreeMap<DocId, Instant>,
     /// Events that are not in the op log yet.
     pub fresh: Fresh,
     pub last: Option<LogId>,
     pub membership: StoredMembership,
+}
+
+/// Documents that nobody used for long.
+#[derive(Debug, Default)]
+pub struct Idle {
+    /// Those that left memory.
+    pub cooled: usize,
+    /// Those that are to be written first, and what they take.
+    pub unwritten: usize,
+    pub unwritten_bytes: u64,
 }
 
 /// Who waits for a proposal, in the order of its commands; and what was proposed, to
@@ -114,14 +124,14 @@ impl Core {
     /// A document was read into memory, as the entry `touched` left it.
     pub fn warm(&mut self, doc: &DocId, touched: u64, document: Arc<Document>) {
         self.shard.warm(doc, touched, document);
-        self.used.put(*doc, ());
+        self.used.put(*doc, Instant::now());
         self.tail.warmed(self.shard.warm_bytes());
     }
 
     /// A document was had from elsewhere, as the entry `touched` left it: its page here is no good.
     pub fn mend(&mut self, doc: &DocId, touched: u64, document: Arc<Document>) {
         self.shard.mend(doc, touched, document);
-        self.used.put(*doc, ());
+        self.used.put(*doc, Instant::now());
     }
 
     /// All who vote in the group.
@@ -132,7 +142,9 @@ impl Core {
 
     /// A document is in use, if it is in memory.
     pub fn use_document(&mut self, doc: &DocId) {
-        self.used.promote(doc);
+        if let Some(used) = self.used.get_mut(doc) {
+            *used = Instant::now();
+        }
     }
 
     /// Has documents stay in memory for entries to come. False where others take all the room.
@@ -162,18 +174,37 @@ impl Core {
             if self.shard.warm_bytes() <= most {
                 break;
             }
-            let Some((doc, ())) = self.used.pop_lru() else {
+            let Some((doc, used)) = self.used.pop_lru() else {
                 break;
             };
             match !self.pinned.contains_key(&doc) && self.shard.cool(&doc) {
                 true => cooled += 1,
-                false => dirty.push(doc),
+                false => dirty.push((doc, used)),
             }
         }
-        for doc in dirty {
-            self.used.put(doc, ());
+        for (doc, used) in dirty {
+            self.used.put(doc, used);
         }
         (self.shard.warm_bytes() <= most, cooled)
+    }
+
+    /// Lets at most `count` documents leave memory that nobody used since `before`.
+    pub fn cool_idle(&mut self, before: Instant, count: usize) -> Idle {
+        let idle = self.used.iter().rev().take(count);
+        let idle = idle.take_while(|(_, used)| **used <= before);
+        let idle: Vec<DocId> = idle.map(|(doc, _)| *doc).collect();
+        let mut all = Idle::default();
+        for doc in idle {
+            if self.shard.cool(&doc) {
+                self.used.pop(&doc);
+                all.cooled += 1;
+            } else {
+                let held = self.shard.document(&doc).present();
+                all.unwritten_bytes += held.map_or(0, |document| document.heap_bytes());
+                all.unwritten += 1;
+            }
+        }
+        all
     }
 
     /// The state as it is now; none before the first entry, and where it cannot be proven.
@@ -200,6 +231,7 @@ impl Core {
             }
             Content::Batch { batch, bytes, ours } => {
                 let applied = self.shard.apply(log_id.index, &batch);
+                let now = Instant::now();
                 self.queue.set_heap_bytes(self.shard.heap_bytes());
                 for (command, applied) in batch.commands.iter().zip(&applied) {
                     let Applied { outcome, event, .. } = applied;
@@ -212,7 +244,7 @@ impl Core {
                         _ => None,
                     };
                     if let Some(doc) = command.doc().filter(|_| code != Some(Code::NotFound)) {
-                        self.used.put(doc, ());
+                        self.used.put(doc, now);
                         self.pinned.remove(&doc);
                     }
                 }

@@ -2,6 +2,7 @@
 //! manifests of them, reads documents back that left memory, and lets others leave it.
 
 mod archivist;
+mod cool;
 mod events;
 mod lend;
 mod mend;
@@ -29,7 +30,10 @@ use codraft_proto::{
     transport::BoxFuture,
 };
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
 
 use events::{Events, Pages};
 use mend::{ASK_LONG, Tried};
@@ -55,8 +59,6 @@ use crate::{
 const BATCH: usize = 1 << 20;
 /// Until what failed is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Documents that leave memory under one hold of the group's lock.
-const COOL: usize = 256;
 
 /// What a node keeps on its disk beside its log; clones are the same.
 #[derive(Clone)]
@@ -470,8 +472,17 @@ impl Keeper {
     /// # Errors
     /// When it is not known any more what the disk holds.
     pub async fn next(&self) -> Result<Arc<Manifest>, KeepError> {
+        let idle = self.tail.idle();
+        let mut look_at = Instant::now() + idle / 4;
         loop {
-            self.tail.due().await;
+            let due = timeout_at(look_at, self.tail.due()).await;
+            if Instant::now() >= look_at {
+                self.cool_idle(idle).await;
+                look_at = Instant::now() + idle / 4;
+            }
+            if due.is_err() {
+                continue;
+            }
             if let Err(error) = self.write_events().await {
                 self.again(error).await?;
                 continue;
@@ -512,20 +523,6 @@ impl Keeper {
         tracing::warn!(group = %self.group, %error, "the state could not be kept");
         tokio::time::sleep(AGAIN).await;
         Ok(())
-    }
-
-    /// Lets documents leave memory until the rest is within its bounds; whether that was enough.
-    async fn cool(&self) -> bool {
-        loop {
-            let (enough, cooled) = self.core.lock().cool(self.tail.memory_bytes(), COOL);
-            if cooled > 0 {
-                tap::cooled(cooled);
-            }
-            if enough || cooled == 0 {
-                return enough;
-            }
-            tokio::task::yield_now().await;
-        }
     }
 
     /// Writes the documents of a slot that have no page, or have it in the file `moves`, and the

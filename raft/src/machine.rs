@@ -37,7 +37,7 @@ pub use grants::Grant;
 pub use limits::MachineLimits;
 pub use slots::{Held, InSlot, Page, Slots};
 pub use stored::{FORMAT as DOCUMENT_FORMAT, StateError};
-pub use summary::Summary;
+pub use summary::{Packed, Summary};
 
 /// What became of one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +90,7 @@ type Effect = (Outcome, Option<Arc<Event>>);
 pub enum Lookup<'a> {
     Present(&'a Arc<Document>),
     /// It is there, but all of it that is in memory is this: once it was brought it is present.
-    Cold(&'a Arc<Summary>),
+    Cold(&'a Packed),
     Missing,
 }
 
@@ -297,7 +297,7 @@ impl Shard {
         self.documents.get(slot_of(doc), doc)
     }
     /// What a document is, in memory or not; none where there is none.
-    pub fn summary(&self, doc: &DocId) -> Option<Arc<Summary>> {
+    pub fn summary(&self, doc: &DocId) -> Option<Summary> {
         Some(self.held(doc)?.summary())
     }
     /// The documents that were set apart.

@@ -320,7 +320,7 @@ pub fn bucket(documents: &InSlot) -> (Vec<u8>, [u8; 32]) {
         put_varint(&mut page, held.touched());
         put_place(&mut page, written.place);
         page.extend_from_slice(&written.digest);
-        held.summary().encode(&mut page);
+        page.extend_from_slice(held.packed().as_bytes());
         hasher.update(&doc.0);
         hasher.update(&held.touched().to_le_bytes());
         hasher.update(&written.digest);

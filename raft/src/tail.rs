@@ -1,6 +1,9 @@
 //! How much came since a group's state was last kept, and whether it takes too much memory.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use codraft_proto::limits::{BULK_BYTES_PER_SECOND, GROUP_MEMORY_BYTES, SNAPSHOT_COMMANDS};
 use tokio::sync::Notify;
@@ -16,6 +19,8 @@ pub struct KeepOptions {
     pub tail_bytes: u64,
     /// What the documents of a group take in memory; above it those used least recently leave it.
     pub memory_bytes: u64,
+    /// Documents leave memory that nobody used for so long.
+    pub idle: Duration,
     /// How fast a node gives pages to others that lack them.
     pub bulk_bytes_per_second: u64,
 }
@@ -26,6 +31,7 @@ impl Default for KeepOptions {
             tail_commands: SNAPSHOT_COMMANDS,
             tail_bytes: 32 << 20,
             memory_bytes: GROUP_MEMORY_BYTES,
+            idle: Duration::from_secs(30),
             bulk_bytes_per_second: BULK_BYTES_PER_SECOND,
         }
     }
@@ -129,6 +135,11 @@ impl Tail {
         while !self.is_due() {
             self.due.notified().await;
         }
+    }
+
+    /// Documents that nobody used for so long are idle.
+    pub fn idle(&self) -> Duration {
+        self.options.idle
     }
 
     /// What documents may take in memory.

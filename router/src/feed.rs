@@ -82,13 +82,14 @@ pub struct Feed {
     link: Option<LinkId>,
     /// What all live readers have been sent; `None` until a first answer.
     position: Option<Position>,
-    readers: BTreeMap<ReaderId, Reader>,
+    /// Boxed, as the hub's members are.
+    readers: BTreeMap<ReaderId, Box<Reader>>,
     /// Those of them that wait to be opened, and how many are live.
     waiting: BTreeSet<ReaderId>,
     live: usize,
     /// What an `Opened` with this tag answers. A reader may have left: its answer still starts the
     /// feed.
-    opening: BTreeMap<OpenTag, Opening>,
+    opening: BTreeMap<OpenTag, Box<Opening>>,
     /// The last open that is to bring the state.
     bringing: OpenTag,
     /// Where the state stands that the hub holds, and until when.
@@ -423,8 +424,9 @@ impl Turn<'_> {
     /// What the readers have cannot be continued: each opens again, keeping its work.
     fn resync_all(&mut self) {
         self.act(Action::Broke);
-        let live =
-            |(id, reader): (&ReaderId, &Reader)| (reader.phase == ReaderPhase::Live).then_some(*id);
+        let live = |(id, reader): (&ReaderId, &Box<Reader>)| {
+            (reader.phase == ReaderPhase::Live).then_some(*id)
+        };
         let live: Vec<_> = self.feed.readers.iter().filter_map(live).collect();
         for reader in live {
             self.feed.set_phase(reader, ReaderPhase::Resync);

@@ -118,7 +118,7 @@ pub async fn upgrade(
     let tasks = shared.tasks.clone();
     tasks.spawn_contained("socket", async move {
         match upgraded.await {
-            Ok(upgraded) => socket::run(shared, upgraded, peer).await,
+            Ok(upgraded) => Box::pin(socket::run(shared, upgraded, peer)).await,
             Err(error) => tracing::debug!(%error, "upgrade"),
         }
         drop(permit);

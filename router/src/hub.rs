@@ -49,7 +49,8 @@ struct State {
     feed: Feed,
     /// What the feed decided and is not performed yet; empty whenever the lock is free.
     actions: Actions,
-    members: BTreeMap<ReaderId, Member>,
+    /// Boxed: most documents have one reader, and a map makes room for eleven.
+    members: BTreeMap<ReaderId, Box<Member>>,
     /// What who opens the document now starts from.
     held: Option<Arc<SharedState>>,
     /// Who they are: a client id is a name among its user's, and nothing to anybody else.
@@ -267,14 +268,14 @@ impl Hub {
         let of_user = state.users.entry(user.clone()).or_default();
         of_user.insert(joining.client, reader);
         let slot = state.slots.enter(joining.client, user);
-        let member = Member {
+        let member = Box::new(Member {
             session: Session::new(joining.client, user.clone()),
             account: joining.account,
             slot,
             encoding: joining.encoding,
             queue: joining.queue,
             listens: false,
-        };
+        });
         state.members.insert(reader, member);
         self.open(shared, state, reader, joining.hello);
         reader

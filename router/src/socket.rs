@@ -2,6 +2,7 @@
 //! directions; what waits for the client goes out as one message and one write.
 
 mod metered;
+mod write;
 
 use std::{
     collections::VecDeque,
@@ -22,23 +23,14 @@ use codraft_proto::{
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::{Duration, Instant, timeout},
-};
+use tokio::time::{Duration, Instant, timeout};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         Error, Message,
         error::{CapacityError, ProtocolError},
         handshake::derive_accept_key,
-        protocol::{
-            CloseFrame, Role, WebSocketConfig,
-            frame::{
-                Frame,
-                coding::{CloseCode, Data, OpCode},
-            },
-        },
+        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
     },
 };
 
@@ -51,21 +43,17 @@ use crate::{
     ids::ReaderId,
     metrics::Received,
     queue::{CatchUp, Chunk, End, Queue, Taken},
-    socket::metered::Metered,
+    socket::{
+        metered::Metered,
+        write::{Stream, in_time, send, taken},
+    },
     wire,
 };
 
 /// Idle sockets hold so much for reading, and nothing for writing.
-const READ_BUFFER: usize = 4 << 10;
-/// Larger messages are written in parts of this.
-const FRAGMENT: usize = 16 << 10;
-/// So many of one message before the tasks of other sockets go on.
-const FRAGMENTS_A_TURN: usize = 4;
+const READ_BUFFER: usize = 1 << 10;
 /// The first message is a hello, which is small.
 const HELLO_BYTES: usize = 64 << 10;
-/// A peer that takes nothing of a message for so long is gone; a slow one may take long for all
-/// of it.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const TOKENS_PER_SECOND: u64 = 4;
 const PING_AFTER: Duration = Duration::from_secs(30);
 /// Silence, answers to pings included, after which the peer is gone.
@@ -75,10 +63,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Of a control frame from a client: two bytes and the mask.
 const CONTROL_HEAD: usize = 6;
-
-/// What a socket runs on.
-trait Stream: AsyncRead + AsyncWrite + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
 /// The answer to a handshake's key.
 pub fn accept_key(key: &[u8]) -> String {
@@ -112,8 +96,12 @@ pub struct Peer {
     pub encoding: Encoding,
 }
 
-/// Serves an upgraded connection until it ends.
-pub async fn run(shared: Arc<Shared>, upgraded: Upgraded, peer: Peer) {
+/// Serves an upgraded connection until it ends. What it is made of is handed on and not held twice.
+pub fn run(
+    shared: Arc<Shared>,
+    upgraded: Upgraded,
+    peer: Peer,
+) -> impl Future<Output = ()> + Send + use<> {
     let frame_bytes = shared.limits.frame_bytes as usize;
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
@@ -134,25 +122,18 @@ pub async fn run(shared: Arc<Shared>, upgraded: Upgraded, peer: Peer) {
         joined: None,
         sitting: None,
         tokens: Bucket::new(TOKENS_PER_SECOND, TOKENS_PER_SECOND, now_ms),
+        said_goodbye: false,
         shared,
         peer,
         queue,
     };
-    // Straight on the connection where hyper gives it back, without its wrapping.
-    match upgraded.downcast::<TokioIo<Box<dyn Io>>>() {
-        Ok(parts) => {
-            let io = Metered::new(parts.io.into_inner(), account);
-            let read = parts.read_buf.into();
-            let config = Some(config);
-            let web = WebSocketStream::from_partially_read(io, read, Role::Server, config).await;
-            socket.serve(web).await;
-        }
-        Err(upgraded) => {
-            let io = Metered::new(TokioIo::new(upgraded), account);
-            let web = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-            socket.serve(web).await;
-        }
-    }
+    // Straight on the connection where hyper gives it back, without its wrapping. What was read
+    // ahead is copied: it is little, in a buffer of 8 KiB.
+    let (io, read): (Box<dyn Io>, Vec<u8>) = match upgraded.downcast::<TokioIo<Box<dyn Io>>>() {
+        Ok(parts) => (parts.io.into_inner(), parts.read_buf.to_vec()),
+        Err(upgraded) => (Box::new(TokioIo::new(upgraded)), Vec::new()),
+    };
+    socket.serve(Metered::new(io, account), read, config)
 }
 
 struct Socket {
@@ -171,6 +152,8 @@ struct Socket {
     finish_by: Option<Instant>,
     heard: Instant,
     pinged: Instant,
+    /// The peer closes: nothing is written behind the library's answer.
+    said_goodbye: bool,
 }
 
 impl Drop for Socket {
@@ -194,7 +177,9 @@ enum Step {
 }
 
 impl Socket {
-    async fn serve<T: Stream>(mut self, mut web: WebSocketStream<Metered<T>>) {
+    async fn serve(mut self, io: Metered<Box<dyn Io>>, read: Vec<u8>, config: WebSocketConfig) {
+        let mut web =
+            WebSocketStream::from_partially_read(io, read, Role::Server, Some(config)).await;
         let mut timer = pin!(tokio::time::sleep_until(self.next_time()));
         let frame_time = Duration::from_millis(self.shared.limits.frame_ms);
         loop {
@@ -206,13 +191,18 @@ impl Socket {
                 () = &mut timer => Step::Time,
             };
             match step {
+                Step::Write(_) if self.said_goodbye => {
+                    let _ = taken(web.flush()).await;
+                    return;
+                }
                 Step::Write(taken) => {
                     let end = taken.end;
                     if !self.write(&mut web, taken).await {
                         return;
                     }
                     if let Some(end) = end {
-                        close(&mut web, end).await;
+                        // Boxed, like all that is rare: each socket's task has room for the largest.
+                        Box::pin(close(&mut web, end)).await;
                         return;
                     }
                     if let Some(read) = web.next().now_or_never()
@@ -228,7 +218,7 @@ impl Socket {
                 }
                 Step::Began => {}
                 Step::Time => {
-                    if !self.time(&mut web).await {
+                    if !Box::pin(self.time(&mut web)).await {
                         return;
                     }
                     timer.as_mut().reset(self.next_time());
@@ -255,7 +245,7 @@ impl Socket {
                 Chunk::Frames(bytes) => frames.push_back(bytes),
                 Chunk::CatchUp(catch_up) => {
                     if !self.write_frames(web, std::mem::take(&mut frames)).await
-                        || !self.catch_up(web, *catch_up).await
+                        || !Box::pin(self.catch_up(web, *catch_up)).await
                     {
                         return false;
                     }
@@ -355,7 +345,11 @@ impl Socket {
             (Encoding::Binary, Message::Binary(bytes)) => bytes,
             (Encoding::Json, Message::Text(text)) => text.into(),
             // The library answers pings, and a close when the stream is read to its end.
-            (_, Message::Ping(_) | Message::Pong(_) | Message::Close(_)) => return true,
+            (_, Message::Ping(_) | Message::Pong(_)) => return true,
+            (_, Message::Close(_)) => {
+                self.said_goodbye = true;
+                return true;
+            }
             _ => {
                 self.shared.metrics.rejected(Code::Malformed);
                 self.end(
@@ -582,50 +576,6 @@ async fn arrives<T: Stream>(
     .await
 }
 
-/// Writes a message, a large one in fragments: the library keeps a buffer of the largest
-/// frame it ever wrote, for as long as the socket lives. Its parts are not put together first.
-async fn send<T: Stream>(
-    web: &mut WebSocketStream<T>,
-    encoding: Encoding,
-    mut parts: VecDeque<Bytes>,
-) -> Result<(), Error> {
-    let mut kind = match encoding {
-        Encoding::Binary => Data::Binary,
-        Encoding::Json => Data::Text,
-    };
-    parts.retain(|part| !part.is_empty());
-    let mut fragments = 0;
-    while let Some(mut part) = parts.pop_front() {
-        if part.len() > FRAGMENT {
-            parts.push_front(part.split_off(FRAGMENT));
-        }
-        // The kernel takes megabytes at once; other sockets have their turn in between.
-        fragments += 1;
-        if fragments % FRAGMENTS_A_TURN == 0 {
-            tokio::task::yield_now().await;
-        }
-        let is_last = parts.is_empty();
-        let frame = Message::Frame(Frame::message(part, OpCode::Data(kind), is_last));
-        if is_last {
-            return taken(web.send(frame)).await;
-        }
-        taken(web.feed(frame)).await?;
-        kind = Data::Continue;
-    }
-    Ok(())
-}
-
-/// `None` if it took longer than so many bytes may.
-async fn in_time<R>(bytes: usize, a_second: u32, written: impl Future<Output = R>) -> Option<R> {
-    let allowed = WRITE_TIMEOUT + Duration::from_secs(bytes as u64 / u64::from(a_second.max(1)));
-    timeout(allowed, written).await.ok()
-}
-
-async fn taken(part: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-    let taken = timeout(WRITE_TIMEOUT, part).await;
-    taken.unwrap_or(Err(Error::ConnectionClosed))
-}
-
 fn refusal(code: Code) -> &'static str {
     match code {
         Code::Malformed => "a frame that cannot be read",
@@ -648,51 +598,4 @@ async fn close<T: Stream>(web: &mut WebSocketStream<T>, end: End) {
         }
     };
     let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use tokio::io::{AsyncReadExt, DuplexStream, duplex};
-
-    use super::*;
-
-    const MESSAGE: usize = 256 << 10;
-
-    async fn sends_to(reader: impl AsyncFnOnce(DuplexStream)) -> bool {
-        let (near, far) = duplex(4 << 10);
-        let config = WebSocketConfig::default().write_buffer_size(0);
-        let mut web = WebSocketStream::from_raw_socket(near, Role::Server, Some(config)).await;
-        let message = Bytes::from(vec![7; MESSAGE]);
-        let sends = send(&mut web, Encoding::Binary, [message].into());
-        tokio::select! {
-            sent = sends => sent.is_ok(),
-            () = async { reader(far).await; std::future::pending().await } => false,
-        }
-    }
-
-    /// Four KiB a second.
-    async fn reads_slowly(mut far: DuplexStream) {
-        let mut part = vec![0; 4 << 10];
-        while far.read_exact(&mut part).await.is_ok() {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_a_reader_starts_from_has_a_time_for_its_bytes() {
-        let just = in_time(MESSAGE, 4 << 10, sends_to(reads_slowly));
-        assert_eq!(just.await, Some(true));
-        let faster = in_time(MESSAGE, 16 << 10, sends_to(reads_slowly));
-        assert_eq!(faster.await, None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_slow_reader_has_time_and_one_that_reads_nothing_has_not() {
-        let began = Instant::now();
-        assert!(sends_to(reads_slowly).await);
-        assert!(began.elapsed() > 5 * WRITE_TIMEOUT);
-        let stuck = sends_to(async |_far| std::future::pending().await);
-        assert!(!stuck.await);
-    }
 }

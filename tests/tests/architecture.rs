@@ -114,6 +114,8 @@ const HOMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("jsonwebtoken", &["codraft-router"]),
+    ("libmimalloc-sys", &["codraft"]),
+    ("mimalloc", &["codraft"]),
     ("openraft", &["codraft-raft"]),
     ("prometheus-client", &["codraft-node", "codraft-router"]),
     ("prost", &["codraft-proto"]),

@@ -1,6 +1,7 @@
 //! peerload: one small closed/open-loop load generator for collaborative-editing servers.
 //! Every scenario prints one JSON line on stdout. Loopback only; bounded by --secs / --ops.
 mod adapters;
+mod documents;
 mod net;
 mod stats;
 use adapters::{Cfg, Client, Ev};
@@ -366,7 +367,8 @@ fn load(a: &Args) -> Value {
 fn idle(a: &Args) -> Value {
     let (docs, conns) = (a.num("docs", 1.0) as usize, a.num("conns", 2000.0) as usize);
     let pids = a.pids();
-    let m0 = rss_kib(&pids);
+    let before = pss(&pids);
+    let m0: u64 = before.iter().map(|p| p.1).sum();
     let c0 = cpu(&pids);
     let t0 = now_ns();
     let mut w = World::new();
@@ -383,9 +385,13 @@ fn idle(a: &Args) -> Value {
     while now_ns() < end {
         w.turn(50);
     }
-    let m1 = rss_kib(&pids);
+    let after = pss(&pids);
+    let m1: u64 = after.iter().map(|p| p.1).sum();
     let n = w.peers.len();
-    json!({"conns": n, "docs": docs, "kib_before": m0, "kib_after": m1, "kib_per_conn": ((m1 as f64 - m0 as f64) / n as f64 * 10.0).round() / 10.0,
+    // Who started in between began at nothing.
+    let was = |name: &str| before.iter().find(|p| p.0 == name).map_or(0, |p| p.1);
+    let by: serde_json::Map<String, Value> = after.iter().map(|(name, kib)| (name.clone(), json!(((*kib as f64 - was(name) as f64) / n as f64 * 10.0).round() / 10.0))).collect();
+    json!({"conns": n, "kib_per_conn_by": by, "docs": docs, "kib_before": m0, "kib_after": m1, "kib_per_conn": ((m1 as f64 - m0 as f64) / n as f64 * 10.0).round() / 10.0,
         "open_s": open_s, "open_cpu_us_per_conn": (oc / n as f64 * 1e6).round(), "idle_cpu_pct": ((cpu(&pids) - c1) / settle * 1000.0).round() / 10.0, "closed": w.closed})
 }
 
@@ -496,7 +502,7 @@ fn replay(a: &Args) -> Value {
         }
     }
     let wall = (now_ns() - t0) as f64 / 1e9;
-    json!({"doc": doc, "ops": k, "wall_s": wall, "ops_s": (k as f64 / wall).round(), "srv_us_per_op": ((cpu(&pids) - c0) / k as f64 * 1e7).round() / 10.0,
+    json!({"doc": doc, "id": adapters::codraft::id(&doc), "ops": k, "wall_s": wall, "ops_s": (k as f64 / wall).round(), "srv_us_per_op": ((cpu(&pids) - c0) / k as f64 * 1e7).round() / 10.0,
         "ack_ms": w.acklat.json(), "end_len": t.end.chars().count(), "srv_mib": rss_kib(&pids) / 1024})
 }
 
@@ -550,8 +556,10 @@ fn main() {
         "open" => open(&a),
         "replay" => replay(&a),
         "durable" => durable(&a),
+        "fill" => documents::fill(&a),
+        "cold" => documents::cold(&a),
         _ => {
-            eprintln!("usage: peerload load|idle|open|replay|durable --proto P --port N --pids a,b …  (see ../README.md)");
+            eprintln!("usage: peerload load|idle|open|replay|durable|fill|cold --proto P --port N --pids a,b …  (see ../README.md)");
             std::process::exit(2)
         }
     };

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+mod idle;
 mod mend;
 
 use std::{
@@ -96,8 +97,12 @@ struct World {
 
 impl World {
     async fn open(disk: &MemoryDisk) -> Self {
+        Self::open_with(disk, 1).await
+    }
+
+    async fn open_with(disk: &MemoryDisk, memory_bytes: u64) -> Self {
         let options = KeepOptions {
-            memory_bytes: 1,
+            memory_bytes,
             ..KeepOptions::default()
         };
         let kept = Kept::open(
@@ -242,7 +247,10 @@ fn edit(n: u8, seq: u64, text: &str) -> Command {
 
 /// Forty documents, the even ones with text.
 async fn filled(disk: &MemoryDisk) -> World {
-    let mut world = World::open(disk).await;
+    fill(World::open(disk).await).await
+}
+
+async fn fill(mut world: World) -> World {
     world.apply((0..40).map(create).collect()).await;
     for n in (0..40).step_by(2) {
         world.apply(vec![edit(n, 1, &format!("of {n}"))]).await;

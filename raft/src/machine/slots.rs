@@ -9,7 +9,7 @@ use std::{
 use codraft_mutant::mutant;
 use codraft_proto::ids::{DocId, Slot};
 
-use super::{Document, Lookup, Summary};
+use super::{Document, Lookup, Packed, Summary};
 use crate::pages::PagePlace;
 
 /// The stored form of a document, as the last command that touched it left it.
@@ -34,7 +34,7 @@ pub struct Held {
 enum Body {
     Warm(Arc<Document>),
     /// Where there is a page.
-    Cold(Arc<Summary>),
+    Cold(Packed),
 }
 
 impl Held {
@@ -42,7 +42,7 @@ impl Held {
         Self {
             touched,
             page: Some(page),
-            body: Body::Cold(Arc::new(summary)),
+            body: Body::Cold(Packed::of(&summary)),
         }
     }
 
@@ -51,7 +51,7 @@ impl Held {
         Self {
             touched: self.touched,
             page: Some(page),
-            body: Body::Cold(self.summary()),
+            body: Body::Cold(self.packed()),
         }
     }
 
@@ -74,7 +74,7 @@ impl Held {
     pub fn lookup(&self) -> Lookup<'_> {
         match &self.body {
             Body::Warm(document) => Lookup::Present(document),
-            Body::Cold(summary) => Lookup::Cold(summary),
+            Body::Cold(packed) => Lookup::Cold(packed),
         }
     }
 
@@ -88,17 +88,24 @@ impl Held {
         }
     }
 
-    pub fn summary(&self) -> Arc<Summary> {
+    pub fn summary(&self) -> Summary {
         match &self.body {
-            Body::Warm(document) => Arc::new(document.summary()),
-            Body::Cold(summary) => summary.clone(),
+            Body::Warm(document) => document.summary(),
+            Body::Cold(packed) => packed.summary(),
+        }
+    }
+
+    pub fn packed(&self) -> Packed {
+        match &self.body {
+            Body::Warm(document) => Packed::of(&document.summary()),
+            Body::Cold(packed) => packed.clone(),
         }
     }
 
     pub(super) fn heap_bytes(&self) -> u64 {
         match &self.body {
             Body::Warm(document) => document.heap_bytes(),
-            Body::Cold(summary) => summary.heap_bytes(),
+            Body::Cold(packed) => packed.heap_bytes(),
         }
     }
 
@@ -113,14 +120,14 @@ impl Held {
     pub(super) fn quarantined_ms(&self) -> Option<u64> {
         match &self.body {
             Body::Warm(document) => document.quarantined_ms(),
-            Body::Cold(summary) => summary.quarantined_ms,
+            Body::Cold(packed) => packed.summary().quarantined_ms,
         }
     }
 
     /// Lets go of what its page holds; whether there is one.
     pub(super) fn cool(&mut self) -> bool {
         if let (Body::Warm(document), Some(_)) = (&self.body, &self.page) {
-            self.body = Body::Cold(Arc::new(document.summary()));
+            self.body = Body::Cold(Packed::of(&document.summary()));
             return true;
         }
         false

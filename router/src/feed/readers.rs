@@ -13,12 +13,12 @@ impl Turn<'_> {
     pub(super) fn joined(&mut self, id: ReaderId, hello: Hello, leader: Option<LinkId>) {
         self.feed.remove(id);
         let phase = ReaderPhase::Waiting;
-        let reader = Reader {
+        let reader = Box::new(Reader {
             phase,
             hello,
             no_use: None,
             needs_state: false,
-        };
+        });
         self.feed.readers.insert(id, reader);
         self.feed.waiting.insert(id);
         self.connect_if_cut_off(leader);
@@ -59,12 +59,12 @@ impl Turn<'_> {
             self.feed.bringing = tag;
         }
         self.feed.set_phase(id, ReaderPhase::Opening(tag));
-        let opening = Opening {
+        let opening = Box::new(Opening {
             reader: id,
             since_ms: self.now_ms,
             held,
             bring,
-        };
+        });
         self.feed.opening.insert(tag, opening);
         let message = Message::Open {
             tag,

@@ -15,7 +15,7 @@ fn token() -> String {
     std::env::var("CODRAFT_TOKEN").unwrap_or_default()
 }
 
-fn text(n: usize) -> String {
+pub fn text(n: usize) -> String {
     "lorem ipsum dolor sit amet ".chars().cycle().take(n).collect()
 }
 
@@ -27,6 +27,11 @@ pub fn prepare(host: &str, port: u16, doc: &str, preload: usize) {
     let v: serde_json::Value = serde_json::from_str(&answer).unwrap_or_default();
     let id = v["id"].as_str().unwrap_or_else(|| panic!("create: {code} {answer}")).to_string();
     DOCS.lock().unwrap().get_or_insert_with(HashMap::new).insert(doc.to_string(), id);
+}
+
+/// The id of a document that this run made.
+pub fn id(name: &str) -> Option<String> {
+    DOCS.lock().unwrap().as_ref()?.get(name).cloned()
 }
 
 struct Author {
@@ -135,7 +140,7 @@ fn take(b: &mut &[u8]) -> Option<u64> {
 impl Client for Codraft {
     fn path(&self) -> String {
         let docs = DOCS.lock().unwrap();
-        format!("/v1/collab/{}", docs.as_ref().and_then(|d| d.get(&self.c.doc)).map(String::as_str).unwrap_or("none"))
+        format!("/v1/collab/{}", docs.as_ref().and_then(|d| d.get(&self.c.doc)).unwrap_or(&self.c.doc))
     }
     fn headers(&self) -> String {
         format!("Authorization: Bearer {}\r\nSec-WebSocket-Protocol: codraft.v1.bin\r\n", token())

@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+"""Figures of years of documents: what a cluster costs that holds many, and much of their past.
+
+  years.py documents [--docs 100000]                  memory of a node; cold opens after a restart
+  years.py restart   [--docs 200000] [--ops 2000000]  until it serves again, before that history and after
+  years.py snapshot  [--docs 10000]                   propagation while a group writes all of them, and while not
+  years.py paper     [--ops 260000]                   a recording typed, opened, and opened cold; beside Hocuspocus on SQLite
+  years.py disk      [--ops 20000]                    bytes written an operation, over all files and nodes
+
+A restart is kill -9 of every process, then `codraft dev` until a document is open: all three nodes and the
+router start at once on this machine's cores. Uses $PEERS as run.py does (bench/setup.sh first).
+"""
+import argparse, json, os, signal, sys, time
+import run
+
+IDS = f"{run.PEERS}/data/ids"
+
+
+def rss(server):
+    """MiB by process: all that is resident, and what of it is memory that no file backs."""
+    out = {}
+    for name, pid in server.pids.items():
+        with open(f"/proc/{pid}/status") as f:
+            kib = {line.split(":")[0]: int(line.split()[1]) for line in f if line.startswith(("VmRSS", "RssAnon"))}
+        out[name] = {"rss": round(kib["VmRSS"] / 1024), "anon": round(kib["RssAnon"] / 1024)}
+    return out
+
+
+def kill_all(server):
+    pids = [server.process.pid, *server.pids.values()]
+    os.kill(pids[0], signal.SIGSTOP)  # it would start them again
+    for pid in pids[1:] + pids[:1]:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    server.process.wait()
+    server.log.close()
+
+
+def restart(server, n=1):
+    """kill -9, start, open; seconds until the first document was open, and the row of the opens."""
+    kill_all(server)
+    began = time.time()
+    server = run.Server("codraft", keep=True)
+    ready = time.time() - began
+    row = server.run("cold", ids=IDS, n=n)
+    return server, ready, row
+
+
+def say(**figures):
+    print(json.dumps(figures), flush=True)
+
+
+def documents():
+    server = run.Server("codraft")
+    try:
+        say(at="start", mib=rss(server))
+        say(at="filled", row=server.run("fill", docs=A.docs, preload=2000, ids=IDS), mib=rss(server))
+        time.sleep(60)  # idle ones are written and leave
+        say(at="a minute later", mib=rss(server))
+        server, ready, row = restart(server, A.opens)
+        say(at="restarted", ready_s=round(ready, 2), open_ms=row.get("open_ms"), first_ms=row.get("first_ms"), failed=row.get("failed"),
+            mib=rss(server))
+    finally:
+        server.stop()
+
+
+def history():
+    server = run.Server("codraft")
+    try:
+        say(at="filled", row=server.run("fill", docs=A.docs, preload=200, ids=IDS))
+        time.sleep(40)
+        for ops in (0, A.ops):
+            done = 0
+            while done < ops:
+                row = server.run("load", docs=100, writers=2, secs=20, check=0)
+                done += row["sent"]
+            server, ready, row = restart(server)
+            say(at=f"{done} operations", ready_s=round(ready, 2), first_ms=row.get("first_ms"), failed=row.get("failed"))
+    finally:
+        server.stop()
+
+
+def written(server):
+    total = 0
+    for pid in server.pids.values():
+        with open(f"/proc/{pid}/io") as f:
+            total += sum(int(line.split()[1]) for line in f if line.startswith(("write_bytes", "cancelled")) and not line.startswith("cancelled"))
+    return total
+
+
+def disk():
+    """A recording, one writer with one operation in flight."""
+    trace = f"{A.traces}/automerge-paper.json.gz"
+    for name, more in [("as delivered", {}), ("a manifest each 10,000 commands", {"CODRAFT_LIMITS__SNAPSHOT_COMMANDS": "10000"})]:
+        server = run.Server("codraft", more=more)
+        try:
+            time.sleep(2)
+            before, began = written(server), time.time()
+            row = server.run("replay", doc="paper", trace=trace, ops=A.ops)
+            during = written(server) - before
+            time.sleep(5)
+            say(at=name, ops=row.get("ops"), ops_s=row.get("ops_s"), failed=row.get("failed"), bytes_an_op=round(during / max(1, row.get("ops") or 1)),
+                bytes_an_op_a_node=round(during / 3 / max(1, row.get("ops") or 1)))
+        finally:
+            server.stop()
+
+
+def snapshot():
+    """One group; a manifest that has all documents to write falls into the seconds of the load, or none does."""
+    for rep in range(A.reps):
+        for name, commands in [("without", 10_000_000), ("a manifest of all", A.docs + 4_000)]:
+            server = run.Server("codraft-groups-1", more={"CODRAFT_LIMITS__SNAPSHOT_COMMANDS": str(commands)})
+            try:
+                server.run("fill", docs=A.docs, preload=200, ids=IDS)
+                row = server.run("load", docs=100, writers=2, rate=1500, secs=6, check=0)
+                say(at=name, prop_ms=row.get("prop_ms"), ack_ms=row.get("ack_ms"), ops_s=row.get("ops_s"), failed=row.get("failed"),
+                    manifests=len(os.listdir(f"{run.DATA}/node-1/manifests")))
+            finally:
+                server.stop()
+
+
+def pss(server):
+    """KiB over the whole tree of processes, as the load generator counts it for idle sockets."""
+    return server.run("idle", conns=0, docs=1, preload=1, settle=0)["kib_before"]
+
+
+def paper():
+    trace = f"{A.traces}/automerge-paper.json.gz"
+    for name in ("hocuspocus-sqlite", "codraft"):
+        for file in [run.SERVERS[name][2].get("FILE")]:
+            for end in ("", "-wal", "-shm"):
+                if file and os.path.exists(file + end):
+                    os.remove(file + end)
+        server = run.Server(name)
+        try:
+            empty = pss(server)
+            row = server.run("replay", doc="paper", trace=trace, ops=A.ops, secs=2500)
+            say(at=f"{name}: typed", **{k: row.get(k) for k in ("ops", "ops_s", "srv_us_per_op", "failed")})
+            doc = row.get("id") or "paper"
+            time.sleep(15)
+            warm = server.run("open", doc=doc, n=20, **{"min-bytes": A.least})
+            say(at=f"{name}: held open", open_ms=warm.get("open_ms"), bytes=warm.get("bytes"), mib_above_empty=round((pss(server) - empty) / 1024, 1),
+                failed=warm.get("failed"))
+            for _ in range(A.reps):
+                server.stop()
+                server = run.Server(name, keep=True)
+                time.sleep(3)
+                before = pss(server)
+                cold = server.run("open", doc=doc, n=1, hold=0, **{"min-bytes": A.least})
+                say(at=f"{name}: cold", open_ms=(cold.get("open_ms") or {}).get("max"), mib_of_the_document=round((pss(server) - before) / 1024, 2),
+                    failed=cold.get("failed"))
+        finally:
+            server.stop()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["documents", "restart", "snapshot", "paper", "disk"])
+    parser.add_argument("--docs", type=int)
+    parser.add_argument("--ops", type=int)
+    parser.add_argument("--opens", type=int, default=2000)
+    parser.add_argument("--reps", type=int, default=3)
+    parser.add_argument("--least", type=int, default=50_000, help="bytes of an opened recording: some servers send an empty one first")
+    parser.add_argument("--traces", default=os.environ.get("CODRAFT_TRACES", "."), help="folder of recordings; $CODRAFT_TRACES")
+    A = parser.parse_args()
+    A.docs = A.docs or {"documents": 100_000, "snapshot": 10_000}.get(A.what, 200_000)
+    A.ops = A.ops or {"disk": 20_000, "paper": 260_000}.get(A.what, 2_000_000)
+    run.A = argparse.Namespace(quiet=True, secs=4)
+    run.OUT = f"{run.PEERS}/years.jsonl"
+    os.makedirs(f"{run.PEERS}/data", exist_ok=True)
+    {"documents": documents, "restart": history, "snapshot": snapshot, "paper": paper, "disk": disk}[A.what]()
