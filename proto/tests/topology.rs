@@ -47,6 +47,11 @@ fn what_is_wrong_is_said() {
         let said = wrong("groups = 4", &format!("groups = {groups}"));
         assert!(said.contains(&format!("groups = {groups}")), "{said}");
     }
+    let said = wrong("groups = 4", "groups = 4\nretention_ms = 999");
+    assert!(
+        said.contains("retention_ms = 999") && said.contains("1000"),
+        "{said}"
+    );
     assert!(wrong("id = 2", "id = 1").contains("two nodes have the id 1"));
     assert!(wrong("id = 2", "id = 0").contains("1 or more"));
     assert!(wrong("[::1]:7002", "127.0.0.1:7001").contains("two nodes have the address"));
@@ -88,6 +93,14 @@ fn what_is_written_is_read_back() {
         FileTopology::parse(&topology.to_text().unwrap()).unwrap(),
         topology
     );
+    let mut retaining = topology.clone();
+    retaining.retention_ms = 2_592_000_000;
+    let again = FileTopology::parse(&retaining.to_text().unwrap()).unwrap();
+    assert_eq!(again, retaining);
+    // And is fixed: a file that changes it is not gone on with.
+    let live = LiveTopology::new(topology.clone());
+    let said = live.replace(retaining).unwrap_err().to_string();
+    assert!(said.contains("retention_ms = 2592000000"), "{said}");
     let mut twice = topology;
     twice.nodes.push((1, "127.0.0.1:9".to_owned()).into());
     assert!(

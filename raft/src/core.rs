@@ -41,6 +41,14 @@ pub struct Image {
     pub slots: Slots,
 }
 
+impl Image {
+    /// Whether a manifest lists all of it as it is.
+    pub fn is_in(&self, manifest: &Manifest) -> bool {
+        let at = self.last.index;
+        manifest.index() == at && self.slots.slots().all(|(_, of)| of.is_as_at(at))
+    }
+}
+
 /// A group's state as it was kept.
 pub struct KeptState {
     pub manifest: Arc<Manifest>,

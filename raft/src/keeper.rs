@@ -382,12 +382,8 @@ impl Keeper {
         let latest = self.latest();
         let before = latest.as_ref().map(|manifest| manifest.index());
         let moves = sparse.filter(|file| uses.has(*file));
-        let is_as_at = |index| image.slots.slots().all(|(_, of)| of.is_as_at(index));
-        let is_told = |latest: &Arc<Manifest>| {
-            let at = latest.index();
-            at == image.last.index && is_as_at(at) && latest.archived == archived
-        };
-        if latest.as_ref().is_some_and(is_told) && moves.is_none() {
+        let is_told = |latest: &Arc<Manifest>| image.is_in(latest) && latest.archived == archived;
+        if moves.is_none() && latest.as_ref().is_some_and(is_told) {
             return Ok(latest);
         }
         let stays = |slot, documents: &InSlot| {

@@ -114,6 +114,7 @@ async fn what_is_older_than_history_is_kept_is_erased_and_the_rest_is_proven() -
     let created = get(&rest, &format!("/v1/docs/{doc}/history?version=1")).await?;
     let created_ms = created["at"].as_u64().context("no time")?;
 
+    let receipt = get(&rest, &format!("/v1/docs/{doc}/revisions/2/receipt")).await?;
     let oldest = until_erased(&rest, &doc, &mut typist).await?;
     all_say_so(&rest, &doc, oldest, created_ms).await?;
     // From the oldest one on all is told, and can be had back.
@@ -140,6 +141,14 @@ async fn what_is_older_than_history_is_kept_is_erased_and_the_rest_is_proven() -
 
     // The files prove what is left, on each node and of all nodes alike.
     let (code, said) = codraft(&["verify"], folder.path())?;
+    assert_eq!(code, 0, "{said}");
+    // A receipt of a revision that is gone is one still, whether a log has it yet or not.
+    let file = folder.path().with_extension("receipt");
+    std::fs::write(&file, receipt.to_string())?;
+    let name = file.to_str().context("a name")?;
+    let checked = codraft(&["verify", "--receipt", name], folder.path());
+    std::fs::remove_file(&file)?;
+    let (code, said) = checked?;
     assert_eq!(code, 0, "{said}");
     // Where it is to be kept for longer, what is gone is missing.
     for (kept, is_proven) in [("600000", false), ("0", false), ("1500", true)] {

@@ -202,6 +202,7 @@ impl Proof<'_> {
                 }
                 if let Some(begins) = begins.filter(|(rev, _)| *rev > Revision(1)) {
                     self.begun.insert(doc, begins);
+                    report.begins(&doc, begins.0);
                 }
                 told
             }

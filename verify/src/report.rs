@@ -131,6 +131,8 @@ pub struct Attested {
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     attested: Option<Attested>,
+    /// Whether what a receipt is of is older than history is kept.
+    is_too_old: bool,
     /// How many nodes' files make what a receipt says.
     pub confirmed: BTreeSet<PathBuf>,
     lies: BTreeSet<Lie>,
@@ -180,10 +182,23 @@ impl Report {
         }
     }
 
+    /// A document is told from a revision on: what was before is older than history is kept.
+    pub fn begins(&mut self, doc: &DocId, rev: Revision) {
+        let is_older = |attested: &Attested| attested.doc == *doc && attested.rev < rev;
+        self.is_too_old |= self.attested.as_ref().is_some_and(is_older);
+    }
+
     /// All was gone through: what a receipt says was found, or is told.
     pub fn conclude(&mut self) {
         let is_silent = self.confirmed.is_empty() && self.is_clean();
-        if let Some(attested) = self.attested.take().filter(|_| is_silent) {
+        let Some(attested) = self.attested.take().filter(|_| is_silent) else {
+            return;
+        };
+        if self.is_too_old {
+            self.note(
+                "what the receipt is of is older than history is kept: nobody tells it".into(),
+            );
+        } else {
             let lie = Lie::new(attested.file, "no node has such a revision");
             self.lie(lie.of(Some(attested.doc), Some(attested.rev)));
         }
@@ -208,5 +223,32 @@ impl Report {
 
     pub fn is_clean(&self) -> bool {
         self.lies.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_of_what_is_too_old_to_be_kept_is_no_lie_and_one_of_nothing_is() {
+        let (doc, rev) = (DocId::default(), Revision(7));
+        let concluded = |begins: Option<u64>| {
+            let (hash, file) = ([1; 32], PathBuf::from("receipt"));
+            let mut report = Report::of(Some(Attested {
+                doc,
+                rev,
+                hash,
+                file,
+            }));
+            if let Some(begins) = begins {
+                report.begins(&doc, Revision(begins));
+            }
+            report.conclude();
+            (report.is_clean(), report.notes.len())
+        };
+        assert_eq!(concluded(None), (false, 0));
+        assert_eq!(concluded(Some(7)), (false, 0));
+        assert_eq!(concluded(Some(8)), (true, 1));
     }
 }

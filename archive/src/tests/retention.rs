@@ -135,7 +135,7 @@ fn replicas_let_go_of_the_same_and_what_is_gone_takes_no_room() {
         assert_eq!(head.runs[0].level, CARRIED);
         let carried = futures(archivist.index(G, head.runs[0].hash)).unwrap();
         assert!(carried.entries.len() > 45, "{}", carried.entries.len());
-        assert!(carried.packs.len() <= 7, "{} packs", carried.packs.len());
+        assert!(carried.packs.len() <= 3, "{} packs", carried.packs.len());
         head
     });
     assert!(heads.iter().all(|head| *head == heads[0]));
