@@ -10,7 +10,6 @@ use std::{
 };
 
 use codraft_proto::{
-    disk::memory::MemoryDisk,
     ids::{GroupId, NodeId, Revision, Seq},
     link::{Lane, Outbox},
     reject::Code,
@@ -21,44 +20,7 @@ use codraft_raft::{
     group::{Origin, ProposeError, ReadError, ReplaceError, Replacing},
     machine::Outcome,
 };
-use common::{Cluster, NODES, Node, create, doc, edit};
-
-const G: GroupId = GroupId(0);
-
-/// Submits at whoever leads until there is an outcome, as a router would.
-async fn commit(cluster: &Cluster, link: u64, command: Command) -> Outcome {
-    let whole = async {
-        loop {
-            let leader = cluster.leader(G).await;
-            let mut answers = leader.answers(link);
-            let group = leader.groups.group(G).unwrap();
-            if group
-                .submit(command.clone(), Origin { link, tag: 7 })
-                .is_ok()
-            {
-                let answer = tokio::time::timeout(Duration::from_secs(5), answers.recv()).await;
-                if let Ok(Some((origin, Ok(outcome)))) = answer {
-                    assert_eq!(origin, Origin { link, tag: 7 });
-                    return outcome;
-                }
-            }
-            tokio::time::sleep(Duration::from_micros(500)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), whole)
-        .await
-        .expect("no outcome")
-}
-
-fn text(node: &Node) -> String {
-    node.groups.group(G).unwrap().with(|shard| {
-        shard
-            .document(&doc(1))
-            .present()
-            .map(|d| d.content().text())
-            .unwrap_or_default()
-    })
-}
+use common::{Cluster, G, NODES, Node, commit, create, damage_pages, doc, edit, text, until};
 
 #[tokio::test]
 async fn group_replicas_apply_equally_and_a_restart_goes_on() {
@@ -385,26 +347,6 @@ async fn group_state_is_taken_from_the_next_leader_when_one_stands_still() {
     cluster.equal(G).await;
 }
 
-/// A bit of each document's page on a disk flips; a page begins with its length, and has the
-/// document's id at 16 and the document at 40.
-fn damage_pages(disk: &MemoryDisk) -> usize {
-    let mut damaged = 0;
-    let paths = disk.paths().into_iter();
-    for path in paths.filter(|path| path.starts_with("/data/pages")) {
-        let bytes = disk.contents(&path).unwrap();
-        let mut at = 24;
-        while at + 40 < bytes.len() {
-            let length = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
-            if bytes[at + 16..at + 32] != [0; 16] {
-                disk.flip(&path, at + 40 + length / 2);
-                damaged += 1;
-            }
-            at = (at + 40 + length).next_multiple_of(8);
-        }
-    }
-    damaged
-}
-
 #[tokio::test]
 async fn group_goes_on_where_the_pages_of_one_disk_are_damaged() {
     let cluster = Cluster::start(1, false).await;
@@ -620,16 +562,6 @@ async fn group_replica_that_differs_from_the_others_stops() {
             .into_iter()
             .all(|n| n.groups.group(G).unwrap().stopped().is_none())
     );
-}
-
-async fn until(what: &str, done: impl Fn() -> bool) {
-    let whole = async {
-        while !done() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let whole = tokio::time::timeout(Duration::from_secs(20), whole).await;
-    assert!(whole.is_ok(), "it never comes to pass: {what}");
 }
 
 fn trespass(client: u64, base: u64) -> Command {

@@ -26,10 +26,10 @@ use codraft_raft::{
     archive::{Archive, RoundOptions},
     command::{Algebra, Command, Create, Edit},
     group::{
-        AppliedSink, BulkLink, GroupEvents, Groups, Kept, Leadership, LogId, Origin, Peers,
-        ProposeResult, RaftConfig, Sinks,
+        AppliedSink, Borrowed, BulkLink, GroupEvents, Groups, Kept, Leadership, LogId, Origin,
+        Peers, ProposeResult, RaftConfig, Sinks,
     },
-    machine::{Applied, Shard},
+    machine::{Applied, Outcome, Shard},
     pages::PageOptions,
     suspect::Suspicion,
     wal::{Wal, WalOptions},
@@ -129,16 +129,18 @@ pub struct Links {
     /// Who does not answer when pages are asked for, and how often that was.
     pub silent: Mutex<Option<NodeId>>,
     pub unanswered: AtomicU64,
+    /// Nobody can be asked for pages.
+    pub alone: AtomicBool,
     /// What was last to be installed here.
     pub asked: Mutex<Option<v1::Install>>,
 }
 
 /// To another node's groups, without a wire between.
-struct Direct(Arc<Groups>);
+struct Direct(Arc<Groups>, Borrowed);
 
 impl BulkLink for Direct {
     fn fetch(&self, request: Fetch) -> BoxFuture<'_, Result<Fetched, String>> {
-        Box::pin(async { Ok(self.0.fetch(request).await) })
+        Box::pin(async { Ok(self.0.fetch(request, &self.1).await) })
     }
 }
 
@@ -161,12 +163,15 @@ impl Peers for Links {
     }
 
     fn bulk(&self, node: NodeId) -> Option<Box<dyn BulkLink>> {
+        if self.alone.load(Ordering::Relaxed) {
+            return None;
+        }
         if *self.silent.lock() == Some(node) {
             self.unanswered.fetch_add(1, Ordering::Relaxed);
             return Some(Box::new(Silent));
         }
         let groups = self.groups.lock().get(&node).cloned()?;
-        Some(Box::new(Direct(groups)))
+        Some(Box::new(Direct(groups, Borrowed::default())))
     }
 }
 
@@ -301,20 +306,20 @@ impl Cluster {
         }
     }
 
-    /// Stops all and starts again from the disks.
-    pub async fn restart(self, suspicion: bool) -> Cluster {
+    /// Stops all; their disks.
+    pub async fn stop(self) -> Vec<Arc<MemoryDisk>> {
         for node in &self.nodes {
             node.groups.shutdown().await;
             node.tasks.shutdown().await;
         }
-        Self::on(
-            self.disks,
-            self.groups,
-            suspicion,
-            self.incarnations + 1,
-            None,
-        )
-        .await
+        self.disks
+    }
+
+    /// Stops all and starts again from the disks.
+    pub async fn restart(self, suspicion: bool) -> Cluster {
+        let (groups, incarnation) = (self.groups, self.incarnations + 1);
+        let disks = self.stop().await;
+        Self::on(disks, groups, suspicion, incarnation, None).await
     }
 
     /// Starts a node that is to take the place of another one, on an empty disk.
@@ -565,4 +570,72 @@ pub fn edit(n: u64, client: u64, seq: u64, base: u64) -> Command {
         base: Revision(base),
         ops: Bytes::from(ops),
     })
+}
+
+pub const G: GroupId = GroupId(0);
+
+/// Submits at whoever leads until there is an outcome, as a router would.
+pub async fn commit(cluster: &Cluster, link: u64, command: Command) -> Outcome {
+    let whole = async {
+        loop {
+            let leader = cluster.leader(G).await;
+            let mut answers = leader.answers(link);
+            let group = leader.groups.group(G).unwrap();
+            if group
+                .submit(command.clone(), Origin { link, tag: 7 })
+                .is_ok()
+            {
+                let answer = tokio::time::timeout(Duration::from_secs(5), answers.recv()).await;
+                if let Ok(Some((origin, Ok(outcome)))) = answer {
+                    assert_eq!(origin, Origin { link, tag: 7 });
+                    return outcome;
+                }
+            }
+            tokio::time::sleep(Duration::from_micros(500)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), whole)
+        .await
+        .expect("no outcome")
+}
+
+pub fn text(node: &Node) -> String {
+    node.groups.group(G).unwrap().with(|shard| {
+        shard
+            .document(&doc(1))
+            .present()
+            .map(|d| d.content().text())
+            .unwrap_or_default()
+    })
+}
+
+/// Waits for it, not for ever.
+pub async fn until(what: &str, done: impl Fn() -> bool) {
+    let whole = async {
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let whole = tokio::time::timeout(Duration::from_secs(20), whole).await;
+    assert!(whole.is_ok(), "it never comes to pass: {what}");
+}
+
+/// A bit of each document's page on a disk flips; a page begins with its length, and has the
+/// document's id at 16 and the document at 40.
+pub fn damage_pages(disk: &MemoryDisk) -> usize {
+    let mut damaged = 0;
+    let paths = disk.paths().into_iter();
+    for path in paths.filter(|path| path.starts_with("/data/pages")) {
+        let bytes = disk.contents(&path).unwrap();
+        let mut at = 24;
+        while at + 40 < bytes.len() {
+            let length = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+            if bytes[at + 16..at + 32] != [0; 16] {
+                disk.flip(&path, at + 40 + length / 2);
+                damaged += 1;
+            }
+            at = (at + 40 + length).next_multiple_of(8);
+        }
+    }
+    damaged
 }
