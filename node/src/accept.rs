@@ -80,6 +80,7 @@ impl Accept for Acceptor {
                         outbox,
                         tasks: self.service.tasks.clone(),
                         underway: Arc::default(),
+                        borrowed: Arc::default(),
                     }));
                 }
                 // The last one to say who it is.

@@ -26,6 +26,10 @@ pub(crate) fn held(service: &Arc<Service>, link: &Arc<RouterLink>, id: u64, aske
         let body = match (hosted, link.permit()) {
             (None, _) => reply::Body::Problem(wire::wrong_group()),
             (_, None) => reply::Body::Problem(wire::problem(Code::Busy, "too many requests wait")),
+            (Some(hosted), _) if hosted.group.lacks().is_some() => {
+                let what = "it waits for another replica's state";
+                reply::Body::Problem(wire::problem(Code::NoLeader, what))
+            }
             (Some(hosted), Some(_permit)) => {
                 reply::Body::Held(of(&hosted.group, DocId::from_slice(&asked.after)).await)
             }

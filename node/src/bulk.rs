@@ -17,7 +17,7 @@ use codraft_proto::{
     transport::BoxFuture,
     v1::{Fetch, Fetched, Hello, Message, PeerRole, message::Body},
 };
-use codraft_raft::group::BulkLink;
+use codraft_raft::group::{Borrowed, BulkLink};
 use parking_lot::Mutex;
 use tokio::{
     sync::{oneshot, watch},
@@ -149,6 +149,7 @@ pub(crate) struct BulkRequests {
     pub outbox: Outbox,
     pub tasks: Tasks,
     pub underway: Arc<AtomicUsize>,
+    pub borrowed: Arc<Borrowed>,
 }
 
 impl Inbound for BulkRequests {
@@ -166,9 +167,9 @@ impl Inbound for BulkRequests {
                 continue;
             }
             let (raft, pace, outbox) = (self.raft.clone(), self.pace.clone(), self.outbox.clone());
-            let underway = self.underway.clone();
+            let (underway, borrowed) = (self.underway.clone(), self.borrowed.clone());
             self.tasks.spawn("pages", async move {
-                let fetched = raft.groups.fetch(request).await;
+                let fetched = raft.groups.fetch(request, &borrowed).await;
                 let bytes = fetched.pages.iter().map(bytes::Bytes::len).sum();
                 pace.turn(bytes).await;
                 answer(&outbox, fetched);

@@ -133,6 +133,8 @@ impl Node {
     pub fn metrics(&self) -> String {
         let stopped = self.groups.iter().filter(|h| h.group.stopped().is_some());
         self.metrics.stopped(stopped.count());
+        let lacking = self.groups.iter().filter(|h| h.group.lacks().is_some());
+        self.metrics.lacking(lacking.count());
         let mut quarantined = 0;
         for hosted in self.groups.iter() {
             quarantined += hosted.group.with(|shard| shard.quarantined().len());

@@ -47,6 +47,8 @@ pub(crate) struct Metrics {
     pub spelled_bytes: Gauge,
     /// Groups that stopped on their own; the process ends soon after.
     stopped: Gauge,
+    /// Groups that wait for another replica's state, since theirs is damaged.
+    lacking: Gauge,
     /// Documents that were set apart and take no edits.
     quarantined: Gauge,
     /// 1 while the log's disk has no room for its next file.
@@ -90,6 +92,7 @@ impl Metrics {
             links: Gauge::default(),
             spelled_bytes: Gauge::default(),
             stopped: Gauge::default(),
+            lacking: Gauge::default(),
             quarantined: Gauge::default(),
             disk_full: Gauge::default(),
             clock_ahead_ms: Gauge::default(),
@@ -164,6 +167,11 @@ impl Metrics {
             "stopped_groups",
             "Groups that stopped on their own",
             m.stopped.clone(),
+        );
+        registry.register(
+            "lacking_groups",
+            "Groups that wait for another node's state, since what they kept is damaged",
+            m.lacking.clone(),
         );
         registry.register(
             "quarantined_documents",
@@ -274,6 +282,11 @@ impl Metrics {
         if let Some(code) = Code::from_number(number) {
             self.refused(code);
         }
+    }
+
+    /// How many groups of this node wait for another replica's state.
+    pub fn lacking(&self, groups: usize) {
+        self.lacking.set(groups as i64);
     }
 
     /// How many groups of this node stopped on their own.

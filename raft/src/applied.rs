@@ -66,6 +66,10 @@ impl Machine {
             // Looked at again then: one may have left memory since.
             if let Err(error) = self.prepare.prepare(&cold).await {
                 let why = format!("what applying needs cannot be had: {error}");
+                // The group goes on from another replica's state, which has it otherwise.
+                if self.keeper.lacks().is_some() {
+                    return Err(io::Error::other(why));
+                }
                 return Err(self.stop(&mut self.core.lock(), why));
             }
         }

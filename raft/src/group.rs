@@ -8,6 +8,7 @@
 mod install;
 mod leadership;
 mod level;
+mod life;
 mod prefetch;
 mod proposer;
 mod purge;
@@ -31,7 +32,7 @@ use codraft_proto::{
     v1,
 };
 use openraft::{Instant as _, async_runtime::watch::WatchReceiver as _};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 pub use replace::{ReplaceError, Replacing};
@@ -41,7 +42,7 @@ pub use crate::{
         AppliedSink, BulkLink, GroupEvents, Leadership, LogId, Origin, Peers, ProposeError,
         ProposeResult, ReadError, Sinks, StartError,
     },
-    keeper::{KeepError, Kept},
+    keeper::{Borrowed, KeepError, Kept},
     limits::{GroupLimits, RaftTimes},
     tail::KeepOptions,
 };
@@ -101,6 +102,14 @@ impl RaftConfig {
     fn seat(&self, node: NodeId) -> NodeId {
         self.seats.get(&node).copied().unwrap_or(node)
     }
+
+    /// All nodes that have a place among these.
+    fn nodes_of(&self, replicas: &[NodeId]) -> BTreeSet<NodeId> {
+        let nodes = self.seats.keys().chain(replicas).copied();
+        nodes
+            .filter(|node| replicas.contains(&self.seat(*node)))
+            .collect()
+    }
 }
 
 /// One replicated group. Cheap to clone; clones are the same group.
@@ -112,7 +121,8 @@ pub struct Group {
 struct Inner {
     id: GroupId,
     node: NodeId,
-    raft: Raft,
+    /// None while it lacks a state.
+    raft: RwLock<Option<Raft>>,
     core: Arc<Mutex<Core>>,
     keeper: Arc<Keeper>,
     installing: install::Installing,
@@ -192,7 +202,10 @@ impl Group {
     /// Whether this node leads and a majority answered it within the last second.
     pub fn is_leading_with_quorum(&self) -> bool {
         let fresh = Duration::from_secs(1);
-        let metrics = self.inner.raft.data_metrics();
+        let Some(raft) = self.raft() else {
+            return false;
+        };
+        let metrics = raft.data_metrics();
         let acked = metrics.borrow_watched().last_quorum_acked;
         self.leadership().node == Some(self.inner.node)
             && acked.is_some_and(|at| at.elapsed() <= fresh)
@@ -267,6 +280,11 @@ impl Group {
         self.inner.keeper.mended()
     }
 
+    /// Why it does not take part, where it waits for another replica's state.
+    pub fn lacks(&self) -> Option<String> {
+        self.inner.keeper.lacks()
+    }
+
     /// Why the group stopped on its own, if it did. It answers nothing more, and its process
     /// should end: see [`Tasks::failed`].
     pub fn stopped(&self) -> Option<String> {
@@ -279,22 +297,22 @@ impl Group {
         self.inner.transfer().await
     }
 
-    /// The committed vote of this group's leader and what of the log is safe on this disk.
-    pub(crate) fn tail(&self) -> (Vote, Option<LogId>) {
-        let vote = self.inner.raft.server_metrics().borrow_watched().vote;
-        let flushed = self.inner.raft.watch_log_progress().get();
-        (vote, flushed.and_then(|point| point.last_log_id))
+    /// The committed vote of this group's leader and what of the log is safe on this disk; none while it
+    /// lacks a state.
+    pub(crate) fn tail(&self) -> Option<(Vote, Option<LogId>)> {
+        let raft = self.raft()?;
+        let vote = raft.server_metrics().borrow_watched().vote;
+        let flushed = raft.watch_log_progress().get();
+        Some((vote, flushed.and_then(|point| point.last_log_id)))
     }
 
-    /// The voters: one set, or two while the membership changes.
+    /// The voters: one set, or two while the membership changes; none while it lacks a state.
     pub(crate) fn voters(&self) -> Vec<Vec<NodeId>> {
-        let membership = self
-            .inner
-            .raft
-            .server_metrics()
-            .borrow_watched()
-            .membership_config
-            .clone();
+        let Some(raft) = self.raft() else {
+            return Vec::new();
+        };
+        let metrics = raft.server_metrics();
+        let membership = metrics.borrow_watched().membership_config.clone();
         let configs = membership.membership().get_joint_config();
         configs
             .iter()
@@ -307,12 +325,17 @@ impl Group {
         &self.inner.digests
     }
 
-    pub(crate) fn raft(&self) -> &Raft {
-        &self.inner.raft
+    /// None while it lacks a state: it has no vote then, and follows nobody.
+    pub(crate) fn raft(&self) -> Option<Raft> {
+        self.inner.raft()
     }
 }
 
 impl Inner {
+    fn raft(&self) -> Option<Raft> {
+        self.raft.read().clone()
+    }
+
     /// So that the next start has nothing to apply.
     async fn keep_at_end(&self) {
         match tokio::time::timeout(KEEP_AT_END, self.keeper.take()).await {
@@ -368,10 +391,10 @@ impl Groups {
     }
 
     /// What another node wants of what is kept here.
-    pub async fn fetch(&self, request: v1::Fetch) -> v1::Fetched {
+    pub async fn fetch(&self, request: v1::Fetch, borrowed: &Borrowed) -> v1::Fetched {
         let group = self.group(GroupId(request.group)).map(|group| &group.inner);
         let fetched = match (group, request.body) {
-            (Some(group), Some(body)) => group.keeper.fetch(body).await,
+            (Some(group), Some(body)) => group.keeper.fetch(body, borrowed).await,
             (None, _) => Err("not a group of this node".into()),
             (_, None) => Err("a request without a body".into()),
         };
@@ -434,7 +457,9 @@ impl Groups {
         for group in self.iter() {
             // With how far it is archived now.
             group.inner.keep_at_end().await;
-            if let Err(error) = group.inner.raft.shutdown().await {
+            if let Some(raft) = group.raft()
+                && let Err(error) = raft.shutdown().await
+            {
                 tracing::warn!(group = %group.id(), %error, "group did not stop in order");
             }
         }

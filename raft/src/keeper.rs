@@ -5,9 +5,12 @@ mod archivist;
 mod cool;
 mod events;
 mod lend;
+mod load;
+mod log;
 mod mend;
 mod past;
 mod receive;
+mod recover;
 mod replay;
 mod space;
 #[cfg(test)]
@@ -36,6 +39,10 @@ use tokio::{
 };
 
 use events::{Events, Pages};
+pub use lend::Borrowed;
+use load::Left;
+pub use load::Loaded;
+pub use log::LogEnd;
 use mend::{ASK_LONG, Tried};
 pub use mend::{ASK_ONCE, Others};
 pub use receive::{Partial, Received};
@@ -44,15 +51,14 @@ use space::{GroupUses, Pin, Space, Writing, uses_of};
 use crate::{
     archive::{Archive, RoundOptions},
     budget::{Budget, BudgetOptions},
-    core::{Core, KeptState, Prepare},
+    core::{Core, Prepare},
     digests::Digests,
     machine::{Document, InSlot, Page},
-    manifest::{Bucket, MANIFESTS, Manifest, ManifestError, Manifests, bucket, bucket_key},
-    oplog::{EVENTS, EventPage, WAITING_BYTES},
+    manifest::{Bucket, MANIFESTS, Manifest, Manifests, bucket, bucket_key},
+    oplog::{EVENTS, WAITING_BYTES},
     pages::{PAGES, PageError, PageKey, PageLog, PageOptions, Uses},
-    tail::{KeepOptions, Tail},
+    tail::Tail,
     tap,
-    wal::GroupWal,
 };
 
 /// Stored documents are put together up to this size before they are written, in bytes.
@@ -97,6 +103,8 @@ pub struct Keeper {
     earlier: Mutex<Option<(Arc<Manifest>, Pin)>>,
     /// Those that other replicas fetch now.
     lent: Mutex<Vec<Arc<Manifest>>>,
+    /// What is left of a state that cannot be gone on from, until another one is in its place.
+    left: Mutex<Option<Left>>,
     /// What it needs of the pages. Held while the next one is taken.
     uses: tokio::sync::Mutex<GroupUses>,
     /// A manifest took its place.
@@ -104,24 +112,6 @@ pub struct Keeper {
     /// Whether another replica's archive is being brought here, to which no mark leads yet. Held while
     /// what no mark leads to is removed.
     adopting: tokio::sync::Mutex<bool>,
-}
-
-/// The log that a state comes from.
-pub trait LogEnd: Send + Sync + 'static {
-    /// Resolves when all that was appended before this call is durable.
-    fn settled(&self) -> BoxFuture<'_, io::Result<()>>;
-    /// Entries as they are stored, from `from` on and below `to`: at least one where there are any.
-    fn read(&self, from: u64, to: u64) -> BoxFuture<'_, io::Result<Vec<Bytes>>>;
-}
-
-impl LogEnd for GroupWal {
-    fn settled(&self) -> BoxFuture<'_, io::Result<()>> {
-        Box::pin(GroupWal::settled(self))
-    }
-
-    fn read(&self, from: u64, to: u64) -> BoxFuture<'_, io::Result<Vec<Bytes>>> {
-        Box::pin(GroupWal::read(self, from, to, BATCH))
-    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -142,6 +132,11 @@ pub enum KeepError {
         wrong: Box<KeepError>,
         tried: Tried,
     },
+    #[error(
+        "{wrong}; and nobody else has a state: {tried}. Where that is for good, put another node in \
+         this one's place: codraft node replace"
+    )]
+    Nobody { wrong: String, tried: Tried },
 }
 
 impl KeepError {
@@ -193,83 +188,6 @@ impl Kept {
         self.budget = Arc::new(Budget::new(budget));
         self
     }
-
-    /// The state of a group as it was kept. All of a node's groups are loaded before one of them is
-    /// kept again.
-    ///
-    /// # Errors
-    /// When it does not read back.
-    pub async fn load(
-        &self,
-        group: GroupId,
-        options: KeepOptions,
-    ) -> Result<Loaded, ManifestError> {
-        let tail = Arc::new(Tail::new(options));
-        let mut uses = GroupUses::default();
-        let rounds = self.archiving.rounds.clone();
-        let (mut state, mut pages) = (None, Pages::new(rounds.clone()));
-        if let Some(mut manifest) = self.manifests.load(group).await? {
-            let documents = manifest.documents(&self.pages).await?;
-            self.has_events(&manifest)?;
-            pages = events::load(&self.events, &manifest, rounds).await?;
-            uses = GroupUses::of(&manifest, &documents);
-            manifest.uses = uses.all().clone();
-            let manifest = Arc::new(manifest);
-            state = Some(KeptState {
-                manifest,
-                documents,
-            });
-        }
-        self.space.join(group, uses.all(), tail.clone());
-        self.event_space.join(group, &pages.uses(), tail.clone());
-        Ok(Loaded {
-            state,
-            uses,
-            pages,
-            tail,
-        })
-    }
-
-    /// Whether the files are there in which a manifest's events lie, to the end of the last one.
-    fn has_events(&self, manifest: &Manifest) -> Result<(), PageError> {
-        let files = self.events.files();
-        for EventPage { place, .. } in &manifest.events {
-            let bytes = files.get(&place.file).copied().unwrap_or(0);
-            if bytes < place.end() {
-                return Err(PageError::Gone {
-                    file: place.file,
-                    bytes,
-                    needed: place.end(),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes what an earlier process wrote of events that no manifest lists: they are made again.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub async fn tidy<'a>(&self, states: impl Iterator<Item = &'a Loaded>) -> io::Result<()> {
-        let states = states.filter_map(|loaded| loaded.state.as_ref());
-        let mut listed: Vec<_> = states.flat_map(|state| &state.manifest.events).collect();
-        if listed.len() > 1 && mutant!("old_events_removed_at_start") {
-            listed.truncate(1);
-        }
-        let needed: BTreeSet<u32> = listed.iter().map(|page| page.place.file).collect();
-        let files = self.events.files().into_keys();
-        let unlisted: Vec<_> = files.filter(|file| !needed.contains(file)).collect();
-        self.events.remove(unlisted).await
-    }
-}
-
-/// What was kept of a group.
-pub struct Loaded {
-    /// None where nothing was yet.
-    pub state: Option<KeptState>,
-    pub tail: Arc<Tail>,
-    uses: GroupUses,
-    pages: Pages,
 }
 
 impl Keeper {
@@ -288,6 +206,7 @@ impl Keeper {
             uses,
             pages,
             tail,
+            left,
         } = loaded;
         let manifest = state.map(|state| state.manifest);
         let space = kept.event_space.clone();
@@ -305,6 +224,7 @@ impl Keeper {
             manifest: Mutex::new(manifest),
             earlier: Mutex::default(),
             lent: Mutex::default(),
+            left: Mutex::new(left),
             uses: tokio::sync::Mutex::new(uses),
             placed: Notify::new(),
             adopting: tokio::sync::Mutex::default(),
@@ -342,7 +262,7 @@ impl Keeper {
         if taken.is_err() {
             self.tail.tidy();
         }
-        let (unused, _) = space.judge(&pages.files(), current);
+        let (unused, _) = space.judge(&pages.files(), &pages.damaged(), current);
         pages.remove(unused).await.map_err(KeepError::of_disk)?;
         if taken.is_ok() {
             self.forget_events().await?;
@@ -368,7 +288,7 @@ impl Keeper {
         current: u32,
     ) -> Result<Option<Arc<Manifest>>, KeepError> {
         let Kept { pages, space, .. } = &self.kept;
-        let (_, sparse) = space.judge(&pages.files(), current);
+        let (_, sparse) = space.judge(&pages.files(), &pages.damaged(), current);
         let look = |core: &mut Core| {
             self.tail.begin_anew();
             (core.image(), self.digests.newest())
@@ -636,7 +556,11 @@ impl Keeper {
 impl Prepare for Keeper {
     fn prepare<'a>(&'a self, docs: &'a BTreeSet<DocId>) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
-            self.warm(docs, ASK_LONG).await.map_err(io::Error::other)?;
+            let warm = self.warm(docs, ASK_LONG).await;
+            if let Err(error @ KeepError::Lost { doc, .. }) = &warm {
+                self.lack(*doc, error.to_string());
+            }
+            warm.map_err(io::Error::other)?;
             while self.core.lock().fresh.bytes() > WAITING_BYTES {
                 if let Err(error) = self.events.write(&self.core, |_| {}).await {
                     self.again(error).await.map_err(io::Error::other)?;

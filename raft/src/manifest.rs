@@ -39,8 +39,8 @@ use openraft::{EntryPayload, entry::RaftEntry};
 use crate::{
     command::{DecodeError, Input, put_blob, put_varint},
     machine::{Held, InSlot, Lookup, Page, Slots, StateError, Summary},
-    oplog::{ArchiveMark, EventPage},
-    pages::{PageError, PageKey, PageLog, PagePlace, Uses},
+    oplog::{ArchiveMark, EVENTS, EventPage},
+    pages::{PAGES, PageError, PageKey, PageLog, PagePlace, Uses},
     types::{Entry, LogId, StoredMembership, log_id_from_stored, log_id_to_stored},
 };
 
@@ -50,6 +50,8 @@ const MAGIC: [u8; 8] = *b"codraftM";
 const FORMAT: u32 = 3;
 const HEAD: usize = 24;
 const HASH: usize = 32;
+/// The end of the name of a manifest that cannot be gone on from.
+const ASIDE: &str = "damaged";
 
 /// The documents of one slot, as a page lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,10 +94,20 @@ pub enum ManifestError {
     Format { path: PathBuf, found: u32 },
     #[error(transparent)]
     Page(#[from] PageError),
+    #[error("the list of documents of slot {slot} in {PAGES}: {error}")]
+    List { slot: Slot, error: PageError },
     #[error("the list of documents of slot {slot}: {error}")]
     Bucket { slot: Slot, error: StateError },
+    #[error("the events of entries {from} to {to} in {EVENTS}: {error}")]
+    EventPage {
+        from: u64,
+        to: u64,
+        error: PageError,
+    },
     #[error("the events up to entry {to}: {error}")]
     Events { to: u64, error: StateError },
+    #[error("it is not there, and the log begins behind it")]
+    Missing,
 }
 
 impl Manifest {
@@ -181,15 +193,18 @@ impl Manifests {
         Ok(Self { disk, dir })
     }
 
+    /// An error of the folder.
+    pub fn failed(&self, error: io::Error) -> ManifestError {
+        let path = self.dir.clone();
+        ManifestError::Io { path, error }
+    }
+
     /// The latest of a group; none where none was ever taken. Older ones are removed.
     ///
     /// # Errors
     /// When it does not read back. An older one is no answer: the log may have gone on from here.
     pub async fn load(&self, group: GroupId) -> Result<Option<Manifest>, ManifestError> {
-        let failed = |error| ManifestError::Io {
-            path: self.dir.clone(),
-            error,
-        };
+        let failed = |error| self.failed(error);
         let names = self.disk.list(&self.dir).await.map_err(failed)?;
         let mut of_group: Vec<_> = names
             .iter()
@@ -206,6 +221,41 @@ impl Manifests {
             self.disk.remove(&old).await.map_err(failed)?;
         }
         Ok(Some(manifest))
+    }
+
+    /// Puts the manifest of a group out of the way that cannot be gone on from: it is named `.damaged`
+    /// from then on, for who wants to look at it, and for [`Manifests::aside`]. One a group stays.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub async fn set_aside(&self, group: GroupId) -> io::Result<()> {
+        let names = self.disk.list(&self.dir).await?;
+        let mut of_group: Vec<_> = names
+            .iter()
+            .filter_map(|name| Some((index_of(name, group)?, name)))
+            .collect();
+        of_group.sort_unstable();
+        let Some((_, latest)) = of_group.pop() else {
+            return Ok(());
+        };
+        let set_aside = names.iter().filter(|name| aside_of(name, group).is_some());
+        // An older one is no answer, so none may be left when the latest has gone.
+        for name in of_group.into_iter().map(|(_, name)| name).chain(set_aside) {
+            self.disk.remove(&self.dir.join(name)).await?;
+        }
+        let latest = self.dir.join(latest);
+        self.disk
+            .rename(&latest, &latest.with_extension(ASIDE))
+            .await?;
+        self.disk.sync_dir(&self.dir).await
+    }
+
+    /// The manifest of a group that was set aside, if it reads back.
+    pub async fn aside(&self, group: GroupId) -> Option<Manifest> {
+        let names = self.disk.list(&self.dir).await.ok()?;
+        let set_aside = names.iter().filter(|name| aside_of(name, group).is_some());
+        let latest = set_aside.max_by_key(|name| aside_of(name, group))?;
+        self.read(&self.dir.join(latest)).await.ok()
     }
 
     async fn read(&self, path: &Path) -> Result<Manifest, ManifestError> {
@@ -255,7 +305,16 @@ impl Manifests {
 
 /// The index of a manifest of a group, by its file's name.
 pub fn index_of(name: &str, group: GroupId) -> Option<u64> {
-    let (of, index) = name.strip_suffix(".manifest")?.split_once('-')?;
+    of_stem(name.strip_suffix(".manifest")?, group)
+}
+
+/// The same of one that was set aside.
+fn aside_of(name: &str, group: GroupId) -> Option<u64> {
+    of_stem(name.strip_suffix(ASIDE)?.strip_suffix('.')?, group)
+}
+
+fn of_stem(stem: &str, group: GroupId) -> Option<u64> {
+    let (of, index) = stem.split_once('-')?;
     let of = u32::from_str_radix(of, 16).ok()?;
     (of == group.0).then_some(())?;
     u64::from_str_radix(index, 16).ok()
@@ -358,13 +417,26 @@ impl Manifest {
     pub async fn documents(&self, pages: &PageLog) -> Result<Slots, ManifestError> {
         let mut slots = Slots::default();
         for (slot, bucket) in &self.buckets {
-            let key = bucket_key(self.group, *slot);
-            let page = pages.read(&key, bucket.place).await?;
-            let failed = |error| ManifestError::Bucket { slot: *slot, error };
-            let documents = read_bucket(&page).map_err(failed)?;
-            slots.put(*slot, documents);
+            slots.put(*slot, self.list(pages, *slot, bucket).await?);
         }
         Ok(slots)
+    }
+
+    /// The documents of one slot.
+    ///
+    /// # Errors
+    /// When the list does not read back.
+    pub async fn list(
+        &self,
+        pages: &PageLog,
+        slot: Slot,
+        bucket: &Bucket,
+    ) -> Result<InSlot, ManifestError> {
+        let page = pages
+            .read(&bucket_key(self.group, slot), bucket.place)
+            .await;
+        let page = page.map_err(|error| ManifestError::List { slot, error })?;
+        read_bucket(&page).map_err(|error| ManifestError::Bucket { slot, error })
     }
 }
 

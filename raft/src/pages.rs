@@ -13,9 +13,9 @@ mod walk;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -28,6 +28,10 @@ pub use walk::{Mended, Stands, mended, walk, wrong_byte};
 
 /// The folder of the pages, in the node's.
 pub const PAGES: &str = "pages";
+/// The end of the name of a file that nothing refers to any more and in which a page is damaged, and how
+/// many of them stay, for who wants to look at them.
+const ASIDE: &str = "damaged";
+const ASIDE_MAX: usize = 2;
 /// Files of pages that stay open.
 const OPEN_MAX: usize = 16;
 /// Pages are put together up to this size before they are written, in bytes; a larger one goes alone.
@@ -85,6 +89,8 @@ struct Current {
 struct Files {
     /// All that are there, and how many bytes each has.
     sizes: BTreeMap<u32, u64>,
+    /// Those of which a page did not read back.
+    damaged: BTreeSet<u32>,
     /// Used last, the latest at the end.
     open: VecDeque<(u32, Arc<dyn File>)>,
 }
@@ -113,14 +119,17 @@ impl PageLog {
             unsynced: Vec::new(),
             unlisted: false,
         };
-        let open = VecDeque::new();
+        let files = Files {
+            sizes,
+            ..Files::default()
+        };
         Ok(PageLog {
             shared: Arc::new(Shared {
                 disk,
                 dir,
                 options,
                 writer: tokio::sync::Mutex::new(writer),
-                files: Mutex::new(Files { sizes, open }),
+                files: Mutex::new(files),
             }),
         })
     }
@@ -212,7 +221,16 @@ impl PageLog {
         let length = format::size(place.length as usize)?;
         let file = self.shared.file(place.file).await?;
         let bytes = file.read_at(place.offset.into(), length).await?;
-        format::decode(&bytes.into(), place, key)
+        let page = format::decode(&bytes.into(), place, key);
+        if page.is_err() {
+            self.shared.files.lock().damaged.insert(place.file);
+        }
+        page
+    }
+
+    /// The files of which a page did not read back: what else is in them had better be elsewhere.
+    pub fn damaged(&self) -> BTreeSet<u32> {
+        self.shared.files.lock().damaged.clone()
     }
 
     /// What lies at a place, whatever it is.
@@ -235,7 +253,8 @@ impl PageLog {
         current.map_or(writer.next, |current| current.number)
     }
 
-    /// Removes files to which nothing refers any more. The one that is written to stays.
+    /// Removes files to which nothing refers any more, but for the last of those that were damaged. The
+    /// one that is written to stays.
     ///
     /// # Errors
     /// When the disk fails; what is left is removed another time.
@@ -249,9 +268,25 @@ impl PageLog {
             if !self.shared.forget(number) {
                 continue;
             }
-            self.shared.disk.remove(&self.path(number)).await?;
+            let is_damaged = self.shared.files.lock().damaged.remove(&number);
+            match is_damaged {
+                true => self.set_aside(number).await?,
+                false => self.shared.disk.remove(&self.path(number)).await?,
+            }
         }
         Ok(())
+    }
+
+    async fn set_aside(&self, number: u32) -> io::Result<()> {
+        let Shared { disk, dir, .. } = &*self.shared;
+        let names = disk.list(dir).await?;
+        let aside = names.iter().map(Path::new);
+        let aside = aside.filter(|name| name.extension().is_some_and(|end| end == ASIDE));
+        for name in aside.rev().skip(ASIDE_MAX - 1) {
+            disk.remove(&dir.join(name)).await?;
+        }
+        let path = self.path(number);
+        disk.rename(&path, &path.with_extension(ASIDE)).await
     }
 
     fn path(&self, number: u32) -> PathBuf {

@@ -180,7 +180,7 @@ impl Inner {
 
     fn step(&self, step: impl FnOnce(&mut Detector, u64, &dyn Fn() -> Vec<View>) -> Vec<Action>) {
         let now = self.started.elapsed().as_millis() as u64;
-        let view = || self.groups.iter().map(view_of).collect();
+        let view = || self.groups.iter().filter_map(view_of).collect();
         let actions = step(&mut self.detector.lock(), now, &view);
         actions.into_iter().for_each(|action| self.perform(action));
     }
@@ -222,9 +222,10 @@ impl Inner {
                 tap::takes_over(tail.group, about);
                 tracing::warn!(group = %tail.group, dead = %about, "taking over from a dead leader");
                 self.tasks.spawn("take over", async move {
-                    let me = group.raft().node_id();
+                    let Some(raft) = group.raft() else { return };
+                    let me = raft.node_id();
                     let request = TransferLeaderRequest::new(tail.vote, *me, tail.last);
-                    match group.raft().handle_transfer_leader(request).await {
+                    match raft.handle_transfer_leader(request).await {
                         Ok(Ok(())) => {}
                         // The group moved on meanwhile.
                         Ok(Err(error)) => {
@@ -267,16 +268,16 @@ async fn pulses(inner: Arc<Inner>) {
     }
 }
 
-fn view_of(group: &Group) -> View {
-    let (vote, last) = group.tail();
-    View {
+fn view_of(group: &Group) -> Option<View> {
+    let (vote, last) = group.tail()?;
+    Some(View {
         tail: Tail {
             group: group.id(),
             vote,
             last,
         },
         voters: group.voters(),
-    }
+    })
 }
 
 fn to_wire(tail: &Tail) -> v1::GroupTail {

@@ -20,17 +20,7 @@ use codraft_raft::{
     group::{Origin, ProposeError, ReadError, ReplaceError, Replacing},
     machine::Outcome,
 };
-use common::{Cluster, G, NODES, Node, commit, create, damage_pages, doc, edit, until};
-
-fn text(node: &Node) -> String {
-    node.groups.group(G).unwrap().with(|shard| {
-        shard
-            .document(&doc(1))
-            .present()
-            .map(|d| d.content().text())
-            .unwrap_or_default()
-    })
-}
+use common::{Cluster, G, NODES, Node, commit, create, damage_pages, doc, edit, text, until};
 
 #[tokio::test]
 async fn group_replicas_apply_equally_and_a_restart_goes_on() {

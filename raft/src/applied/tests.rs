@@ -39,6 +39,14 @@ impl LogEnd for Settled {
     fn read(&self, _: u64, _: u64) -> BoxFuture<'_, io::Result<Vec<Bytes>>> {
         Box::pin(async { Ok(Vec::new()) })
     }
+
+    fn begins_after(&self) -> u64 {
+        0
+    }
+
+    fn agree(&self, _: LogId) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// There is no other replica.
@@ -101,7 +109,10 @@ async fn machine() -> (Machine, Seen, Arc<Gate>) {
     let disk = Arc::new(MemoryDisk::new());
     let kept = Kept::open(disk, Path::new("/data"), PageOptions::default());
     let kept = kept.await.unwrap();
-    let loaded = kept.load(GroupId(0), KeepOptions::default()).await.unwrap();
+    let loaded = kept
+        .load(GroupId(0), KeepOptions::default(), true)
+        .await
+        .unwrap();
     let limits = MachineLimits::default();
     let core = Core::new(GroupId(0), limits, sinks, queue, loaded.tail.clone());
     let core = Arc::new(Mutex::new(core));
@@ -111,7 +122,7 @@ async fn machine() -> (Machine, Seen, Arc<Gate>) {
         kept,
         Digests::new(3),
         Arc::new(Settled),
-        Others::new(NodeId(1), Arc::new(Settled)),
+        Others::new(NodeId(1), BTreeSet::new(), Arc::new(Settled)),
         loaded,
     );
     let keeper = Arc::new(keeper);

@@ -30,6 +30,9 @@ pub(super) struct Installing {
     done: AtomicU64,
 }
 
+/// It takes one by itself then.
+pub(super) const LACKS: &str = "it waits for another replica's state";
+
 struct Attempt {
     from: NodeId,
     /// The leader's that asked for it.
@@ -47,6 +50,11 @@ impl Installing {
     /// States that were installed.
     pub(super) fn done(&self) -> u64 {
         self.done.load(Relaxed)
+    }
+
+    /// One was installed that no leader asked for.
+    pub(super) fn recovered(&self) {
+        self.done.fetch_add(1, Relaxed);
     }
 
     /// This replica came as far by the log: what was fetched of an earlier state is not wanted.
@@ -75,7 +83,8 @@ pub(super) fn install(
     let vote = vote.ok_or("a ballot is missing")?;
     let last = install.last.as_ref().map(wire::to_log_id);
     let last = last.ok_or("nothing to install")?;
-    let own = group.raft().server_metrics().borrow_watched().vote;
+    let raft = group.raft().ok_or(LACKS)?;
+    let own = raft.server_metrics().borrow_watched().vote;
     if own > vote {
         return Ok(installed(&own));
     }
@@ -146,7 +155,8 @@ impl Attempt {
             meta,
             snapshot: manifest,
         };
-        let response = inner.raft.install_full_snapshot(self.vote, snapshot).await;
+        let raft = inner.raft().ok_or(LACKS)?;
+        let response = raft.install_full_snapshot(self.vote, snapshot).await;
         let response = response.map_err(|error| error.to_string())?;
         // A later leader is known here: nothing was taken.
         if response.vote != self.vote {

@@ -1,9 +1,6 @@
 //! Who leads, and handing it over.
 
-use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use codraft_proto::{
     ids::{NodeId, Term},
@@ -12,12 +9,12 @@ use codraft_proto::{
 use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::sync::watch;
 
-use super::{Group, Inner, Leadership, ProposeError};
+use super::{Group, Inner, Leadership, ProposeError, Raft};
 use crate::{limits::FULL_PAUSE, tap};
 
 impl Inner {
-    fn seen(&self) -> Leadership {
-        let metrics = self.raft.server_metrics();
+    fn seen(&self, raft: &Raft) -> Leadership {
+        let metrics = raft.server_metrics();
         let metrics = metrics.borrow_watched();
         Leadership {
             group: self.id,
@@ -81,10 +78,13 @@ impl Inner {
 
     /// See [`super::Group::transfer_leadership`].
     pub(super) async fn transfer(&self) -> bool {
-        if self.seen().node != Some(self.node) {
+        let Some(raft) = self.raft() else {
+            return true;
+        };
+        if self.seen(&raft).node != Some(self.node) {
             return true;
         }
-        let metrics = self.raft.metrics().borrow_watched().clone();
+        let metrics = raft.metrics().borrow_watched().clone();
         let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
         let followers = metrics.replication.into_iter().flatten();
         // Of equals not the one of last time: it may have handed back what it cannot do either.
@@ -94,12 +94,12 @@ impl Inner {
             .max_by_key(|(node, matched)| (*matched, *node != last, *node));
         let Some((to, _)) = best else { return false };
         self.handed_to.store(to, Relaxed);
-        if self.raft.trigger().transfer_leader(to).await.is_err() {
+        if raft.trigger().transfer_leader(to).await.is_err() {
             return true;
         }
-        let mut metrics = self.raft.server_metrics();
+        let mut metrics = raft.server_metrics();
         let gone = async {
-            while self.seen().node == Some(self.node) {
+            while self.seen(&raft).node == Some(self.node) {
                 if metrics.changed().await.is_err() {
                     break;
                 }
@@ -111,21 +111,14 @@ impl Inner {
     }
 }
 
-/// Tells of each change of leadership, for as long as the group runs, and of its end.
-pub(super) async fn watch(group: Arc<Inner>, tasks: Tasks) {
-    let mut metrics = group.raft.server_metrics();
+/// Tells of each change of leadership until the group's raft ends.
+pub(super) async fn watch(group: &Inner, raft: &Raft) {
+    let mut metrics = raft.server_metrics();
     loop {
-        group.tell(group.seen());
+        group.tell(group.seen(raft));
         if metrics.changed().await.is_err() {
-            // The group's raft ended: by shutdown, or because it cannot go on.
-            if group.queue.closed().is_none() {
-                group.fail("its raft ended".into(), &tasks);
-            }
-            let why = group.stopped();
             let last = *group.leadership.lock();
-            group.tell(Leadership { node: None, ..last });
-            group.close(why);
-            return;
+            return group.tell(Leadership { node: None, ..last });
         }
     }
 }

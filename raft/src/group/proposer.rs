@@ -67,13 +67,19 @@ pub(super) async fn run(group: Arc<Inner>, clocks: Arc<Clocks>) {
             }
         };
         let settle = settle(&group, number);
-        let sent = group
-            .raft
+        let Some(raft) = group.raft() else {
+            // It says that nobody will ever know.
+            drop(settle);
+            continue;
+        };
+        let sent = raft
             .client_write_ff(Proposal { number, batch }, Some(settle))
             .await;
         if let Err(error) = sent {
             tracing::warn!(group = %group.id, %error, "cannot propose");
-            return group.close(group.stopped());
+            if group.keeper.lacks().is_none() {
+                return group.close(group.stopped());
+            }
         }
     }
 }

@@ -25,9 +25,12 @@ impl Inner {
         manifest: &Manifest,
         before: Option<&Manifest>,
     ) -> Result<(), Fatal<TypeConfig>> {
-        self.raft.trigger().snapshot().await?;
+        let Some(raft) = self.raft() else {
+            return Ok(());
+        };
+        raft.trigger().snapshot().await?;
         // A purge that is asked for before that is forgotten.
-        let mut metrics = self.raft.metrics();
+        let mut metrics = raft.metrics();
         let heard = async {
             while metrics.borrow_watched().snapshot < Some(manifest.last) {
                 if metrics.changed().await.is_err() {
@@ -48,9 +51,7 @@ impl Inner {
         // Whoever fetches a manifest goes on with the log after it.
         let lent = self.keeper.lent_at().unwrap_or(u64::MAX);
         match up_to.map(|index| index.min(lent)) {
-            Some(index) if index >= self.log.first_index() => {
-                self.raft.trigger().purge_log(index).await
-            }
+            Some(index) if index >= self.log.first_index() => raft.trigger().purge_log(index).await,
             _ => Ok(()),
         }
     }

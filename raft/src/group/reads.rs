@@ -77,14 +77,15 @@ pub(super) async fn run(group: Arc<Inner>) {
 async fn round(group: &Inner) -> Result<(), ReadError> {
     let started = Instant::now();
     let mut pause = RETRY_MIN;
+    let raft = group.raft().ok_or(ReadError::NotLeader(None))?;
     loop {
         let read = tokio::time::timeout(
             READ_TIMEOUT,
-            group.raft.get_read_linearizer(ReadPolicy::ReadIndex),
+            raft.get_read_linearizer(ReadPolicy::ReadIndex),
         );
         let error = match read.await.map_err(|_| ReadError::Timeout)? {
             Ok(index) => {
-                let applied = index.try_await_ready(&group.raft, Some(READ_TIMEOUT)).await;
+                let applied = index.try_await_ready(&raft, Some(READ_TIMEOUT)).await;
                 return match applied {
                     Ok(Ok(_)) => Ok(()),
                     Ok(Err(_)) => Err(ReadError::Timeout),

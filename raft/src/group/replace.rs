@@ -16,7 +16,7 @@ use openraft::{
     ChangeMembers, EmptyNode, Instant as _, RaftMetrics, async_runtime::watch::WatchReceiver as _,
 };
 
-use super::{Group, Inner, Leadership};
+use super::{Group, Inner, Leadership, Raft};
 use crate::{
     limits::{PROMOTION_ENTRIES, PROMOTION_HEARD},
     tap,
@@ -59,7 +59,8 @@ impl Group {
         if lead.node != Some(inner.node) {
             return Err(ReplaceError::NotLeader(lead.node.map(|_| lead)));
         }
-        let metrics = inner.raft.metrics().borrow_watched().clone();
+        let raft = self.raft().ok_or(ReplaceError::NotLeader(None))?;
+        let metrics = raft.metrics().borrow_watched().clone();
         let members = Members::of(&metrics);
         if members.are_without(old, new) {
             // Until then another leader may need the old one to end the change.
@@ -89,12 +90,12 @@ impl Group {
         if members.is_changing || learns && has.is_ready() {
             tap::promotes(inner.id, new);
             let target = members.target(old, new);
-            inner.change(ChangeMembers::ReplaceAllVoters(target));
+            inner.change(&raft, ChangeMembers::ReplaceAllVoters(target));
             return Ok(Replacing::Changing);
         }
         if !learns {
             let node = BTreeMap::from([(new.0, EmptyNode::new())]);
-            inner.change(ChangeMembers::AddNodes(node));
+            inner.change(&raft, ChangeMembers::AddNodes(node));
         }
         Ok(has.catching_up)
     }
@@ -102,16 +103,16 @@ impl Group {
 
 impl Inner {
     /// Changes the members, one change at a time; what comes of it the next question shows.
-    fn change(self: &Arc<Self>, change: ChangeMembers<u64, EmptyNode>) {
+    fn change(self: &Arc<Self>, raft: &Raft, change: ChangeMembers<u64, EmptyNode>) {
         let Ok(turn) = self.changing.clone().try_lock_owned() else {
             return;
         };
-        let group = self.clone();
+        let (group, raft) = (self.clone(), raft.clone());
         self.tasks.spawn("members", async move {
             let _turn = turn;
             tracing::info!(group = %group.id, ?change, "the members change");
             // A voter that is gone does not stay as a learner.
-            if let Err(error) = group.raft.change_membership(change, false).await {
+            if let Err(error) = raft.change_membership(change, false).await {
                 tracing::info!(group = %group.id, %error, "the members did not change");
             }
         });

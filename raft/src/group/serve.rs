@@ -6,7 +6,10 @@ use codraft_proto::{
     v1::{Message, RaftCall, RaftReply, message, raft_call, raft_reply},
 };
 
-use super::{Group, install};
+use super::{
+    Group,
+    install::{self, LACKS},
+};
 use crate::{network::wire, wal::Wal};
 
 /// Does what another node asks and answers it on the same lane.
@@ -45,7 +48,7 @@ async fn serve(
     from: NodeId,
     body: raft_call::Body,
 ) -> Result<raft_reply::Body, String> {
-    let raft = group.raft();
+    let raft = group.raft().ok_or(LACKS)?;
     match body {
         raft_call::Body::Append(append) => {
             let request = wire::append_request(append).map_err(|e| e.to_string())?;

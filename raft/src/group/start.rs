@@ -11,23 +11,22 @@ use codraft_proto::{
     outside::Outside,
     tasks::Tasks,
 };
-use openraft::{Config, EmptyNode, SnapshotPolicy, errors::RaftError};
-use parking_lot::Mutex;
+use openraft::{Config, SnapshotPolicy};
+use parking_lot::{Mutex, RwLock};
 
 use super::{
     Group, Groups, Inner, Leadership, Peers, Queue, Raft, RaftConfig, Reads, Sinks, StartError,
-    install, leadership, level, prefetch, proposer, purge, reads, trim,
+    install, leadership, level,
+    life::{self, Opening},
+    prefetch, proposer, purge, reads, trim,
 };
 use crate::{
-    applied::Machine,
     clocks::Clocks,
     core::Core,
     digests::Digests,
     keeper::{Keeper, Kept, Loaded, Others},
-    limits::INITIALIZE_AFTER,
     machine::MachineLimits,
     network::{Network, PendingCalls},
-    store::LogStore,
     tap,
     wal::{GroupWal, Wal},
 };
@@ -49,7 +48,7 @@ impl Groups {
         let calls = Arc::new(PendingCalls::default());
         let clocks = Arc::new(Clocks::new(outside.clock.clone()));
         let mut groups = BTreeMap::new();
-        let states = load(&config, &kept).await?;
+        let states = load(&config, &wal, &kept).await?;
         for ((id, replicas), loaded) in config.groups.iter().zip(states) {
             let log = wal.group(*id);
             let limits = machine_limits(&config);
@@ -57,7 +56,7 @@ impl Groups {
             let digests = Digests::new(replicas.len());
             let told = sinks(*id).with(Box::new(digests.clone()));
             let core = Core::new(*id, limits, told, queue.clone(), loaded.tail.clone());
-            let others = Others::new(config.node, peers.clone());
+            let others = Others::new(config.node, config.nodes_of(replicas), peers.clone());
             let (core, keeper) = go_on(&log, core, kept.clone(), digests.clone(), others, loaded);
             let network = Network {
                 group: *id,
@@ -66,14 +65,10 @@ impl Groups {
                 calls: calls.clone(),
                 keeper: keeper.clone(),
             };
-            let store = LogStore::new(log.clone(), config.node);
-            let machine = Machine::new(core.clone(), keeper.clone());
-            let raft = Raft::new(config.node.0, times.clone(), network, store, machine);
-            let raft = raft.await.map_err(|error| not_opened(*id, &error))?;
             let inner = Arc::new(Inner {
                 id: *id,
                 node: config.node,
-                raft,
+                raft: RwLock::default(),
                 core,
                 keeper,
                 installing: install::Installing::default(),
@@ -88,11 +83,14 @@ impl Groups {
                 leadership: Arc::new(Mutex::new(nobody_leads(*id))),
                 handed_to: AtomicU64::default(),
             });
-            if let Err(error) = same_seats(&inner, replicas, &config) {
-                let _ = inner.raft.shutdown().await;
-                return Err(error);
-            }
-            take_part(&inner, replicas, &clocks, &tasks);
+            let opening = Opening {
+                times: times.clone(),
+                network,
+                replicas: replicas.clone(),
+                seats: config.seats.clone(),
+            };
+            let raft = opening.open_or_lack(&inner).await?;
+            take_part(&inner, opening, raft, &clocks, &tasks);
             groups.insert(*id, Group { inner });
         }
         watch_disk(&wal, &groups, &tasks);
@@ -128,17 +126,18 @@ fn machine_limits(config: &RaftConfig) -> MachineLimits {
 }
 
 /// What was kept of all groups, in their order.
-async fn load(config: &RaftConfig, kept: &Kept) -> Result<Vec<Loaded>, StartError> {
+async fn load(config: &RaftConfig, wal: &Wal, kept: &Kept) -> Result<Vec<Loaded>, StartError> {
     let mut states = Vec::new();
     for (group, _) in &config.groups {
         let failed = |error| StartError::Kept {
             group: *group,
             error,
         };
-        let loaded = kept.load(*group, config.keep.clone()).await;
+        let is_log_whole = wal.group(*group).purged().is_none();
+        let loaded = kept.load(*group, config.keep.clone(), is_log_whole).await;
         states.push(loaded.map_err(failed)?);
     }
-    let tidied = kept.tidy(states.iter()).await;
+    let tidied = kept.tidy(&states).await;
     tidied.map_err(|error| StartError::Config(format!("old events cannot be removed: {error}")))?;
     Ok(states)
 }
@@ -172,16 +171,23 @@ fn nobody_leads(group: GroupId) -> Leadership {
     Leadership { group, term, node }
 }
 
-fn not_opened(group: GroupId, error: &dyn std::fmt::Display) -> StartError {
-    let reason = error.to_string();
-    StartError::Open { group, reason }
-}
-
-fn take_part(group: &Arc<Inner>, replicas: &[NodeId], clocks: &Arc<Clocks>, tasks: &Tasks) {
-    tasks.spawn(
-        "leadership",
-        leadership::watch(group.clone(), tasks.clone()),
-    );
+fn take_part(
+    group: &Arc<Inner>,
+    opening: Opening,
+    raft: Option<Raft>,
+    clocks: &Arc<Clocks>,
+    tasks: &Tasks,
+) {
+    // Who takes another's place comes to a group that is there.
+    if let Some(raft) = &raft
+        && opening.replicas.contains(&group.node)
+    {
+        let replicas = opening.replicas.clone();
+        let first = life::initialize(group.clone(), raft.clone(), replicas);
+        tasks.spawn("group first", first);
+    }
+    let life = life::live(group.clone(), opening, raft, tasks.clone());
+    tasks.spawn("group", life);
     tasks.spawn(
         "group proposer",
         proposer::run(group.clone(), clocks.clone()),
@@ -194,11 +200,6 @@ fn take_part(group: &Arc<Inner>, replicas: &[NodeId], clocks: &Arc<Clocks>, task
     tasks.spawn("group keeper", keep(group.clone(), tasks.clone()));
     let keeper = group.keeper.clone();
     tasks.spawn("archivist", async move { keeper.archive().await });
-    // Who takes another's place comes to a group that is there.
-    if replicas.contains(&group.node) {
-        let first = initialize(group.clone(), replicas.to_vec());
-        tasks.spawn("group first", first);
-    }
 }
 
 /// Keeps the group's state, tells openraft of each manifest, and lets go of the log below.
@@ -210,7 +211,7 @@ async fn keep(group: Arc<Inner>, tasks: Tasks) {
             Err(error) => return group.fail(error.to_string(), &tasks),
         };
         if let Err(error) = group.purge(&manifest, before.as_deref()).await {
-            return tracing::warn!(group = %group.id, %error, "nobody is told of a manifest");
+            tracing::warn!(group = %group.id, %error, "nobody is told of a manifest");
         }
         group.installing.reached(manifest.index());
         before = Some(manifest);
@@ -242,17 +243,14 @@ fn same_groups(config: &RaftConfig, wal: &Wal) -> Result<(), StartError> {
 }
 
 /// What the log says of a group's voters must be what this process was told.
-fn same_seats(
-    group: &Arc<Inner>,
-    replicas: &[NodeId],
-    config: &RaftConfig,
-) -> Result<(), StartError> {
-    let told: BTreeSet<NodeId> = replicas.iter().copied().collect();
+pub(super) fn same_seats(group: &Arc<Inner>, opening: &Opening) -> Result<(), StartError> {
+    let told: BTreeSet<NodeId> = opening.replicas.iter().copied().collect();
     let group = Group {
         inner: group.clone(),
     };
+    let seat = |node: &NodeId| opening.seats.get(node).copied().unwrap_or(*node);
     for voters in group.voters() {
-        let seats: BTreeSet<NodeId> = voters.iter().map(|node| config.seat(*node)).collect();
+        let seats: BTreeSet<NodeId> = voters.iter().map(seat).collect();
         if !voters.is_empty() && seats != told {
             return Err(StartError::Config(format!(
                 "the log has group {} on nodes {voters:?}, cluster.toml on {told:?} and those that \
@@ -287,31 +285,4 @@ fn times(config: &RaftConfig) -> Result<Config, StartError> {
     config
         .validate()
         .map_err(|error| StartError::Config(error.to_string()))
-}
-
-/// Makes a new group's first entry, its members. One replica does it, another one for each
-/// group, so that first leaders are spread; the others only when it does not come. All of
-/// them would write the same entry, so it does no harm when two do.
-async fn initialize(group: Arc<Inner>, replicas: Vec<NodeId>) {
-    let turn = (group.id.0 as usize) % replicas.len().max(1);
-    let place = replicas
-        .iter()
-        .position(|node| *node == group.node)
-        .unwrap_or(0);
-    let after = (place + replicas.len() - turn) % replicas.len().max(1);
-    tokio::time::sleep(INITIALIZE_AFTER * after as u32).await;
-    match group.raft.is_initialized().await {
-        Ok(false) => {}
-        Ok(true) | Err(_) => return,
-    }
-    let members: BTreeMap<u64, EmptyNode> =
-        replicas.iter().map(|n| (n.0, EmptyNode::new())).collect();
-    match group.raft.initialize(members).await {
-        Ok(()) => tracing::info!(group = %group.id, ?replicas, "new group"),
-        // Another replica was faster.
-        Err(RaftError::APIError(error)) => {
-            tracing::info!(group = %group.id, %error, "not initialized here")
-        }
-        Err(RaftError::Fatal(error)) => tracing::error!(group = %group.id, %error, "group stopped"),
-    }
 }

@@ -89,6 +89,12 @@ impl Pages {
         self.revisions.retain(|to, _| *to > archived.index);
     }
 
+    /// Leaves out what tells of entries after `to`: they come again.
+    pub fn cut(&mut self, to: u64) {
+        self.listed.retain(|page| page.to <= to);
+        self.revisions.retain(|end, _| *end <= to);
+    }
+
     /// What is not archived, in bytes.
     fn listed_bytes(&self) -> u64 {
         let places = self.listed.iter().map(|page| page.place);
@@ -154,7 +160,9 @@ pub async fn read(
     group: GroupId,
     page: &EventPage,
 ) -> Result<Vec<Logged>, ManifestError> {
-    let spelled = log.read(&event_key(group, page.to), page.place).await?;
+    let EventPage { from, to, place } = *page;
+    let spelled = log.read(&event_key(group, to), place).await;
+    let spelled = spelled.map_err(|error| ManifestError::EventPage { from, to, error })?;
     let events = oplog::decode(&spelled, page.from);
     events.map_err(|error| ManifestError::Events { to: page.to, error })
 }

@@ -7,6 +7,7 @@ use codraft_proto::{
     ids::{DocId, Slot},
     v1,
 };
+use parking_lot::Mutex;
 
 use super::{Keeper, Pin, events::uses_of_events};
 use crate::{
@@ -35,6 +36,10 @@ impl Drop for Lent {
     }
 }
 
+/// What the other side of one link was lent; it stays as long as the link.
+#[derive(Default)]
+pub struct Borrowed(Mutex<Option<Lent>>);
+
 impl Keeper {
     pub fn lend(self: &Arc<Self>, manifest: Arc<Manifest>) -> Lent {
         let pages = self.kept.space.pin(self.group, &manifest.uses);
@@ -54,12 +59,37 @@ impl Keeper {
         self.lent.lock().iter().map(|m| m.index()).min()
     }
 
+    /// Lends the latest manifest where it is of this entry or a later one; else one is taken as soon as
+    /// that can be.
+    fn lend_latest(self: &Arc<Self>, at_least: u64, to: &Borrowed) -> Result<Bytes, String> {
+        let latest = self.latest().filter(|latest| latest.index() >= at_least);
+        let Some(latest) = latest else {
+            let applied = self.core.lock().shard.applied();
+            if applied >= at_least {
+                self.tail.tidy();
+            }
+            return Err(format!(
+                "it is at entry {applied}, and kept none since {at_least}"
+            ));
+        };
+        let spelled = latest.encode().into();
+        *to.0.lock() = Some(self.lend(latest));
+        Ok(spelled)
+    }
+
     /// What another replica asked for, in its order.
     ///
     /// # Errors
     /// Why it cannot be had.
-    pub async fn fetch(&self, body: v1::fetch::Body) -> Result<Vec<Bytes>, String> {
+    pub async fn fetch(
+        self: &Arc<Self>,
+        body: v1::fetch::Body,
+        borrowed: &Borrowed,
+    ) -> Result<Vec<Bytes>, String> {
         match body {
+            // Of what it has not got itself it gives nothing.
+            v1::fetch::Body::Latest(_) if self.left.lock().is_some() => Ok(Vec::new()),
+            v1::fetch::Body::Latest(at_least) => Ok(vec![self.lend_latest(at_least, borrowed)?]),
             v1::fetch::Body::Manifest(index) => {
                 let lent = self.lent.lock();
                 let found = lent.iter().find(|manifest| manifest.index() == index);

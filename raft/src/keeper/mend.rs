@@ -36,7 +36,9 @@ pub const ASK_LONG: u32 = 120;
 
 /// Whom a replica asks for what is damaged here.
 pub struct Others {
-    node: NodeId,
+    pub(super) node: NodeId,
+    /// Who may be a replica of the group, whatever the state here says.
+    pub(super) replicas: BTreeSet<NodeId>,
     pub(super) peers: Arc<dyn Peers>,
     /// All who need a document wait for one who asks.
     pub(super) turn: tokio::sync::Mutex<()>,
@@ -45,9 +47,10 @@ pub struct Others {
 
 impl Others {
     /// Those of `node`.
-    pub fn new(node: NodeId, peers: Arc<dyn Peers>) -> Self {
+    pub fn new(node: NodeId, replicas: BTreeSet<NodeId>, peers: Arc<dyn Peers>) -> Self {
         Self {
             node,
+            replicas,
             peers,
             turn: tokio::sync::Mutex::default(),
             mended: AtomicU64::new(0),
@@ -60,14 +63,19 @@ impl Others {
 pub struct Tried(BTreeMap<NodeId, Answer>);
 
 #[derive(Debug)]
-enum Answer {
+pub(super) enum Answer {
     /// It does not have it, and never will.
     Never,
     NotNow(String),
 }
 
 impl Tried {
-    fn is_over(&self) -> bool {
+    pub(super) fn said(&mut self, node: NodeId, answer: Answer) {
+        self.0.insert(node, answer);
+    }
+
+    /// Nobody has it, or will.
+    pub(super) fn is_over(&self) -> bool {
         let mut answers = self.0.values();
         answers.all(|answer| matches!(answer, Answer::Never))
     }
@@ -171,7 +179,7 @@ impl Keeper {
                 Ok(None) => Answer::Never,
                 Err(why) => Answer::NotNow(why),
             };
-            tried.0.insert(node, answer);
+            tried.said(node, answer);
         }
         let made = self.made_again(key).await;
         let made = made.filter(|made| *blake3::hash(made).as_bytes() == page.digest)?;

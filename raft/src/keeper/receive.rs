@@ -37,6 +37,8 @@ use crate::{
 pub struct Partial {
     /// By document and the entry that touched it last.
     pages: BTreeMap<(DocId, u64), Page>,
+    /// Of the lists of documents, by what is in them: many attempts write each once.
+    lists: BTreeMap<Slot, Page>,
     /// Whose events these are, by their last entry: other replicas cut theirs elsewhere.
     events_of: Option<NodeId>,
     events: BTreeMap<u64, EventPage>,
@@ -94,31 +96,39 @@ impl Keeper {
         partial: &mut Partial,
         progress: &AtomicU64,
     ) -> Result<Received, ReceiveError> {
+        let body = v1::fetch::Body::Manifest(last.index);
+        let fetched = fetch(link, self.group, body).await;
+        let fetched = fetched.map_err(ReceiveError::Other)?;
+        let theirs = fetched.first().ok_or(ReceiveError::Wrong("nothing"))?;
+        let theirs = Manifest::decode(theirs, Path::new("a manifest that was sent"))?;
+        if theirs.group != self.group || theirs.last != last {
+            return Err(ReceiveError::Wrong("another manifest"));
+        }
+        self.receive_listed(from, link, theirs, partial, progress)
+            .await
+    }
+
+    /// Fetches what a manifest lists that another replica lent.
+    pub(super) async fn receive_listed(
+        &self,
+        from: NodeId,
+        link: &dyn BulkLink,
+        theirs: Manifest,
+        partial: &mut Partial,
+        progress: &AtomicU64,
+    ) -> Result<Received, ReceiveError> {
         let attempt = Attempt {
             keeper: self,
             link,
             progress,
         };
-        let (own, held, pin) = {
-            // Between two manifests: what is held has its pages where the latest says.
-            let _uses = self.uses.lock().await;
-            let own = self.latest();
-            let pin = own.as_ref();
-            let pin = pin.map(|own| self.kept.space.pin(self.group, &own.uses));
-            (own, self.core.lock().shard.slots(), pin)
-        };
+        let (own, held, pin) = self.here().await;
         if partial.writing.is_none() {
             let Kept { pages, events, .. } = &self.kept;
             let (page, event) = (pages.current().await, events.current().await);
             let page = self.kept.space.writing(self.group, page);
             let event = self.kept.event_space.writing(self.group, event);
             partial.writing = Some([page, event]);
-        }
-        let body = v1::fetch::Body::Manifest(last.index);
-        let fetched = attempt.fetch(body, 1).await?;
-        let theirs = Manifest::decode(&fetched[0], Path::new("a manifest that was sent"))?;
-        if theirs.group != self.group || theirs.last != last {
-            return Err(ReceiveError::Wrong("another manifest"));
         }
         let mut buckets = BTreeMap::new();
         for (slot, bucket) in &theirs.buckets {
@@ -140,6 +150,23 @@ impl Keeper {
             manifest,
             _pin: pin,
         })
+    }
+
+    /// What is here that need not be fetched.
+    async fn here(&self) -> (Option<Arc<Manifest>>, Slots, Option<Pin>) {
+        // Between two manifests: what is held has its pages where the latest says.
+        let _uses = self.uses.lock().await;
+        let left = self.left.lock();
+        let left = left.as_ref().map(|left| left.state.as_ref());
+        let (own, held) = match left {
+            Some(left) => left
+                .map(|left| (left.manifest.clone(), left.documents.clone()))
+                .unzip(),
+            None => (self.latest(), Some(self.core.lock().shard.slots())),
+        };
+        let pin = own.as_ref();
+        let pin = pin.map(|own| self.kept.space.pin(self.group, &own.uses));
+        (own, held.unwrap_or_default(), pin)
     }
 
     /// Takes a state that was received for this replica's own: durable when it returns. Waits while
@@ -302,9 +329,26 @@ impl Attempt<'_> {
         if hash != theirs.hash {
             return Err(ReceiveError::Wrong("a list of other documents"));
         }
-        let places = kept.pages.append(&[(key, list.into())]).await;
-        let place = places.map_err(KeepError::of_disk)?[0];
+        let place = self.list(key, list, partial).await?;
         Ok(Bucket { place, ..*theirs })
+    }
+
+    /// Where a list of documents is written, once however many attempts there are.
+    async fn list(
+        &self,
+        key: PageKey,
+        list: Vec<u8>,
+        partial: &mut Partial,
+    ) -> Result<PagePlace, ReceiveError> {
+        let digest = *blake3::hash(&list).as_bytes();
+        let written = partial.lists.get(&key.slot);
+        if let Some(written) = written.filter(|of| of.digest == digest) {
+            return Ok(written.place);
+        }
+        let places = self.keeper.kept.pages.append(&[(key, list.into())]).await;
+        let place = places.map_err(KeepError::of_disk)?[0];
+        partial.lists.insert(key.slot, Page { place, digest });
+        Ok(place)
     }
 
     /// The events of the entries that were not applied here.

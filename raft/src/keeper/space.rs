@@ -1,7 +1,10 @@
 //! What of the pages on a node's disk is still needed, so that files go when nothing in them is, and
 //! what is left in others moves away when it is little.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use codraft_mutant::mutant;
 use codraft_proto::ids::{GroupId, Slot};
@@ -186,14 +189,20 @@ impl Space {
     }
 
     /// Of these files, with their bytes, those that nobody needs, and the first of which little is
-    /// needed. Groups that have something in that are told.
-    pub fn judge(&self, files: &BTreeMap<u32, u64>, current: u32) -> (Vec<u32>, Option<u32>) {
+    /// needed, or that is damaged. Groups that have something in that are told.
+    pub fn judge(
+        &self,
+        files: &BTreeMap<u32, u64>,
+        damaged: &BTreeSet<u32>,
+        current: u32,
+    ) -> (Vec<u32>, Option<u32>) {
         let mut unused = self.unused(files, current);
         let groups = self.groups.lock();
         let mut sparse = None;
         for (file, bytes) in files.range(..first_unlisted(&groups, current)) {
             let needed = needed(&groups, *file);
-            if needed > 0 && needed * SPARSE < *bytes {
+            let is_sparse = needed * SPARSE < *bytes;
+            if needed > 0 && (is_sparse || damaged.contains(file)) {
                 if mutant!("sparse_file_removed_with_its_pages") {
                     unused.push(*file);
                 }
@@ -245,21 +254,28 @@ mod tests {
         let busy = needs(&space, 1, &[(2, 900), (3, 10)]);
         let idle = needs(&space, 2, &[(3, 10)]);
         let files = BTreeMap::from([(1, 1_000), (2, 1_000), (3, 1_000), (4, 1_000)]);
-        let (unused, sparse) = space.judge(&files, 4);
+        let whole = BTreeSet::new();
+        let (unused, sparse) = space.judge(&files, &whole, 4);
         assert_eq!((unused, sparse), (vec![1], Some(3)));
+        let damaged = BTreeSet::from([2]);
+        let (unused, emptied) = space.judge(&files, &damaged, 4);
+        assert_eq!((unused, emptied), (vec![1], Some(2)));
         assert!(busy.is_due() && idle.is_due(), "both have something in 3");
         let writing = space.writing(GroupId(2), 1);
         let other = space.writing(GroupId(2), 3);
-        let none = || space.judge(&files, 4).0.is_empty();
+        let none = || space.judge(&files, &whole, 4).0.is_empty();
         assert!(none(), "one of its pages may be in 1");
         drop(writing);
-        assert_eq!(space.judge(&files, 4).0, [1]);
+        assert_eq!(space.judge(&files, &whole, 4).0, [1]);
         drop(other);
         let pin = space.pin(GroupId(2), &Uses::from([(1, 10)]));
         space.placed(GroupId(2), &Uses::new());
         assert!(none(), "somebody reads 1");
         drop(pin);
-        assert_eq!(space.judge(&files, 4).0, [1]);
-        assert!(space.judge(&files, 1).0.is_empty(), "it is written to");
+        assert_eq!(space.judge(&files, &whole, 4).0, [1]);
+        assert!(
+            space.judge(&files, &whole, 1).0.is_empty(),
+            "it is written to"
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 mod idle;
 mod mend;
+mod recover;
 
 use std::{
     path::PathBuf,
@@ -37,9 +38,9 @@ impl AppliedSink for Nobody {
     fn leadership_changed(&mut self, _: Leadership) {}
 }
 
-/// Entries as they are stored, durable at once.
+/// Entries as they are stored, durable at once; and after which state it was last made to go on.
 #[derive(Default)]
-struct Log(Mutex<BTreeMap<u64, Bytes>>);
+struct Log(Mutex<BTreeMap<u64, Bytes>>, Mutex<Option<LogId>>);
 
 impl LogEnd for Log {
     fn settled(&self) -> BoxFuture<'_, io::Result<()>> {
@@ -52,15 +53,30 @@ impl LogEnd for Log {
         let records = run.take(3).collect();
         Box::pin(async { Ok(records) })
     }
+
+    fn begins_after(&self) -> u64 {
+        let first = self.0.lock().first_key_value().map(|(first, _)| *first);
+        first.unwrap_or_default().saturating_sub(1)
+    }
+
+    fn agree(&self, last: LogId) -> BoxFuture<'_, io::Result<()>> {
+        *self.1.lock() = Some(last);
+        Box::pin(async { Ok(()) })
+    }
 }
 
 impl GroupEvents for Nobody {
     fn answered(&mut self, _: Origin, _: ProposeResult) {}
 }
 
-/// The other replicas, where they can be reached.
-#[derive(Default)]
-struct Reach(Mutex<BTreeMap<NodeId, Arc<Keeper>>>);
+/// The other replicas, where they can be reached, and how many requests a link to them lasts.
+struct Reach(Mutex<BTreeMap<NodeId, Arc<Keeper>>>, AtomicUsize);
+
+impl Default for Reach {
+    fn default() -> Self {
+        Self(Mutex::default(), AtomicUsize::new(usize::MAX))
+    }
+}
 
 impl Peers for Reach {
     fn outbox(&self, _: NodeId) -> Option<Outbox> {
@@ -77,8 +93,7 @@ impl Peers for Reach {
 
     fn bulk(&self, node: NodeId) -> Option<Box<dyn BulkLink>> {
         let keeper = self.0.lock().get(&node).cloned()?;
-        let left = AtomicUsize::new(usize::MAX);
-        Some(Box::new(Direct { keeper, left }))
+        Some(Box::new(Direct::new(&keeper, self.1.load(Relaxed))))
     }
 }
 
@@ -112,7 +127,9 @@ impl World {
         );
         let kept = kept.await.unwrap();
         let digests = Digests::new(3);
-        let loaded = kept.load(GROUP, options).await.unwrap();
+        // Where there is something already its log is not: it has been in memory alone.
+        let is_log_whole = disk.paths().is_empty();
+        let loaded = kept.load(GROUP, options, is_log_whole).await.unwrap();
         let sinks = Sinks::new(Box::new(Nobody)).with(Box::new(digests.clone()));
         let queue = Arc::new(Queue::new(GroupLimits::default()));
         let limits = MachineLimits::default();
@@ -129,7 +146,11 @@ impl World {
         }
         let core = Arc::new(Mutex::new(core));
         let reach = Arc::new(Reach::default());
-        let others = Others::new(NodeId(1), reach.clone());
+        let others = Others::new(
+            NodeId(1),
+            BTreeSet::from([1, 2, 3].map(NodeId)),
+            reach.clone(),
+        );
         let log = Arc::new(Log::default());
         let told = log.clone();
         let keeper = Keeper::new(GROUP, core.clone(), kept, digests, told, others, loaded);
@@ -317,6 +338,17 @@ async fn events_are_written_before_there_are_many() {
 struct Direct {
     keeper: Arc<Keeper>,
     left: AtomicUsize,
+    borrowed: Borrowed,
+}
+
+impl Direct {
+    fn new(keeper: &Arc<Keeper>, requests: usize) -> Self {
+        Self {
+            keeper: keeper.clone(),
+            left: AtomicUsize::new(requests),
+            borrowed: Borrowed::default(),
+        }
+    }
 }
 
 impl BulkLink for Direct {
@@ -324,7 +356,8 @@ impl BulkLink for Direct {
         Box::pin(async move {
             let left = self.left.load(Relaxed).checked_sub(1);
             self.left.store(left.ok_or("the link ended")?, Relaxed);
-            let pages = self.keeper.fetch(request.body.unwrap()).await?;
+            let pages = self.keeper.fetch(request.body.unwrap(), &self.borrowed);
+            let pages = pages.await?;
             let (id, error) = (request.id, String::new());
             Ok(v1::Fetched { id, pages, error })
         })
@@ -355,10 +388,7 @@ async fn a_replica_that_lags_fetches_what_it_lacks_and_nothing_else() {
     let (mut lags, ahead) = two_replicas().await;
     let manifest = ahead.keeper.take().await.unwrap().unwrap();
     let (mut partial, progress) = (Partial::default(), AtomicU64::new(0));
-    let link = Direct {
-        keeper: ahead.keeper.clone(),
-        left: AtomicUsize::new(usize::MAX),
-    };
+    let link = Direct::new(&ahead.keeper, usize::MAX);
     let of = NodeId(2);
     let keeper = lags.keeper.clone();
     let last = manifest.last;
@@ -398,10 +428,7 @@ async fn a_transfer_that_was_cut_goes_on_where_it_was() {
     let (mut partial, mut attempts, mut most) = (Partial::default(), 0, 0);
     let received = loop {
         let progress = AtomicU64::new(0);
-        let link = Direct {
-            keeper: ahead.keeper.clone(),
-            left: AtomicUsize::new(6),
-        };
+        let link = Direct::new(&ahead.keeper, 6);
         let received = keeper
             .receive(of, &link, last, &mut partial, &progress)
             .await;
@@ -429,10 +456,7 @@ async fn a_transfer_that_was_cut_goes_on_where_it_was() {
 async fn what_does_not_read_back_at_the_other_replica_changes_nothing_here() {
     let (lags, ahead) = two_replicas().await;
     let (before, manifest) = (lags.digest(), ahead.keeper.take().await.unwrap().unwrap());
-    let link = Direct {
-        keeper: ahead.keeper.clone(),
-        left: AtomicUsize::new(usize::MAX),
-    };
+    let link = Direct::new(&ahead.keeper, usize::MAX);
     let mut partial = Partial::default();
     let keeper = lags.keeper.clone();
     let mut attempt = async || {

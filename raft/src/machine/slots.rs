@@ -183,6 +183,13 @@ impl Slots {
         self.slots.insert(slot, Arc::new(documents));
     }
 
+    /// All others stay.
+    pub fn leave_out(&mut self, slot: Slot, doc: &DocId) {
+        let of = self.slots.get_mut(&slot).map(Arc::make_mut);
+        let gone = of.and_then(|of| of.documents.remove(doc));
+        self.len -= usize::from(gone.is_some());
+    }
+
     /// In the order of the slots, then of the ids.
     pub fn iter(&self) -> impl Iterator<Item = (Slot, &DocId, &Held)> {
         let slots = self.slots.iter();

@@ -26,8 +26,8 @@ use codraft_raft::{
     archive::{Archive, RoundOptions},
     command::{Algebra, Command, Create, Edit, LEVEL},
     group::{
-        AppliedSink, BulkLink, GroupEvents, Groups, Kept, Leadership, LogId, Origin, Peers,
-        ProposeResult, RaftConfig, Sinks,
+        AppliedSink, Borrowed, BulkLink, GroupEvents, Groups, Kept, Leadership, LogId, Origin,
+        Peers, ProposeResult, RaftConfig, Sinks,
     },
     machine::{Applied, Outcome, Shard},
     pages::PageOptions,
@@ -129,16 +129,18 @@ pub struct Links {
     /// Who does not answer when pages are asked for, and how often that was.
     pub silent: Arc<Mutex<Option<NodeId>>>,
     pub unanswered: AtomicU64,
+    /// Nobody can be asked for pages.
+    pub alone: AtomicBool,
     /// What was last to be installed here.
     pub asked: Mutex<Option<v1::Install>>,
 }
 
 /// To another node's groups, without a wire between.
-struct Direct(Arc<Groups>);
+struct Direct(Arc<Groups>, Borrowed);
 
 impl BulkLink for Direct {
     fn fetch(&self, request: Fetch) -> BoxFuture<'_, Result<Fetched, String>> {
-        Box::pin(async { Ok(self.0.fetch(request).await) })
+        Box::pin(async { Ok(self.0.fetch(request, &self.1).await) })
     }
 }
 
@@ -170,12 +172,15 @@ impl Peers for Links {
     }
 
     fn bulk(&self, node: NodeId) -> Option<Box<dyn BulkLink>> {
+        if self.alone.load(Ordering::Relaxed) {
+            return None;
+        }
         if *self.silent.lock() == Some(node) {
             self.unanswered.fetch_add(1, Ordering::Relaxed);
             return Some(Box::new(Silent(self.silent.clone())));
         }
         let groups = self.groups.lock().get(&node).cloned()?;
-        Some(Box::new(Direct(groups)))
+        Some(Box::new(Direct(groups, Borrowed::default())))
     }
 }
 
@@ -322,14 +327,8 @@ impl Cluster {
     /// Stops all and starts again from the disks.
     pub async fn restart(self, suspicion: bool) -> Cluster {
         self.stop().await;
-        Self::on(
-            self.disks,
-            self.groups,
-            suspicion,
-            self.incarnations + 1,
-            None,
-        )
-        .await
+        let (groups, incarnation) = (self.groups, self.incarnations + 1);
+        Self::on(self.disks, groups, suspicion, incarnation, None).await
     }
 
     /// Starts a node that is to take the place of another one, on an empty disk.
@@ -607,6 +606,17 @@ pub async fn commit(cluster: &Cluster, link: u64, command: Command) -> Outcome {
         .expect("no outcome")
 }
 
+pub fn text(node: &Node) -> String {
+    node.groups.group(G).unwrap().with(|shard| {
+        shard
+            .document(&doc(1))
+            .present()
+            .map(|d| d.content().text())
+            .unwrap_or_default()
+    })
+}
+
+/// Waits for it, not for ever.
 pub async fn until(what: &str, done: impl Fn() -> bool) {
     let whole = async {
         while !done() {

@@ -6,7 +6,7 @@ use super::*;
 use crate::types::StoredMembership;
 
 /// Three replicas that applied and kept the same, with nothing in memory; node 1 comes first.
-async fn three() -> [World; 3] {
+pub(super) async fn three() -> [World; 3] {
     let mut worlds = Vec::new();
     for _ in 0..3 {
         let world = filled(&MemoryDisk::new()).await;
@@ -35,7 +35,7 @@ impl World {
     }
 
     /// Changes a byte of the page of a document, which nobody has read yet.
-    fn damage(&self, n: u8) -> String {
+    pub(super) fn damage(&self, n: u8) -> String {
         let place = self.page(n).place;
         let file = format!("{:08x}.pages", place.file);
         let path = PathBuf::from(format!("{DATA}/{PAGES}/{file}"));
@@ -245,7 +245,7 @@ async fn a_damaged_page_holds_up_nobody_who_moves_or_fetches_it() {
         events: false,
         pages,
     });
-    let fetched = one.keeper.fetch(body).await.unwrap();
+    let fetched = one.keeper.fetch(body, &Borrowed::default()).await.unwrap();
     assert_eq!(*blake3::hash(&fetched[0]).as_bytes(), page.digest);
     let documents = one.core.lock().shard.slots().into_slots();
     let (slot, documents) = documents
