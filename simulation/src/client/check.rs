@@ -40,7 +40,7 @@ impl Client {
         let Some(document) = document.filter(|d| d.is_saved() && (idle || is_apart)) else {
             return Ok(());
         };
-        if document.content().units() > LARGE {
+        if !is_apart && document.content().units() > LARGE {
             return Ok(());
         }
         let spoiled = self.spoiled(document.rev(), document.content());
