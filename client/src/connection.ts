@@ -7,24 +7,15 @@ import Delta from "quill-delta";
 import { Api, ApiError, type Fetch } from "./api.js";
 import { Backoff } from "./backoff.js";
 import { Branch } from "./branch.js";
+import { Checks } from "./check.js";
 import { decodeDelta } from "./delta-binary.js";
 import { ClientDocument, DivergedError, merged, replacement, type Unsaved } from "./document.js";
 import type { ConflictCopy, Events, Status } from "./events.js";
-import { decodeServer, encodeClient, hex, SUBPROTOCOL } from "./frame.js";
+import { decodeServer, DIVERGED, encodeClient, newClientId, SUBPROTOCOL } from "./frame.js";
 import type { At, ClientFrame, ServerFrame, Welcome, Who } from "./frame.js";
 import { catchUp, type Missed } from "./late.js";
 import { CLOSE_CODES, FOREIGN_CLIENT, REASONS } from "./reasons.js";
-
-export interface SocketLike {
-  binaryType: string;
-  readonly readyState: number;
-  onopen: (() => void) | null;
-  onmessage: ((event: { data: unknown }) => void) | null;
-  onclose: ((event: { code: number; reason: string }) => void) | null;
-  onerror: (() => void) | null;
-  send(data: Uint8Array): void;
-  close(code?: number): void;
-}
+import { browserSocket, type SocketLike } from "./socket.js";
 
 export interface Options {
   /** Where the router is: `https://docs.example`. */
@@ -73,6 +64,7 @@ export class Connection {
   private readonly backoff: Backoff;
   private readonly patience: Backoff;
   private readonly now: () => number;
+  private readonly checks: Checks;
 
   private client = newClientId();
   private socket: SocketLike | null = null;
@@ -105,6 +97,9 @@ export class Connection {
   private replaced: Delta | null = null;
   /** What others did to the screen, in the message that is taken in. */
   private changes = new Branch();
+  /** A check said that what is shown is not the document, which is opened again. */
+  private hasDiverged = false;
+  private hasTakenBack = false;
   /** Why the document is opened anew. */
   private startedOverFor: string | null = null;
   /** What has to be had elsewhere before the server can continue; what is unsent waits for it. */
@@ -128,6 +123,7 @@ export class Connection {
     this.backoff = new Backoff(options.random);
     this.patience = new Backoff(options.random);
     this.now = options.now ?? (() => performance.now());
+    this.checks = new Checks(this.document, this.now);
   }
 
   get status(): Status {
@@ -312,6 +308,7 @@ export class Connection {
     const patience = this.socket?.readyState === OPEN ? WELCOME_MS : OPEN_MS;
     if (unanswered || (!this.live && quiet >= patience)) return this.later();
     if (!this.live) return;
+    void this.check();
     if (quiet >= QUIET_MS && this.pingedAt <= this.heardAt) this.ping();
     // Not at once: a document that opens and breaks again must not be asked for in a rush.
     if (now - this.liveSince >= STEADY_MS) this.backoff.reset();
@@ -320,6 +317,13 @@ export class Connection {
   private ping(): void {
     this.pingedAt = this.now();
     this.send({ type: "ping" });
+  }
+
+  /** Says what is shown, where that is due. */
+  private async check(): Promise<void> {
+    const { attempt } = this;
+    const check = this.live ? await this.checks.due() : null;
+    if (check && this.live && attempt === this.attempt) this.send({ type: "check", ...check });
   }
 
   private hello(): void {
@@ -354,6 +358,7 @@ export class Connection {
     }
     this.flush();
     this.tell();
+    void this.check();
   }
 
   private take(frame: ServerFrame): void {
@@ -382,6 +387,8 @@ export class Connection {
         return;
       case "resync":
         this.live = false;
+        this.hasDiverged ||= frame.reason === DIVERGED;
+        if (this.hasDiverged) this.document.forget();
         return this.hello();
       case "saving":
         this.leaderLost = frame.on;
@@ -411,6 +418,7 @@ export class Connection {
     }
     this.live = true;
     this.liveSince = this.now();
+    if (this.everOpened) this.checks.ask();
     this.everOpened = true;
     this.failed = false;
     this.tokenRefused = false;
@@ -438,14 +446,16 @@ export class Connection {
    * last own operation in `content`.
    */
   private replace(at: At, content: Delta, acked: number): void {
+    const { document } = this;
     const reason = this.startedOverFor ?? "The document could not be continued where it was.";
     this.startedOverFor = null;
-    const unsaved = merged(this.aside, this.document.unsaved(acked));
-    this.aside = unsaved && { ...unsaved, reason };
     this.forgetTimes();
-    this.replaced ??= this.document.content;
+    this.replaced ??= document.content;
     this.changes = new Branch();
-    this.document.open(content, at, acked);
+    const open = this.hasDiverged ? "mend" : "open";
+    this.hasDiverged = false;
+    const unsaved = merged(this.aside, document[open](content, at, acked));
+    this.aside = unsaved && { ...unsaved, reason };
     // Whether what is in flight will still be applied, only its answer says.
     if (!this.document.isSettling) this.settle(true);
     else if (this.aside) this.tellUnconfirmed(this.aside);
@@ -460,6 +470,8 @@ export class Connection {
     const { document } = this;
     const at = { rev, hash };
     this.tellChanges();
+    // What is shown was right, and its digest is made of something else here than there.
+    if (this.hasDiverged && rev === document.rev && document.isBuiltOn(content)) this.checks.giveUp();
     if (this.canCatchUp) {
       if (rev > document.rev) {
         this.missed = { to: at, content };
@@ -552,6 +564,9 @@ export class Connection {
     const { inflight } = this.document;
     if (!inflight || inflight.seq !== frame.seq || inflight.base !== frame.base) return;
     if (frame.final) {
+      if (frame.code === "length_mismatch" && !this.document.isSettling && !this.hasTakenBack) {
+        return this.takeBack();
+      }
       const why = REASONS[frame.code] ?? (frame.message || frame.code);
       return this.giveUp(`The server refused it: ${why}.`);
     }
@@ -633,6 +648,15 @@ export class Connection {
     this.later();
   }
 
+  /** It fits what is shown, so that is not the document. Once, unless something is saved since. */
+  private takeBack(): void {
+    this.hasTakenBack = this.hasDiverged = true;
+    this.document.takeBack();
+    this.client = newClientId();
+    this.slot = -1;
+    this.later();
+  }
+
   private forgetTimes(): void {
     this.waitingSince = [];
     this.flyingSince = [];
@@ -640,6 +664,7 @@ export class Connection {
 
   private tellSaved(): void {
     this.patience.reset();
+    this.hasTakenBack = false;
     const now = this.now();
     const took = this.flyingSince.map((at) => now - at);
     this.flyingSince = [];
@@ -672,12 +697,4 @@ export class Connection {
     this.shown = status;
     this.events.status?.(status, this.closedFor ?? "");
   }
-}
-
-function newClientId(): string {
-  return hex(crypto.getRandomValues(new Uint8Array(16)));
-}
-
-function browserSocket(url: string, protocols: string[]): SocketLike {
-  return new WebSocket(url, protocols) as unknown as SocketLike;
 }

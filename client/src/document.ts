@@ -4,7 +4,7 @@
 // or screens here.
 // The reference is `ot/src/client.rs`.
 
-import Delta from "quill-delta";
+import Delta, { Op } from "quill-delta";
 
 import type { PastEvent } from "./api.js";
 import { Branch } from "./branch.js";
@@ -102,9 +102,11 @@ export class ClientDocument {
   /**
    * A state of the server, with none of the local work but what it had applied by then: all up
    * to the sequence number `acked`. What waits is dropped; what is in flight and not in that
-   * state is unsettled. `replacement` tells what changes on the screen.
+   * state is unsettled. `replacement` tells what changes on the screen. Returns what is not on it
+   * any more.
    */
-  open(content: Delta, at: At, acked = 0): void {
+  open(content: Delta, at: At, acked = 0): Unsaved | null {
+    const unsaved = this.unsaved(acked);
     if (this.flying) {
       this.unsettled = { inflight: this.flying, typed: insertsOf(this.flying.moved.toDelta()) };
       this.flying = null;
@@ -115,6 +117,24 @@ export class ClientDocument {
     this.shown = content;
     this.seen = at.rev;
     this.hashed = at;
+    return unsaved;
+  }
+
+  /**
+   * The same where what is shown has come apart from what the server has, by whatever mistake: that
+   * is taken for another's change, and what waits is moved past it.
+   */
+  mend(content: Delta, at: At, acked = 0): Unsaved | null {
+    const { waiting } = this;
+    const before = waiting && without(this.shown, waiting.toDelta());
+    this.waiting = null;
+    const unsaved = this.open(content, at, acked);
+    if (waiting && before) {
+      waiting.pass(replacement(before, content, UNKNOWN));
+      this.shown = content.compose(waiting.toDelta());
+      this.waiting = waiting.isEmpty ? null : waiting;
+    }
+    return unsaved;
   }
 
   /** What is shown is no state of the server any more, so nothing can be resumed from it. */
@@ -130,6 +150,18 @@ export class ClientDocument {
     this.flying = null;
     this.unsettled = null;
     this.waiting = null;
+    this.seq = 0;
+    this.forget();
+  }
+
+  /**
+   * The same, but all of the local work stays and waits, for what is shown to be mended.
+   */
+  takeBack(): void {
+    const work = this.flying?.moved;
+    if (work && this.waiting) work.compose(this.waiting.toDelta());
+    if (work) this.waiting = work.isEmpty ? null : work;
+    this.flying = null;
     this.seq = 0;
     this.forget();
   }
@@ -303,16 +335,46 @@ function applied(content: Delta, delta: Delta): Delta {
   return content.compose(delta);
 }
 
-/** From one content to another, keeping what both begin and end with. */
-export function replacement(before: Delta, after: Delta): Delta {
+/** What was deleted and is not known any more. */
+const UNKNOWN = "\0";
+
+/** A content as it was before `work` was done; text that was deleted is unknown. */
+function without(content: Delta, work: Delta): Delta {
+  const before = new Delta();
+  let at = 0;
+  for (const op of work.ops) {
+    const units = Op.length(op);
+    if (op.delete !== undefined) before.insert(UNKNOWN.repeat(units));
+    else {
+      if (op.retain !== undefined) before.ops.push(...content.slice(at, at + units).ops);
+      at += units;
+    }
+  }
+  return before.concat(content.slice(at));
+}
+
+/**
+ * From one content to another, keeping what both begin and end with. `unknown` stands in the first
+ * one for what may be anything.
+ */
+export function replacement(before: Delta, after: Delta, unknown?: string): Delta {
   const [old, next] = [textOf(before), textOf(after)];
-  if (old === next) return new Delta();
+  const isSame = (i: number, j: number): boolean => {
+    // Half a pair is taken with the other one or not at all.
+    return old[i] === next[j] || (old[i] === unknown && !isHighSurrogate(next, j) && !isLowSurrogate(next, j));
+  };
   const most = Math.min(old.length, next.length);
   let start = 0;
-  while (start < most && old[start] === next[start]) start += 1;
+  while (start < most && isSame(start, start)) start += 1;
+  if (start === old.length && start === next.length) return new Delta();
   if (start > 0 && isHighSurrogate(old, start - 1)) start -= 1;
   let end = 0;
-  while (end < most - start && old[old.length - 1 - end] === next[next.length - 1 - end]) end += 1;
+  while (end < most - start && isSame(old.length - 1 - end, next.length - 1 - end)) end += 1;
+  if (start + end < next.length) {
+    // What is not known is the same where it stands between what is, and nowhere else.
+    while (start > 0 && old[start - 1] === unknown) start -= 1;
+    while (end > 0 && old[old.length - end] === unknown) end -= 1;
+  }
   if (end > 0 && isLowSurrogate(old, old.length - end)) end -= 1;
   const inserted = after.slice(start, next.length - end);
   return new Delta()

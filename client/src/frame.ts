@@ -6,6 +6,11 @@ export const SUBPROTOCOL = "codraft.v1.bin";
 
 const LAST = 0x80;
 const KIND = 0x3f;
+/** What the op behind it is a restore of. */
+const RESTORES = 16;
+
+/** The reason of a resync where what is shown is not what the servers have. */
+export const DIVERGED = "diverged";
 
 export type Role = "viewer" | "commenter" | "editor" | "owner";
 
@@ -38,6 +43,9 @@ export interface Welcome {
   who: Who[];
   /** One's own slot; older routers do not say it. */
   you?: number;
+  /** Of a large document: where the archive has it whole, and at which revision. */
+  snapshot_version?: number;
+  snapshot_url?: string;
   limits: { frame_bytes: number };
   incarnation: string;
   /** The document's content; null where the events after the revision resumed from follow. */
@@ -47,7 +55,8 @@ export interface Welcome {
 export type ServerFrame =
   | Welcome
   | ({ type: "who" } & Who)
-  | { type: "op"; slot: number; since: number; ops: Uint8Array }
+  /** `restores`: of a restore, the revision that it made of the document. */
+  | { type: "op"; slot: number; since: number; ops: Uint8Array; restores?: number }
   | { type: "event"; slot: number; since: number; kind: string; user?: string; role?: Role }
   | { type: "skip"; since: number }
   | { type: "already"; seq: number; rev: number }
@@ -72,6 +81,7 @@ export type ServerFrame =
 export type ClientFrame =
   | { type: "hello"; client: string; resume: At | null; unsent: boolean }
   | { type: "op"; seq: number; base: number; ops: Uint8Array }
+  | { type: "check"; rev: number; digest: Uint8Array }
   | { type: "auth"; token: string }
   | { type: "ping" };
 
@@ -82,10 +92,19 @@ const utf8 = new TextEncoder();
 export function decodeServer(message: Uint8Array): ServerFrame[] {
   const input = new Reader(message);
   const frames: ServerFrame[] = [];
+  let restores: number | null = null;
   while (input.left > 0) {
     const head = input.byte();
     const body = (head & LAST) !== 0 ? input.rest() : input.raw(input.varint());
+    if ((head & KIND) === RESTORES) {
+      restores = new Reader(body).varint();
+      continue;
+    }
     const frame = decodeBody(head & KIND, new Reader(body));
+    if (frame?.type === "op" && restores !== null) {
+      frame.restores = restores;
+      restores = null;
+    }
     // A kind from a later version: what this one does not know does not concern it.
     if (frame) frames.push(frame);
   }
@@ -170,6 +189,11 @@ export function encodeClient(frame: ClientFrame): Uint8Array {
       out.varint(frame.base);
       out.raw(frame.ops);
       break;
+    case "check":
+      out.byte(35 | LAST);
+      out.varint(frame.rev);
+      out.raw(frame.digest);
+      break;
     case "auth":
       out.byte(36 | LAST);
       out.raw(utf8.encode(frame.token));
@@ -179,6 +203,10 @@ export function encodeClient(frame: ClientFrame): Uint8Array {
       break;
   }
   return out.take();
+}
+
+export function newClientId(): string {
+  return hex(crypto.getRandomValues(new Uint8Array(16)));
 }
 
 export function hex(bytes: Uint8Array): string {

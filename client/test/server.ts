@@ -1,10 +1,12 @@
 // A router in a few lines, on real sockets, to break at will.
 
+import { createHash } from "node:crypto";
 import { createServer, type Server as HttpServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { WebSocketServer, type WebSocket } from "ws";
 
 import { decodeDelta, Reader, Writer } from "../src/delta-binary.js";
+import { hexOf } from "./hex.js";
 import { Order, type Applied } from "./order.js";
 
 const LAST = 0x80;
@@ -51,6 +53,10 @@ export class Server {
   /** A document that is there already, for who does not resume: what came since comes with it. */
   held: { rev: number; state: Uint8Array } | null = null;
   ticketStatus = 201;
+  /** Before a check is answered. */
+  onCheck: (same: boolean | null) => void = () => {};
+  /** What clients said their document is, and whether it is the server's; null: of another revision. */
+  readonly checks: { rev: number; same: boolean | null }[] = [];
   private seats = new Set<Seat>();
   private slots: string[] = [];
 
@@ -140,7 +146,8 @@ export class Server {
       if ((head & 0x3f) === 32) this.hello(seat, JSON.parse(input.text(input.left)));
       else if ((head & 0x3f) === 33) {
         this.operation(seat, input.varint(), input.varint(), input.rest(), data.toString("hex"));
-      } else if ((head & 0x3f) === 37) this.pings += 1;
+      } else if ((head & 0x3f) === 35) this.check(seat, input.varint(), hexOf(input.rest()));
+      else if ((head & 0x3f) === 37) this.pings += 1;
     });
   }
 
@@ -167,6 +174,18 @@ export class Server {
     if (!resumed) body.raw(held.state);
     const missed = this.order.log.slice(rev).map((event) => this.event(event));
     seat.socket.send(message([frame(1, body.take()), ...missed]));
+  }
+
+  /** Who has another text is told to open again, and hears nothing until then. */
+  private check(seat: Seat, rev: number, digest: string): void {
+    const own = createHash("sha256").update(this.order.state).digest("hex");
+    const same = rev === this.order.rev ? digest === own : null;
+    this.checks.push({ rev, same });
+    this.onCheck(same);
+    if (same !== false) return;
+    this.seats.delete(seat);
+    const resync = { type: "resync", reason: "diverged" };
+    seat.socket.send(frame(12, Buffer.from(JSON.stringify(resync))));
   }
 
   private operation(seat: Seat, seq: number, base: number, ops: Uint8Array, bytes: string): void {

@@ -4,8 +4,9 @@ import type { TestContext } from "node:test";
 import Delta from "quill-delta";
 import { WebSocket } from "ws";
 
-import { Connection, type SocketLike } from "../src/connection.js";
+import { Connection } from "../src/connection.js";
 import type { ConflictCopy, Status } from "../src/events.js";
+import type { SocketLike } from "../src/socket.js";
 import { Server } from "./server.js";
 
 export interface Tab {

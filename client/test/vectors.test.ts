@@ -5,7 +5,9 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import Delta, { type Op } from "quill-delta";
 
+import { Checks } from "../src/check.js";
 import { decodeDelta, encodeDelta } from "../src/delta-binary.js";
+import { ClientDocument } from "../src/document.js";
 import { decodeServer, encodeClient, type ClientFrame, type ServerFrame } from "../src/frame.js";
 import { bytesOf, hexOf } from "./hex.js";
 
@@ -23,10 +25,24 @@ test("operations", () => {
   }
 });
 
+test("digests of documents", async () => {
+  const { documents } = read<{ documents: { name: string; ops: Op[]; digest: string }[] }>("ot");
+  assert.ok(documents.length > 3);
+  for (const { name, ops, digest } of documents) {
+    let now = 0;
+    const document = new ClientDocument();
+    document.open(new Delta(ops), { rev: 1, hash: "" });
+    const checks = new Checks(document, () => now);
+    assert.equal(await checks.due(), null, "not at once");
+    now = 60_000;
+    assert.equal(hexOf((await checks.due())?.digest ?? new Uint8Array()), digest, name);
+  }
+});
+
 const frames = read<{ name: string; direction: string; json: Json | Json[]; binary_hex: string }[]>("frames");
 
 /** Frames that this client never sends. */
-const OTHERS = new Set(["presence", "check"]);
+const OTHERS = new Set(["presence"]);
 
 test("client frames", () => {
   let tried = 0;
@@ -36,7 +52,7 @@ test("client frames", () => {
     const frame =
       json["type"] === "op"
         ? { ...json, ops: encodeDelta(new Delta(json["ops"] as Op[])) }
-        : { resume: null, ...json };
+        : { resume: null, ...json, ...(json["type"] === "check" ? { digest: bytesOf(json["digest"] as string) } : {}) };
     const bytes = encodeClient(frame as unknown as ClientFrame);
     if (json["type"] === "hello") {
       // The order of names in JSON is free.

@@ -450,6 +450,16 @@ pub const ALL: &[Mutant] = &[
         expect: &["feed"],
     },
     Mutant {
+        name: "check_of_an_older_revision",
+        what: "The router compares what a client says its document is with the digest that it has, whatever revision that is of.",
+        expect: &["checks"],
+    },
+    Mutant {
+        name: "divergence_ignored",
+        what: "A client whose text is not the document's is counted, and goes on with it.",
+        expect: &["heals"],
+    },
+    Mutant {
         name: "lagging_voter_promoted",
         what: "A new node becomes a voter before it has what the others have.",
         expect: &["members"],

@@ -56,6 +56,10 @@ impl RouterInbound {
                 self.read(doc_of(&follow.doc)?, ReadKind::Follow(follow.after), None);
             }
             Body::Unfollow(unfollow) => self.read(doc_of(&unfollow.doc)?, ReadKind::Unfollow, None),
+            Body::Check(check) => {
+                let (doc, rev) = (doc_of(&check.doc)?, Revision(check.rev));
+                self.service.checks.ask(self.link.clone(), doc, rev);
+            }
             Body::Call(call) => self.call(call)?,
             _ => return Err(Malformed("not a message of a router")),
         }

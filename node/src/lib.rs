@@ -4,6 +4,7 @@ mod accept;
 mod audit;
 mod bulk;
 mod calls;
+mod checks;
 mod config;
 mod fanout;
 mod followers;

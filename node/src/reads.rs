@@ -542,6 +542,7 @@ impl Look<'_> {
             {
                 return Ok(Start {
                     state: Some((state.at.clone(), state.bytes.clone())),
+                    kept: state.kept,
                     ..Start::new(OpenedFrom::State, events)
                 });
             }
@@ -566,6 +567,8 @@ struct Start {
     from: OpenedFrom,
     events: Vec<v1::Event>,
     state: Option<(v1::Resume, Bytes)>,
+    /// Of a large one: the revision at which the archive has it whole, or 0.
+    kept: u64,
 }
 
 impl Start {
@@ -574,6 +577,7 @@ impl Start {
             from,
             events,
             state: None,
+            kept: 0,
         }
     }
 }
@@ -667,6 +671,7 @@ fn opened(reader: &Reader<'_>, open: &v1::Open, start: Start) -> v1::Opened {
         floor: document.floor().0,
         ts_ms: document.updated_ms(),
         state_at,
+        kept: start.kept,
     }
 }
 

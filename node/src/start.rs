@@ -27,6 +27,7 @@ use crate::{
     Node, NodeConfig, NodeOutside,
     accept::Acceptor,
     bulk::Pace,
+    checks::{self, Checks},
     fanout::Fanout,
     followers::Feed,
     hosted::{Hosted, HostedGroups},
@@ -209,15 +210,19 @@ async fn run(config: NodeConfig, outside: NodeOutside, tasks: &Tasks) -> Result<
         fanout,
     )
     .await?;
-    let groups = Arc::new(host(&config, &raft, feeds, &metrics, tasks));
+    let history = Arc::new(History::new(storage.archivist));
+    let groups = Arc::new(host(&config, &raft, feeds, (&metrics, &history), tasks));
     let beat = leadership::beat(groups.clone(), routers.clone());
     tasks.spawn("leadership beat", beat);
 
+    let checks = Arc::<Checks>::default();
+    tasks.spawn("checks", checks::serve(checks.clone(), groups.clone()));
     let service = Arc::new(Service {
         groups: groups.clone(),
         routers,
         metrics: metrics.clone(),
-        history: Arc::new(History::new(storage.archivist)),
+        history,
+        checks,
         receipt_key: config.receipt_key.clone(),
         tasks: tasks.clone(),
     });
@@ -320,12 +325,15 @@ fn host(
     config: &NodeConfig,
     raft: &Raft,
     feeds: BTreeMap<GroupId, Arc<Feed>>,
-    metrics: &Arc<Metrics>,
+    (metrics, history): (&Arc<Metrics>, &Arc<History>),
     tasks: &Tasks,
 ) -> HostedGroups {
     let host = |(id, feed): (GroupId, Arc<Feed>)| {
         let group = raft.groups.group(id)?.clone();
-        let (states, at_once) = (States::new(metrics.clone()), config.spelled_at_once);
+        let (states, at_once) = (
+            States::new(metrics.clone(), history.clone()),
+            config.spelled_at_once,
+        );
         let reads = Reads::new(group.clone(), feed.clone(), states, at_once, tasks.clone());
         let reads = Arc::new(reads);
         Some((id, Arc::new(Hosted { group, feed, reads })))

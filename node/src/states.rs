@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use codraft_archive::History;
 use codraft_ot::Content;
 use codraft_proto::{ids::DocId, v1};
 use codraft_raft::{group::Group, machine::Document};
@@ -19,11 +20,20 @@ use crate::metrics::Metrics;
 /// The latest is kept for so long: another router may ask for it, too.
 const KEPT: Duration = Duration::from_secs(1);
 
+/// The archive says where it has the document whole within this, or is not asked.
+const KEPT_WITHIN: Duration = Duration::from_millis(100);
+
+/// From here on a reader may gain by having a document elsewhere, where it can be cached: of less,
+/// the second request takes longer than the bytes do.
+const LARGE_BYTES: usize = 256 << 10;
+
 /// A document as it was.
 pub(crate) struct State {
     pub at: v1::Resume,
     /// In ot's binary form.
     pub bytes: Bytes,
+    /// The revision at which the archive has it whole; 0: none, or it cannot be told now.
+    pub kept: u64,
 }
 
 /// A document that is spelled, or will be. In memory for as long as somebody waits for it.
@@ -68,6 +78,7 @@ pub(crate) struct States {
     asked: Mutex<Asked>,
     changed: Notify,
     metrics: Arc<Metrics>,
+    history: Arc<History>,
 }
 
 #[derive(Default)]
@@ -78,11 +89,12 @@ struct Asked {
 }
 
 impl States {
-    pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn new(metrics: Arc<Metrics>, history: Arc<History>) -> Arc<Self> {
         Arc::new(Self {
             asked: Mutex::default(),
             changed: Notify::new(),
             metrics,
+            history,
         })
     }
 
@@ -140,16 +152,29 @@ impl States {
                 Some((head_of(document), document.content().clone()))
             });
             let state = match copied {
-                Some((at, content)) => Some(State {
-                    at,
-                    bytes: spelled(&content).await,
-                }),
+                Some((at, content)) => {
+                    let kept = self.kept(&group, spelling.doc, &content);
+                    let (bytes, kept) = tokio::join!(spelled(&content), kept);
+                    Some(State { at, bytes, kept })
+                }
                 None => None,
             };
             spelling.done(state);
             kept = Some((spelling, Instant::now() + KEPT));
             done();
         }
+    }
+}
+
+impl States {
+    /// Nobody waits for it long: a reader can do without.
+    async fn kept(&self, group: &Group, doc: DocId, content: &Content) -> u64 {
+        if content.encoded_bytes() < LARGE_BYTES {
+            return 0;
+        }
+        let kept = tokio::time::timeout(KEPT_WITHIN, self.history.checkpoint(group, doc)).await;
+        let rev = kept.ok().and_then(|kept| kept.ok().flatten());
+        rev.map_or(0, |rev| rev.0)
     }
 }
 

@@ -9,11 +9,10 @@ use codraft_mutant::{
     mutant,
 };
 use crop::Rope;
-use sha2::{Digest, Sha256};
 
 use crate::{Component, Delta, Embed, Limits, OpError, codec::Recent, op::units_of, runs::Runs};
-pub use encoding::Encoding;
 use encoding::Pieces;
+pub use encoding::{Digesting, Encoding};
 
 /// What sort of document it is; fixed when it is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -308,9 +307,17 @@ impl Content {
 
     /// SHA-256 of the canonical document: the binary form of `to_delta`.
     pub fn digest(&self) -> [u8; 32] {
-        let mut bytes = Vec::new();
-        self.encode(&mut bytes);
-        Sha256::digest(bytes).into()
+        let mut digesting = self.digesting();
+        loop {
+            if let Some(digest) = digesting.step() {
+                return digest;
+            }
+        }
+    }
+
+    /// The same in steps, between which others have their turn.
+    pub fn digesting(&self) -> Digesting<'_> {
+        Digesting::new(self)
     }
 }
 

@@ -32,7 +32,7 @@ pub use branch::Branch;
 pub use chain::Chain;
 pub use client::ClientDocument;
 pub use codec::Components;
-pub use content::{Content, Encoding, Kind};
+pub use content::{Content, Digesting, Encoding, Kind};
 pub use diff::Diff;
 pub use error::OpError;
 pub use late::Late;

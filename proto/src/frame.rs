@@ -102,10 +102,20 @@ pub struct Welcome {
     pub who: Vec<Who>,
     /// The document at `rev` as a Delta; none with a resume.
     pub doc: Option<Bytes>,
+    /// Of a large document: where the archive has it whole.
+    pub snapshot: Option<Snapshot>,
     /// The largest frame a client may send, in bytes.
     pub frame_bytes: u32,
     /// Of the router's process: another one after a restart.
     pub incarnation: u64,
+}
+
+/// A revision that can be read apart from the socket, and kept by who read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    pub version: Revision,
+    /// A path on the router.
+    pub url: String,
 }
 
 /// An edit on a document's feed.
@@ -118,6 +128,8 @@ pub struct OpEvent {
     /// The revision that its author had seen.
     pub base: Revision,
     pub ts_ms: u64,
+    /// Of a restore: the revision that it made of the document.
+    pub restores: Option<Revision>,
     pub ops: Bytes,
 }
 
@@ -133,6 +145,9 @@ pub struct OtherEvent {
     pub user: Option<UserId>,
     pub role: Option<Role>,
 }
+
+/// The reason of a resync after a check that differed.
+pub const DIVERGED: &str = "diverged";
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum ServerFrame {
@@ -177,7 +192,8 @@ pub enum ServerFrame {
     Role {
         role: Role,
     },
-    /// Open again: what follows would have a gap.
+    /// Open again: what follows would have a gap, or, for [`DIVERGED`], what the client has is not
+    /// the document, so that nothing can be resumed from it.
     Resync {
         reason: String,
     },

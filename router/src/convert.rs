@@ -35,7 +35,13 @@ fn event(event: v1::Event) -> FeedEvent {
         ts_ms: event.ts_ms,
         kind: event.kind,
         body: event.body,
+        restores: revision(event.restored),
     }
+}
+
+/// 0: none.
+fn revision(rev: u64) -> Option<Revision> {
+    (rev > 0).then_some(Revision(rev))
 }
 
 pub fn opened(opened: v1::Opened) -> Result<Box<Opened>, Code> {
@@ -48,6 +54,7 @@ pub fn opened(opened: v1::Opened) -> Result<Box<Opened>, Code> {
         v1::OpenedFrom::State => Start::State {
             at: opened.state_at.and_then(at).ok_or(Code::Internal)?,
             state: opened.state,
+            kept: revision(opened.kept),
         },
         v1::OpenedFrom::Nothing => Start::Nothing,
     };

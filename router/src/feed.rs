@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use codraft_mutant::mutant;
 use codraft_proto::{
-    frame::At,
+    frame::{At, DIVERGED},
     link::{CREDIT_WINDOW, event_cost},
     reject::Code,
 };
@@ -33,6 +33,9 @@ pub const PAUSE_MAX_MS: u64 = 500;
 pub const HOLD_MS: u64 = 2_000;
 /// What a node has not answered for so long is asked again: every request may be repeated.
 pub const STUCK_MS: u64 = 5_000;
+
+/// Why a reader has to open again, unless its text is another one.
+const BROKE: &str = "the feed cannot be continued";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -187,9 +190,13 @@ impl Feed {
                 // They start behind it.
                 turn.release(|_| true);
                 for reader in readers {
-                    turn.feed.set_phase(reader, ReaderPhase::Resync);
-                    turn.act(Action::Resync { reader });
+                    turn.resync(reader, BROKE);
                 }
+            }
+            Event::Diverged { reader } => {
+                // It starts from what the leader has, and from nothing that is held here.
+                turn.release(|_| true);
+                turn.resync(reader, DIVERGED);
             }
             Event::OperationApplied => turn.feed.pause_ms = PAUSE_MIN_MS,
             Event::Timer { leader, other } => turn.timer(leader, other),
@@ -421,6 +428,11 @@ impl Turn<'_> {
         self.feed.position = None;
     }
 
+    fn resync(&mut self, reader: ReaderId, reason: &'static str) {
+        self.feed.set_phase(reader, ReaderPhase::Resync);
+        self.act(Action::Resync { reader, reason });
+    }
+
     /// What the readers have cannot be continued: each opens again, keeping its work.
     fn resync_all(&mut self) {
         self.act(Action::Broke);
@@ -429,8 +441,7 @@ impl Turn<'_> {
         };
         let live: Vec<_> = self.feed.readers.iter().filter_map(live).collect();
         for reader in live {
-            self.feed.set_phase(reader, ReaderPhase::Resync);
-            self.act(Action::Resync { reader });
+            self.resync(reader, BROKE);
         }
         self.feed.phase = Phase::Cold;
         self.feed.position = None;

@@ -4,6 +4,7 @@
 //! Called from the links' readers and from the sockets' tasks; the lock is held for short
 //! and never across a wait. Lock order: the map of hubs, a hub, the upstream, an outbox.
 
+mod checks;
 mod deliver;
 mod open;
 mod slots;
@@ -32,6 +33,7 @@ use crate::{
     upstream::Route,
     wire,
 };
+use checks::Checks;
 pub(crate) use open::kind_name;
 use slots::Slots;
 
@@ -62,6 +64,7 @@ struct State {
     /// The last revision whose chain hash was sent, and whether a later one is due.
     marked: Revision,
     mark_due: bool,
+    checks: Checks,
     empty_since_ms: u64,
 }
 
@@ -73,6 +76,8 @@ struct Member {
     slot: u32,
     encoding: Encoding,
     queue: Arc<Queue>,
+    /// When it last said what it has.
+    checked_ms: Option<u64>,
     /// Whether the feed's frames are for it: it was welcomed, and not told to open again.
     listens: bool,
 }
@@ -101,6 +106,7 @@ impl Hub {
             route: None,
             marked: Revision(0),
             mark_due: false,
+            checks: Checks::default(),
             empty_since_ms: 0,
         };
         Self {
@@ -134,7 +140,9 @@ impl Hub {
             Action::Send { link, message } => {
                 return self.send(shared, state, link, message);
             }
-            Action::Hold { state: held } => state.held = Some(Arc::new(SharedState::new(held))),
+            Action::Hold { state: held, kept } => {
+                state.held = Some(Arc::new(SharedState::new(held, kept)));
+            }
             Action::Release => state.held = None,
             Action::Welcome {
                 reader,
@@ -153,10 +161,10 @@ impl Hub {
                 let sessions = state.members.values_mut().map(|m| &mut m.session);
                 sessions.for_each(Session::unsent);
             }
-            Action::Resync { reader } => {
+            Action::Resync { reader, reason } => {
                 if let Some(member) = state.members.get_mut(&reader) {
                     member.listens = false;
-                    let reason = "the feed cannot be continued".to_owned();
+                    let reason = reason.to_owned();
                     member.push(&ServerFrame::Resync { reason });
                 }
             }
@@ -274,6 +282,7 @@ impl Hub {
             slot,
             encoding: joining.encoding,
             queue: joining.queue,
+            checked_ms: None,
             listens: false,
         });
         state.members.insert(reader, member);
@@ -306,6 +315,7 @@ impl Hub {
             return;
         };
         state.slots.leave(member.slot);
+        state.checks.leave(reader);
         if let Some(of_user) = state.users.get_mut(&member.session.user) {
             of_user.retain(|_, other| *other != reader);
             if of_user.is_empty() {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use codraft_proto::{
-    ids::{DocId, GroupId, NodeId},
+    ids::{DocId, GroupId, NodeId, Revision},
     link::{Dialled, Inbound, Lane, LinkError, LinkHandle, LinkOptions, Outbox, Refusals, dial},
     outside::Outside,
     v1::{Hello, Leadership, Message, PeerRole, message::Body},
@@ -190,6 +190,11 @@ impl FromNode {
                 let doc = m.doc.clone();
                 let answer = convert::followed(m);
                 handle(&doc, Event::Followed { link, answer });
+            }
+            Body::Checked(m) => {
+                if let Some(hub) = hub(&m.doc) {
+                    hub.checked(shared, Revision(m.rev), convert::hash(&m.digest));
+                }
             }
             Body::Cut(m) => {
                 let code = convert::code(m.problem.as_ref());

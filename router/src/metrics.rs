@@ -34,6 +34,21 @@ pub enum Received {
 
 const RECEIVED: [&str; 6] = ["hello", "op", "presence", "check", "auth", "ping"];
 
+/// What came of a check.
+#[derive(Clone, Copy)]
+pub enum Checked {
+    Same,
+    Differs,
+    /// Of a revision that is not the document's any more, or with an operation under way.
+    Stale,
+    /// Too soon after the one before.
+    Limited,
+    /// No node said what the document is.
+    Unknown,
+}
+
+const CHECKED: [&str; 5] = ["same", "differs", "stale", "limited", "unknown"];
+
 pub struct Metrics {
     registry: Mutex<Registry>,
     pub sockets: Gauge,
@@ -44,6 +59,9 @@ pub struct Metrics {
     received: Vec<Counter>,
     rejects: BTreeMap<Code, Counter>,
     closes: BTreeMap<Code, Counter>,
+    checks: Vec<Counter>,
+    /// Clients whose text was not the document's.
+    pub divergences: Counter,
     pub events: Counter,
     pub messages: Counter,
     pub written_bytes: Counter<u64, AtomicU64>,
@@ -66,6 +84,10 @@ impl Metrics {
         let frames = by("frames_received", "Frames that clients sent");
         let rejects = by("rejects", "What was refused, by code");
         let closes = by("closes", "Sockets that were closed, by code");
+        let checks = by(
+            "checks",
+            "What clients said their text is, by what came of it",
+        );
         let of = |family: &Family<Labels, Counter>, name, value| {
             Counter::clone(&family.get_or_create(&[(name, value)]))
         };
@@ -86,6 +108,11 @@ impl Metrics {
                 .collect(),
             rejects: codes(&rejects),
             closes: codes(&closes),
+            checks: CHECKED
+                .iter()
+                .map(|outcome| of(&checks, "outcome", outcome))
+                .collect(),
+            divergences: Counter::default(),
             events: Counter::default(),
             messages: Counter::default(),
             written_bytes: Counter::default(),
@@ -137,6 +164,11 @@ impl Metrics {
             "Feeds that were followed anew",
             self.resyncs.clone(),
         );
+        r.register(
+            "divergences",
+            "Clients whose text was not the document's",
+            self.divergences.clone(),
+        );
         let saved = self.saved.clone();
         r.register_with_unit(
             "saved",
@@ -151,6 +183,10 @@ impl Metrics {
 
     pub fn received(&self, kind: Received) {
         self.received[kind as usize].inc();
+    }
+
+    pub fn checked(&self, outcome: Checked) {
+        self.checks[outcome as usize].inc();
     }
 
     pub fn rejected(&self, code: Code) {

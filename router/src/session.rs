@@ -108,6 +108,11 @@ impl Session {
         self.inflight.as_ref()
     }
 
+    /// Whether an operation is in flight.
+    pub fn is_busy(&self) -> bool {
+        self.inflight.is_some()
+    }
+
     /// The client sent an operation.
     pub fn op(&mut self, seq: Seq, base: Revision, ops: Bytes, now_ms: u64) -> OpAction {
         match &self.inflight {

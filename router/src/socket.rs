@@ -340,8 +340,7 @@ impl Socket {
         if self.queue.ended().is_some() {
             return true; // nothing counts any more; the end is on its way
         }
-        let encoding = self.peer.encoding;
-        let bytes = match (encoding, message) {
+        let bytes = match (self.peer.encoding, message) {
             (Encoding::Binary, Message::Binary(bytes)) => bytes,
             (Encoding::Json, Message::Text(text)) => text.into(),
             // The library answers pings, and a close when the stream is read to its end.
@@ -483,9 +482,12 @@ impl Socket {
                     self.end(Code::UnknownFrame, "hello was said already");
                 }
             }
-            // Neither is relayed or compared by this version.
+            // Not relayed by this version.
             ClientFrame::Presence { .. } => metrics.received(Received::Presence),
-            ClientFrame::Check { .. } => metrics.received(Received::Check),
+            ClientFrame::Check { rev, digest } => {
+                metrics.received(Received::Check);
+                hub.check(&self.shared, *member, rev, digest);
+            }
         }
     }
 

@@ -3,7 +3,10 @@
 
 use bytes::Bytes;
 use codraft_mutant::mutant;
-use codraft_proto::frame::{Encoding, json::Spelling};
+use codraft_proto::{
+    frame::{Encoding, json::Spelling},
+    ids::{DocId, Revision},
+};
 use tokio::sync::OnceCell;
 
 pub struct SharedState {
@@ -11,13 +14,21 @@ pub struct SharedState {
     binary: Bytes,
     /// `None`: it cannot be read.
     json: OnceCell<Option<Bytes>>,
+    /// Of a large one: the revision at which the archive has it whole.
+    pub kept: Option<Revision>,
+}
+
+/// Where a revision can be read.
+pub fn url(id: DocId, version: Revision) -> String {
+    format!("/v1/docs/{id}/history?version={version}")
 }
 
 impl SharedState {
-    pub fn new(binary: Bytes) -> Self {
+    pub fn new(binary: Bytes, kept: Option<Revision>) -> Self {
         Self {
             binary,
             json: OnceCell::new(),
+            kept,
         }
     }
 

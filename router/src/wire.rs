@@ -135,6 +135,7 @@ mod tests {
                 seq: Seq(0),
                 base: Revision(0),
                 ts_ms: rev.0 * 10,
+                restores: None,
                 ops,
             })
         };

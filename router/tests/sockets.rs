@@ -410,3 +410,50 @@ async fn an_operation_that_cannot_be_spelled_is_a_resync_and_never_another_one()
     assert_eq!(bo.edit().await, (2, insert("x")));
     scene.end().await;
 }
+
+#[tokio::test]
+async fn an_edit_that_is_a_restore_says_of_what() {
+    let scene = Scene::new().await;
+    let doc = scene.document(1, &BOTH);
+    let at = scene.router.address().to_owned();
+    let (mut ana, _) = Client::open(&at, doc, "ana", 1, Encoding::Binary).await;
+    let (mut bo, _) = Client::open(&at, doc, "bo", 2, Encoding::Json).await;
+    ana.op("x").await;
+    ana.edit().await;
+    scene.restore(doc, 1, insert("y"));
+    for client in [&mut ana, &mut bo] {
+        let said = loop {
+            if let ServerFrame::Op(op) = client.next().await
+                && op.rev == Revision(2)
+            {
+                break (op.restores, op.ops);
+            }
+        };
+        assert_eq!(said, (Some(Revision(1)), insert("y")));
+    }
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn who_starts_from_a_document_is_told_where_else_it_is() {
+    let scene = Scene::new().await;
+    let (doc, other) = (scene.document(1, &BOTH), scene.document(2, &BOTH));
+    let at = scene.router.address().to_owned();
+    scene.keep(doc, 7);
+    // The second one starts from what the router holds, the third from what it has.
+    for (id, encoding) in [(1, Encoding::Binary), (2, Encoding::Json)] {
+        let (_, welcome) = Client::open(&at, doc, "bo", id, encoding).await;
+        let snapshot = welcome.snapshot.unwrap();
+        assert_eq!(snapshot.version, Revision(7));
+        assert_eq!(snapshot.url, format!("/v1/docs/{doc}/history?version=7"));
+    }
+    let mut resumes = Client::silent(&at, doc, "bo", 3, Encoding::Binary).await;
+    let resume = Some(At {
+        rev: Revision(0),
+        hash: hash_at(0),
+    });
+    assert_eq!(resumes.hello(resume).await.snapshot, None);
+    let (_, welcome) = Client::open(&at, other, "bo", 1, Encoding::Binary).await;
+    assert_eq!(welcome.snapshot, None, "it is nowhere else");
+    scene.end().await;
+}

@@ -5,6 +5,7 @@
 //! here.
 
 mod acts;
+mod check;
 mod frames;
 mod late;
 mod letters;
@@ -66,6 +67,8 @@ struct Open {
     since: Instant,
     heard: Instant,
     pinged: Option<Instant>,
+    /// When it said what its document is.
+    checked: Option<Instant>,
     /// That nothing is saved at the moment.
     told_saving: bool,
 }
@@ -79,6 +82,8 @@ struct Store {
     mark: Option<At>,
     /// The last sequence that was used under the present name.
     seq: u64,
+    /// The document holds another text than the servers', by no mistake of theirs.
+    apart: bool,
 }
 
 pub struct Client {
@@ -108,6 +113,8 @@ pub struct Client {
     viewed: Option<u64>,
     /// Typed after the faults were off.
     probed: bool,
+    /// Its text comes apart once more.
+    spoils: bool,
 }
 
 #[allow(clippy::large_enum_variant)] // looked at where it is made
@@ -141,6 +148,7 @@ impl Client {
         shared.take(plan.user, id);
         Self {
             letters: Letters::of_client(plan.number),
+            spoils: Self::comes_apart(&plan),
             id,
             router: plan.router,
             doc: DocId::default(),
@@ -273,6 +281,9 @@ impl Client {
                 _ => {}
             }
         }
+        if !dozes {
+            self.check().await?;
+        }
         if self.resend_at.is_some_and(|at| at <= now) {
             self.resend_at = None;
             self.transmit(true).await?;
@@ -306,6 +317,7 @@ impl Client {
             since: now,
             heard: now,
             pinged: None,
+            checked: None,
             told_saving: false,
         }));
         Ok(())
@@ -494,7 +506,7 @@ impl Client {
     /// Tells the driver where this client stands.
     fn stand(&self) {
         let document = self.store.document.as_ref();
-        let saved = document.is_some_and(ClientDocument::is_saved);
+        let saved = document.is_some_and(ClientDocument::is_saved) && !self.store.apart;
         let may_write = self.role.is_some_and(Role::can_edit);
         let standing = Standing {
             live: self.is_live(),

@@ -4,6 +4,7 @@
 
 mod bounded;
 mod causal;
+mod checks;
 mod convergence;
 mod disks;
 mod durable;
@@ -88,6 +89,7 @@ pub fn all(plan: &Plan) -> Vec<Box<dyn Oracle>> {
         Box::new(times::Times::new(plan)),
         Box::new(disks::Disks::new(plan)),
         Box::new(suspicion::Suspicion::default()),
+        Box::new(checks::Checks::default()),
         Box::new(heals::Heals::default()),
         Box::new(bounded::Bounded::default()),
         Box::new(memory::Memory::new(plan)),

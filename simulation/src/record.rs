@@ -154,6 +154,8 @@ pub enum ClientSeen {
     },
     /// The server cut the feed; the client opens anew.
     Resynced { client: Id, doc: Id, reason: String },
+    /// It holds another text from now on, by no mistake of the servers'.
+    CameApart { client: Id, doc: Id },
     /// Was told its role now; none: may not read any more.
     RoleTold {
         client: Id,

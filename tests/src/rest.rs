@@ -43,7 +43,17 @@ impl Rest {
         body: Option<&Value>,
     ) -> Result<(StatusCode, Value)> {
         let what = format!("the answer of {method} {path}");
-        within(PATIENCE, what, self.exchange(method, path, key, body)).await?
+        let answer = within(PATIENCE, what, self.exchange(method, path, key, body));
+        let (status, body) = answer.await??;
+        Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+    }
+
+    /// What is no JSON.
+    pub async fn text(&self, path: &str) -> Result<String> {
+        let what = format!("the answer of {path}");
+        let answer = within(PATIENCE, what, self.exchange(Method::GET, path, None, None));
+        let (_, body) = answer.await??;
+        Ok(String::from_utf8(body.into())?)
     }
 
     async fn exchange(
@@ -52,7 +62,7 @@ impl Rest {
         path: &str,
         key: Option<&str>,
         body: Option<&Value>,
-    ) -> Result<(StatusCode, Value)> {
+    ) -> Result<(StatusCode, Bytes)> {
         let stream = tokio::net::TcpStream::connect(&self.address)
             .await
             .context("the router is not there")?;
@@ -77,8 +87,7 @@ impl Rest {
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
         driver.abort();
-        let value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        Ok((status, value))
+        Ok((status, body))
     }
 
     /// Makes a plain-text document and returns its id.

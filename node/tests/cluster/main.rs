@@ -5,10 +5,13 @@
 mod opens;
 mod rig;
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use codraft_ot::{Content, Delta, Kind, Limits};
 use codraft_proto::{
     event,
-    ids::{DocId, Role},
+    ids::{DocId, NodeId, Role},
     reject::Code,
     topology::Topology,
     v1::{self, answer::Verdict, call, message::Body, reply},
@@ -212,4 +215,45 @@ async fn a_reader_sees_no_history_from_before_the_grant() {
     for (_, node) in std::mem::take(&mut cluster.nodes) {
         node.shutdown().await;
     }
+}
+
+/// What a router compares with what clients have: of the head alone, from whoever has it.
+#[tokio::test]
+async fn the_text_of_a_revision_has_one_digest_on_every_node() {
+    let cluster = Cluster::start("checked", 1).await;
+    let router = Router::start(cluster.topology.clone());
+    let leader = router.leader(&DOC, None).await;
+    let text = "0123456789abcdef".repeat(64 << 10);
+    let made = router.call(leader, 1, DOC, "alice", create(&text)).await;
+    assert_eq!(made, reply::Body::Rev(1));
+    let digest = {
+        let delta = Delta::new().insert(&text).clone();
+        Content::from_delta(Kind::Text, &delta, &Limits::default())
+            .unwrap()
+            .digest()
+    };
+    let asked = async |node: NodeId, rev: u64| {
+        let doc = DOC.to_bytes();
+        router.send(node, Body::Check(v1::Check { doc, rev })).await;
+        let checked = |body: &Body| match body {
+            Body::Checked(checked) => Some(checked.clone()),
+            _ => None,
+        };
+        let checked = router.hear("an answer", checked).await;
+        assert_eq!((&checked.doc[..], checked.rev), (&DOC.0[..], rev));
+        checked.digest
+    };
+    for node in (1..=3).map(NodeId) {
+        // A follower hears of a commit with the next entries or the next heartbeat.
+        while asked(node, 1).await != digest.as_slice() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(asked(node, 2).await.is_empty(), "nobody has it yet");
+    }
+    router.submit(leader, DOC, &op(8, "alice", 1, 1, "x")).await;
+    // Nobody follows the document here.
+    while !asked(leader, 1).await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(asked(leader, 2).await.len(), 32);
 }

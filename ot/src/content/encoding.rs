@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use codraft_mutant::cost::{Work, spend};
 use crop::iter::Chunks;
+use sha2::{Digest, Sha256};
 
 use super::{Content, Kind};
 use crate::{
@@ -70,6 +71,31 @@ impl<'a> Encoding<'a> {
             }
         }
         true
+    }
+}
+
+/// [`Content::digest`], made in the same steps: the binary form is never there as a whole.
+pub struct Digesting<'a> {
+    encoding: Encoding<'a>,
+    part: Vec<u8>,
+    hash: Sha256,
+}
+
+impl<'a> Digesting<'a> {
+    pub(super) fn new(content: &'a Content) -> Self {
+        Self {
+            encoding: Encoding::new(content),
+            part: Vec::new(),
+            hash: Sha256::new(),
+        }
+    }
+
+    /// Takes in some more; the digest once it is whole.
+    pub fn step(&mut self) -> Option<[u8; 32]> {
+        self.part.clear();
+        let is_whole = self.encoding.step(&mut self.part);
+        self.hash.update(&self.part);
+        is_whole.then(|| self.hash.finalize_reset().into())
     }
 }
 

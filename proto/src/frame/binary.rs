@@ -29,11 +29,13 @@
 //! | 13 | pong | nothing |
 //! | 14 | bye | JSON |
 //! | 15 | saving | 1 byte: 1 on, 0 off |
+//! | 16 | restores | varint version: the op that follows is a restore of it |
 //!
 //! An op, event or skip takes the next revision; the first one after a welcome takes
 //! `welcome.rev + 1`, and its time counts from `welcome.ts`. So one batch of events is the same
 //! bytes for every socket that reads a document, the author's included: its own slot makes it
-//! the acknowledgement of what it has in flight.
+//! the acknowledgement of what it has in flight. What a restore is of stands before its op, so that
+//! a client that knows nothing of it misses no event.
 //!
 //! Client to server:
 //!
@@ -81,6 +83,7 @@ mod kind {
     pub const PONG: u8 = 13;
     pub const BYE: u8 = 14;
     pub const SAVING: u8 = 15;
+    pub const RESTORES: u8 = 16;
     pub const HELLO: u8 = 32;
     pub const CLIENT_OP: u8 = 33;
     pub const CLIENT_PRESENCE: u8 = 34;
@@ -112,6 +115,10 @@ fn server_frame(out: &mut Vec<u8>, clock: &mut Clock, frame: &ServerFrame, last:
                 rev: op.rev,
                 ts_ms: op.ts_ms.max(clock.ts_ms),
             };
+            if let Some(version) = op.restores {
+                head(out, kind::RESTORES, false, varint::len(version.0));
+                varint::put(out, version.0);
+            }
             let slot = u64::from(op.slot);
             let length = varint::len(slot) + varint::len(since) + op.ops.len();
             head(out, kind::OP, last, length);
@@ -245,11 +252,19 @@ fn plain_text(frame: &ServerFrame) -> String {
 /// # Errors
 /// `Malformed` or `UnknownFrame`.
 pub fn decode_server(message: &Bytes, clock: &mut Clock) -> Result<Vec<ServerFrame>, FrameError> {
-    let mut frames = Vec::new();
+    let (mut frames, mut restores) = (Vec::new(), None);
     let mut rest = message.clone();
     while !rest.is_empty() {
-        let (kind, body) = split(&mut rest)?;
-        frames.push(server_of(kind, body, clock)?);
+        let (kind, mut body) = split(&mut rest)?;
+        if kind == kind::RESTORES {
+            restores = Some(Revision(take_varint(&mut body)?));
+            continue;
+        }
+        let mut frame = server_of(kind, body, clock)?;
+        if let ServerFrame::Op(op) = &mut frame {
+            op.restores = restores.take();
+        }
+        frames.push(frame);
     }
     Ok(frames)
 }
@@ -275,6 +290,7 @@ fn server_of(kind: u8, mut body: Bytes, clock: &mut Clock) -> Result<ServerFrame
                 seq: Seq(0),
                 base: Revision(0),
                 ts_ms: at.ts_ms,
+                restores: None,
                 ops: body,
             })
         }

@@ -5,6 +5,7 @@
 //! with `attributes` where there are any.
 
 mod spell;
+mod welcome;
 
 use std::collections::BTreeMap;
 
@@ -17,9 +18,7 @@ use codraft_ot::{Attributes, Delta, Limits, OpError, Value as Field};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{
-    At, BATCH_MAX, ClientFrame, FrameError, OpEvent, OtherEvent, ServerFrame, Welcome, Who,
-};
+use super::{At, BATCH_MAX, ClientFrame, FrameError, OpEvent, OtherEvent, ServerFrame, Who};
 use crate::{
     ids::{ClientId, Revision, Role, Seq, UserId},
     reject::Code,
@@ -27,6 +26,7 @@ use crate::{
 
 pub use spell::Spelling;
 use spell::{ClientOpText, ComponentText, OpText, OpsText, WelcomeText, trusted};
+use welcome::{welcome_of, welcome_value};
 
 /// Decodes a message from a client.
 ///
@@ -211,6 +211,7 @@ pub(super) fn server_text(frame: &ServerFrame, with_doc: bool) -> Result<String,
         ServerFrame::Op(op) => text(&OpText {
             base: op.base.0,
             ops: OpsText(&op.ops),
+            restores: op.restores.map(|version| version.0),
             rev: op.rev.0,
             seq: op.seq.0,
             slot: op.slot,
@@ -293,14 +294,7 @@ pub(super) fn server_of(value: &Value) -> Result<ServerFrame, FrameError> {
     Ok(match frame.name {
         "welcome" => ServerFrame::Welcome(Box::new(welcome_of(&frame)?)),
         "who" => ServerFrame::Who(who_of(&frame)?),
-        "op" => ServerFrame::Op(OpEvent {
-            rev: Revision(frame.number("rev")?),
-            slot: frame.slot()?,
-            seq: Seq(frame.number("seq")?),
-            base: Revision(frame.number("base")?),
-            ts_ms: frame.number("ts")?,
-            ops: ops_of(&value["ops"])?,
-        }),
+        "op" => ServerFrame::Op(op_event_of(&frame)?),
         "event" => {
             let (kind, user, role) = other_event_of(value)?;
             let (rev, slot, ts_ms) = (frame.number("rev")?, frame.slot()?, frame.number("ts")?);
@@ -359,72 +353,15 @@ pub(super) fn server_of(value: &Value) -> Result<ServerFrame, FrameError> {
     })
 }
 
-impl Welcome {
-    /// Whether the events after the revision resumed from follow, instead of the document.
-    pub fn resumed(&self) -> bool {
-        self.doc.is_none()
-    }
-}
-
-fn welcome_value(welcome: &Welcome) -> Value {
-    let mut value = json!({"type": "welcome", "client": welcome.client.to_string(),
-        "user": &*welcome.user, "you": welcome.you, "role": welcome.role.as_str(), "kind": welcome.kind,
-        "algebra": welcome.algebra, "title": welcome.title, "rev": welcome.rev.0,
-        "hash": hex(&welcome.hash), "ts": welcome.ts_ms, "resumed": welcome.resumed(),
-        "who": welcome.who.iter().map(who_value).collect::<Vec<_>>(),
-        "limits": {"frame_bytes": welcome.frame_bytes},
-        "incarnation": welcome.incarnation.to_string()});
-    if let Some((seq, rev)) = welcome.acked {
-        value["acked"] = json!({"seq": seq.0, "rev": rev.0});
-    }
-    value
-}
-
-fn welcome_of(frame: &Fields<'_>) -> Result<Welcome, FrameError> {
-    let value = frame.value;
-    let acked = match &value["acked"] {
-        Value::Null => None,
-        at => {
-            let at = Fields {
-                value: at,
-                name: "acked",
-            };
-            Some((Seq(at.number("seq")?), Revision(at.number("rev")?)))
-        }
-    };
-    let who = value["who"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    let incarnation = frame.text("incarnation")?.parse();
-    Ok(Welcome {
-        client: frame.client("client")?,
-        user: frame.text("user")?.into(),
-        you: frame.small("you")?,
-        role: frame.role("role")?,
-        kind: frame.text("kind")?.to_owned(),
-        algebra: frame.text("algebra")?.to_owned(),
-        title: value["title"].as_str().unwrap_or_default().to_owned(),
+fn op_event_of(frame: &Fields<'_>) -> Result<OpEvent, FrameError> {
+    Ok(OpEvent {
         rev: Revision(frame.number("rev")?),
-        hash: frame.hash("hash")?,
+        slot: frame.slot()?,
+        seq: Seq(frame.number("seq")?),
+        base: Revision(frame.number("base")?),
         ts_ms: frame.number("ts")?,
-        acked,
-        who: who
-            .iter()
-            .map(|w| {
-                who_of(&Fields {
-                    value: w,
-                    name: "who",
-                })
-            })
-            .collect::<Result<_, _>>()?,
-        doc: match (&value["doc"], value["resumed"].as_bool()) {
-            (_, Some(true)) => None,
-            (Value::Null, _) => Some(Bytes::new()),
-            (doc, _) => Some(ops_of(doc)?),
-        },
-        frame_bytes: value["limits"]["frame_bytes"].as_u64().unwrap_or(0) as u32,
-        incarnation: incarnation.map_err(|_| FrameError::malformed("incarnation: a number"))?,
+        restores: frame.value["restores"].as_u64().map(Revision),
+        ops: ops_of(&frame.value["ops"])?,
     })
 }
 

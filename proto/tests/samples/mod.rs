@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use codraft_ot::{Attributes, Delta, Value};
 use codraft_proto::{
-    frame::{At, ClientFrame, OpEvent, OtherEvent, ServerFrame, Welcome, Who},
+    frame::{At, ClientFrame, OpEvent, OtherEvent, ServerFrame, Snapshot, Welcome, Who},
     ids::{ClientId, Revision, Role, Seq},
     reject::Code,
 };
@@ -56,8 +56,19 @@ fn op(rev: u64, slot: u32, ts_ms: u64, ops: Bytes) -> ServerFrame {
         seq: Seq(9),
         base: Revision(rev - 2),
         ts_ms,
+        restores: None,
         ops,
     })
+}
+
+fn restore(rev: u64, version: u64) -> ServerFrame {
+    match op(rev, 3, TS, keystroke()) {
+        ServerFrame::Op(op) => ServerFrame::Op(OpEvent {
+            restores: Some(Revision(version)),
+            ..op
+        }),
+        other => other,
+    }
 }
 
 fn grant(role: Option<Role>) -> ServerFrame {
@@ -72,6 +83,14 @@ fn grant(role: Option<Role>) -> ServerFrame {
 }
 
 fn welcome(doc: Option<Bytes>, acked: Option<(Seq, Revision)>) -> ServerFrame {
+    welcome_with(doc, acked, None)
+}
+
+fn welcome_with(
+    doc: Option<Bytes>,
+    acked: Option<(Seq, Revision)>,
+    snapshot: Option<Snapshot>,
+) -> ServerFrame {
     ServerFrame::Welcome(Box::new(Welcome {
         client: client(1),
         user: "alice".into(),
@@ -90,6 +109,7 @@ fn welcome(doc: Option<Bytes>, acked: Option<(Seq, Revision)>) -> ServerFrame {
             user: "alice".into(),
         }],
         doc,
+        snapshot,
         frame_bytes: 262_144,
         incarnation: u64::MAX,
     }))
@@ -197,6 +217,10 @@ pub fn server_messages() -> Vec<(&'static str, Vec<ServerFrame>)> {
         retry_after_ms,
     };
     let data = Some(r#"{"cursor":7}"#.to_owned());
+    let snapshot = Snapshot {
+        version: Revision(40),
+        url: "/v1/docs/44ed/history?version=40".into(),
+    };
     vec![
         ("welcome", vec![welcome(Some(doc), None)]),
         (
@@ -208,6 +232,19 @@ pub fn server_messages() -> Vec<(&'static str, Vec<ServerFrame>)> {
             vec![welcome(None, Some((Seq(9), Revision(40))))],
         ),
         ("who", vec![ServerFrame::Who(who.clone())]),
+        (
+            "welcome, large",
+            vec![welcome_with(Some(Bytes::new()), None, Some(snapshot))],
+        ),
+        ("op, restore", vec![restore(42, 40)]),
+        (
+            "ops, restore among them",
+            vec![
+                op(42, 3, TS, keystroke()),
+                restore(43, 300),
+                op(44, 3, TS, keystroke()),
+            ],
+        ),
         ("op, keystroke", vec![op(42, 3, TS, keystroke())]),
         ("op, rich", vec![op(42, 200, TS, rich())]),
         ("event, grant", vec![grant(Some(Role::Viewer))]),

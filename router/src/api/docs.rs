@@ -10,7 +10,7 @@ use axum::{
 use bytes::Bytes;
 use codraft_proto::{
     frame::json,
-    ids::{DocId, Role},
+    ids::{DocId, Revision, Role},
     limits,
     reject::Code,
     v1::{self, Describe, call, reply},
@@ -29,6 +29,7 @@ use crate::{
     auth::Principal,
     hub::kind_name,
     problem::{Failure, ProblemBody},
+    state,
 };
 
 /// The algebra of new documents.
@@ -184,7 +185,7 @@ pub async fn read(
         created_at: there.created_ms,
         updated_at: there.updated_ms,
         snapshot_version: kept,
-        snapshot_url: kept.map(|version| history::url(id, version)),
+        snapshot_url: kept.map(|version| state::url(id, Revision(version))),
     }))
 }
 

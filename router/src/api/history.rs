@@ -12,7 +12,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use codraft_proto::{
     event,
     frame::json::{Spelling, hex},
-    ids::{ClientId, DocId},
+    ids::{ClientId, DocId, Revision},
     reject::Code,
     v1::{self, call, history::At, reply},
 };
@@ -30,6 +30,7 @@ use crate::{
     auth::Principal,
     hub::kind_name,
     problem::{Failure, ProblemBody},
+    state,
 };
 
 /// Pages of events end at multiples of it.
@@ -484,13 +485,8 @@ pub async fn snapshot(
     let id = doc_id(&id)?;
     let checkpoint = call::Body::Checkpoint(v1::Describe {});
     let version = revision(&shared, id, &asks, checkpoint).await?;
-    let url = url(id, version);
+    let url = state::url(id, Revision(version));
     Ok(Json(Snapshot { version, url }))
-}
-
-/// Where a revision can be read.
-pub fn url(id: DocId, version: u64) -> String {
-    format!("/v1/docs/{id}/history?version={version}")
 }
 
 /// The latest revision that is kept whole; none where there is none, and where it cannot be told now.

@@ -23,6 +23,8 @@ pub struct FeedEvent {
     /// `codraft_proto::event`.
     pub kind: u32,
     pub body: Bytes,
+    /// Of a restore: the revision that it made of the document.
+    pub restores: Option<Revision>,
 }
 
 /// What has been delivered: the last revision, its chain hash, the time of its event.
@@ -77,8 +79,13 @@ pub enum Start {
     Resume,
     /// The state that this router holds.
     Held,
-    /// The document as it was then, in ot's binary form.
-    State { at: At, state: Bytes },
+    /// The document as it was then, in ot's binary form. `kept`: of a large one, the revision at
+    /// which it can be had elsewhere.
+    State {
+        at: At,
+        state: Bytes,
+        kept: Option<Revision>,
+    },
     /// None of these reaches, and the state was not asked for.
     Nothing,
 }
@@ -145,6 +152,10 @@ pub enum Event {
     Unreadable {
         readers: Vec<ReaderId>,
     },
+    /// What this reader has is not the document.
+    Diverged {
+        reader: ReaderId,
+    },
     /// The time of a `WakeAt` may have come. `other`: a link to any node of the group.
     Timer {
         leader: Option<LinkId>,
@@ -167,6 +178,7 @@ pub enum Action {
     /// This state is held for those who open the document next, instead of the one before.
     Hold {
         state: Bytes,
+        kept: Option<Revision>,
     },
     Release,
     /// The document is open for this reader: the feed's frames are for it, too, from here on.
@@ -193,6 +205,7 @@ pub enum Action {
     /// What this reader has cannot be continued: it opens again, and hears nothing until then.
     Resync {
         reader: ReaderId,
+        reason: &'static str,
     },
     End {
         reader: ReaderId,

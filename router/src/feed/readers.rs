@@ -98,10 +98,10 @@ impl Turn<'_> {
                 let held = self.feed.held.map(|(at, _)| at);
                 held.filter(|at| opening.held == Some(*at))
             }
-            Start::State { at, state } => {
+            Start::State { at, state, kept } => {
                 let at_ms = self.now_ms + HOLD_MS;
                 self.feed.held = Some((at, at_ms));
-                self.act(Action::Hold { state });
+                self.act(Action::Hold { state, kept });
                 self.act(Action::WakeAt { at_ms });
                 Some(at)
             }

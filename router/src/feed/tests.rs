@@ -39,6 +39,7 @@ fn opened(rev: u64) -> Box<Opened> {
         start: Start::State {
             at: at(rev).at(),
             state: bytes::Bytes::new(),
+            kept: None,
         },
         events: Vec::new(),
     })
@@ -114,7 +115,7 @@ fn submit(reader: ReaderId) -> Action {
 
 fn hold() -> Action {
     let state = bytes::Bytes::new();
-    Action::Hold { state }
+    Action::Hold { state, kept: None }
 }
 
 const BUSY_AT_MS: u64 = 10_000;
@@ -304,9 +305,23 @@ fn a_state_below_the_head_comes_with_what_was_missed() {
 fn who_cannot_be_told_opens_again() {
     let mut s = Scene::live();
     let readers = vec![BO];
-    let again = [Action::Resync { reader: BO }];
+    let again = [Action::Resync {
+        reader: BO,
+        reason: BROKE,
+    }];
     assert_eq!(s.takes(Event::Unreadable { readers }), again);
     assert!(s.feed.awaits_hello(BO) && !s.feed.awaits_hello(ANA));
+}
+
+#[test]
+fn whose_text_is_another_one_starts_from_nothing_that_is_held() {
+    let mut s = Scene::live();
+    s.feed.held = Some((at(3).at(), u64::MAX));
+    let (reader, reason) = (BO, DIVERGED);
+    let again = [Action::Release, Action::Resync { reader, reason }];
+    assert_eq!(s.takes(Event::Diverged { reader }), again);
+    assert!(s.feed.awaits_hello(BO) && !s.feed.awaits_hello(ANA));
+    assert_eq!(s.joins(BO, Some(A)), [open(A, 3, BO)]);
 }
 
 #[test]
@@ -490,8 +505,14 @@ fn what_cannot_be_continued_is_opened_again() {
         spoil(&mut answer);
         let again = [
             Action::Broke,
-            Action::Resync { reader: ANA },
-            Action::Resync { reader: BO },
+            Action::Resync {
+                reader: ANA,
+                reason: BROKE,
+            },
+            Action::Resync {
+                reader: BO,
+                reason: BROKE,
+            },
             open(B, 3, cy),
         ];
         assert_eq!(s.follows(B, Ok(answer)), again);

@@ -157,6 +157,7 @@ pub(super) fn frame_of(event: FeedEvent, slot: u32) -> ServerFrame {
         ts_ms,
         kind,
         body,
+        restores,
         ..
     } = event;
     if event::is_hidden(kind) {
@@ -169,6 +170,7 @@ pub(super) fn frame_of(event: FeedEvent, slot: u32) -> ServerFrame {
             seq,
             base,
             ts_ms,
+            restores,
             ops: body,
         });
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use codraft_proto::{
-    frame::{At, Encoding, ServerFrame, Welcome, binary::Clock},
+    frame::{At, Encoding, ServerFrame, Snapshot, Welcome, binary::Clock},
     reject::Code,
 };
 
@@ -17,7 +17,7 @@ use crate::{
     feed::{Opened, Start},
     ids::ReaderId,
     queue::{CatchUp, End},
-    state::SharedState,
+    state::{self, SharedState},
     wire,
 };
 
@@ -70,6 +70,7 @@ impl Hub {
             who,
             // It follows, and is not copied.
             doc: held.as_ref().map(|_| Bytes::new()),
+            snapshot: held.as_ref().and_then(|held| self.snapshot(held)),
             frame_bytes: shared.limits.frame_bytes,
             incarnation: shared.incarnation,
         }));
@@ -86,6 +87,12 @@ impl Hub {
         if state.feed.is_saving() {
             member.push(&ServerFrame::Saving { on: true });
         }
+    }
+
+    fn snapshot(&self, held: &SharedState) -> Option<Snapshot> {
+        let version = held.kept?;
+        let url = state::url(self.doc, version);
+        Some(Snapshot { version, url })
     }
 }
 

@@ -59,6 +59,10 @@ pub struct World {
     pub states: usize,
     /// Submits that arrived anywhere.
     pub submits: usize,
+    /// What the text of a document is at its head; none: nobody can say.
+    pub digest: Option<[u8; 32]>,
+    /// Times that it was asked for.
+    pub checks: usize,
 }
 
 struct Link {
@@ -79,6 +83,8 @@ struct Doc {
     followers: BTreeSet<u64>,
     floor: u64,
     state: Bytes,
+    /// At which revision the archive has it whole, for who starts from its state.
+    kept: u64,
 }
 
 impl Doc {
@@ -242,6 +248,7 @@ impl World {
                     Some(from) => opened.events = doc.after(from.rev),
                     None if m.bring => {
                         opened.state = doc.state.clone();
+                        opened.kept = doc.kept;
                         opened.state_at = Some(v1::Resume {
                             rev,
                             hash: opened.hash.clone(),
@@ -274,6 +281,15 @@ impl World {
             followed.problem = Some(self.not_leader());
         }
         self.send(link, Body::Followed(followed));
+    }
+
+    fn check(&mut self, link: u64, m: v1::Check) {
+        self.checks += 1;
+        let is_head = self.docs[&m.doc].rev() == m.rev;
+        let digest = self.digest.filter(|_| is_head);
+        let digest = digest.map_or_else(Bytes::new, |digest| Bytes::copy_from_slice(&digest));
+        let (doc, rev) = (m.doc, m.rev);
+        self.send(link, Body::Checked(v1::Checked { doc, rev, digest }));
     }
 
     fn call(&mut self, link: u64, leads: bool, m: v1::Call) {
@@ -430,6 +446,7 @@ impl Inbound for FromRouter {
                 Body::Open(m) => world.open(link, leads, m),
                 Body::Follow(m) => world.follow(link, leads, m),
                 Body::Call(m) => world.call(link, leads, m),
+                Body::Check(m) => world.check(link, m),
                 Body::Unfollow(m) => {
                     if let Some(doc) = world.docs.get_mut(&m.doc) {
                         doc.followers.remove(&link);
@@ -617,6 +634,23 @@ impl Scene {
     /// What who opens it gets, in ot's binary form.
     pub fn set_state(&self, doc: DocId, state: Bytes) {
         self.with_world(|w| w.docs.get_mut(&doc.to_bytes()).unwrap().state = state);
+    }
+
+    /// The archive has it whole.
+    pub fn keep(&self, doc: DocId, rev: u64) {
+        self.with_world(|w| w.docs.get_mut(&doc.to_bytes()).unwrap().kept = rev);
+    }
+
+    /// An edit that makes of it what it was.
+    pub fn restore(&self, doc: DocId, version: u64, ops: Bytes) {
+        let event = v1::Event {
+            kind: event::EDIT,
+            user: "ana".into(),
+            body: ops,
+            restored: version,
+            ..Default::default()
+        };
+        self.with_world(|w| w.push(&doc.to_bytes(), event));
     }
 
     /// An edit that is none.

@@ -8,7 +8,7 @@ use codraft_ot::{
     client::{ClientDocument, Event},
 };
 use codraft_proto::{
-    frame::{At, OpEvent, ServerFrame, Welcome},
+    frame::{At, DIVERGED, OpEvent, ServerFrame, Welcome},
     ids::{Revision, Seq},
     reject::Code,
 };
@@ -105,6 +105,9 @@ impl Client {
                 self.told_role(Some(role.as_str()));
             }
             ServerFrame::Resync { reason } => {
+                if reason == DIVERGED {
+                    self.store.mark = None;
+                }
                 self.note(ClientSeen::Resynced {
                     client,
                     doc,
@@ -163,7 +166,7 @@ impl Client {
         // Every third hands its work back, as one does who may not read what it missed.
         let document = self.store.document.as_ref();
         let is_late = document.is_some_and(|d| !d.is_saved() && d.rev() < rev);
-        let moves = !self.plan.number.is_multiple_of(3);
+        let moves = !self.plan.number.is_multiple_of(3) && !self.store.apart;
         if welcome.doc.is_some() && is_late && moves && self.catch_up(rev).await? {
             self.store.mark = Some(At { rev, hash });
             bail!("goes on from what it missed");
@@ -236,6 +239,7 @@ impl Client {
         }
         self.hand_back(applied);
         self.viewed = None;
+        self.store.apart = false;
         self.store.mark = Some(At { rev, hash });
         if self.store.seq > applied {
             // A copy on its way would take the next sequence, or the server has forgotten what
@@ -454,7 +458,7 @@ impl Client {
 
     /// Notes what is confirmed, where that is news.
     fn view(&mut self) {
-        let Some(document) = &self.store.document else {
+        let Some(document) = self.store.document.as_ref().filter(|_| !self.store.apart) else {
             return;
         };
         let rev = document.rev();

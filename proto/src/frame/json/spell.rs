@@ -53,6 +53,8 @@ pub(super) struct ClientOpText<'a> {
 pub(super) struct OpText<'a> {
     pub base: u64,
     pub ops: OpsText<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restores: Option<u64>,
     pub rev: u64,
     pub seq: u64,
     pub slot: u32,
