@@ -5,12 +5,12 @@
   years.py restart   [--docs 200000] [--ops 2000000]  until it serves again, before that history and after
   years.py snapshot  [--docs 10000]                   propagation while a group writes all of them, and while not
   years.py paper     [--ops 260000]                   a recording typed, opened, and opened cold; beside Hocuspocus on SQLite
-  years.py disk      [--ops 20000]                    bytes written an operation, over all files and nodes
+  years.py disk      [--ops 20000]                    bytes written an operation, over all files and nodes; needs strace
 
 A restart is kill -9 of every process, then `codraft dev` until a document is open: all three nodes and the
 router start at once on this machine's cores. Uses $PEERS as run.py does (bench/setup.sh first).
 """
-import argparse, json, os, signal, sys, time
+import argparse, collections, json, os, re, signal, subprocess, time
 import run
 
 IDS = f"{run.PEERS}/data/ids"
@@ -82,27 +82,30 @@ def history():
         server.stop()
 
 
-def written(server):
-    total = 0
-    for pid in server.pids.values():
-        with open(f"/proc/{pid}/io") as f:
-            total += sum(int(line.split()[1]) for line in f if line.startswith(("write_bytes", "cancelled")) and not line.startswith("cancelled"))
-    return total
-
-
 def disk():
-    """A recording, one writer with one operation in flight."""
-    trace = f"{A.traces}/automerge-paper.json.gz"
-    for name, more in [("as delivered", {}), ("a manifest each 10,000 commands", {"CODRAFT_LIMITS__SNAPSHOT_COMMANDS": "10000"})]:
-        server = run.Server("codraft", more=more)
+    """A recording, one writer with one operation in flight. What nodes write into files is had from strace: the kernel's own
+    count takes whole folios, which are up to 512 KiB."""
+    trace, told = f"{A.traces}/automerge-paper.json.gz", f"{run.PEERS}/writes.strace"
+    for commands in (100_000, 2_000):
+        server = run.Server("codraft", more={"CODRAFT_LIMITS__SNAPSHOT_COMMANDS": str(commands)})
         try:
             time.sleep(2)
-            before, began = written(server), time.time()
+            nodes = [f"-p{pid}" for name, pid in server.pids.items() if name.startswith("node")]
+            tracer = subprocess.Popen(["strace", "-f", "-y", "-qq", "-s0", "-e", "trace=write,pwrite64,writev,pwritev", "-o", told, *nodes])
+            time.sleep(1)
             row = server.run("replay", doc="paper", trace=trace, ops=A.ops)
-            during = written(server) - before
-            time.sleep(5)
-            say(at=name, ops=row.get("ops"), ops_s=row.get("ops_s"), failed=row.get("failed"), bytes_an_op=round(during / max(1, row.get("ops") or 1)),
-                bytes_an_op_a_node=round(during / 3 / max(1, row.get("ops") or 1)))
+            time.sleep(2)
+            tracer.send_signal(signal.SIGINT)
+            tracer.wait()
+            kinds = collections.Counter()
+            with open(told) as f:
+                for line in f:
+                    found = re.search(r"/node-\d+/(\w+).*\) = (\d+)$", line)
+                    if found:
+                        kinds[found[1]] += int(found[2])
+            ops = row.get("ops") or 1
+            say(at=f"a manifest each {commands} commands", ops=row.get("ops"), failed=row.get("failed"),
+                bytes_an_op=round(sum(kinds.values()) / ops), by={kind: round(n / ops) for kind, n in kinds.items()})
         finally:
             server.stop()
 
@@ -128,7 +131,9 @@ def pss(server):
 
 def paper():
     trace = f"{A.traces}/automerge-paper.json.gz"
-    for name in ("hocuspocus-sqlite", "codraft"):
+    for name in A.servers.split(","):
+        # It sends an empty document first.
+        whole = {"min-bytes": A.least} if name != "codraft" else {}
         for file in [run.SERVERS[name][2].get("FILE")]:
             for end in ("", "-wal", "-shm"):
                 if file and os.path.exists(file + end):
@@ -140,7 +145,7 @@ def paper():
             say(at=f"{name}: typed", **{k: row.get(k) for k in ("ops", "ops_s", "srv_us_per_op", "failed")})
             doc = row.get("id") or "paper"
             time.sleep(15)
-            warm = server.run("open", doc=doc, n=20, **{"min-bytes": A.least})
+            warm = server.run("open", doc=doc, n=20, **whole)
             say(at=f"{name}: held open", open_ms=warm.get("open_ms"), bytes=warm.get("bytes"), mib_above_empty=round((pss(server) - empty) / 1024, 1),
                 failed=warm.get("failed"))
             for _ in range(A.reps):
@@ -148,7 +153,7 @@ def paper():
                 server = run.Server(name, keep=True)
                 time.sleep(3)
                 before = pss(server)
-                cold = server.run("open", doc=doc, n=1, hold=0, **{"min-bytes": A.least})
+                cold = server.run("open", doc=doc, n=1, hold=0, **whole)
                 say(at=f"{name}: cold", open_ms=(cold.get("open_ms") or {}).get("max"), mib_of_the_document=round((pss(server) - before) / 1024, 2),
                     failed=cold.get("failed"))
         finally:
@@ -162,7 +167,8 @@ if __name__ == "__main__":
     parser.add_argument("--ops", type=int)
     parser.add_argument("--opens", type=int, default=2000)
     parser.add_argument("--reps", type=int, default=3)
-    parser.add_argument("--least", type=int, default=50_000, help="bytes of an opened recording: some servers send an empty one first")
+    parser.add_argument("--least", type=int, default=50_000, help="bytes of the opened recording at Hocuspocus")
+    parser.add_argument("--servers", default="hocuspocus-sqlite,codraft")
     parser.add_argument("--traces", default=os.environ.get("CODRAFT_TRACES", "."), help="folder of recordings; $CODRAFT_TRACES")
     A = parser.parse_args()
     A.docs = A.docs or {"documents": 100_000, "snapshot": 10_000}.get(A.what, 200_000)

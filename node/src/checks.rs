@@ -104,7 +104,7 @@ fn at_head(group: &Group, doc: &DocId, rev: Revision) -> Option<Option<Content>>
         Lookup::Present(document) if document.rev() == rev => {
             Some(Some(document.content().clone()))
         }
-        Lookup::Cold(summary) if summary.rev == rev => Some(None),
+        Lookup::Cold(packed) if packed.summary().rev == rev => Some(None),
         _ => None,
     })
 }

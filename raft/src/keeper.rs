@@ -12,6 +12,7 @@ mod past;
 mod receive;
 mod recover;
 mod replay;
+mod slots;
 mod space;
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,7 @@ use bytes::Bytes;
 use codraft_mutant::mutant;
 use codraft_proto::{
     disk::Disk,
-    ids::{DocId, GroupId, Slot},
+    ids::{DocId, GroupId},
     placement::slot_of,
     transport::BoxFuture,
 };
@@ -46,7 +47,8 @@ pub use log::LogEnd;
 use mend::{ASK_LONG, Tried};
 pub use mend::{ASK_ONCE, Others};
 pub use receive::{Partial, Received};
-use space::{GroupUses, Pin, Space, Writing, uses_of};
+use slots::Written;
+use space::{GroupUses, Pin, Space, Writing};
 
 use crate::{
     archive::{Archive, RoundOptions},
@@ -54,7 +56,7 @@ use crate::{
     core::{Core, Prepare},
     digests::Digests,
     machine::{Document, InSlot, Page},
-    manifest::{Bucket, MANIFESTS, Manifest, Manifests, bucket, bucket_key},
+    manifest::{MANIFESTS, Manifest, Manifests},
     oplog::{EVENTS, WAITING_BYTES},
     pages::{PAGES, PageError, PageKey, PageLog, PageOptions, Uses},
     tail::Tail,
@@ -146,14 +148,6 @@ impl KeepError {
             _ => Self::Failed(error),
         }
     }
-}
-
-/// What was written of a slot for a manifest.
-struct Written {
-    slot: Slot,
-    /// Document, the entry that touched it last, and its page.
-    pages: Vec<(DocId, u64, Page)>,
-    needs: Uses,
 }
 
 impl Kept {
@@ -312,18 +306,15 @@ impl Keeper {
             let is_known = documents.is_as_at(latest.index());
             latest.buckets.get(&slot).filter(|_| is_known).copied()
         };
-        let (mut buckets, mut written) = (BTreeMap::new(), Vec::new());
+        let (mut buckets, mut changed) = (BTreeMap::new(), Vec::new());
         for (slot, documents) in image.slots.into_slots() {
-            let bucket = match stays(slot, &documents) {
-                Some(bucket) => bucket,
-                None => {
-                    let (bucket, slot) = self.write_slot(slot, documents, moves).await?;
-                    written.push(slot);
-                    bucket
-                }
-            };
-            buckets.insert(slot, bucket);
+            match stays(slot, &documents) {
+                Some(bucket) => drop(buckets.insert(slot, bucket)),
+                None => changed.push((slot, documents)),
+            }
         }
+        let written = self.write_slots(changed, moves).await?;
+        buckets.extend(written.iter().map(|of| (of.slot, of.bucket)));
         let mut manifest = Manifest {
             group: self.group,
             last: image.last,
@@ -375,7 +366,10 @@ impl Keeper {
         let (group, index) = (self.group, manifest.index());
         let count: usize = written.iter().map(|slot| slot.pages.len()).sum();
         tracing::info!(%group, index, pages = count, "state kept");
-        for Written { slot, pages, needs } in written {
+        for Written {
+            slot, pages, needs, ..
+        } in written
+        {
             // A slot a hold, so that nobody waits long.
             self.core.lock().shard.keep_pages(slot, &pages);
             uses.replace(slot, needs);
@@ -439,49 +433,6 @@ impl Keeper {
         tracing::warn!(group = %self.group, %error, "the state could not be kept");
         tokio::time::sleep(AGAIN).await;
         Ok(())
-    }
-
-    /// Writes the documents of a slot that have no page, or have it in the file `moves`, and the
-    /// list of all.
-    async fn write_slot(
-        &self,
-        slot: Slot,
-        documents: Arc<InSlot>,
-        moves: Option<u32>,
-    ) -> Result<(Bucket, Written), KeepError> {
-        let log = &self.kept.pages;
-        let mut pages = Vec::new();
-        let mut batch = Batch::default();
-        for (doc, held) in documents.iter() {
-            let key = self.key(*doc, held.touched());
-            let moved = held.page().filter(|page| Some(page.place.file) == moves);
-            match (held.unwritten(), moved) {
-                (Some(document), _) => {
-                    batch.push(key, stored(document).await);
-                }
-                (None, Some(page)) => batch.push(key, self.stored(&key, page).await?),
-                (None, None) => continue,
-            }
-            if batch.bytes >= BATCH {
-                batch.write(log, &mut pages).await?;
-            }
-        }
-        batch.write(log, &mut pages).await?;
-        // From here on nobody copies the slot because of this.
-        let mut listed = InSlot::clone(&documents);
-        drop(documents);
-        listed.keep_pages(&pages);
-        let (list, hash) = bucket(&listed);
-        let key = bucket_key(self.group, slot);
-        let places = log.append(&[(key, list.into())]).await;
-        let place = places.map_err(KeepError::of_disk)?[0];
-        let bucket = Bucket {
-            documents: listed.count() as u64,
-            place,
-            hash,
-        };
-        let needs = uses_of(&bucket, &listed);
-        Ok((bucket, Written { slot, pages, needs }))
     }
 
     /// Brings documents into memory. Those that are missing are none of its business. What is

@@ -436,10 +436,9 @@ impl Turn<'_> {
     /// What the readers have cannot be continued: each opens again, keeping its work.
     fn resync_all(&mut self) {
         self.act(Action::Broke);
-        let live = |(id, reader): (&ReaderId, &Box<Reader>)| {
-            (reader.phase == ReaderPhase::Live).then_some(*id)
-        };
-        let live: Vec<_> = self.feed.readers.iter().filter_map(live).collect();
+        let all = self.feed.readers.iter();
+        let live = all.filter(|(_, reader)| reader.phase == ReaderPhase::Live);
+        let live: Vec<_> = live.map(|(id, _)| *id).collect();
         for reader in live {
             self.resync(reader, BROKE);
         }
