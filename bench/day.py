@@ -47,8 +47,8 @@ def day():
         for busy in BUSY:
             row = server.run("load", docs=10, writers=2, rate=MOST * busy // 20, secs=max(1, A.hour - 3), warm=0.5, check=0)
             done += row.get("sent", 0)
-            if row.get("failed"):
-                print(row, flush=True)
+            if row.get("failed") or not row.get("sent"):
+                raise SystemExit(f"an hour failed, nothing is drawn: {row}")
     finally:
         ended.set()
         sampling.join()
