@@ -203,6 +203,12 @@ impl Members {
         let since = before.or(latest).copied().unwrap_or(0);
         self.majority_since(since, holds)
     }
+
+    /// Whether a node is one of the latest voters.
+    pub fn has(&self, node: u64) -> bool {
+        let latest = self.entries.values().next_back();
+        latest.is_some_and(|held| held.voters.iter().flatten().any(|voter| *voter == node))
+    }
 }
 
 fn most(set: &[u64], holds: impl Fn(u64) -> bool) -> bool {

@@ -56,7 +56,9 @@ impl Default for Suspicion {
 }
 
 impl Suspicion {
-    fn agree(&self, group: u32, from: u64, at: Duration) -> bool {
+    /// Whether those agree that a node goes by who takes over. One whose place another has by now may not
+    /// have heard of it, and is elected by nobody.
+    fn agree(&self, group: u32, node: u64, from: u64, at: Duration) -> bool {
         let said = self.suspects.get(&from);
         let lasts = if self.is_troubled(at) { HELD_UP } else { SAID };
         let lately = |node: &u64| {
@@ -68,7 +70,7 @@ impl Suspicion {
             .members
             .get(&group)
             .filter(|members| !members.is_empty());
-        members.is_none_or(|members| members.majority(|node| lately(&node)))
+        members.is_none_or(|members| !members.has(node) || members.majority(|voter| lately(&voter)))
     }
 
     fn is_troubled(&self, at: Duration) -> bool {
@@ -131,7 +133,7 @@ impl Oracle for Suspicion {
             Seen::Node(NodeSeen::TakesOver {
                 node, group, from, ..
             }) => {
-                if !self.agree(*group, *from, at) {
+                if !self.agree(*group, *node, *from, at) {
                     let what = "a group was taken over without a majority that suspects";
                     let broken = || format!("node {node}, group {group}, from {from}");
                     self.notes.broken(found, at, what, broken);
