@@ -19,9 +19,8 @@ use codraft_raft::{
     pages::{PageLog, PageOptions},
 };
 use scene::{
-    G, commit,
-    common::{ARCHIVE, Cluster, create, doc, edit},
-    folder, manifest, mark, until, write,
+    common::{ARCHIVE, Cluster, G, commit, create, doc, edit, until},
+    folder, manifest, mark, write,
 };
 
 async fn start() -> Cluster {
@@ -60,7 +59,7 @@ fn bytes_below(cluster: &Cluster, node: usize, folder: &str) -> usize {
 #[tokio::test]
 async fn what_the_op_log_lets_go_of_is_in_every_replicas_archive() {
     let cluster = start().await;
-    commit(&cluster, create(1)).await;
+    commit(&cluster, 1, create(1)).await;
     write(&cluster, 1..=1_500).await;
     for node in &cluster.nodes {
         until("most of it is archived", || mark(node).rounds >= 20).await;
@@ -93,7 +92,7 @@ async fn what_the_op_log_lets_go_of_is_in_every_replicas_archive() {
 #[tokio::test]
 async fn a_replica_that_lags_brings_the_archive_that_it_has_no_events_for() {
     let cluster = start().await;
-    commit(&cluster, create(1)).await;
+    commit(&cluster, 1, create(1)).await;
     write(&cluster, 1..=200).await;
     cluster.equal(G).await;
     let leader = cluster.leader(G).await;
@@ -116,7 +115,7 @@ async fn a_replica_that_lags_brings_the_archive_that_it_has_no_events_for() {
     write(&cluster, 1_001..=1_400).await;
     until("it archives on", || mark(&cluster.nodes[lags]).rounds > at).await;
     cluster.equal(G).await;
-    let again = commit(&cluster, edit(1, 1, 1_400, 1_400)).await;
+    let again = commit(&cluster, 1, edit(1, 1, 1_400, 1_400)).await;
     let (seq, rev) = (Seq(1_400), Revision(1_401));
     assert_eq!(again, Outcome::Already { seq, rev });
     archived(&cluster, lags).await;
@@ -125,7 +124,7 @@ async fn a_replica_that_lags_brings_the_archive_that_it_has_no_events_for() {
 #[tokio::test]
 async fn a_damaged_archive_is_put_right_from_the_others() {
     let cluster = start().await;
-    commit(&cluster, create(1)).await;
+    commit(&cluster, 1, create(1)).await;
     write(&cluster, 1..=600).await;
     cluster.equal(G).await;
     // The next rounds read indices and packs: nothing of them is in memory any more.
@@ -179,7 +178,7 @@ async fn waits(disk: Arc<dyn Disk>) -> bool {
 #[tokio::test]
 async fn a_node_that_ends_in_order_has_archived_every_round_that_is_complete() {
     let mut cluster = start().await;
-    commit(&cluster, create(1)).await;
+    commit(&cluster, 1, create(1)).await;
     let mut rounds = 0;
     for nth in 0..5 {
         write(&cluster, nth * 90 + 1..=(nth + 1) * 90).await;

@@ -9,9 +9,8 @@ use codraft_archive::{Archivist, History, HistoryError};
 use codraft_proto::{disk::Disk, ids::Revision, transport::BoxFuture};
 use codraft_raft::archive::Archive;
 use scene::{
-    G, commit,
-    common::{ARCHIVE, Cluster, Node, create, doc},
-    folder, manifest, mark, until, write,
+    common::{ARCHIVE, Cluster, G, Node, commit, create, doc, until},
+    folder, manifest, mark, write,
 };
 
 const KEPT_MS: u64 = 5_000;
@@ -81,7 +80,7 @@ async fn told(cluster: &Cluster, nth: usize, last: u64) {
 async fn replicas_let_go_of_the_same_history_and_one_that_lags_brings_what_is_kept() {
     let cluster = start().await;
     let mut written = 300;
-    commit(&cluster, create(1)).await;
+    commit(&cluster, 1, create(1)).await;
     write(&cluster, 1..=written).await;
     for node in 0..3 {
         assert_eq!(oldest(&cluster, node).await, Revision(1));

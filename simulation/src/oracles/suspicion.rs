@@ -230,6 +230,26 @@ mod tests {
         );
     }
 
+    /// It has not heard that another node has its seat, goes by the members of before and is elected by nobody.
+    #[test]
+    fn who_is_no_voter_any_more_goes_by_those_it_knows() {
+        let mut story = story();
+        story.node(NodeSeen::Appended {
+            node: 3,
+            life: 1,
+            group: GROUP,
+            index: 1_000,
+            term: 1,
+            leader: 1,
+            hash: [0; 32],
+            voters: vec![vec![1, 3, 4]],
+        });
+        story.node(suspects(2, true));
+        story.node(TAKES_OVER);
+        let found = found_by(&mut super::Suspicion::default(), story);
+        assert!(found.is_empty(), "{found:?}");
+    }
+
     #[test]
     fn agreeing_without_evidence_is_found() {
         let mut story = story();
