@@ -19,8 +19,9 @@ const BASE: u64 = 2 << 20;
 const PER_GROUP: u64 = 7 << 18;
 /// How many times a byte of a document may be there: in its content, in the window of history, in
 /// the log's cache, in what waits for links, in a page on its way to the disk or back. A new leader
-/// sends a large entry to all followers at once, and the state to routers.
-const TIMES: u64 = 19;
+/// sends a large entry to all followers at once, and the state to routers; the links spell each into a
+/// buffer that doubles as it grows. The most that was seen is 19.6, in seed 3078611417000208.
+const TIMES: u64 = 21;
 /// What a router needs for a moment to read the largest message of JSON, of which each component
 /// is a tree.
 const READING: u64 = 10 << 20;
