@@ -19,6 +19,8 @@ const IDLE: Duration = Duration::from_millis(400);
 /// Whose text is another one is told within this, or says it on another socket: on one, a router
 /// hears a check in ten seconds.
 const TOLD: Duration = Duration::from_secs(1);
+/// Nobody types it.
+const SPOILED: &str = "~";
 /// Of larger documents the digest costs the simulation too much.
 const LARGE: u32 = 20_000;
 
@@ -29,14 +31,17 @@ impl Client {
             Connection::Open(open) if open.live => (open.checked, now >= open.heard + IDLE),
             _ => return Ok(()),
         };
+        // Others may have deleted what it has otherwise: it is the same text then.
+        let has_spoiled = |document: &ClientDocument| document.content().text().contains(SPOILED);
+        self.store.apart &= self.store.document.as_ref().is_none_or(has_spoiled);
         if let Some(at) = checked {
             if self.store.apart && now >= at + TOLD {
                 bail!("was not told that its document has come apart");
             }
             return Ok(());
         }
-        let is_apart = self.store.apart;
         let document = self.store.document.as_ref();
+        let is_apart = self.store.apart;
         let Some(document) = document.filter(|d| d.is_saved() && (idle || is_apart)) else {
             return Ok(());
         };
@@ -71,7 +76,7 @@ impl Client {
             return None;
         }
         let mut delta = Delta::new();
-        delta.insert("~").delete(1);
+        delta.insert(SPOILED).delete(1);
         let mut content = content.clone();
         content.apply(&delta, &Limits::default()).ok()?;
         Some(ClientDocument::new(content, rev, Seq(self.store.seq)))
