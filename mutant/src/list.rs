@@ -440,6 +440,16 @@ pub const ALL: &[Mutant] = &[
         expect: &["exactly_once", "fold"],
     },
     Mutant {
+        name: "list_without_the_latest",
+        what: "A user's list has the documents that the latest manifest lists, and none that came since.",
+        expect: &["lists"],
+    },
+    Mutant {
+        name: "lists_without_what_changed",
+        what: "A manifest lists users' documents as the one before did.",
+        expect: &["lists", "proof"],
+    },
+    Mutant {
         name: "cold_without_its_time",
         what: "Of a document that is not in memory nobody knows when it changed last.",
         expect: &["proof", "replicas"],

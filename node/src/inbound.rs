@@ -15,7 +15,7 @@ use codraft_raft::{
 };
 
 use crate::{
-    audit, calls, history, mutants,
+    audit, calls, history, lists, mutants,
     reads::{ReadKind, ReadRequest},
     replace,
     routers::{Pending, RouterLink},
@@ -157,6 +157,10 @@ impl RouterInbound {
             call::Body::Replace(asked) => replace::replace(&self.service, &self.link, id, asked),
             call::Body::Retire(_) => replace::retire(&self.service, &self.link, id),
             call::Body::Held(asked) => audit::held(&self.service, &self.link, id, asked),
+            call::Body::List(asked) => {
+                let asks = (id, user.into());
+                lists::list(&self.service, &self.link, asks, asked, patience);
+            }
             call::Body::Quarantined(_) => calls::quarantined(&self.service, &self.link, id),
             call::Body::Quarantine(v1::SetQuarantine { on }) => {
                 let command = Ok(Command::Quarantine(Quarantine { doc, on }));

@@ -12,6 +12,7 @@ mod history;
 mod hosted;
 mod inbound;
 mod leadership;
+mod lists;
 mod members;
 mod metrics;
 mod mutants;

@@ -26,6 +26,7 @@ use crate::{
     tail::{Came, Tail},
     tap,
     types::{LogId, StoredMembership},
+    users::Changes,
 };
 
 /// How long a document stays in memory for an entry that may never come, and for who opens it.
@@ -73,6 +74,8 @@ pub struct Core {
     pinned: BTreeMap<DocId, Instant>,
     /// Events that are not in the op log yet.
     pub fresh: Fresh,
+    /// Who has which documents, as far as the latest manifest does not say it.
+    pub changes: Changes,
     pub last: Option<LogId>,
     pub membership: StoredMembership,
 }
@@ -113,6 +116,7 @@ impl Core {
             used: LruCache::unbounded(),
             pinned: BTreeMap::new(),
             fresh: Fresh::default(),
+            changes: Changes::default(),
             last: None,
             membership: StoredMembership::default(),
         }
@@ -125,6 +129,7 @@ impl Core {
         let (index, level) = (manifest.index(), manifest.level);
         self.shard = Shard::restore(group, limits, index, level, kept.documents.clone());
         self.used.clear();
+        self.changes = Changes::default();
         self.last = Some(manifest.last);
         self.membership = manifest.membership.clone();
     }
@@ -245,6 +250,7 @@ impl Core {
                     let Applied { outcome, event, .. } = applied;
                     if let Some(event) = event {
                         self.fresh.push(log_id, event.clone());
+                        self.changes.applied(command);
                     }
                     // Of what is missing nothing is to be remembered.
                     let code = match outcome {

@@ -26,7 +26,7 @@ use std::{
 
 use codraft_mutant::mutant;
 use codraft_proto::{
-    ids::{DocId, GroupId, NodeId, Revision},
+    ids::{DocId, GroupId, NodeId, Revision, UserId},
     link::{Lane, Outbox},
     tasks::Tasks,
     v1,
@@ -55,7 +55,7 @@ use crate::{
     core::{Core, FOR_READERS},
     digests::{Digests, Verdict},
     keeper::{ASK_ONCE, Keeper},
-    machine::{Event, MachineLimits, Shard},
+    machine::{Event, MachineLimits, Shard, Summary},
     network::PendingCalls,
     queue::Queue,
     types::{TypeConfig, Vote},
@@ -193,6 +193,17 @@ impl Group {
             core.need(&docs, FOR_READERS);
         }
         self.inner.keeper.warm(&docs, ASK_ONCE).await
+    }
+
+    /// Documents in which a user has a role, in the order of their ids from behind one on, at most so
+    /// many, and whether there are more. As they are now: see [`Group::read`].
+    pub async fn of_user(
+        &self,
+        user: &UserId,
+        after: Option<DocId>,
+        most: usize,
+    ) -> (Vec<(DocId, Summary)>, bool) {
+        self.inner.keeper.of_user(user, after, most).await
     }
 
     pub fn leadership(&self) -> Leadership {

@@ -16,6 +16,7 @@ mod slots;
 mod space;
 #[cfg(test)]
 mod tests;
+mod users;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -48,7 +49,7 @@ use mend::{ASK_LONG, Tried};
 pub use mend::{ASK_ONCE, Others};
 pub use receive::{Partial, Received};
 use slots::Written;
-use space::{GroupUses, Pin, Space, Writing};
+use space::{GroupUses, Pin, Space, Writing, uses_of_users};
 
 use crate::{
     archive::{Archive, RoundOptions},
@@ -203,6 +204,9 @@ impl Keeper {
             left,
         } = loaded;
         let manifest = state.map(|state| state.manifest);
+        if manifest.as_ref().is_some_and(|of| of.users.is_none()) {
+            tail.tidy();
+        }
         let space = kept.event_space.clone();
         let budget = kept.budget.clone();
         let events = Events::new(group, kept.events.clone(), (space, budget), pages);
@@ -282,12 +286,12 @@ impl Keeper {
         current: u32,
     ) -> Result<Option<Arc<Manifest>>, KeepError> {
         let Kept { pages, space, .. } = &self.kept;
-        let (_, sparse) = space.judge(&pages.files(), &pages.damaged(), current);
+        let (_, moves) = space.judge(&pages.files(), &pages.damaged(), current);
         let look = |core: &mut Core| {
             self.tail.begin_anew();
-            (core.image(), self.digests.newest())
+            (core.image(), self.digests.newest(), core.changes.begin())
         };
-        let ((image, digest), events) = self.events.write(&self.core, look).await?;
+        let ((image, digest, changed), events) = self.events.write(&self.core, look).await?;
         let (archived, listed) = (events.archived(), events.listed().to_vec());
         drop(events);
         let Some(image) = image else {
@@ -295,25 +299,26 @@ impl Keeper {
         };
         let latest = self.latest();
         let before = latest.as_ref().map(|manifest| manifest.index());
-        let moves = sparse.filter(|file| uses.has(*file));
-        let is_told = |latest: &Arc<Manifest>| image.is_in(latest) && latest.archived == archived;
-        if moves.is_none() && latest.as_ref().is_some_and(is_told) {
+        let is_told = |latest: &Arc<Manifest>| {
+            latest.archived == archived && latest.users.is_some() && image.is_in(latest)
+        };
+        if !uses.has(&moves) && latest.as_ref().is_some_and(is_told) {
             return Ok(latest);
         }
         let stays = |slot, documents: &InSlot| {
-            let moved = moves.is_some_and(|file| uses.is_in(slot, file));
-            let latest = latest.as_ref().filter(|_| !moved)?;
+            let latest = latest.as_ref().filter(|_| !uses.is_in(slot, &moves))?;
             let is_known = documents.is_as_at(latest.index());
             latest.buckets.get(&slot).filter(|_| is_known).copied()
         };
-        let (mut buckets, mut changed) = (BTreeMap::new(), Vec::new());
+        let users = self.write_users(&image.slots, &changed, &moves).await?;
+        let (mut buckets, mut touched) = (BTreeMap::new(), Vec::new());
         for (slot, documents) in image.slots.into_slots() {
             match stays(slot, &documents) {
                 Some(bucket) => drop(buckets.insert(slot, bucket)),
-                None => changed.push((slot, documents)),
+                None => touched.push((slot, documents)),
             }
         }
-        let written = self.write_slots(changed, moves).await?;
+        let written = self.write_slots(touched, &moves).await?;
         buckets.extend(written.iter().map(|of| (of.slot, of.bucket)));
         let mut manifest = Manifest {
             group: self.group,
@@ -324,6 +329,7 @@ impl Keeper {
             archived,
             events: listed,
             buckets,
+            users: Some(users),
             uses: Uses::new(),
         };
         // A majority has the last entry by now, and this disk perhaps not.
@@ -338,6 +344,7 @@ impl Keeper {
             *self.earlier.lock() = Some((latest, pin));
         }
         *self.manifest.lock() = Some(manifest.clone());
+        self.core.lock().changes.written();
         self.placed.notify_one();
         Ok(Some(manifest))
     }
@@ -372,8 +379,9 @@ impl Keeper {
         {
             // A slot a hold, so that nobody waits long.
             self.core.lock().shard.keep_pages(slot, &pages);
-            uses.replace(slot, needs);
+            uses.replace(Some(slot), needs);
         }
+        uses.replace(None, uses_of_users(manifest));
         tap::kept(manifest);
     }
 

@@ -25,4 +25,5 @@ pub mod suspect;
 mod tail;
 mod tap;
 mod types;
+pub mod users;
 pub mod wal;

@@ -4,7 +4,7 @@
 //! file     = magic 8 · format u32 · 0 u32 · length u64 · body · BLAKE3 over all before 32
 //! body     = group u32 · level varint · membership blob · log id blob
 //!            · digest (0 | 1 · index varint · hash 32) · archived · events varint · event page*
-//!            · bucket*
+//!            · users (0 | 1 · pages varint · (user text · doc 16 · place)*) · bucket*
 //! archived = rounds varint · index varint · head 32
 //! event page = from varint · to varint · place                  rising
 //! bucket   = slot u16 · documents varint · place · hash 32      slots rising
@@ -42,12 +42,13 @@ use crate::{
     oplog::{ArchiveMark, EVENTS, EventPage},
     pages::{PAGES, PageError, PageKey, PageLog, PagePlace, Uses},
     types::{Entry, LogId, StoredMembership, log_id_from_stored, log_id_to_stored},
+    users::{Listed, UserPage},
 };
 
 /// The folder of the manifests, in the node's.
 pub const MANIFESTS: &str = "manifests";
 const MAGIC: [u8; 8] = *b"codraftM";
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 const HEAD: usize = 24;
 const HASH: usize = 32;
 /// The end of the name of a manifest that cannot be gone on from.
@@ -76,7 +77,9 @@ pub struct Manifest {
     /// Where the later ones are.
     pub events: Vec<EventPage>,
     pub buckets: BTreeMap<Slot, Bucket>,
-    /// What its buckets and documents take of which file of pages; not stored.
+    /// Which documents each user has, in order; none where the next one is to list that.
+    pub users: Option<Vec<UserPage>>,
+    /// What all that it lists takes of which file of pages; not stored.
     pub uses: Uses,
 }
 
@@ -151,6 +154,15 @@ impl Manifest {
             put_varint(&mut body, page.from);
             put_varint(&mut body, page.to);
             put_place(&mut body, page.place);
+        }
+        body.push(self.users.is_some().into());
+        if let Some(users) = &self.users {
+            put_varint(&mut body, users.len() as u64);
+            for UserPage { first, place } in users {
+                put_blob(&mut body, first.user.as_bytes());
+                body.extend_from_slice(&first.doc.0);
+                put_place(&mut body, *place);
+            }
         }
         for (slot, bucket) in &self.buckets {
             body.extend_from_slice(&slot.0.to_le_bytes());
@@ -343,6 +355,10 @@ fn decode(body: &Bytes) -> Result<Manifest, Box<dyn std::error::Error>> {
             place: take_place(&mut input)?,
         });
     }
+    let users = match input.flag("users")? {
+        false => None,
+        true => Some(take_users(&mut input)?),
+    };
     let mut buckets = BTreeMap::new();
     while input.left() > 0 {
         let slot = Slot(u16::from_le_bytes(input.array("slot")?));
@@ -362,8 +378,22 @@ fn decode(body: &Bytes) -> Result<Manifest, Box<dyn std::error::Error>> {
         archived,
         events,
         buckets,
+        users,
         uses: Uses::new(),
     })
+}
+
+fn take_users(input: &mut Input<'_>) -> Result<Vec<UserPage>, DecodeError> {
+    let mut users = Vec::new();
+    for _ in 0..input.varint("pages of users")? {
+        let first = Listed {
+            user: input.text("user")?.into(),
+            doc: DocId(input.array("doc")?),
+        };
+        let place = take_place(input)?;
+        users.push(UserPage { first, place });
+    }
+    Ok(users)
 }
 
 /// The page that lists the documents of a slot, and its hash.

@@ -4,6 +4,7 @@ mod body;
 mod collab;
 mod docs;
 mod history;
+mod lists;
 mod permissions;
 mod receipts;
 mod refusals;
@@ -51,7 +52,7 @@ struct Description;
 /// All routes of the main listener.
 pub fn app(shared: &Arc<Shared>, metrics: bool, with_page: bool, extra: Option<Router>) -> Router {
     let (api, description) = OpenApiRouter::with_openapi(Description::openapi())
-        .routes(routes!(docs::create))
+        .routes(routes!(docs::create, lists::read))
         .routes(routes!(docs::read))
         .routes(routes!(history::read))
         .routes(routes!(history::authors))

@@ -71,6 +71,10 @@ impl Upstream {
         &*self.topology
     }
 
+    pub fn groups(&self) -> impl Iterator<Item = GroupId> {
+        (0..self.topology.groups()).map(GroupId)
+    }
+
     pub fn group_of(&self, doc: DocId) -> GroupId {
         self.topology.group_of(&doc)
     }
@@ -106,7 +110,7 @@ impl Upstream {
 
     /// Whether every group has a leader that can be reached.
     pub fn is_ready(&self) -> bool {
-        (0..self.topology.groups()).all(|group| self.to_leader(GroupId(group)).is_some())
+        self.groups().all(|group| self.to_leader(group).is_some())
     }
 
     /// Takes in who leads. Returns true if the group's documents have to be moved.

@@ -129,7 +129,7 @@ async fn the_problem_has_the_status_of_its_answer() {
         ("GET", "/v1/nothing", 404),
         ("GET", "/v1/docs/x", 404),
         ("GET", "/v1/docs/%ff", 400),
-        ("GET", "/v1/docs", 405),
+        ("PUT", "/v1/docs", 405),
     ] {
         let answer = http::send(&at, method, path, &ana, "").await;
         let shown = format!("{method} {path}: {}\n{}", answer.head, answer.body);

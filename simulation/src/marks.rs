@@ -104,6 +104,7 @@ pub const MARKS: &[(&str, &str)] = &[
         "history_told",
         "what a document was at a revision was told, and who wrote it",
     ),
+    ("listed", "all documents of a user were told, page by page"),
     ("restored", "a document was had back as it was"),
     (
         "snapshot_asked",

@@ -14,6 +14,7 @@ mod fold;
 mod heals;
 mod history;
 mod intention;
+mod lists;
 mod logs;
 mod members;
 mod memory;
@@ -77,6 +78,7 @@ pub fn all(plan: &Plan) -> Vec<Box<dyn Oracle>> {
         )),
         Box::new(truth::Truth::new(history.clone())),
         Box::new(permissions::Permissions::new(history.clone())),
+        Box::new(lists::Lists::new(history.clone())),
         Box::new(causal::Causal::new(history.clone())),
         Box::new(intention::Intention::new(
             history.clone(),

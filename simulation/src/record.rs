@@ -179,6 +179,10 @@ pub enum ClientSeen {
         digest: Hash,
         authors: Vec<(u64, String)>,
     },
+    /// Asks for the documents of its user.
+    ListAsked { ask: u64 },
+    /// All that the answers had.
+    Listed { ask: u64, user: u32, docs: Vec<Id> },
     /// A restore was answered with its revision.
     Restored {
         user: u32,

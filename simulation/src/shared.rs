@@ -60,6 +60,7 @@ pub struct Inner {
     pub proved: RefCell<BTreeSet<GroupId>>,
     /// Client ids by user that somebody writes under: one at a time.
     names: RefCell<BTreeSet<(u32, ClientId)>>,
+    asks: Cell<u64>,
     pub recorder: Recorder,
     pub network: Network,
     pub trace: Trace,
@@ -83,6 +84,7 @@ impl Shared {
                 board: RefCell::default(),
                 proved: RefCell::default(),
                 names: RefCell::default(),
+                asks: Cell::default(),
                 recorder,
                 network,
                 trace,
@@ -97,6 +99,12 @@ impl Shared {
 
     pub fn give_up(&self, user: u32, client: ClientId) {
         self.names.borrow_mut().remove(&(user, client));
+    }
+
+    /// Another number for each question.
+    pub fn next_ask(&self) -> u64 {
+        self.asks.set(self.asks.get() + 1);
+        self.asks.get()
     }
 
     pub fn doc(&self, number: u32) -> Option<DocId> {

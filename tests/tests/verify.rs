@@ -14,6 +14,7 @@ use codraft_e2e::{
     rest::Rest,
     typist::Typist,
 };
+use codraft_proto::ids::DocId;
 use hyper::{Method, StatusCode};
 
 /// State is kept after every few commands, and archived with it.
@@ -50,12 +51,13 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>> {
 
 /// Where some words are in the files of a folder: the last place, or of a log the first, since what was
 /// sent once more is in it twice.
-fn find(dir: &Path, words: &str) -> Result<(PathBuf, usize)> {
+fn find(dir: &Path, words: impl AsRef<[u8]>) -> Result<(PathBuf, usize)> {
+    let words = words.as_ref();
     let is_log = dir.ends_with("wal");
     for path in files(dir)?.into_iter().rev() {
         let content = std::fs::read(&path)?;
         let mut places = content.windows(words.len());
-        let is_here = |part: &[u8]| part == words.as_bytes();
+        let is_here = |part: &[u8]| part == words;
         let at = match is_log {
             true => places.position(is_here),
             false => places.rposition(is_here),
@@ -64,6 +66,7 @@ fn find(dir: &Path, words: &str) -> Result<(PathBuf, usize)> {
             return Ok((path, at));
         }
     }
+    let words = String::from_utf8_lossy(words);
     anyhow::bail!("{words:?} is nowhere in {}", dir.display())
 }
 fn flip(path: &Path, at: usize) -> Result<()> {
@@ -79,6 +82,7 @@ async fn filled(cluster: &Processes) -> Result<String> {
     let mut last = String::new();
     for n in 0..6 {
         last = rest.create(&format!("document {n}"), "It begins. ").await?;
+        rest.grant(&last, &format!("guest-{n}"), "viewer").await?;
         let mut typist = Typist::open(&rest, &last).await?;
         for _ in 0..20 {
             typist.append("as it was archived, ").await?;
@@ -148,7 +152,7 @@ async fn a_flipped_byte_is_named_wherever_it_is() -> Result<()> {
         Ok((largest, at))
     };
     let words = |part: &str, words: &str| find(&node.join(part), words);
-    let told = format!("document {doc}, revision 47");
+    let told = format!("document {doc}, revision 48");
     let page = format!("document {doc}, revision ");
     is_named(data, "a page", words("pages", "peregrine")?, Some(&page))?;
     is_named(
@@ -159,6 +163,8 @@ async fn a_flipped_byte_is_named_wherever_it_is() -> Result<()> {
     )?;
     is_named(data, "the log", words("wal", "peregrine")?, Some(&told))?;
     is_named(data, "the archive", middle("archive")?, Some("document "))?;
+    let listed = [&b"\x07guest-5\x01"[..], &doc.parse::<DocId>()?.0].concat();
+    is_named(data, "a list", find(&node.join("pages"), listed)?, None)?;
     is_named(data, "a manifest", middle("manifests")?, None)?;
 
     // A copy that was put aside is no second replica.
@@ -182,7 +188,7 @@ async fn a_flipped_byte_is_named_wherever_it_is() -> Result<()> {
     let (code, said) = verify(&[], data)?;
     assert_eq!(code, 0, "{said}");
     assert!(!said.contains(" 0 entries"), "{said}");
-    let told = format!("document {doc}, revision 73");
+    let told = format!("document {doc}, revision 74");
     is_named(data, "the log", words("wal", "nightjar")?, Some(&told))?;
     let (code, said) = verify(&[], data)?;
     assert_eq!(code, 0, "{said}");

@@ -13,6 +13,7 @@ use codraft_raft::{
     manifest::{Bucket, bucket_key},
     oplog::{EVENTS, decode, event_at, event_key},
     pages::{Mended, PAGES, PageKey, PagePlace, Stands, mended, number_of, walk, wrong_byte},
+    users::{read_users, users_key},
 };
 use codraft_tiers::snapshots::ContentHash;
 
@@ -39,12 +40,18 @@ enum Listed {
         key: PageKey,
         from: u64,
     },
+    Users {
+        key: PageKey,
+    },
 }
 
 impl Listed {
     fn key(&self) -> &PageKey {
         match self {
-            Self::Document { key, .. } | Self::List { key, .. } | Self::Events { key, .. } => key,
+            Self::Document { key, .. }
+            | Self::List { key, .. }
+            | Self::Events { key, .. }
+            | Self::Users { key } => key,
         }
     }
 
@@ -53,6 +60,7 @@ impl Listed {
             Self::Document { page, .. } => is_stored(payload, page),
             Self::List { bucket, .. } => is_list(payload, bucket),
             Self::Events { from, .. } => decode(&Bytes::copy_from_slice(payload), *from).is_ok(),
+            Self::Users { .. } => read_users(&Bytes::copy_from_slice(payload)).is_ok(),
         }
     }
 
@@ -61,6 +69,7 @@ impl Listed {
             Self::Document { .. } => "the page of a document is not what was written",
             Self::List { .. } => "the list of a slot's documents is not what was written",
             Self::Events { .. } => "a page of the op log is not what was written",
+            Self::Users { .. } => "a list of users' documents is not what was written",
         }
     }
 }
@@ -80,6 +89,10 @@ fn listed(folder: &NodeFolder) -> (Places, Places) {
             if let Some(page) = held.page() {
                 pages.insert(page.place, Listed::Document { key, page, rev });
             }
+        }
+        for page in kept.manifest.users.iter().flatten() {
+            let key = users_key(*group);
+            pages.insert(page.place, Listed::Users { key });
         }
         for page in &kept.manifest.events {
             let (key, from) = (event_key(*group, page.to), page.from);
@@ -149,7 +162,7 @@ fn files(
         let lie = lie.at(Place::From(from)).of_group(of.key().group);
         report.lie(match of {
             Listed::Document { key, rev, .. } => lie.of(Some(key.doc), Some(*rev)),
-            Listed::List { .. } | Listed::Events { .. } => lie,
+            Listed::List { .. } | Listed::Events { .. } | Listed::Users { .. } => lie,
         });
     }
     Ok(mended)
@@ -287,7 +300,7 @@ impl PageFile<'_> {
                 let (doc, rev) = event.unzip();
                 lie.of(doc, rev)
             }
-            Listed::List { .. } => lie,
+            Listed::List { .. } | Listed::Users { .. } => lie,
         });
     }
 }

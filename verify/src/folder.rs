@@ -20,6 +20,7 @@ use codraft_raft::{
     },
     oplog::{EVENTS, EventPage, Logged, decode, event_key},
     pages::{PAGES, PageKey, PageLog, PageOptions, PagePlace, wrong_byte},
+    users::{Listed, UserPage, read_users, users_key},
     wal::{Odd, Wal, WalError, WalOptions, file_name},
 };
 use codraft_tiers::snapshots::Folder;
@@ -248,6 +249,15 @@ impl NodeFolder {
         let stored = stored.filter(|stored| is_stored(stored, &page));
         let document = stored.map(|stored| Document::decode(&stored, &self.limits));
         document.transpose()
+    }
+
+    /// What a page of users' documents lists; none where it does not read back.
+    pub async fn users(&self, group: GroupId, page: &UserPage) -> Option<Vec<Listed>> {
+        let spelled = match self.mended.pages.get(&page.place) {
+            Some(mended) => mended.clone(),
+            None => self.pages.read(&users_key(group), page.place).await.ok()?,
+        };
+        read_users(&spelled).ok()
     }
 
     /// The events of a page, document by document; none where it does not read back.

@@ -15,6 +15,7 @@ mod folder;
 mod live;
 mod replay;
 mod report;
+mod users;
 
 use std::{
     collections::BTreeSet,
@@ -147,6 +148,7 @@ async fn once(
         let groups: Vec<_> = folder.groups.keys().copied().collect();
         for group in groups {
             documents::prove(&folder, group, &mut report, progress).await;
+            users::prove(&folder, group, &mut report).await;
         }
         nodes.push(folder);
     }

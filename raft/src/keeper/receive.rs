@@ -143,6 +143,8 @@ impl Keeper {
         let manifest = Manifest {
             events,
             buckets,
+            // They follow from the documents.
+            users: None,
             uses: Uses::new(),
             ..theirs
         };
@@ -218,6 +220,8 @@ impl Keeper {
         let mut core = self.core.lock();
         core.restore(&state);
         self.tail.begin_anew();
+        // It lists no users' documents yet.
+        self.tail.tidy();
         if let Some(at) = manifest.digest
             && !mutant!("install_forgets_the_rolling_hash")
         {

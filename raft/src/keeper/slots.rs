@@ -1,6 +1,6 @@
 //! Writes what a manifest lists: pages of documents, and of each slot the list of them.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use codraft_proto::ids::{DocId, Slot};
 
@@ -25,12 +25,12 @@ pub(super) struct Written {
 }
 
 impl Keeper {
-    /// Writes the documents of these slots that have no page, or have it in the file `moves`, and the
+    /// Writes the documents of these slots that have no page, or have it in one of the files `moves`, and the
     /// lists of all.
     pub(super) async fn write_slots(
         &self,
         slots: Vec<(Slot, Arc<InSlot>)>,
-        moves: Option<u32>,
+        moves: &BTreeSet<u32>,
     ) -> Result<Vec<Written>, KeepError> {
         let mut all = Vec::with_capacity(slots.len());
         let mut slots = slots.into_iter().peekable();
@@ -56,13 +56,14 @@ impl Keeper {
     async fn gather(
         &self,
         documents: &InSlot,
-        moves: Option<u32>,
+        moves: &BTreeSet<u32>,
         batch: &mut Batch,
         pages: &mut Vec<(DocId, u64, Page)>,
     ) -> Result<(), KeepError> {
         for (doc, held) in documents.iter() {
             let key = self.key(*doc, held.touched());
-            let moved = held.page().filter(|page| Some(page.place.file) == moves);
+            let moved = held.page();
+            let moved = moved.filter(|page| moves.contains(&page.place.file));
             match (held.unwritten(), moved) {
                 (Some(document), _) => {
                     batch.push(key, stored(document).await);

@@ -19,22 +19,32 @@ use crate::{
 
 /// A file of which less than one part in so many is needed is emptied.
 const SPARSE: u64 = 2;
+/// Of sparse files so many bytes are moved at once; of one alone it may be more.
+const MOVED: u64 = 1 << 20;
 
 /// What a list of documents needs: itself and the pages on it.
 pub fn uses_of(bucket: &Bucket, documents: &InSlot) -> Uses {
-    let mut uses = Uses::new();
     let pages = documents.iter().filter_map(|(_, held)| held.page());
-    let places = pages.map(|page| page.place).chain([bucket.place]);
+    uses_of_places(pages.map(|page| page.place).chain([bucket.place]))
+}
+
+/// What the lists of users' documents need.
+pub fn uses_of_users(manifest: &Manifest) -> Uses {
+    uses_of_places(manifest.users.iter().flatten().map(|page| page.place))
+}
+
+fn uses_of_places(places: impl Iterator<Item = PagePlace>) -> Uses {
+    let mut uses = Uses::new();
     for PagePlace { file, length, .. } in places {
         *uses.entry(file).or_default() += u64::from(length);
     }
     uses
 }
 
-/// What the manifest of a group needs, slot by slot.
+/// What the manifest of a group needs, slot by slot, and for users' documents.
 #[derive(Default)]
 pub struct GroupUses {
-    slots: BTreeMap<Slot, Uses>,
+    parts: BTreeMap<Option<Slot>, Uses>,
     all: Uses,
 }
 
@@ -44,18 +54,19 @@ impl GroupUses {
         let mut needed = Self::default();
         for (slot, of) in documents.slots() {
             if let Some(bucket) = manifest.buckets.get(&slot) {
-                needed.replace(slot, uses_of(bucket, of));
+                needed.replace(Some(slot), uses_of(bucket, of));
             }
         }
+        needed.replace(None, uses_of_users(manifest));
         needed
     }
 
-    /// What a slot needs now.
-    pub fn replace(&mut self, slot: Slot, uses: Uses) {
+    /// What a slot needs now; none: the lists of users' documents.
+    pub fn replace(&mut self, part: Option<Slot>, uses: Uses) {
         for (file, bytes) in &uses {
             *self.all.entry(*file).or_default() += bytes;
         }
-        for (file, bytes) in self.slots.insert(slot, uses).into_iter().flatten() {
+        for (file, bytes) in self.parts.insert(part, uses).into_iter().flatten() {
             if let Some(all) = self.all.get_mut(&file) {
                 *all = all.saturating_sub(bytes);
             }
@@ -63,7 +74,7 @@ impl GroupUses {
         self.all.retain(|_, bytes| *bytes > 0);
     }
 
-    /// Over all slots.
+    /// Over all of it.
     pub fn all(&self) -> &Uses {
         &self.all
     }
@@ -74,15 +85,15 @@ impl GroupUses {
         self.all.values().sum()
     }
 
-    /// Whether any of it lies in a file.
-    pub fn has(&self, file: u32) -> bool {
-        self.all.contains_key(&file)
+    /// Whether any of it lies in one of these files.
+    pub fn has(&self, files: &BTreeSet<u32>) -> bool {
+        files.iter().any(|file| self.all.contains_key(file))
     }
 
-    /// Whether a slot has anything in a file.
-    pub fn is_in(&self, slot: Slot, file: u32) -> bool {
-        let uses = self.slots.get(&slot);
-        uses.is_some_and(|uses| uses.contains_key(&file))
+    /// Whether a slot has anything in one of these files.
+    pub fn is_in(&self, slot: Slot, files: &BTreeSet<u32>) -> bool {
+        let uses = self.parts.get(&Some(slot)).into_iter().flatten();
+        uses.map(|(file, _)| file).any(|file| files.contains(file))
     }
 }
 
@@ -188,17 +199,17 @@ impl Space {
         unused.map(|(file, _)| *file).collect()
     }
 
-    /// Of these files, with their bytes, those that nobody needs, and the first of which little is
-    /// needed, or that is damaged. Groups that have something in that are told.
+    /// Of these files, with their bytes, those that nobody needs, and the first of those of which little
+    /// is needed, or that are damaged. Groups that have something in these are told.
     pub fn judge(
         &self,
         files: &BTreeMap<u32, u64>,
         damaged: &BTreeSet<u32>,
         current: u32,
-    ) -> (Vec<u32>, Option<u32>) {
+    ) -> (Vec<u32>, BTreeSet<u32>) {
         let mut unused = self.unused(files, current);
         let groups = self.groups.lock();
-        let mut sparse = None;
+        let (mut sparse, mut moved) = (BTreeSet::new(), 0);
         for (file, bytes) in files.range(..first_unlisted(&groups, current)) {
             let needed = needed(&groups, *file);
             let is_sparse = needed * SPARSE < *bytes;
@@ -206,11 +217,14 @@ impl Space {
                 if mutant!("sparse_file_removed_with_its_pages") {
                     unused.push(*file);
                 }
-                sparse.get_or_insert(*file);
+                moved += needed;
+                if sparse.is_empty() || moved <= MOVED {
+                    sparse.insert(*file);
+                }
             }
         }
         for needs in groups.values() {
-            if sparse.is_some_and(|file| needs.uses.contains_key(&file)) {
+            if sparse.iter().any(|file| needs.uses.contains_key(file)) {
                 needs.tail.tidy();
             }
         }
@@ -256,10 +270,10 @@ mod tests {
         let files = BTreeMap::from([(1, 1_000), (2, 1_000), (3, 1_000), (4, 1_000)]);
         let whole = BTreeSet::new();
         let (unused, sparse) = space.judge(&files, &whole, 4);
-        assert_eq!((unused, sparse), (vec![1], Some(3)));
+        assert_eq!((unused, sparse), (vec![1], BTreeSet::from([3])));
         let damaged = BTreeSet::from([2]);
         let (unused, emptied) = space.judge(&files, &damaged, 4);
-        assert_eq!((unused, emptied), (vec![1], Some(2)));
+        assert_eq!((unused, emptied), (vec![1], BTreeSet::from([2, 3])));
         assert!(busy.is_due() && idle.is_due(), "both have something in 3");
         let writing = space.writing(GroupId(2), 1);
         let other = space.writing(GroupId(2), 3);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use codraft_mutant::mutant;
-use codraft_proto::ids::{DocId, Slot};
+use codraft_proto::ids::{DocId, Role, Slot};
 
 use super::{Document, Lookup, Packed, Summary};
 use crate::pages::PagePlace;
@@ -92,6 +92,14 @@ impl Held {
         match &self.body {
             Body::Warm(document) => document.summary(),
             Body::Cold(packed) => packed.summary(),
+        }
+    }
+
+    /// What a user may do with it; none: nothing.
+    pub fn role(&self, user: &str) -> Option<Role> {
+        match &self.body {
+            Body::Warm(document) => document.role(user),
+            Body::Cold(packed) => packed.summary().role(user),
         }
     }
 

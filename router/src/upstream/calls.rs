@@ -120,18 +120,28 @@ enum Attempt {
 }
 
 impl Upstream {
-    /// Asks the leader of the document's group, whoever that is by then, again where a reply is
-    /// lost. A change of a role is not asked for again: done twice, the second time would undo
-    /// what others did after the first.
+    /// Asks the leader of the document's group: see [`Upstream::call_group`].
     pub async fn call(
         &self,
         doc: DocId,
         user: &str,
         body: call::Body,
     ) -> Result<reply::Body, Problem> {
+        self.call_group(self.group_of(doc), doc, user, body).await
+    }
+
+    /// Asks the leader of a group, whoever that is by then, again where a reply is
+    /// lost; `doc` is all zeros where it is about none. A change of a role is not asked for again: done twice, the second time would undo
+    /// what others did after the first.
+    pub async fn call_group(
+        &self,
+        group: GroupId,
+        doc: DocId,
+        user: &str,
+        body: call::Body,
+    ) -> Result<reply::Body, Problem> {
         let once = matches!(body, call::Body::Grant(_));
         let deadline = Instant::now() + DEADLINE;
-        let group = self.group_of(doc);
         let mut pause = PAUSE_MIN;
         let mut last = Problem::from(Code::NoLeader);
         loop {

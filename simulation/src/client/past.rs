@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use codraft_ot::{Content, Kind, Limits};
-use codraft_proto::frame::json;
+use codraft_proto::{frame::json, ids::DocId};
 use http::Method;
 use rand::{Rng, rngs::StdRng};
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ struct Asker {
     shared: Shared,
     router: String,
     user: u32,
-    doc: codraft_proto::ids::DocId,
+    doc: DocId,
 }
 
 impl Client {
@@ -43,6 +43,7 @@ impl Client {
         spawn_local(async move {
             // No answer, or a refusal: there is nothing to compare.
             let _ = asker.look_back(version).await;
+            let _ = asker.list().await;
         });
     }
 
@@ -100,6 +101,30 @@ impl Asker {
                 version,
                 rev: answer["rev"].as_u64().unwrap_or(0),
             }));
+        Ok(())
+    }
+
+    /// All documents of its user, two at a time.
+    async fn list(&self) -> Result<()> {
+        let ask = self.shared.next_ask();
+        let recorder = &self.shared.recorder;
+        recorder.note(Seen::Client(ClientSeen::ListAsked { ask }));
+        let (mut docs, mut after) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/v1/docs?limit=2{after}");
+            let page = self.call(Method::GET, &path, &Value::Null).await?;
+            for document in page["documents"].as_array().context("no documents")? {
+                let id: DocId = document["id"].as_str().unwrap_or_default().parse()?;
+                docs.push(id.0);
+            }
+            match page["next"].as_str() {
+                Some(next) => after = format!("&after={next}"),
+                None => break,
+            }
+        }
+        recorder.mark("listed");
+        let user = self.user;
+        recorder.note(Seen::Client(ClientSeen::Listed { ask, user, docs }));
         Ok(())
     }
 

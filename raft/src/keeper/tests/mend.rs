@@ -254,9 +254,9 @@ async fn a_damaged_page_holds_up_nobody_who_moves_or_fetches_it() {
         .into_iter()
         .find(|(s, _)| *s == slot_of(&doc(2)))
         .unwrap();
-    let moves = Some(page.place.file);
+    let moves = BTreeSet::from([page.place.file]);
     let slots = vec![(slot, documents)];
-    let written = one.keeper.write_slots(slots, moves).await.unwrap();
+    let written = one.keeper.write_slots(slots, &moves).await.unwrap();
     let mut pages = written[0].pages.iter();
     let (.., moved) = pages.find(|(of, ..)| *of == doc(2)).unwrap();
     assert_eq!(moved.digest, page.digest);

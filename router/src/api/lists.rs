@@ -1,0 +1,121 @@
+//! A user's documents.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Query, State},
+};
+use codraft_proto::{
+    ids::{DocId, Role},
+    reject::Code,
+    v1::{self, call, reply},
+};
+use futures_util::future::try_join_all;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{history::number, refusals::OfAll};
+use crate::{Shared, auth::Principal, hub::kind_name, problem::Failure};
+
+const LIMIT: u32 = 50;
+const LIMIT_MAX: u64 = 200;
+
+#[derive(Deserialize, IntoParams)]
+pub struct AskedList {
+    /// The last document of the page before: the list goes on behind it.
+    after: Option<String>,
+    /// 1 to 200; 50 without it.
+    #[param(value_type = Option<u32>)]
+    limit: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Documents {
+    documents: Vec<Entry>,
+    /// What to ask for as `after`; none: these were the last.
+    next: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Entry {
+    id: String,
+    title: String,
+    kind: String,
+    owner: String,
+    /// The caller's.
+    role: &'static str,
+    rev: u64,
+    /// Milliseconds since the Unix epoch.
+    created_at: u64,
+    updated_at: u64,
+}
+
+/// The documents in which the caller has a role, whoever owns them, in the order of their ids.
+#[utoipa::path(
+    get,
+    path = "/v1/docs",
+    tag = "documents",
+    params(AskedList),
+    responses((status = 200, body = Documents), OfAll)
+)]
+pub async fn read(
+    State(shared): State<Arc<Shared>>,
+    asks: Principal,
+    Query(asked): Query<AskedList>,
+) -> Result<Json<Documents>, Failure> {
+    let after = asked.after.map(|after| after.parse::<DocId>());
+    let no_id = |_| Failure::new(Code::Malformed, "after is the id of a document");
+    let after = after.transpose().map_err(no_id)?;
+    let limit = match asked.limit {
+        None => LIMIT,
+        Some(limit) => match number("limit", &limit)? {
+            limit @ 1..=LIMIT_MAX => limit as u32,
+            _ => {
+                let detail = format!("a limit is 1 to {LIMIT_MAX}");
+                return Err(Failure::new(Code::Malformed, detail));
+            }
+        },
+    };
+    // Each group has the first ones of its own, and the first of all are among those.
+    let of_groups = shared.upstream.groups().map(|group| {
+        let after = after.map(|after| after.to_bytes()).unwrap_or_default();
+        let list = call::Body::List(v1::UsersDocuments {
+            group: group.0,
+            after,
+            limit,
+        });
+        let no_document = DocId::default();
+        shared
+            .upstream
+            .call_group(group, no_document, &asks.user, list)
+    });
+    let (mut all, mut more) = (Vec::new(), false);
+    for of_group in try_join_all(of_groups).await? {
+        let reply::Body::List(list) = of_group else {
+            return Err(Code::Internal.into());
+        };
+        all.extend(list.documents);
+        more |= list.more;
+    }
+    all.sort_unstable_by(|one, other| one.doc.cmp(&other.doc));
+    more |= all.len() > limit as usize;
+    all.truncate(limit as usize);
+    let documents: Vec<Entry> = all.into_iter().filter_map(entry).collect();
+    let next = documents.last().map(|last| last.id.clone());
+    let next = next.filter(|_| more);
+    Ok(Json(Documents { documents, next }))
+}
+
+fn entry(there: v1::Description) -> Option<Entry> {
+    Some(Entry {
+        id: DocId::from_slice(&there.doc)?.to_string(),
+        title: there.title,
+        kind: kind_name(there.kind).to_owned(),
+        owner: there.owner,
+        role: Role::from_number(there.role)?.as_str(),
+        rev: there.rev,
+        created_at: there.created_ms,
+        updated_at: there.updated_ms,
+    })
+}

@@ -1,0 +1,127 @@
+//! The documents that a user may see: all of them and no others, page by page, whatever was restarted.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, ensure};
+use codraft_e2e::{
+    processes::{Folder, Processes},
+    rest::Rest,
+};
+use hyper::{Method, StatusCode};
+
+/// A few commands are a manifest, and what came since is a list's as well.
+const TIGHT: [(&str, &str); 2] = [
+    ("CODRAFT_LIMITS__SNAPSHOT_COMMANDS", "20"),
+    ("CODRAFT_LIMITS__REQUESTS_PER_SECOND", "10000"),
+];
+
+/// All pages, each in order and full but for the last.
+async fn listed(rest: &Rest, limit: usize) -> Result<BTreeSet<String>> {
+    let (mut all, mut after) = (Vec::new(), String::new());
+    loop {
+        let path = format!("/v1/docs?limit={limit}{after}");
+        let (status, page) = rest.call(Method::GET, &path, None).await?;
+        ensure!(status == StatusCode::OK, "{status} {page}");
+        let documents = page["documents"].as_array().context("no documents")?;
+        let ids = documents
+            .iter()
+            .filter_map(|document| document["id"].as_str());
+        all.extend(ids.map(str::to_owned));
+        match page["next"].as_str() {
+            Some(next) => {
+                ensure!(
+                    documents.len() == limit,
+                    "a page before the last is full: {page}"
+                );
+                after = format!("&after={next}");
+            }
+            None => break,
+        }
+    }
+    ensure!(
+        all.is_sorted_by(|one, next| one < next),
+        "in order, each once: {all:?}"
+    );
+    Ok(all.into_iter().collect())
+}
+
+#[tokio::test]
+async fn a_users_documents_are_listed_page_by_page_whatever_is_restarted() -> Result<()> {
+    let folder = Folder::fresh("lists");
+    let start = || Processes::start_in(&folder, &["--port", "0"], &TIGHT);
+    let cluster = start()?;
+    let ana = Rest::new(&cluster.ready.http, &cluster.ready.token);
+    let bo = Rest::new(&cluster.ready.http, &cluster.token("bo")?);
+    let (mut all, mut shared) = (BTreeSet::new(), BTreeSet::new());
+    for n in 0..120 {
+        let id = ana.create(&format!("document {n}"), "").await?;
+        if n % 3 == 0 {
+            ana.grant(&id, "bo", "viewer").await?;
+            shared.insert(id.clone());
+        }
+        all.insert(id);
+    }
+    ensure!(listed(&ana, 7).await? == all);
+    ensure!(listed(&bo, 200).await? == shared);
+    // What is taken away is listed no more, in the very next answer.
+    let gone = shared.pop_first().context("none is shared")?;
+    let path = format!("/v1/docs/{gone}/permissions/bo");
+    ana.call(Method::DELETE, &path, None).await?;
+    ensure!(listed(&bo, 5).await? == shared);
+    // From the manifests' lists, with what the log has since.
+    cluster.kill()?;
+    let cluster = start()?;
+    let ana = Rest::new(&cluster.ready.http, &cluster.ready.token);
+    let bo = Rest::new(&cluster.ready.http, &cluster.token("bo")?);
+    ensure!(listed(&ana, 50).await? == all);
+    ensure!(listed(&bo, 1).await? == shared);
+    let own = bo.create("Bo's own", "").await?;
+    let (_, page) = bo.call(Method::GET, "/v1/docs?limit=200", None).await?;
+    let documents = page["documents"].as_array().context("no documents")?;
+    for document in documents {
+        let is_own = document["id"] == own.as_str();
+        let (owner, role) = if is_own {
+            ("bo", "owner")
+        } else {
+            ("developer", "viewer")
+        };
+        ensure!(
+            document["owner"] == owner && document["role"] == role,
+            "{document}"
+        );
+    }
+    ensure!(documents.len() == shared.len() + 1, "{page}");
+    let nobody = Rest::new(&cluster.ready.http, &cluster.token("cy")?);
+    let (status, page) = nobody.call(Method::GET, "/v1/docs", None).await?;
+    let none = serde_json::json!({"documents": [], "next": null});
+    ensure!((status, &page) == (StatusCode::OK, &none), "{page}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_no_page_of_a_list_is_refused_with_its_code() -> Result<()> {
+    let cluster = Processes::start("lists-refused", &["--port", "0"], &[])?;
+    let rest = Rest::new(&cluster.ready.http, &cluster.ready.token);
+    for query in [
+        "limit=0",
+        "limit=201",
+        "limit=-1",
+        "limit=x",
+        "limit=",
+        "after=x",
+        "after=",
+    ] {
+        let (status, problem) = rest
+            .call(Method::GET, &format!("/v1/docs?{query}"), None)
+            .await?;
+        let told = (status, problem["code"].as_str());
+        ensure!(
+            told == (StatusCode::BAD_REQUEST, Some("malformed")),
+            "{query}: {problem}"
+        );
+    }
+    let stranger = Rest::new(&cluster.ready.http, "nobody");
+    let (status, problem) = stranger.call(Method::GET, "/v1/docs", None).await?;
+    ensure!(status == StatusCode::UNAUTHORIZED, "{problem}");
+    Ok(())
+}
