@@ -226,7 +226,11 @@ impl Core {
     }
 
     pub fn apply(&mut self, step: Step) {
-        let Step { log_id, content } = step;
+        let Step {
+            log_id,
+            content,
+            came,
+        } = step;
         match content {
             Content::Blank => {
                 self.shard.skip(log_id.index);
@@ -278,6 +282,7 @@ impl Core {
             }
         }
         self.last = Some(log_id);
+        self.sinks.took(came.elapsed());
     }
 
     /// Somebody was told to try again because refusals fill the document's records, and nothing
@@ -297,6 +302,8 @@ impl Core {
 pub struct Step {
     pub log_id: LogId,
     pub content: Content,
+    /// When it was handed to the group, committed.
+    pub came: Instant,
 }
 
 pub enum Content {
