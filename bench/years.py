@@ -3,17 +3,19 @@
 
   years.py documents [--docs 100000]                  memory of a node; cold opens after a restart
   years.py restart   [--docs 200000] [--ops 2000000]  until it serves again, before that history and after
-  years.py snapshot  [--docs 10000]                   propagation while a group writes all of them, and while not
+  years.py snapshot  [--docs 10000]                   propagation, and how long entries take to apply,
+                                                   while a group writes all of them, and while not
   years.py paper     [--ops 260000]                   a recording typed, opened, and opened cold; beside Hocuspocus on SQLite
   years.py disk      [--ops 20000]                    bytes written an operation, over all files and nodes; needs strace
 
 A restart is kill -9 of every process, then `codraft dev` until a document is open: all three nodes and the
 router start at once on this machine's cores. Uses $PEERS as run.py does (bench/setup.sh first).
 """
-import argparse, collections, json, os, re, signal, subprocess, time
+import argparse, collections, json, os, re, signal, subprocess, time, urllib.request
 import run
 
 IDS = f"{run.PEERS}/data/ids"
+NODES = [1, 2, 3]
 
 
 def rss(server):
@@ -110,15 +112,57 @@ def disk():
             server.stop()
 
 
+def counted(server):
+    """Has all nodes serve their counters, by the line that is in their files (`codraft dev` writes these anew when it starts)."""
+    for n in NODES:
+        path = f"{run.DATA}/node-{n}.toml"
+        with open(path) as f:
+            text = f.read().replace("# metrics_listen", "metrics_listen")
+        with open(path, "w") as f:
+            f.write(text)
+        os.kill(server.pids[f"node-{n}"], signal.SIGTERM)
+    for n in NODES:
+        run.wait_port(7500 + n)
+    end = time.time() + 60
+    while True:
+        try:
+            return urllib.request.urlopen(f"http://127.0.0.1:{server.port}/readyz", timeout=5).close()
+        except OSError:
+            if time.time() > end:
+                raise
+            time.sleep(0.1)
+
+
+def applied():
+    """How many entries took at most so many seconds to apply, over all nodes and groups."""
+    took = collections.Counter()
+    for n in NODES:
+        text = urllib.request.urlopen(f"http://127.0.0.1:{7500 + n}/metrics", timeout=5).read().decode()
+        for labels, count in re.findall(r"^codraft_node_apply_seconds_bucket\{(.*)\} (\d+)$", text, re.M):
+            took[float(re.search('le="(.*?)"', labels)[1])] += int(count)
+    return took
+
+
+def quantile_ms(took, q):
+    """The end of the bucket that it lies in."""
+    total = took[float("inf")]
+    within = [end for end in sorted(took) if took[end] >= q * total]
+    return round(within[0] * 1000, 3) if total else None
+
+
 def snapshot():
     """One group; a manifest that has all documents to write falls into the seconds of the load, or none does."""
     for rep in range(A.reps):
         for name, commands in [("without", 10_000_000), ("a manifest of all", A.docs + 4_000)]:
             server = run.Server("codraft-groups-1", more={"CODRAFT_LIMITS__SNAPSHOT_COMMANDS": str(commands)})
             try:
+                counted(server)
                 server.run("fill", docs=A.docs, preload=200, ids=IDS)
+                before = applied()
                 row = server.run("load", docs=100, writers=2, rate=1500, secs=6, check=0)
+                took = collections.Counter({end: count - before[end] for end, count in applied().items()})
                 say(at=name, prop_ms=row.get("prop_ms"), ack_ms=row.get("ack_ms"), ops_s=row.get("ops_s"), failed=row.get("failed"),
+                    entries=took[float("inf")], apply_ms={f"p{q}": quantile_ms(took, q / 100) for q in (50, 99)},
                     manifests=len(os.listdir(f"{run.DATA}/node-1/manifests")))
             finally:
                 server.stop()

@@ -3,7 +3,10 @@
 
 mod scene;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
 
 use codraft_archive::History;
 use codraft_ot::Chain;
@@ -19,7 +22,7 @@ use codraft_raft::{
     pages::{PageLog, PageOptions},
 };
 use scene::{
-    common::{ARCHIVE, Cluster, G, commit, create, doc, edit, until},
+    common::{ARCHIVE, Cluster, G, commit, create, doc, edit, flip_pages, until},
     folder, manifest, mark, write,
 };
 
@@ -154,6 +157,58 @@ async fn a_damaged_archive_is_put_right_from_the_others() {
         let state = history.at(&group, doc(1), Revision(version)).await.unwrap();
         assert_eq!(state.content.units() as u64, version - 1);
     }
+}
+
+/// Of a leader and of a follower, all that waits to be archived, again and again; where nobody can be asked
+/// for some time the others have archived it by then.
+#[tokio::test]
+async fn damaged_events_are_had_again_while_typing_goes_on() {
+    let cluster = start().await;
+    commit(&cluster, 1, create(1)).await;
+    write(&cluster, 1..=200).await;
+    let leader = cluster.leader(G).await.id;
+    let place = |leads: bool| (0..3).find(|i| (cluster.nodes[*i].id == leader) == leads);
+    let mut seq = 200;
+    for (leads, alone) in [(true, false), (false, true), (true, true), (false, false)] {
+        let hurt = place(leads).unwrap();
+        let node = &cluster.nodes[hurt];
+        let group = node.groups.group(G).unwrap();
+        let (mended, rounds) = (group.mended(), mark(node).rounds);
+        let damaged = flip_pages(&cluster.disks[hurt], "/data/events", false);
+        assert!(damaged > 0);
+        if alone {
+            node.links.alone.store(true, Ordering::Relaxed);
+            write(&cluster, seq + 1..=seq + 400).await;
+            seq += 400;
+            assert_eq!(group.mended(), mended);
+            node.links.alone.store(false, Ordering::Relaxed);
+        }
+        while group.mended() == mended || mark(node).rounds < rounds + 3 {
+            assert!(seq < 20_000, "{} {:?}", group.mended(), mark(node));
+            write(&cluster, seq + 1..=seq + 50).await;
+            seq += 50;
+        }
+    }
+    cluster.equal(G).await;
+    assert!(cluster.nodes.iter().all(|node| {
+        let group = node.groups.group(G).unwrap();
+        (group.installs(), group.lacks()) == (0, None)
+    }));
+    // They have the same events, in their archives and behind them.
+    cluster.stop().await;
+    let least = cluster.nodes.iter().map(|node| mark(node).rounds).min();
+    assert!(least > Some(3));
+    let mut all = Vec::new();
+    for node in 0..3 {
+        let mut events = archived(&cluster, node).await;
+        let group = cluster.nodes[node].groups.group(G).unwrap();
+        let last = events.last().map_or(Revision(0), |event| event.rev);
+        let waiting = group.unarchived(doc(1), last, Revision(u64::MAX)).await;
+        events.extend(waiting.unwrap().iter().map(|event| Event::clone(event)));
+        assert_eq!(events.len() as u64, seq + 1);
+        all.push(events);
+    }
+    assert!(all[0] == all[1] && all[1] == all[2]);
 }
 
 /// Whether a complete round is not archived, of those that the manifest on a disk covers.

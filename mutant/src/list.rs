@@ -320,6 +320,11 @@ pub const ALL: &[Mutant] = &[
         expect: &["oplog"],
     },
     Mutant {
+        name: "budget_ignored",
+        what: "Documents are made and edited however much waits for an archive that cannot be written.",
+        expect: &["bounded"],
+    },
+    Mutant {
         name: "round_without_its_last_entry",
         what: "A round of the archive leaves out the events of its last entry.",
         expect: &["oplog"],

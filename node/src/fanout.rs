@@ -1,12 +1,12 @@
 //! From what a group applied to the links that wait for it. Called with the group's lock
 //! held, so that a feed has the order of the log and an answer to `Open` its exact place.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use codraft_mutant::mutant;
 use codraft_proto::{
-    ids::{DocId, NodeId},
+    ids::{DocId, GroupId, NodeId},
     v1::{self, answer::Verdict, message::Body},
 };
 use codraft_raft::{
@@ -18,6 +18,7 @@ use crate::{
     followers::Feed,
     metrics::Metrics,
     routers::{Pending, RouterLink, Routers},
+    times::Times,
     wire,
 };
 
@@ -26,6 +27,8 @@ pub(crate) struct Fanout {
     feed: Arc<Feed>,
     routers: Arc<Routers>,
     metrics: Arc<Metrics>,
+    /// How long the group takes to apply an entry.
+    times: Times,
     /// The link of the last answer; they come in runs.
     last: Option<Arc<RouterLink>>,
     /// The events of one entry by document; kept to spare an allocation an entry.
@@ -35,11 +38,13 @@ pub(crate) struct Fanout {
 impl Fanout {
     pub fn new(
         node: NodeId,
+        group: GroupId,
         feed: Arc<Feed>,
         routers: Arc<Routers>,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
+            times: metrics.applying(group),
             node,
             feed,
             routers,
@@ -91,6 +96,10 @@ impl AppliedSink for Fanout {
             );
             rest = behind;
         }
+    }
+
+    fn took(&mut self, time: Duration) {
+        self.times.took(time);
     }
 
     fn leadership_changed(&mut self, lead: Leadership) {

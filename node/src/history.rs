@@ -14,7 +14,7 @@ use codraft_proto::{
 };
 use codraft_raft::{
     command::{Checkpoint, Command, Edit, Restore},
-    group::Group,
+    group::{Group, KeepError},
     machine::{Document, Event, Lookup, Outcome, Summary},
 };
 
@@ -128,6 +128,11 @@ impl Request {
             return wire::problem(Code::Erased, error.to_string());
         }
         let doc = self.doc;
+        if let HistoryError::Kept(KeepError::Page(_)) = error {
+            tracing::warn!(%doc, %error, "a document's history has to wait");
+            let text = "some of it is damaged on this node's disk, and asked for from other nodes";
+            return wire::problem(Code::Busy, text);
+        }
         tracing::error!(%doc, %error, "a document's history cannot be told");
         wire::problem(Code::Internal, "its history does not read back here")
     }

@@ -25,6 +25,7 @@ mod routers;
 mod service;
 mod start;
 mod states;
+mod times;
 mod wire;
 
 use std::{future::Future, sync::Arc, time::Duration};

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use codraft_proto::reject::Code;
+use codraft_proto::{ids::GroupId, reject::Code};
 use codraft_raft::{group::Group, machine::Shard};
 use parking_lot::Mutex;
 use prometheus_client::{
@@ -15,6 +15,8 @@ use prometheus_client::{
     },
     registry::Registry,
 };
+
+use crate::times::Times;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CodeLabel {
@@ -35,6 +37,8 @@ pub(crate) struct Metrics {
     pub applied: Counter,
     /// Commands in one applied entry.
     pub batch: Histogram,
+    /// From when a committed entry is handed to a group until it is applied.
+    applying: Family<GroupLabel, Times>,
     /// Pairs of a link and a document that it follows.
     pub followers: Gauge,
     /// Feeds that were cut: out of credit, or leadership lost.
@@ -85,6 +89,7 @@ impl Metrics {
             submits: Counter::default(),
             applied: Counter::default(),
             batch: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
+            applying: Family::default(),
             followers: Gauge::default(),
             cuts: Counter::default(),
             leader_changes: Counter::default(),
@@ -128,6 +133,11 @@ impl Metrics {
             "batch_commands",
             "Commands in one log entry",
             m.batch.clone(),
+        );
+        registry.register(
+            "apply_seconds",
+            "From when a committed entry is handed to a group until it is applied, waits for pages included",
+            m.applying.clone(),
         );
         registry.register(
             "followers",
@@ -244,6 +254,12 @@ impl Metrics {
             "Damaged pages that were had again, from other nodes or of the log",
             m.mended_pages.clone(),
         );
+    }
+
+    /// Where a group counts how long it takes to apply an entry.
+    pub fn applying(&self, group: GroupId) -> Times {
+        let label = GroupLabel { group: group.0 };
+        self.applying.get_or_create_owned(&label)
     }
 
     /// How one of this node's groups stands.

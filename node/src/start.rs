@@ -199,7 +199,8 @@ async fn run(config: NodeConfig, outside: NodeOutside, tasks: &Tasks) -> Result<
         let feed = Arc::new(Feed::new(&metrics));
         feeds.insert(group, feed.clone());
         let (routers, metrics) = (routers.clone(), metrics.clone());
-        Sinks::new(Box::new(Fanout::new(config.id, feed, routers, metrics)))
+        let fanout = Fanout::new(config.id, group, feed, routers, metrics);
+        Sinks::new(Box::new(fanout))
     };
     let raft = consensus(
         &config,

@@ -15,6 +15,7 @@ use openraft::{
     storage::{EntryResponder, RaftStateMachine},
 };
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::{
     command::Batch,
@@ -112,7 +113,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let mut responders = Vec::new();
         let mut bytes = 0;
         while let Some((entry, responder)) = entries.try_next().await? {
-            let log_id = entry.log_id;
+            let (log_id, came) = (entry.log_id, Instant::now());
             let content = match entry.payload {
                 EntryPayload::Blank => Content::Blank,
                 EntryPayload::Membership(membership) => {
@@ -137,7 +138,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
                     }
                 }
             };
-            steps.push(Step { log_id, content });
+            steps.push(Step {
+                log_id,
+                content,
+                came,
+            });
             responders.extend(responder);
             if bytes >= STEP_BYTES {
                 self.apply_all(&mut steps).await?;

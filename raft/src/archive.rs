@@ -150,8 +150,14 @@ impl Rounds {
         self.ends.front().copied()
     }
 
-    /// The next round is archived.
-    pub fn archived(&mut self) {
-        self.ends.pop_front();
+    /// How many rounds end up to an entry with which one ends.
+    pub fn count_to(&self, index: u64) -> Option<u64> {
+        let place = self.ends.iter().position(|end| *end == index)?;
+        Some(place as u64 + 1)
+    }
+
+    /// All rounds up to an entry are archived.
+    pub fn archived(&mut self, to: u64) {
+        self.ends.retain(|end| *end > to);
     }
 }

@@ -231,7 +231,11 @@ impl Core {
     }
 
     pub fn apply(&mut self, step: Step) {
-        let Step { log_id, content } = step;
+        let Step {
+            log_id,
+            content,
+            came,
+        } = step;
         match content {
             Content::Blank => {
                 self.shard.skip(log_id.index);
@@ -284,6 +288,7 @@ impl Core {
             }
         }
         self.last = Some(log_id);
+        self.sinks.took(came.elapsed());
     }
 
     /// Somebody was told to try again because refusals fill the document's records, and nothing
@@ -303,6 +308,8 @@ impl Core {
 pub struct Step {
     pub log_id: LogId,
     pub content: Content,
+    /// When it was handed to the group, committed.
+    pub came: Instant,
 }
 
 pub enum Content {

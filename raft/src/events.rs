@@ -1,5 +1,7 @@
 //! What a group and those who serve it say to each other.
 
+use std::time::Duration;
+
 use codraft_proto::{
     ids::{GroupId, NodeId, Term},
     link::Outbox,
@@ -41,6 +43,8 @@ pub type ProposeResult = Result<Outcome, ProposeError>;
 pub trait AppliedSink: Send + 'static {
     /// One log entry's worth, in the order of the log, on every replica. `log_id` is the entry's.
     fn applied(&mut self, shard: &Shard, log_id: LogId, applied: &[Applied]);
+    /// How long it took from when an entry was handed to the group, committed, until it was applied.
+    fn took(&mut self, _time: Duration) {}
     /// Who leads, as seen from here, changed.
     fn leadership_changed(&mut self, lead: Leadership);
 }
@@ -75,6 +79,13 @@ impl Sinks {
         self.first.applied(shard, log_id, applied);
         for sink in &mut self.others {
             sink.applied(shard, log_id, applied);
+        }
+    }
+
+    pub(crate) fn took(&mut self, time: Duration) {
+        self.first.took(time);
+        for sink in &mut self.others {
+            sink.took(time);
         }
     }
 

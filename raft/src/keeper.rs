@@ -11,6 +11,7 @@ mod mend;
 mod past;
 mod receive;
 mod recover;
+mod refetch;
 mod replay;
 mod slots;
 mod space;
@@ -57,7 +58,7 @@ use crate::{
     core::{Core, Prepare},
     digests::Digests,
     machine::{Document, InSlot, Page},
-    manifest::{MANIFESTS, Manifest, Manifests},
+    manifest::{MANIFESTS, Manifest, ManifestError, Manifests},
     oplog::{EVENTS, WAITING_BYTES},
     pages::{PAGES, PageError, PageKey, PageLog, PageOptions, Uses},
     tail::Tail,
@@ -140,6 +141,14 @@ pub enum KeepError {
          this one's place: codraft node replace"
     )]
     Nobody { wrong: String, tried: Tried },
+    #[error(
+        "{wrong}; and no other node has them now: {tried}. The archive and who asks for history wait for \
+         them: bring back the nodes that are away; where none of them has them, bring back that file \
+         from a copy"
+    )]
+    Events { wrong: ManifestError, tried: Tried },
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
 }
 
 impl KeepError {
@@ -260,7 +269,7 @@ impl Keeper {
         if taken.is_err() {
             self.tail.tidy();
         }
-        let (unused, _) = space.judge(&pages.files(), &pages.damaged(), current);
+        let (unused, _) = space.judge(&pages.files(), &pages.damaged().borrow(), current);
         pages.remove(unused).await.map_err(KeepError::of_disk)?;
         if taken.is_ok() {
             self.forget_events().await?;
@@ -286,7 +295,7 @@ impl Keeper {
         current: u32,
     ) -> Result<Option<Arc<Manifest>>, KeepError> {
         let Kept { pages, space, .. } = &self.kept;
-        let (_, moves) = space.judge(&pages.files(), &pages.damaged(), current);
+        let (_, moves) = space.judge(&pages.files(), &pages.damaged().borrow(), current);
         let look = |core: &mut Core| {
             self.tail.begin_anew();
             (core.image(), self.digests.newest(), core.changes.begin())
@@ -300,7 +309,8 @@ impl Keeper {
         let latest = self.latest();
         let before = latest.as_ref().map(|manifest| manifest.index());
         let is_told = |latest: &Arc<Manifest>| {
-            latest.archived == archived && latest.users.is_some() && image.is_in(latest)
+            let as_listed = latest.archived == archived && latest.events == listed;
+            as_listed && latest.users.is_some() && image.is_in(latest)
         };
         if !uses.has(&moves) && latest.as_ref().is_some_and(is_told) {
             return Ok(latest);

@@ -22,6 +22,7 @@ use std::{
 use bytes::Bytes;
 use codraft_proto::disk::{Disk, File};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 pub use format::{FORMAT, PageError, PageKey, PagePlace};
 pub use walk::{Mended, Stands, mended, walk, wrong_byte};
@@ -66,6 +67,8 @@ struct Shared {
     options: PageOptions,
     writer: tokio::sync::Mutex<Writer>,
     files: Mutex<Files>,
+    /// Those of which a page did not read back.
+    damaged: watch::Sender<BTreeSet<u32>>,
 }
 
 /// Where the next page goes.
@@ -89,8 +92,6 @@ struct Current {
 struct Files {
     /// All that are there, and how many bytes each has.
     sizes: BTreeMap<u32, u64>,
-    /// Those of which a page did not read back.
-    damaged: BTreeSet<u32>,
     /// Used last, the latest at the end.
     open: VecDeque<(u32, Arc<dyn File>)>,
 }
@@ -130,6 +131,7 @@ impl PageLog {
                 options,
                 writer: tokio::sync::Mutex::new(writer),
                 files: Mutex::new(files),
+                damaged: watch::Sender::default(),
             }),
         })
     }
@@ -145,7 +147,7 @@ impl PageLog {
         let mut rest = pages;
         while !rest.is_empty() {
             let mut current = match writer.current.take() {
-                Some(current) if current.end < self.shared.options.file_bytes => current,
+                Some(current) if self.takes_more(&current) => current,
                 _ => self.make(&mut writer).await?,
             };
             let start = current.end;
@@ -180,6 +182,12 @@ impl PageLog {
             writer.current = Some(current);
         }
         Ok(places)
+    }
+
+    /// What is damaged is left as it is, so that all of it can go elsewhere.
+    fn takes_more(&self, current: &Current) -> bool {
+        let is_damaged = self.shared.damaged.borrow().contains(&current.number);
+        current.end < self.shared.options.file_bytes && !is_damaged
     }
 
     async fn make(&self, writer: &mut Writer) -> io::Result<Current> {
@@ -223,14 +231,16 @@ impl PageLog {
         let bytes = file.read_at(place.offset.into(), length).await?;
         let page = format::decode(&bytes.into(), place, key);
         if page.is_err() {
-            self.shared.files.lock().damaged.insert(place.file);
+            let damaged = &self.shared.damaged;
+            damaged.send_if_modified(|files| files.insert(place.file));
         }
         page
     }
 
-    /// The files of which a page did not read back: what else is in them had better be elsewhere.
-    pub fn damaged(&self) -> BTreeSet<u32> {
-        self.shared.files.lock().damaged.clone()
+    /// The files of which a page did not read back, whenever that changes: what else is in them had
+    /// better be elsewhere.
+    pub fn damaged(&self) -> watch::Receiver<BTreeSet<u32>> {
+        self.shared.damaged.subscribe()
     }
 
     /// What lies at a place, whatever it is.
@@ -268,8 +278,8 @@ impl PageLog {
             if !self.shared.forget(number) {
                 continue;
             }
-            let is_damaged = self.shared.files.lock().damaged.remove(&number);
-            match is_damaged {
+            let damaged = &self.shared.damaged;
+            match damaged.send_if_modified(|files| files.remove(&number)) {
                 true => self.set_aside(number).await?,
                 false => self.shared.disk.remove(&self.path(number)).await?,
             }

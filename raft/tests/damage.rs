@@ -17,7 +17,7 @@ use codraft_raft::{
     group::{Origin, ProposeError, ReadError},
     machine::Outcome,
 };
-use common::{Cluster, G, Node, commit, create, damage_pages, doc, edit, text, until};
+use common::{Cluster, G, Node, commit, create, damage_pages, doc, edit, flip_pages, text, until};
 
 /// What of a node's disk is damaged while it is down.
 #[derive(Debug, Clone, Copy)]
@@ -27,36 +27,17 @@ enum Damage {
     Events,
 }
 
-/// Flips a bit of each, of all groups; a page begins with its length and has the document's id at 16,
-/// which a list of documents has none of.
+/// Flips a bit of each, of all groups.
 fn hurt(disk: &MemoryDisk, what: Damage) {
-    let folder = match what {
-        Damage::Lists => "/data/pages",
-        Damage::Manifest => "/data/manifests",
-        Damage::Events => "/data/events",
+    let damaged = match what {
+        Damage::Lists => flip_pages(disk, "/data/pages", false),
+        Damage::Events => flip_pages(disk, "/data/events", false),
+        Damage::Manifest => {
+            let paths = disk.paths().into_iter();
+            let manifests = paths.filter(|path| path.starts_with("/data/manifests"));
+            manifests.map(|path| disk.flip(&path, 50)).count()
+        }
     };
-    let mut damaged = 0;
-    for path in disk
-        .paths()
-        .into_iter()
-        .filter(|path| path.starts_with(folder))
-    {
-        if matches!(what, Damage::Manifest) {
-            disk.flip(&path, 50);
-            damaged += 1;
-            continue;
-        }
-        let bytes = disk.contents(&path).unwrap();
-        let mut at = 24;
-        while at + 40 < bytes.len() {
-            let length = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
-            if bytes[at + 16..at + 32] == [0; 16] {
-                disk.flip(&path, at + 40 + length / 2);
-                damaged += 1;
-            }
-            at = (at + 40 + length).next_multiple_of(8);
-        }
-    }
     assert!(damaged > 0, "{what:?}");
 }
 

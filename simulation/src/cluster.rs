@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use codraft_node::{Node, NodeConfig};
+use codraft_node::{BudgetOptions, Node, NodeConfig};
 use codraft_proto::{
     ids::{DocId, GroupId, NodeId},
     topology::{FileTopology, LiveTopology, NodeEntry, Topology},
@@ -219,6 +219,8 @@ impl Cluster {
             config.checkpoints.bytes_a_revision = 64;
             config.checkpoints.ms = 2_000;
         }
+        let unarchived = u64::from(world.unarchived_kib) << 10;
+        config.budget = BudgetOptions::of(unarchived, u64::MAX);
         config.limits.quiet_ms = world.quiet_ms;
         config.keep.memory_bytes = u64::from(world.memory_kib) << 10;
         // Its documents are small, and some are to be spelled outside their group's lock.

@@ -540,6 +540,7 @@ pub fn explains(cluster: &Cluster, faults: &[Fault], host: &str, line: &str) -> 
         "group stopped",
         "openraft",
         "unexpected answer to a proposal",
+        "too many events are not archived",
     ];
     if cluster.disk(place).is_hurt() && says(&by_disk) {
         return true;

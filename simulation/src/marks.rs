@@ -32,7 +32,10 @@ pub const MARKS: &[(&str, &str)] = &[
     ("torn_tail_cut", "the torn end of a log was cut"),
     ("damage_quarantined", "a damaged log was set aside"),
     ("sync_failed", "a disk failed and its process ended"),
-    ("disk_full", "a disk was full"),
+    (
+        "disk_full",
+        "a disk was full, or of what could not be archived",
+    ),
     (
         "wiped_disk_refused",
         "an empty disk under an old id was refused",
@@ -158,7 +161,9 @@ impl Watch {
                 });
             }
             DriverSeen::Proven => mark("files_proven"),
-            DriverSeen::ErrorLine { line, .. } if line.contains("disk is full") => {
+            DriverSeen::ErrorLine { line, .. }
+                if line.contains("disk is full") || line.contains("events are not archived") =>
+            {
                 mark("disk_full");
             }
             DriverSeen::ErrorLine { line, .. } if line.contains("the log cannot be written") => {

@@ -69,6 +69,9 @@ pub struct World {
     /// What a group's documents may take in memory, in KiB.
     #[serde(default = "spacious")]
     pub memory_kib: u32,
+    /// What may wait for the archive before new documents are refused, in KiB.
+    #[serde(default = "plenty")]
+    pub unarchived_kib: u32,
     /// What may wait at a router for a socket that reads slowly.
     #[serde(default = "roomy")]
     pub socket_queue_bytes: u32,
@@ -110,6 +113,11 @@ fn an_hour() -> u64 {
 /// As in production.
 fn spacious() -> u32 {
     (codraft_raft::group::KeepOptions::default().memory_bytes >> 10) as u32
+}
+
+/// As in production.
+fn plenty() -> u32 {
+    (codraft_proto::limits::UNARCHIVED_BYTES >> 10) as u32
 }
 
 /// As in production.
@@ -290,9 +298,12 @@ pub enum FaultKind {
     PageDamage {
         node: u32,
     },
+    /// `archive`: there is room for all but what is archived.
     DiskFull {
         node: u32,
         for_ms: u64,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        archive: bool,
     },
     /// Syncs take so many times as long.
     DiskSlow {

@@ -205,10 +205,15 @@ async fn a_reader_sees_no_history_from_before_the_grant() {
         metrics.contains("codraft_node_submits_total 1"),
         "{metrics}"
     );
-    let state = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix("codraft_node_state_bytes{group=\"0\"} "));
-    let state: u64 = state.unwrap().parse().unwrap();
+    let value = |name: &str| -> u64 {
+        let line = format!("codraft_node_{name}{{group=\"0\"}} ");
+        let value = metrics.lines().find_map(|of| of.strip_prefix(&line));
+        value.unwrap().parse().unwrap()
+    };
+    let (timed, entries) = (value("apply_seconds_count"), value("log_entries"));
+    // Its members, a document and an edit at least.
+    assert!(timed >= 3 && timed <= entries, "{metrics}");
+    let state = value("state_bytes");
     let own =
         cluster.nodes[&leader].with_document(&DOC, codraft_raft::machine::Document::heap_bytes);
     assert!(own.is_some_and(|own| own > 0 && state >= own), "{metrics}");

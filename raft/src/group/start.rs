@@ -200,6 +200,8 @@ fn take_part(
     tasks.spawn("group keeper", keep(group.clone(), tasks.clone()));
     let keeper = group.keeper.clone();
     tasks.spawn("archivist", async move { keeper.archive().await });
+    let keeper = group.keeper.clone();
+    tasks.spawn("mender", async move { keeper.mend_events().await });
 }
 
 /// Keeps the group's state, tells openraft of each manifest, and lets go of the log below.

@@ -111,7 +111,9 @@ impl Keeper {
         if next.rounds.is_multiple_of(TIDY_EVERY) {
             let adopting = self.adopting.lock().await;
             if !*adopting {
-                archive.tidy(self.group, self.archives(next)).await?;
+                // Others' rounds may have been taken meanwhile.
+                let newest = self.events.pages().await.archived();
+                archive.tidy(self.group, self.archives(newest)).await?;
             }
         }
         Ok(true)
@@ -123,9 +125,18 @@ impl Keeper {
         mark: ArchiveMark,
         link: &dyn BulkLink,
     ) -> Result<(), ReceiveError> {
+        *self.adopting.lock().await = true;
+        self.bring(mark, link).await
+    }
+
+    /// The same, where nothing is removed meanwhile.
+    pub(super) async fn bring(
+        &self,
+        mark: ArchiveMark,
+        link: &dyn BulkLink,
+    ) -> Result<(), ReceiveError> {
         let archive = self.kept.archiving.archive.as_ref();
         let archive = archive.ok_or(ReceiveError::Wrong("events are missing"))?;
-        *self.adopting.lock().await = true;
         let adopted = archive.adopt(self.group, mark, link).await;
         adopted.map_err(|error| ReceiveError::Other(error.to_string()))?;
         tap::adopted(self.group, mark);

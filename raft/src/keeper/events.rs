@@ -72,6 +72,16 @@ impl Pages {
         self.listed.iter().filter(has).copied().collect()
     }
 
+    /// What a page has of each document: its first and its last revision.
+    pub fn revisions_in(&self, page: &EventPage) -> Option<&BTreeMap<DocId, (Revision, Revision)>> {
+        self.revisions.get(&page.to)
+    }
+
+    /// How many rounds end up to an entry with which one ends, of those that are not archived.
+    pub fn rounds_to(&self, index: u64) -> Option<u64> {
+        self.rounds.count_to(index)
+    }
+
     /// With those that another replica wrote, of entries that were not applied here.
     pub fn with(&self, pages: &[EventPage]) -> Vec<EventPage> {
         let to = self.to();
@@ -79,9 +89,9 @@ impl Pages {
         self.listed.iter().chain(later).copied().collect()
     }
 
-    /// A round is in the archive: what it holds may go.
+    /// The rounds up to a mark are in the archive: what they hold may go.
     fn add_round(&mut self, archived: ArchiveMark) {
-        self.rounds.archived();
+        self.rounds.archived(archived.index);
         self.archived = archived;
         let is_needed = |page: &EventPage| page.to > archived.index;
         self.listed
@@ -208,7 +218,7 @@ impl Events {
         self.mark.subscribe()
     }
 
-    /// The round that follows on a mark is in the archive. A state that was installed meanwhile has a
+    /// The rounds from a mark up to another are in the archive. A state that was installed meanwhile has a
     /// mark of its own.
     pub async fn add_round(&self, mark: ArchiveMark, archived: ArchiveMark) {
         let mut pages = self.pages.lock().await;
@@ -260,6 +270,18 @@ impl Events {
             tokio::task::yield_now().await;
         }
         Ok((seen, pages))
+    }
+
+    /// A page was written elsewhere, with these events. What was archived meanwhile is not needed.
+    pub async fn moved(&self, was: &EventPage, page: EventPage, events: &[Logged]) {
+        let mut pages = self.pages.lock().await;
+        let Some(place) = pages.listed.iter().position(|listed| listed == was) else {
+            return;
+        };
+        pages.listed[place] = page;
+        pages.revisions.insert(page.to, revisions_of(events));
+        self.budget.waits(self.group, pages.listed_bytes());
+        self.space.placed(self.group, &pages.uses());
     }
 
     /// A manifest is in its place.

@@ -144,7 +144,7 @@ impl Kept {
             wrong.extend(read.err());
         }
         // What else is in a damaged file is not built upon.
-        let damaged = self.events.damaged();
+        let damaged = self.events.damaged().borrow().clone();
         let is_whole = |page: &EventPage| !damaged.contains(&page.place.file);
         let count = manifest
             .events

@@ -76,11 +76,11 @@ pub enum ReceiveError {
 }
 
 /// One attempt.
-struct Attempt<'a> {
-    keeper: &'a Keeper,
-    link: &'a dyn BulkLink,
+pub(super) struct Attempt<'a> {
+    pub keeper: &'a Keeper,
+    pub link: &'a dyn BulkLink,
     /// Bytes that came.
-    progress: &'a AtomicU64,
+    pub progress: &'a AtomicU64,
 }
 
 impl Keeper {
@@ -250,7 +250,7 @@ impl Attempt<'_> {
     }
 
     /// Pages as the other replica keeps them.
-    async fn pages(
+    pub async fn pages(
         &self,
         events: bool,
         asked: &[(PageKey, PagePlace)],
@@ -430,7 +430,9 @@ pub(super) async fn fetch(
 }
 
 /// As many as fit one request, time after time.
-fn in_requests(pages: &[(PageKey, PagePlace)]) -> impl Iterator<Item = &[(PageKey, PagePlace)]> {
+pub(super) fn in_requests(
+    pages: &[(PageKey, PagePlace)],
+) -> impl Iterator<Item = &[(PageKey, PagePlace)]> {
     const { assert!(FETCH_BYTES <= BATCH as u64) };
     let mut rest = pages;
     std::iter::from_fn(move || {

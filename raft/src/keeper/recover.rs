@@ -23,7 +23,7 @@ use super::{
     mend::{Answer, Tried},
     receive::{Partial, ReceiveError, fetch},
 };
-use crate::{core::KeptState, manifest::Manifest, types::LogId};
+use crate::{core::KeptState, events::BulkLink, manifest::Manifest, types::LogId};
 
 impl Keeper {
     /// Why the group must not run before it has another replica's state, if that is so.
@@ -96,15 +96,9 @@ impl Keeper {
         let link = self.others.peers.bulk(node);
         let link = link.ok_or_else(|| ReceiveError::Other("no such node".into()))?;
         let at_least = self.at_least().await;
-        let lent = fetch(&*link, self.group, Body::Latest(at_least)).await;
-        let lent = lent.map_err(ReceiveError::Other)?;
-        let Some(theirs) = lent.first() else {
+        let Some(theirs) = self.latest_of(&*link, at_least).await? else {
             return Ok(None);
         };
-        let theirs = Manifest::decode(theirs, Path::new("a manifest that was sent"))?;
-        if theirs.group != self.group || theirs.index() < at_least {
-            return Err(ReceiveError::Wrong("another manifest"));
-        }
         let last = theirs.last;
         self.events.pages().await.cut(last.index);
         let progress = AtomicU64::new(0);
@@ -115,6 +109,24 @@ impl Keeper {
         self.install(&received.manifest).await?;
         *self.left.lock() = None;
         Ok(Some(last))
+    }
+
+    /// Another replica's latest manifest, of that entry or a later one; none where it has no state either.
+    pub(super) async fn latest_of(
+        &self,
+        link: &dyn BulkLink,
+        at_least: u64,
+    ) -> Result<Option<Manifest>, ReceiveError> {
+        let lent = fetch(link, self.group, Body::Latest(at_least)).await;
+        let lent = lent.map_err(ReceiveError::Other)?;
+        let Some(theirs) = lent.first() else {
+            return Ok(None);
+        };
+        let theirs = Manifest::decode(theirs, Path::new("a manifest that was sent"))?;
+        match theirs.group == self.group && theirs.index() >= at_least {
+            true => Ok(Some(theirs)),
+            false => Err(ReceiveError::Wrong("another manifest")),
+        }
     }
 
     /// The entry that a state must not be from before: the log goes on from there, what was archived is

@@ -3,6 +3,7 @@
 mod idle;
 mod mend;
 mod recover;
+mod refetch;
 mod users;
 
 use std::{

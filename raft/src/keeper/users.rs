@@ -32,16 +32,16 @@ impl Keeper {
             Some(latest) => latest.users.as_deref(),
         };
         if let Some(before) = before {
-            match self.rewrite(before, documents, changed, moves).await {
+            match self.page_anew(before, documents, changed, moves).await {
                 Err(KeepError::Page(error)) => self.named(&error),
                 written => return written,
             }
         }
         let all = all(documents).await;
-        self.rewrite(&[], documents, &all, moves).await
+        self.page_anew(&[], documents, &all, moves).await
     }
 
-    async fn rewrite(
+    async fn page_anew(
         &self,
         before: &[UserPage],
         documents: &Slots,

@@ -627,17 +627,22 @@ pub async fn until(what: &str, done: impl Fn() -> bool) {
     assert!(whole.is_ok(), "it never comes to pass: {what}");
 }
 
-/// A bit of each document's page on a disk flips; a page begins with its length, and has the
-/// document's id at 16 and the document at 40.
+/// A bit of each document's page on a disk flips; how many there were.
 pub fn damage_pages(disk: &MemoryDisk) -> usize {
+    flip_pages(disk, "/data/pages", true)
+}
+
+/// Flips a bit of each page of a document in a folder, or of each that is of none; how many there were. A
+/// page begins with its length and has the document's id at 16, which lists and events have none of.
+pub fn flip_pages(disk: &MemoryDisk, folder: &str, of_documents: bool) -> usize {
     let mut damaged = 0;
     let paths = disk.paths().into_iter();
-    for path in paths.filter(|path| path.starts_with("/data/pages")) {
+    for path in paths.filter(|path| path.starts_with(folder)) {
         let bytes = disk.contents(&path).unwrap();
         let mut at = 24;
         while at + 40 < bytes.len() {
             let length = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
-            if bytes[at + 16..at + 32] != [0; 16] {
+            if (bytes[at + 16..at + 32] != [0; 16]) == of_documents {
                 disk.flip(&path, at + 40 + length / 2);
                 damaged += 1;
             }

@@ -36,9 +36,14 @@ impl Faults {
                 self.on.insert(i);
                 self.later(now + IDLE, Step::End(i));
             }
-            FaultKind::DiskFull { node, .. } => {
-                self.cluster.disk(*node as usize - 1).fill(i, false);
+            FaultKind::DiskFull { node, archive, .. } => {
+                let disk = self.cluster.disk(*node as usize - 1);
                 self.on.insert(i);
+                if *archive {
+                    disk.fill_archive(i);
+                    return self.later(now + lasts, Step::End(i));
+                }
+                disk.fill(i, false);
                 self.later(now + lasts / 2, Step::FillUp(i));
             }
             FaultKind::DiskSlow { node, times, .. } => {
@@ -80,7 +85,10 @@ impl Faults {
             let here = |node: u32| node as usize - 1 == place;
             match self.faults[i].kind {
                 FaultKind::SyncError { node, .. } if here(node) => disk.fail(i),
-                FaultKind::DiskFull { node, .. } if here(node) => disk.fill(i, false),
+                FaultKind::DiskFull { node, archive, .. } if here(node) => match archive {
+                    true => disk.fill_archive(i),
+                    false => disk.fill(i, false),
+                },
                 FaultKind::DiskSlow { node, times, .. } if here(node) => {
                     disk.set_slow(Some((times, i)));
                 }

@@ -76,6 +76,8 @@ struct State {
     slow: Option<(u32, usize)>,
     failing: Option<usize>,
     full: Option<usize>,
+    /// Nothing fits into the archive.
+    archive_full: Option<usize>,
     /// A sync or a write has failed since the last start.
     hurt: bool,
     /// Writes of more than one sector that wait for their sync.
@@ -87,6 +89,8 @@ struct State {
     end: Option<(PathBuf, u64)>,
 }
 
+/// Where nodes archive.
+const ARCHIVE: &str = "/data/archive";
 /// Of a mark, and of the last record of a file, in the log's records.
 const MARK: u32 = 1;
 const ROLL: u32 = 7;
@@ -100,6 +104,7 @@ impl SlowDisk {
             slow: None,
             failing: None,
             full: None,
+            archive_full: None,
             hurt: false,
             open: 0,
             vouched: BTreeMap::new(),
@@ -163,9 +168,14 @@ impl SlowDisk {
         self.memory.set_capacity(Some(fits));
     }
 
+    /// Nothing more is archived until `mend`.
+    pub fn fill_archive(&self, fault: usize) {
+        self.manner.lock().archive_full = Some(fault);
+    }
+
     pub fn mend(&self) {
         let mut state = self.manner.lock();
-        (state.failing, state.full) = (None, None);
+        (state.failing, state.full, state.archive_full) = (None, None, None);
         self.memory.fail_syncs(false);
         self.memory.set_capacity(None);
     }
@@ -245,6 +255,19 @@ impl Manner {
         self.pauses.over().await;
     }
 
+    /// Whether anything fits where a file is.
+    fn has_room(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        match state.archive_full.filter(|_| path.starts_with(ARCHIVE)) {
+            Some(fault) => {
+                state.hurt = true;
+                self.struck.all(Some(fault));
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            None => Ok(()),
+        }
+    }
+
     /// A result of the memory's: what failed, failed by a fault.
     fn told<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result
@@ -283,6 +306,9 @@ impl Disk for SlowDisk {
         create: bool,
     ) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
         Box::pin(async move {
+            if create {
+                self.manner.has_room(path)?;
+            }
             let file = quietly(|| self.memory.open(path, create)).await?;
             // Files of the log are made under another name.
             let (manner, path) = (self.manner.clone(), path.with_extension("wal"));
@@ -341,6 +367,7 @@ impl File for SlowFile {
 
     fn write_at(&self, offset: u64, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
+            self.manner.has_room(&self.path)?;
             let written = quietly(|| self.file.write_at(offset, bytes)).await;
             self.manner.told(written)
         })

@@ -1,6 +1,7 @@
 //! A plan from a seed.
 
 use codraft_proto::ids::{GroupId, NodeId};
+use codraft_proto::limits::UNARCHIVED_BYTES;
 use codraft_proto::placement;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
@@ -83,6 +84,7 @@ fn world(seed: u64) -> World {
         )
         .into(),
         memory_kib: pick(&[1, 16, 64, 256 << 10], &mut stream(seed, "memory", 0)),
+        unarchived_kib: (UNARCHIVED_BYTES >> 10) as u32,
     }
 }
 
@@ -482,6 +484,7 @@ fn fault(
         6 => FaultKind::DiskFull {
             node: other,
             for_ms,
+            archive: false,
         },
         7 => FaultKind::DiskSlow {
             node: other,

@@ -162,7 +162,8 @@ pub fn strikes(kind: &FaultKind) -> String {
             format!("node-{node} down with {place} in its log for {for_ms} ms")
         }
         FaultKind::PageDamage { node } => format!("bits flip in node-{node}'s pages"),
-        FaultKind::DiskFull { node, for_ms } => format!("node-{node}'s disk full for {for_ms} ms"),
+        FaultKind::DiskFull { archive: true, .. } => full("archive", kind),
+        FaultKind::DiskFull { .. } => full("disk", kind),
         FaultKind::DiskSlow {
             node,
             times,
@@ -179,9 +180,8 @@ pub fn strikes(kind: &FaultKind) -> String {
             one_way,
             for_ms,
         } => {
-            let arrow = if *one_way { "⇸" } else { "⇹" };
-            let (a, b) = (hosts(a.iter().copied()), hosts(b.iter().copied()));
-            format!("partition {a} {arrow} {b} for {for_ms} ms")
+            let parts = sides(a, b, if *one_way { "⇸" } else { "⇹" });
+            format!("partition {parts} for {for_ms} ms")
         }
         FaultKind::Flap {
             a,
@@ -189,8 +189,8 @@ pub fn strikes(kind: &FaultKind) -> String {
             period_ms,
             for_ms,
         } => {
-            let (a, b) = (hosts(a.iter().copied()), hosts(b.iter().copied()));
-            format!("partition {a} ⇹ {b} comes and goes every {period_ms} ms for {for_ms} ms")
+            let parts = sides(a, b, "⇹");
+            format!("partition {parts} comes and goes every {period_ms} ms for {for_ms} ms")
         }
         FaultKind::Delay { a, b, ms, for_ms } => {
             format!("{a} ↔ {b} {ms} ms later for {for_ms} ms")
@@ -209,6 +209,16 @@ pub fn strikes(kind: &FaultKind) -> String {
             format!("node-{node} drained, back after {for_ms} ms")
         }
     }
+}
+
+fn full(what: &str, kind: &FaultKind) -> String {
+    let nodes = hosts(kind.hosts().into_iter());
+    format!("{nodes}'s {what} full for {} ms", kind.for_ms())
+}
+
+fn sides(a: &[Host], b: &[Host], arrow: &str) -> String {
+    let [a, b] = [a, b].map(|side| hosts(side.iter().copied()));
+    format!("{a} {arrow} {b}")
 }
 
 fn hosts(hosts: impl Iterator<Item = Host>) -> String {
