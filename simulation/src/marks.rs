@@ -104,6 +104,14 @@ pub const MARKS: &[(&str, &str)] = &[
         "history_told",
         "what a document was at a revision was told, and who wrote it",
     ),
+    (
+        "erased",
+        "a revision was older than history is kept, and its reader was told so",
+    ),
+    (
+        "erased_base",
+        "a client came back with work of before what history is kept of",
+    ),
     ("restored", "a document was had back as it was"),
     (
         "snapshot_asked",
@@ -264,6 +272,7 @@ impl Watch {
     fn client(&mut self, seen: &ClientSeen, mut mark: impl FnMut(&'static str)) {
         match seen {
             ClientSeen::Rebase { .. } => mark("rebase"),
+            ClientSeen::Erased { .. } => mark("erased"),
             ClientSeen::Resynced { .. } => mark("resync"),
             ClientSeen::HandedBack { .. } => mark("conflict_copy"),
             ClientSeen::Opened {

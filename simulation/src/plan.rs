@@ -69,6 +69,9 @@ pub struct World {
     /// What a group's documents may take in memory, in KiB.
     #[serde(default = "spacious")]
     pub memory_kib: u32,
+    /// History is kept for so long; 0 for ever.
+    #[serde(default)]
+    pub retention_ms: u64,
     /// What may wait at a router for a socket that reads slowly.
     #[serde(default = "roomy")]
     pub socket_queue_bytes: u32,

@@ -178,6 +178,15 @@ pub enum ClientSeen {
         text: String,
         digest: Hash,
         authors: Vec<(u64, String)>,
+        /// When it was asked for, since the start.
+        asked: Duration,
+    },
+    /// A revision is older than history is kept: it begins with `oldest`.
+    Erased {
+        user: u32,
+        doc: Id,
+        version: u64,
+        oldest: u64,
     },
     /// A restore was answered with its revision.
     Restored {

@@ -134,6 +134,7 @@ impl Plan {
         );
         bound("world.round_bytes", world.round_bytes.into(), 1, 1 << 30);
         bound("world.quiet_ms", world.quiet_ms, 100, LONGEST_MS);
+        bound("world.retention_ms", world.retention_ms, 0, LONGEST_MS);
         bound("world.memory_kib", world.memory_kib.into(), 1, 1 << 20);
         bound("world.safety_ms", world.safety_ms, 1, LONGEST_MS);
     }

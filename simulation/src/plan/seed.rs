@@ -58,7 +58,7 @@ fn world(seed: u64) -> World {
     let least = rng.random_range(1..=4);
     let most = least + rng.random_range(1..=20);
     let sync = rng.random_range(100..=800);
-    World {
+    let mut world = World {
         nodes: pick(&[3, 3, 3, 4, 5], &mut rng),
         routers: pick(&[1, 2, 2], &mut rng),
         groups: pick(&[1, 1, 2, 2, 2, 3, 4, 8], &mut rng),
@@ -83,7 +83,21 @@ fn world(seed: u64) -> World {
         )
         .into(),
         memory_kib: pick(&[1, 16, 64, 256 << 10], &mut stream(seed, "memory", 0)),
+        retention_ms: 0,
+    };
+    forget(seed, &mut world);
+    world
+}
+
+/// In one seed of five history is kept for a time, and archived in rounds that are small enough to go.
+fn forget(seed: u64, world: &mut World) {
+    let mut rng = stream(seed, "retention", 0);
+    if !rng.random_bool(0.2) {
+        return;
     }
+    world.retention_ms = *[300, 1_000, 4_000].choose(&mut rng).unwrap_or(&1_000);
+    world.round_bytes = *[512, 1 << 10, 2 << 10].choose(&mut rng).unwrap_or(&512);
+    world.tail_commands = world.tail_commands.min(20);
 }
 
 fn document(seed: u64, number: u32, rich: bool, users: u32, clients: &[Client]) -> Document {
@@ -211,10 +225,11 @@ fn worst(seed: u64, world: &World, documents: &[Document], clients: &mut [Client
     }
 }
 
-/// In most seeds somebody looks at what was, and in some of them has it back.
+/// In most seeds, and wherever it is kept for a time, somebody looks at what was, and in some of them has it back.
 fn look_back(seed: u64, world: &World, clients: &mut [Client]) {
     let mut rng = stream(seed, "past", 0);
-    if clients.is_empty() || !rng.random_bool(0.6) {
+    let looks = rng.random_bool(0.6) || world.retention_ms > 0;
+    if clients.is_empty() || !looks {
         return;
     }
     let restores = rng.random_bool(0.6);

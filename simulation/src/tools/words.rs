@@ -26,6 +26,9 @@ pub fn lines(plan: &Plan) -> Vec<String> {
             world.tail_commands, world.memory_kib, world.round_bytes
         ),
     ];
+    if world.retention_ms > 0 {
+        out.push(format!("history kept for {}", seconds(world.retention_ms)));
+    }
     if let Some(mutant) = &plan.mutant {
         out.push(format!("planted bug {mutant}"));
     }

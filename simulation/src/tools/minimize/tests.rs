@@ -85,6 +85,7 @@ pub fn large() -> Plan {
             round_bytes: 4 << 10,
             quiet_ms: 3_600_000,
             memory_kib: 64,
+            retention_ms: 0,
             socket_queue_bytes: 1 << 20,
             safety_ms: 12_000,
         },
