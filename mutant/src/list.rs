@@ -365,6 +365,11 @@ pub const ALL: &[Mutant] = &[
         expect: &["errors", "proof", "retention"],
     },
     Mutant {
+        name: "damaged_list_left_out",
+        what: "A start goes on without the documents of a list that does not read back.",
+        expect: &["replicas", "processes", "errors", "heals"],
+    },
+    Mutant {
         name: "install_without_archive",
         what: "A replica takes another one's state, whose first events are archived, without the archive.",
         expect: &["oplog"],

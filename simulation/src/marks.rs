@@ -123,6 +123,10 @@ pub const MARKS: &[(&str, &str)] = &[
     ),
     ("node_replaced", "a new node has the place of another one"),
     (
+        "state_recovered",
+        "a replica whose state was damaged took another one's",
+    ),
+    (
         "page_mended",
         "a page that was damaged was had from another replica",
     ),
@@ -222,6 +226,7 @@ impl Watch {
             NodeSeen::Truncated { .. } => mark("log_truncated"),
             NodeSeen::Kept { .. } => mark("state_kept"),
             NodeSeen::Restored { .. } => mark("state_restored"),
+            NodeSeen::Recovers { .. } => mark("state_recovered"),
             NodeSeen::Mended { .. } => mark("page_mended"),
             NodeSeen::Cooled { .. } => mark("document_cooled"),
             NodeSeen::Prefetched { .. } => mark("document_prefetched"),

@@ -293,6 +293,12 @@ pub enum FaultKind {
     PageDamage {
         node: u32,
     },
+    /// What a node keeps of its groups' states is damaged while it is down: a manifest, lists of
+    /// documents, or events. It must take the others' in its place.
+    StateDamage {
+        node: u32,
+        for_ms: u64,
+    },
     DiskFull {
         node: u32,
         for_ms: u64,

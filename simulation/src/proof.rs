@@ -26,7 +26,9 @@ pub fn is_due(plan: &Plan) -> bool {
     let lies = |kind: &FaultKind| {
         matches!(
             kind,
-            FaultKind::Corrupt { .. } | FaultKind::PageDamage { .. }
+            FaultKind::Corrupt { .. }
+                | FaultKind::PageDamage { .. }
+                | FaultKind::StateDamage { .. }
         )
     };
     // What is left where history went is to be proven more often.

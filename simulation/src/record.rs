@@ -380,6 +380,15 @@ pub enum NodeSeen {
         group: u32,
         index: u64,
     },
+    /// A replica's state does not read back: from now on it lacks one.
+    Lacks { node: u64, life: u64, group: u32 },
+    /// It has another one's, of an entry.
+    Recovers {
+        node: u64,
+        life: u64,
+        group: u32,
+        index: u64,
+    },
     /// A damaged page was had from another node.
     Mended { node: u64 },
     /// Documents left memory.

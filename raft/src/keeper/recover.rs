@@ -23,7 +23,7 @@ use super::{
     mend::{Answer, Tried},
     receive::{Partial, ReceiveError, fetch},
 };
-use crate::{core::KeptState, manifest::Manifest, types::LogId};
+use crate::{core::KeptState, manifest::Manifest, tap, types::LogId};
 
 impl Keeper {
     /// Why the group must not run before it has another replica's state, if that is so.
@@ -114,6 +114,7 @@ impl Keeper {
         self.log.agree(last).await.map_err(KeepError::Failed)?;
         self.install(&received.manifest).await?;
         *self.left.lock() = None;
+        tap::recovers(self.group, last.index);
         Ok(Some(last))
     }
 

@@ -293,6 +293,7 @@ impl FaultKind {
             FaultKind::SyncError { .. } => "sync_error",
             FaultKind::Corrupt { .. } => "corrupt",
             FaultKind::PageDamage { .. } => "page_damage",
+            FaultKind::StateDamage { .. } => "state_damage",
             FaultKind::DiskFull { .. } => "disk_full",
             FaultKind::DiskSlow { .. } => "disk_slow",
             FaultKind::Wiped { .. } => "wiped",
@@ -316,6 +317,7 @@ impl FaultKind {
             FaultKind::SyncError { node, .. }
             | FaultKind::Corrupt { node, .. }
             | FaultKind::PageDamage { node }
+            | FaultKind::StateDamage { node, .. }
             | FaultKind::DiskFull { node, .. }
             | FaultKind::DiskSlow { node, .. }
             | FaultKind::Wiped { node }
@@ -348,6 +350,7 @@ impl FaultKind {
                 node, tail: false, ..
             }
             | FaultKind::PageDamage { node }
+            | FaultKind::StateDamage { node, .. }
             | FaultKind::Wiped { node }
             | FaultKind::Replace { node, .. }
             | FaultKind::FolderPutBack { node, .. } => Some(u64::from(*node)),
@@ -367,6 +370,7 @@ impl FaultKind {
             | FaultKind::RouterCrash { for_ms, .. }
             | FaultKind::SyncError { for_ms, .. }
             | FaultKind::Corrupt { for_ms, .. }
+            | FaultKind::StateDamage { for_ms, .. }
             | FaultKind::DiskFull { for_ms, .. }
             | FaultKind::DiskSlow { for_ms, .. }
             | FaultKind::Partition { for_ms, .. }

@@ -398,6 +398,7 @@ fn faults(seed: u64, world: &World, clients: &[Client]) -> Vec<Fault> {
     }
     damage_pages(seed, world, spare, &mut faults);
     replace_node(seed, world, spare, &mut faults);
+    damage_state(seed, world, spare, &mut faults);
     faults.sort_by_key(|fault| fault.at_ms);
     faults
 }
@@ -442,6 +443,41 @@ fn replace_node(seed: u64, world: &World, spare: u32, faults: &mut Vec<Fault>) {
             lost: rng.random_bool(0.6),
         },
     });
+}
+
+/// In one of four worlds that let go of the beginning of their logs the disk that may be lost loses some
+/// of what is kept in its place.
+fn damage_state(seed: u64, world: &World, spare: u32, faults: &mut Vec<Fault>) {
+    let mut rng = stream(seed, "state", 0);
+    if world.tail_commands > 100 || !rng.random_bool(0.25) {
+        return;
+    }
+    for _ in 0..rng.random_range(1..=3) {
+        let (node, for_ms) = (spare, rng.random_range(150..3_000));
+        let at_ms = rng.random_range(world.safety_ms / 4..world.safety_ms);
+        faults.push(Fault {
+            at_ms,
+            seed: rng.random(),
+            kind: FaultKind::StateDamage { node, for_ms },
+        });
+        // Now and then more happens while another's is being taken.
+        let then_ms = (at_ms + for_ms + rng.random_range(1..500)).min(world.safety_ms);
+        let for_ms = rng.random_range(150..1_000);
+        let kind = match rng.random_range(0..10) {
+            0..=2 => FaultKind::Crash {
+                nodes: vec![node],
+                power: rng.random_bool(0.5),
+                for_ms,
+            },
+            3..=4 => FaultKind::DiskFull { node, for_ms },
+            _ => continue,
+        };
+        faults.push(Fault {
+            at_ms: then_ms,
+            seed: rng.random(),
+            kind,
+        });
+    }
 }
 
 /// The nodes that hold a group. With few groups others have nothing to do.

@@ -165,6 +165,9 @@ pub fn strikes(kind: &FaultKind) -> String {
             format!("node-{node} down with {place} in its log for {for_ms} ms")
         }
         FaultKind::PageDamage { node } => format!("bits flip in node-{node}'s pages"),
+        FaultKind::StateDamage { node, for_ms } => {
+            format!("bits flip in what node-{node} keeps, back after {for_ms} ms")
+        }
         FaultKind::DiskFull { node, for_ms } => format!("node-{node}'s disk full for {for_ms} ms"),
         FaultKind::DiskSlow {
             node,
