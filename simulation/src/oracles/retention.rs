@@ -213,8 +213,8 @@ mod tests {
         for seq in 1..=6 {
             let base = story.head();
             story.ts_ms = match base {
-                ..OLDEST => 0,
-                ..8 => 500,
+                0..OLDEST => 0,
+                OLDEST..8 => 500,
                 _ => RETENTION_MS + 1,
             };
             story.edit(ADA, seq, base, &[insert("x")]);

@@ -165,9 +165,7 @@ pub fn strikes(kind: &FaultKind) -> String {
             format!("node-{node} down with {place} in its log for {for_ms} ms")
         }
         FaultKind::PageDamage { node } => format!("bits flip in node-{node}'s pages"),
-        FaultKind::StateDamage { node, for_ms } => {
-            format!("bits flip in what node-{node} keeps, back after {for_ms} ms")
-        }
+        FaultKind::StateDamage { node, .. } => format!("bits flip in what node-{node} keeps"),
         FaultKind::DiskFull { node, for_ms } => format!("node-{node}'s disk full for {for_ms} ms"),
         FaultKind::DiskSlow {
             node,
@@ -186,8 +184,7 @@ pub fn strikes(kind: &FaultKind) -> String {
             for_ms,
         } => {
             let arrow = if *one_way { "⇸" } else { "⇹" };
-            let (a, b) = (hosts(a.iter().copied()), hosts(b.iter().copied()));
-            format!("partition {a} {arrow} {b} for {for_ms} ms")
+            format!("partition {} for {for_ms} ms", sides(a, arrow, b))
         }
         FaultKind::Flap {
             a,
@@ -195,8 +192,8 @@ pub fn strikes(kind: &FaultKind) -> String {
             period_ms,
             for_ms,
         } => {
-            let (a, b) = (hosts(a.iter().copied()), hosts(b.iter().copied()));
-            format!("partition {a} ⇹ {b} comes and goes every {period_ms} ms for {for_ms} ms")
+            let sides = sides(a, "⇹", b);
+            format!("partition {sides} comes and goes every {period_ms} ms for {for_ms} ms")
         }
         FaultKind::Delay { a, b, ms, for_ms } => {
             format!("{a} ↔ {b} {ms} ms later for {for_ms} ms")
@@ -215,6 +212,11 @@ pub fn strikes(kind: &FaultKind) -> String {
             format!("node-{node} drained, back after {for_ms} ms")
         }
     }
+}
+
+fn sides(a: &[Host], arrow: &str, b: &[Host]) -> String {
+    let [a, b] = [a, b].map(|side| hosts(side.iter().copied()));
+    format!("{a} {arrow} {b}")
 }
 
 fn hosts(hosts: impl Iterator<Item = Host>) -> String {
