@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use codraft_mutant::mutant;
 use codraft_proto::ids::{DocId, GroupId, Revision};
 use codraft_raft::archive::{ArchiveError, ArchiveMark};
 use codraft_tiers::snapshots::ObjectId;
@@ -41,7 +42,8 @@ impl Archivist {
         if self.retention_ms == 0 || !head.rounds.is_multiple_of(FAN as u64) {
             return Ok(());
         }
-        let limit_ms = newest_ms.saturating_sub(self.retention_ms);
+        let kept_ms = self.retention_ms >> u8::from(mutant!("history_kept_half_as_long"));
+        let limit_ms = newest_ms.saturating_sub(kept_ms);
         let is_carried = |run: &&Run| run.level == CARRIED;
         let carried = head.runs.first().filter(is_carried).copied();
         let rounds = &head.runs[usize::from(carried.is_some())..];
@@ -128,7 +130,8 @@ impl Archivist {
             Some(run) => Index::clone(&*self.index(group, run.hash).await?),
             None => Index::default(),
         };
-        index.entries.retain(|entry| !gone.contains_key(&entry.doc));
+        let goes = |doc: &DocId| gone.contains_key(doc) || mutant!("carried_over_once");
+        index.entries.retain(|entry| !goes(&entry.doc));
         let mut carried = Carried::default();
         let again = take_small(&mut index, gone.len());
         for of_block in again.chunk_by(|a, b| (a.pack, a.offset) == (b.pack, b.offset)) {

@@ -360,6 +360,21 @@ pub const ALL: &[Mutant] = &[
         expect: &["errors"],
     },
     Mutant {
+        name: "history_kept_half_as_long",
+        what: "Rounds of the archive go when they are half as old as they may become.",
+        expect: &["retention"],
+    },
+    Mutant {
+        name: "carried_over_once",
+        what: "What was carried over of a document goes when later rounds go, though it has nothing in them.",
+        expect: &["errors", "proof", "retention"],
+    },
+    Mutant {
+        name: "damaged_list_left_out",
+        what: "A start goes on without the documents of a list that does not read back.",
+        expect: &["replicas", "processes", "errors", "heals"],
+    },
+    Mutant {
         name: "install_without_archive",
         what: "A replica takes another one's state, whose first events are archived, without the archive.",
         expect: &["oplog"],

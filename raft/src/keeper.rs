@@ -266,8 +266,12 @@ impl Keeper {
         let taken = self.take_from(&mut uses, current).await;
         space.placed(self.group, uses.all());
         drop(writing);
-        if taken.is_err() {
-            self.tail.tidy();
+        match &taken {
+            // Without a state nothing moves, however little is needed of a file: it would be due again at
+            // once, and again.
+            Ok(None) => return Ok(None),
+            Ok(Some(_)) => {}
+            Err(_) => self.tail.tidy(),
         }
         let (unused, _) = space.judge(&pages.files(), &pages.damaged().borrow(), current);
         pages.remove(unused).await.map_err(KeepError::of_disk)?;

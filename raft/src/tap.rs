@@ -178,6 +178,16 @@ pub fn restored(group: GroupId, index: u64) {
     tell!(what = "restored", group = group.0, index);
 }
 
+/// A replica's state does not read back: it has no voice until it has another one's.
+pub fn lacks(group: GroupId) {
+    tell!(what = "lacks", group = group.0);
+}
+
+/// And now it has, that of the entry at `index`.
+pub fn recovers(group: GroupId, index: u64) {
+    tell!(what = "recovers", group = group.0, index);
+}
+
 /// The log up to `index` is gone from this disk.
 pub fn purged(group: GroupId, index: u64) {
     tell!(what = "purged", group = group.0, index);

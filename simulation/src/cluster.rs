@@ -90,7 +90,7 @@ impl Cluster {
         let topology = FileTopology {
             cluster: "simulated".into(),
             groups: world.groups,
-            retention_ms: 0,
+            retention_ms: world.retention_ms,
             nodes: (1..=world.nodes).map(entry).collect(),
         };
         let disk = |host: Host, pauses: &Pauses| {

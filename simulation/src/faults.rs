@@ -217,6 +217,7 @@ impl Faults {
             FaultKind::SyncError { .. }
             | FaultKind::Corrupt { .. }
             | FaultKind::PageDamage { .. }
+            | FaultKind::StateDamage { .. }
             | FaultKind::DiskFull { .. }
             | FaultKind::DiskSlow { .. }
             | FaultKind::Wiped { .. }
@@ -314,6 +315,7 @@ impl Faults {
             | FaultKind::RouterCrash { .. }
             | FaultKind::Corrupt { .. }
             | FaultKind::PageDamage { .. }
+            | FaultKind::StateDamage { .. }
             | FaultKind::Replace { .. }
             | FaultKind::Drain { .. } => {}
         }
@@ -559,6 +561,14 @@ pub fn explains(cluster: &Cluster, faults: &[Fault], host: &str, line: &str) -> 
         "openraft",
     ];
     if faults.iter().any(here) && says(&by_pages) {
+        return true;
+    }
+    // What was kept is damaged: named, and set aside.
+    let here = |fault: &Fault| {
+        let node = place as u32 + 1;
+        matches!(fault.kind, FaultKind::StateDamage { node: of, .. } if of == node)
+    };
+    if faults.iter().any(here) && says(&["what was kept is damaged"]) {
         return true;
     }
     // What was asked of a group while it ended is not answered; its library calls that an error.

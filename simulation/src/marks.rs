@@ -108,6 +108,14 @@ pub const MARKS: &[(&str, &str)] = &[
         "what a document was at a revision was told, and who wrote it",
     ),
     ("listed", "all documents of a user were told, page by page"),
+    (
+        "erased",
+        "a revision was older than history is kept, and its reader was told so",
+    ),
+    (
+        "erased_base",
+        "a client came back with work of before what history is kept of",
+    ),
     ("restored", "a document was had back as it was"),
     (
         "snapshot_asked",
@@ -118,6 +126,10 @@ pub const MARKS: &[(&str, &str)] = &[
         "a client read what it missed and went on from its own work",
     ),
     ("node_replaced", "a new node has the place of another one"),
+    (
+        "state_recovered",
+        "a replica whose state was damaged took another one's",
+    ),
     (
         "page_mended",
         "a page that was damaged was had from another replica",
@@ -220,6 +232,7 @@ impl Watch {
             NodeSeen::Truncated { .. } => mark("log_truncated"),
             NodeSeen::Kept { .. } => mark("state_kept"),
             NodeSeen::Restored { .. } => mark("state_restored"),
+            NodeSeen::Recovers { .. } => mark("state_recovered"),
             NodeSeen::Mended { .. } => mark("page_mended"),
             NodeSeen::Cooled { .. } => mark("document_cooled"),
             NodeSeen::Prefetched { .. } => mark("document_prefetched"),
@@ -270,6 +283,7 @@ impl Watch {
     fn client(&mut self, seen: &ClientSeen, mut mark: impl FnMut(&'static str)) {
         match seen {
             ClientSeen::Rebase { .. } => mark("rebase"),
+            ClientSeen::Erased { .. } => mark("erased"),
             ClientSeen::Resynced { .. } => mark("resync"),
             ClientSeen::HandedBack { .. } => mark("conflict_copy"),
             ClientSeen::Opened {

@@ -27,6 +27,7 @@ mod quarantine;
 mod raft;
 mod read_your_writes;
 mod replicas;
+mod retention;
 mod revisions;
 mod steady;
 mod suspicion;
@@ -87,7 +88,8 @@ pub fn all(plan: &Plan) -> Vec<Box<dyn Oracle>> {
         Box::new(quarantine::Quarantine::new(history.clone())),
         Box::new(never_blank::NeverBlank::new(history.clone())),
         Box::new(past::Past::new(history.clone())),
-        Box::new(oplog::OpLog::new(history)),
+        Box::new(oplog::OpLog::new(history.clone())),
+        Box::new(retention::Retention::new(history, plan.world.retention_ms)),
         Box::new(times::Times::new(plan)),
         Box::new(disks::Disks::new(plan)),
         Box::new(suspicion::Suspicion::default()),

@@ -72,6 +72,9 @@ pub struct World {
     /// What may wait for the archive before new documents are refused, in KiB.
     #[serde(default = "plenty")]
     pub unarchived_kib: u32,
+    /// History is kept for so long; 0 for ever.
+    #[serde(default)]
+    pub retention_ms: u64,
     /// What may wait at a router for a socket that reads slowly.
     #[serde(default = "roomy")]
     pub socket_queue_bytes: u32,
@@ -297,6 +300,12 @@ pub enum FaultKind {
     /// process; it stays out until the end of the safety phase, when all bits are as they were.
     PageDamage {
         node: u32,
+    },
+    /// What a node keeps of its groups' states is damaged while it is down: a manifest, lists of
+    /// documents, or events. It must take the others' in its place.
+    StateDamage {
+        node: u32,
+        for_ms: u64,
     },
     /// `archive`: there is room for all but what is archived.
     DiskFull {

@@ -178,6 +178,15 @@ pub enum ClientSeen {
         text: String,
         digest: Hash,
         authors: Vec<(u64, String)>,
+        /// When it was asked for, since the start.
+        asked: Duration,
+    },
+    /// A revision is older than history is kept: it begins with `oldest`.
+    Erased {
+        user: u32,
+        doc: Id,
+        version: u64,
+        oldest: u64,
     },
     /// Asks for the documents of its user.
     ListAsked { ask: u64 },
@@ -370,6 +379,15 @@ pub enum NodeSeen {
     },
     /// A replica begins with the state that was kept at `index`.
     Restored {
+        node: u64,
+        life: u64,
+        group: u32,
+        index: u64,
+    },
+    /// A replica's state does not read back: from now on it lacks one.
+    Lacks { node: u64, life: u64, group: u32 },
+    /// It has another one's, of an entry.
+    Recovers {
         node: u64,
         life: u64,
         group: u32,

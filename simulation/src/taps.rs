@@ -223,6 +223,17 @@ impl Fields {
                 group: self.group()?,
                 index: index()?,
             },
+            "lacks" => NodeSeen::Lacks {
+                node,
+                life,
+                group: self.group()?,
+            },
+            "recovers" => NodeSeen::Recovers {
+                node,
+                life,
+                group: self.group()?,
+                index: index()?,
+            },
             "mended" => NodeSeen::Mended { node },
             "cooled" => NodeSeen::Cooled {
                 node,

@@ -179,9 +179,10 @@ impl World {
             faults.heal(&mut self.sim);
             // One kind may find nothing to break; a campaign looks at each of them. A wrong clock
             // that nobody reads is as good as none, and a node whose groups hold no document has
-            // hardly any log, and no page, to damage.
+            // hardly any log, and no page or list, to damage.
             let (struck, never) = faults.count();
-            let sure = |kind: &&str| !["clock", "corrupt", "page_damage"].contains(kind);
+            let sure =
+                |kind: &&str| !["clock", "corrupt", "page_damage", "state_damage"].contains(kind);
             if never.iter().any(sure) && struck.values().all(|count| *count == 0) {
                 let broken = format!("planned, and never struck: {}", never.join(", "));
                 let promised = "of what is planned to break something breaks";

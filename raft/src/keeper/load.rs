@@ -13,6 +13,7 @@ use crate::{
     oplog::EventPage,
     pages::PageError,
     tail::{KeepOptions, Tail},
+    tap,
 };
 
 /// What was kept of a group.
@@ -89,6 +90,7 @@ impl Kept {
                 self.manifests.set_aside(group).await.map_err(failed)?;
                 tracing::error!(%group, %wrong, is_log_whole, "what was kept is damaged: set aside");
                 if !is_log_whole {
+                    tap::lacks(group);
                     loaded.lack(wrong.to_string(), self.rest(group).await);
                 }
             }

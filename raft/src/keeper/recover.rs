@@ -23,7 +23,7 @@ use super::{
     mend::{Answer, Tried},
     receive::{Partial, ReceiveError, fetch},
 };
-use crate::{core::KeptState, events::BulkLink, manifest::Manifest, types::LogId};
+use crate::{core::KeptState, events::BulkLink, manifest::Manifest, tap, types::LogId};
 
 impl Keeper {
     /// Why the group must not run before it has another replica's state, if that is so.
@@ -108,6 +108,7 @@ impl Keeper {
         self.log.agree(last).await.map_err(KeepError::Failed)?;
         self.install(&received.manifest).await?;
         *self.left.lock() = None;
+        tap::recovers(self.group, last.index);
         Ok(Some(last))
     }
 

@@ -45,6 +45,11 @@ impl Client {
             let (status, page) = asked.await?;
             match status {
                 200 => {}
+                // Nobody can tell it what came then: its work is a copy from now on.
+                410 => {
+                    self.shared.recorder.mark("erased_base");
+                    return Ok(false);
+                }
                 408 | 429 | 500.. => bail!("{path}: {status}"),
                 _ => return Ok(false),
             }

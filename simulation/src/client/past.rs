@@ -10,7 +10,7 @@ use tokio::task::spawn_local;
 
 use super::Client;
 use crate::{
-    convert, plan,
+    convert, overrides, plan,
     record::{ClientSeen, Seen},
     shared::Shared,
     socket::Speaker,
@@ -42,7 +42,9 @@ impl Client {
         let version = rng.random_range(1..=known);
         spawn_local(async move {
             // No answer, or a refusal: there is nothing to compare.
-            let _ = asker.look_back(version).await;
+            if let Ok(Some(oldest)) = asker.look_back(version).await {
+                let _ = asker.look_back(oldest).await;
+            }
             let _ = asker.list().await;
         });
     }
@@ -128,10 +130,20 @@ impl Asker {
         Ok(())
     }
 
-    async fn look_back(&self, version: u64) -> Result<()> {
+    /// The oldest revision that is kept, where this one is not any more.
+    async fn look_back(&self, version: u64) -> Result<Option<u64>> {
+        let asked = overrides::elapsed();
         let of = format!("/v1/docs/{}/history", self.doc);
         let path = format!("{of}?version={version}");
-        let told = self.call(Method::GET, &path, &Value::Null).await?;
+        let call = self
+            .speaker
+            .call(&self.router, Method::GET, &path, &Value::Null);
+        let (status, told) = call.await?;
+        if status == 410 {
+            let oldest = self.erased(version, &told)?;
+            return Ok(Some(oldest));
+        }
+        anyhow::ensure!((200..300).contains(&status), "{path}: {status}");
         let kind = match told["kind"].as_str() {
             Some("rich") => Kind::Rich,
             _ => Kind::Text,
@@ -151,7 +163,22 @@ impl Asker {
             text,
             digest,
             authors: runs.iter().filter_map(run).collect(),
+            asked,
         }));
-        Ok(())
+        Ok(None)
+    }
+
+    /// Notes what a refusal says of where history begins.
+    fn erased(&self, version: u64, problem: &Value) -> Result<u64> {
+        let mut words = problem["detail"].as_str().unwrap_or_default().split(' ');
+        let oldest = words.find_map(|word| word.parse().ok());
+        let oldest = oldest.context("no oldest revision")?;
+        self.shared.recorder.note(Seen::Client(ClientSeen::Erased {
+            user: self.user,
+            doc: self.doc.0,
+            version,
+            oldest,
+        }));
+        Ok(oldest)
     }
 }

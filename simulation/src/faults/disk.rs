@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, ops::Range, path::PathBuf, time::Duration};
 
-use codraft_raft::pages::PAGES;
+use codraft_raft::{oplog::EVENTS, pages::PAGES};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use turmoil::Sim;
 
@@ -54,6 +54,7 @@ impl Faults {
                 self.later(now + lasts, Step::End(i));
             }
             FaultKind::Corrupt { node, tail, .. } => self.corrupt(sim, i, *node, *tail, lasts),
+            FaultKind::StateDamage { node, .. } => self.damage_state(sim, i, *node, lasts),
             FaultKind::PageDamage { node } => self.damage_pages(sim, i, *node as usize - 1),
             FaultKind::Wiped { node } => self.wipe(sim, i, *node, lasts),
             FaultKind::FolderPutBack { node, .. } => {
@@ -142,7 +143,7 @@ impl Faults {
         let mut rng = StdRng::seed_from_u64(self.faults[i].seed);
         let disk = self.cluster.disk(place);
         let mut struck = false;
-        for (path, page) in document_pages(&disk) {
+        for (path, page) in pages(&disk, PAGES, true) {
             let at = rng.random_range(page.clone());
             if rng.random_bool(0.5) {
                 struck |= self.pages.flip(place, &disk, path, page, at);
@@ -151,6 +152,31 @@ impl Faults {
         match struck {
             true => self.struck.one(i),
             false => self.later(sim.elapsed() + AGAIN, Step::Begin(i)),
+        }
+    }
+
+    /// A bit flips in about every other manifest, list of documents or page of events, and in one at
+    /// least.
+    fn damage_state(&mut self, sim: &mut Sim<'_>, i: usize, node: u32, lasts: Duration) {
+        let place = node as usize - 1;
+        if self.kept.contains_key(&place) || self.damaged.contains(&place) {
+            return;
+        }
+        let disk = self.cluster.disk(place);
+        let mut rng = StdRng::seed_from_u64(self.faults[i].seed);
+        let mut hit = match rng.random_range(0..3) {
+            0 => pages(&disk, PAGES, false),
+            1 => pages(&disk, EVENTS, false),
+            _ => manifests(&disk),
+        };
+        let one = hit.len().checked_sub(1);
+        let one = one.map(|last| hit.swap_remove(rng.random_range(0..=last)));
+        if one.is_none() || !self.crash(sim, i, Host::Node(node), false, lasts) {
+            return self.later(sim.elapsed() + AGAIN, Step::Begin(i));
+        }
+        hit.retain(|_| rng.random_bool(0.5));
+        for (path, part) in hit.into_iter().chain(one) {
+            disk.memory.flip(&path, rng.random_range(part));
         }
     }
 
@@ -283,20 +309,31 @@ impl DamagedPages {
     }
 }
 
-/// The pages of documents: in which file, and where in it what they hold.
-fn document_pages(disk: &SlowDisk) -> Vec<(PathBuf, Range<usize>)> {
+/// The manifests of groups, each to its end.
+fn manifests(disk: &SlowDisk) -> Vec<(PathBuf, Range<usize>)> {
+    let paths = disk.memory.paths().into_iter();
+    let of_group = paths.filter(|path| path.extension().is_some_and(|end| end == "manifest"));
+    let whole = of_group.map(|path| {
+        let length = disk.memory.contents(&path).unwrap_or_default().len();
+        (path, 0..length)
+    });
+    whole.filter(|(_, whole)| !whole.is_empty()).collect()
+}
+
+/// The pages in a folder, those of documents or the others: in which file, and where in it what they hold.
+fn pages(disk: &SlowDisk, folder: &str, of_documents: bool) -> Vec<(PathBuf, Range<usize>)> {
     let mut pages = Vec::new();
-    let is_page_file = |path: &PathBuf| path.parent().is_some_and(|dir| dir.ends_with(PAGES));
+    let is_page_file = |path: &PathBuf| path.parent().is_some_and(|dir| dir.ends_with(folder));
     for path in disk.memory.paths().into_iter().filter(is_page_file) {
         let bytes = disk.memory.contents(&path).unwrap_or_default();
         let mut at = PAGE_FILE_HEAD;
         while let Some(head) = bytes.get(at..at + PAGE_HEAD) {
             let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
             let page = at + PAGE_HEAD..at + PAGE_HEAD + length;
-            // A list of documents has no document's id.
+            // Lists of documents and pages of events have no document's id.
             let is_document = head[16..32] != [0; 16];
             at = page.end.next_multiple_of(8);
-            if is_document && length > 0 && page.end <= bytes.len() {
+            if is_document == of_documents && length > 0 && page.end <= bytes.len() {
                 pages.push((path.clone(), page));
             }
         }

@@ -38,6 +38,8 @@ pub struct Event {
     pub user: String,
     pub client: Option<Id>,
     pub seq: u64,
+    /// Wall time, as its leader stamped it.
+    pub ts_ms: u64,
     pub edit: Option<Rc<Vec<Edit>>>,
     /// The version that a restore made of the document.
     pub restores: Option<u64>,
@@ -289,6 +291,7 @@ impl History {
             user,
             client,
             seq,
+            ts_ms,
             edit,
             restores,
             grant,
@@ -344,6 +347,7 @@ impl History {
             user: user.clone(),
             client: *client,
             seq: *seq,
+            ts_ms: *ts_ms,
             edit,
             restores: *restores,
             chain: *chain,

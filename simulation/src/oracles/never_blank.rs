@@ -1,4 +1,7 @@
-//! O18: whoever is given a document is given its proven state, and never a blank one for it.
+//! O18: whoever is given a document is given its proven state, and never a blank one for it; who has no
+//! state has no voice.
+
+use std::collections::BTreeMap;
 
 use super::{
     Notes, Oracle,
@@ -6,12 +9,14 @@ use super::{
     named, short,
 };
 use crate::{
-    record::{ClientSeen, Entry, Seen},
+    record::{ClientSeen, Entry, NodeSeen, Seen},
     verdict::Violation,
 };
 
 pub struct NeverBlank {
     history: Shared,
+    /// Node and group of those that lack their state, and the node's life.
+    lacking: BTreeMap<(u64, u32), u64>,
     notes: Notes,
 }
 
@@ -20,8 +25,48 @@ impl NeverBlank {
         let promised = "whoever opens a document gets its proven state, or an error";
         Self {
             history,
+            lacking: BTreeMap::new(),
             notes: Notes::new("never_blank", "O18", promised),
         }
+    }
+
+    /// What a node does that it may not while its group lacks its state.
+    fn voice(&mut self, seen: &NodeSeen) -> Option<(&'static str, u64, u32)> {
+        let (node, life, group, what) = match seen {
+            NodeSeen::Lacks { node, life, group } => {
+                self.lacking.insert((*node, *group), *life);
+                return None;
+            }
+            NodeSeen::Recovers { node, group, .. } => {
+                self.lacking.remove(&(*node, *group));
+                return None;
+            }
+            // It takes the vote of the state's own leader over with the state.
+            NodeSeen::Voted {
+                node,
+                life,
+                group,
+                committed: false,
+                ..
+            } => (node, life, group, "a replica without its state voted"),
+            NodeSeen::Leads {
+                node, life, group, ..
+            } => (node, life, group, "a replica without its state leads"),
+            NodeSeen::Applied {
+                node, life, group, ..
+            }
+            | NodeSeen::Outcome {
+                node, life, group, ..
+            } => (
+                node,
+                life,
+                group,
+                "a replica without its state applied something",
+            ),
+            _ => return None,
+        };
+        let is_lacking = self.lacking.get(&(*node, *group)) == Some(life);
+        is_lacking.then_some((what, *node, *group))
     }
 }
 
@@ -29,6 +74,12 @@ impl Oracle for NeverBlank {
     named!();
 
     fn see(&mut self, entry: &Entry, found: &mut Vec<Violation>) {
+        if let Seen::Node(seen) = &entry.seen
+            && let Some((what, node, group)) = self.voice(seen)
+        {
+            let broken = || format!("node {node}, group {group}");
+            self.notes.broken(found, entry.at, what, broken);
+        }
         let Seen::Client(ClientSeen::Opened {
             client,
             doc,
@@ -60,7 +111,7 @@ impl Oracle for NeverBlank {
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
-    use crate::record::ClientSeen;
+    use crate::record::{ClientSeen, NodeSeen};
 
     fn opened(rev: impl Fn(u64) -> u64, text: &str) -> Story {
         let mut story = Story::new();
@@ -83,6 +134,36 @@ mod tests {
     fn a_blank_document_is_found() {
         assert_found(opened(|_| 0, ""), "O18 a document was given blank");
         assert_found(opened(|head| head, "\n"), "O18 a document was given blank");
+    }
+
+    fn lacking(recovers: bool) -> Story {
+        let mut story = Story::new();
+        let (node, life, group) = (2, 1, GROUP);
+        story.node(NodeSeen::Lacks { node, life, group });
+        if recovers {
+            let index = story.next_index() - 1;
+            story.node(NodeSeen::Recovers {
+                node,
+                life,
+                group,
+                index,
+            });
+        }
+        let base = story.head();
+        story.vote(node, 2, 3, false);
+        story.edit(ADA, 1, base, &[insert("x")]);
+        story
+    }
+
+    #[test]
+    fn who_lacks_its_state_is_silent_until_it_has_another_ones() {
+        for what in ["voted", "applied something"] {
+            assert_found(
+                lacking(false),
+                &format!("O18 a replica without its state {what}"),
+            );
+        }
+        assert_clean(lacking(true));
     }
 
     #[test]

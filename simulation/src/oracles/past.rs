@@ -212,6 +212,7 @@ impl Oracle for Past {
             text,
             digest,
             authors,
+            ..
         }) = &entry.seen
         {
             let told = Told {
@@ -227,6 +228,8 @@ impl Oracle for Past {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::testing::*;
     use crate::record::{ClientSeen, Edit};
 
@@ -250,6 +253,7 @@ mod tests {
             text,
             digest,
             authors: authors.collect(),
+            asked: Duration::ZERO,
         }
     }
 

@@ -17,6 +17,7 @@ pub const ADA: Id = [1; 16];
 pub const BOB: Id = [2; 16];
 pub const CAM: Id = [3; 16];
 pub const WINDOW: u64 = 8;
+pub const RETENTION_MS: u64 = 1_000;
 const NODES: [u64; 3] = [1, 2, 3];
 /// Who leads, and in which term.
 const LEADER: u64 = 1;
@@ -120,6 +121,7 @@ fn plan() -> Plan {
             quiet_ms: 3_600_000,
             memory_kib: 64,
             unarchived_kib: 1 << 20,
+            retention_ms: RETENTION_MS,
             socket_queue_bytes: 1 << 20,
             safety_ms: 1_000,
         },
@@ -162,6 +164,8 @@ pub struct Story {
 
     /// What is applied instead of what was sent, once.
     pub applied_as: Option<Vec<Edit>>,
+    /// Wall time of the next events.
+    pub ts_ms: u64,
     /// The version that the next events say they restore.
     pub restores: Option<u64>,
     /// What is applied does not fit.
@@ -372,7 +376,7 @@ impl Story {
                 user: user.into(),
                 client: client.map(|(client, _)| client),
                 seq: client.map_or(0, |(_, seq)| seq),
-                ts_ms: 0,
+                ts_ms: self.ts_ms,
                 edit: edit.clone(),
                 restores: self.restores,
                 grant: grant.clone(),

@@ -134,6 +134,7 @@ impl Plan {
         );
         bound("world.round_bytes", world.round_bytes.into(), 1, 1 << 30);
         bound("world.quiet_ms", world.quiet_ms, 100, LONGEST_MS);
+        bound("world.retention_ms", world.retention_ms, 0, LONGEST_MS);
         bound("world.memory_kib", world.memory_kib.into(), 1, 1 << 20);
         bound(
             "world.unarchived_kib",
@@ -298,6 +299,7 @@ impl FaultKind {
             FaultKind::SyncError { .. } => "sync_error",
             FaultKind::Corrupt { .. } => "corrupt",
             FaultKind::PageDamage { .. } => "page_damage",
+            FaultKind::StateDamage { .. } => "state_damage",
             FaultKind::DiskFull { .. } => "disk_full",
             FaultKind::DiskSlow { .. } => "disk_slow",
             FaultKind::Wiped { .. } => "wiped",
@@ -321,6 +323,7 @@ impl FaultKind {
             FaultKind::SyncError { node, .. }
             | FaultKind::Corrupt { node, .. }
             | FaultKind::PageDamage { node }
+            | FaultKind::StateDamage { node, .. }
             | FaultKind::DiskFull { node, .. }
             | FaultKind::DiskSlow { node, .. }
             | FaultKind::Wiped { node }
@@ -353,6 +356,7 @@ impl FaultKind {
                 node, tail: false, ..
             }
             | FaultKind::PageDamage { node }
+            | FaultKind::StateDamage { node, .. }
             | FaultKind::Wiped { node }
             | FaultKind::Replace { node, .. }
             | FaultKind::FolderPutBack { node, .. } => Some(u64::from(*node)),
@@ -372,6 +376,7 @@ impl FaultKind {
             | FaultKind::RouterCrash { for_ms, .. }
             | FaultKind::SyncError { for_ms, .. }
             | FaultKind::Corrupt { for_ms, .. }
+            | FaultKind::StateDamage { for_ms, .. }
             | FaultKind::DiskFull { for_ms, .. }
             | FaultKind::DiskSlow { for_ms, .. }
             | FaultKind::Partition { for_ms, .. }

@@ -59,7 +59,7 @@ fn world(seed: u64) -> World {
     let least = rng.random_range(1..=4);
     let most = least + rng.random_range(1..=20);
     let sync = rng.random_range(100..=800);
-    World {
+    let mut world = World {
         nodes: pick(&[3, 3, 3, 4, 5], &mut rng),
         routers: pick(&[1, 2, 2], &mut rng),
         groups: pick(&[1, 1, 2, 2, 2, 3, 4, 8], &mut rng),
@@ -85,7 +85,21 @@ fn world(seed: u64) -> World {
         .into(),
         memory_kib: pick(&[1, 16, 64, 256 << 10], &mut stream(seed, "memory", 0)),
         unarchived_kib: (UNARCHIVED_BYTES >> 10) as u32,
+        retention_ms: 0,
+    };
+    forget(seed, &mut world);
+    world
+}
+
+/// In one seed of five history is kept for a time, and archived in rounds that are small enough to go.
+fn forget(seed: u64, world: &mut World) {
+    let mut rng = stream(seed, "retention", 0);
+    if !rng.random_bool(0.2) {
+        return;
     }
+    world.retention_ms = *[300, 1_000, 4_000].choose(&mut rng).unwrap_or(&1_000);
+    world.round_bytes = *[512, 1 << 10, 2 << 10].choose(&mut rng).unwrap_or(&512);
+    world.tail_commands = world.tail_commands.min(20);
 }
 
 fn document(seed: u64, number: u32, rich: bool, users: u32, clients: &[Client]) -> Document {
@@ -213,10 +227,11 @@ fn worst(seed: u64, world: &World, documents: &[Document], clients: &mut [Client
     }
 }
 
-/// In most seeds somebody looks at what was, and in some of them has it back.
+/// In most seeds, and wherever it is kept for a time, somebody looks at what was, and in some of them has it back.
 fn look_back(seed: u64, world: &World, clients: &mut [Client]) {
     let mut rng = stream(seed, "past", 0);
-    if clients.is_empty() || !rng.random_bool(0.6) {
+    let looks = rng.random_bool(0.6) || world.retention_ms > 0;
+    if clients.is_empty() || !looks {
         return;
     }
     let restores = rng.random_bool(0.6);
@@ -385,6 +400,7 @@ fn faults(seed: u64, world: &World, clients: &[Client]) -> Vec<Fault> {
     }
     damage_pages(seed, world, spare, &mut faults);
     replace_node(seed, world, spare, &mut faults);
+    damage_state(seed, world, spare, &mut faults);
     faults.sort_by_key(|fault| fault.at_ms);
     faults
 }
@@ -429,6 +445,45 @@ fn replace_node(seed: u64, world: &World, spare: u32, faults: &mut Vec<Fault>) {
             lost: rng.random_bool(0.6),
         },
     });
+}
+
+/// In one of four worlds that let go of the beginning of their logs the disk that may be lost loses some
+/// of what is kept in its place.
+fn damage_state(seed: u64, world: &World, spare: u32, faults: &mut Vec<Fault>) {
+    let mut rng = stream(seed, "state", 0);
+    if world.tail_commands > 100 || !rng.random_bool(0.25) {
+        return;
+    }
+    for _ in 0..rng.random_range(1..=3) {
+        let (node, for_ms) = (spare, rng.random_range(150..3_000));
+        let at_ms = rng.random_range(world.safety_ms / 4..world.safety_ms);
+        faults.push(Fault {
+            at_ms,
+            seed: rng.random(),
+            kind: FaultKind::StateDamage { node, for_ms },
+        });
+        // Now and then more happens while another's is being taken.
+        let then_ms = (at_ms + for_ms + rng.random_range(1..500)).min(world.safety_ms);
+        let for_ms = rng.random_range(150..1_000);
+        let kind = match rng.random_range(0..10) {
+            0..=2 => FaultKind::Crash {
+                nodes: vec![node],
+                power: rng.random_bool(0.5),
+                for_ms,
+            },
+            3..=4 => FaultKind::DiskFull {
+                node,
+                for_ms,
+                archive: false,
+            },
+            _ => continue,
+        };
+        faults.push(Fault {
+            at_ms: then_ms,
+            seed: rng.random(),
+            kind,
+        });
+    }
 }
 
 /// The nodes that hold a group. With few groups others have nothing to do.

@@ -26,6 +26,9 @@ pub fn lines(plan: &Plan) -> Vec<String> {
             world.tail_commands, world.memory_kib, world.round_bytes
         ),
     ];
+    if world.retention_ms > 0 {
+        out.push(format!("history kept for {}", seconds(world.retention_ms)));
+    }
     if let Some(mutant) = &plan.mutant {
         out.push(format!("planted bug {mutant}"));
     }
@@ -162,6 +165,7 @@ pub fn strikes(kind: &FaultKind) -> String {
             format!("node-{node} down with {place} in its log for {for_ms} ms")
         }
         FaultKind::PageDamage { node } => format!("bits flip in node-{node}'s pages"),
+        FaultKind::StateDamage { node, .. } => format!("bits flip in what node-{node} keeps"),
         FaultKind::DiskFull { archive: true, .. } => full("archive", kind),
         FaultKind::DiskFull { .. } => full("disk", kind),
         FaultKind::DiskSlow {

@@ -84,6 +84,7 @@ async fn what_is_damaged_is_set_aside_and_another_replicas_state_is_taken() {
         // Nothing of it is a state, and none is kept.
         assert!(one.is_empty(), "{what:?}");
         assert!(one.keeper.take().await.unwrap().is_none());
+        assert!(!one.keeper.tail.is_due(), "{what:?}: again and again");
         let last = one.keeper.recover().await.unwrap();
         assert_eq!((last.index, *one.log.1.lock()), (22, Some(last)));
         assert_eq!(one.keeper.lacks(), None);

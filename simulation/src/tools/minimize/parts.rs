@@ -89,6 +89,7 @@ pub fn for_nodes(plan: &mut Plan, f: &mut dyn FnMut(&mut u32)) {
             FaultKind::SyncError { node, .. }
             | FaultKind::Corrupt { node, .. }
             | FaultKind::PageDamage { node }
+            | FaultKind::StateDamage { node, .. }
             | FaultKind::DiskFull { node, .. }
             | FaultKind::DiskSlow { node, .. }
             | FaultKind::Wiped { node }
@@ -150,6 +151,7 @@ pub fn tidy(plan: &mut Plan) {
         FaultKind::SyncError { node, .. }
         | FaultKind::Corrupt { node, .. }
         | FaultKind::PageDamage { node }
+        | FaultKind::StateDamage { node, .. }
         | FaultKind::DiskFull { node, .. }
         | FaultKind::DiskSlow { node, .. }
         | FaultKind::Wiped { node }

@@ -86,6 +86,7 @@ pub fn large() -> Plan {
             quiet_ms: 3_600_000,
             memory_kib: 64,
             unarchived_kib: 1 << 20,
+            retention_ms: 0,
             socket_queue_bytes: 1 << 20,
             safety_ms: 12_000,
         },
