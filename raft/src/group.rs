@@ -55,7 +55,7 @@ use crate::{
     core::{Core, FOR_READERS},
     digests::{Digests, Verdict},
     keeper::{ASK_ONCE, Keeper},
-    machine::{Event, MachineLimits, Shard},
+    machine::{AtRest, Event, MachineLimits, Shard},
     network::PendingCalls,
     queue::Queue,
     types::{TypeConfig, Vote},
@@ -193,6 +193,15 @@ impl Group {
             core.need(&docs, FOR_READERS);
         }
         self.inner.keeper.warm(&docs, ASK_ONCE).await
+    }
+
+    /// What readers of a document start from that is not in memory, and stays where it is; none of
+    /// one that is, or is not made.
+    ///
+    /// # Errors
+    /// Why it cannot be read here. [`Group::bring`] may have it from another replica.
+    pub async fn at_rest(&self, doc: DocId) -> Result<Option<AtRest>, KeepError> {
+        self.inner.keeper.at_rest(doc).await
     }
 
     pub fn leadership(&self) -> Leadership {
