@@ -282,6 +282,7 @@ pub(crate) async fn serve(reads: Arc<Reads>) {
     let mut deferred = Deferred::default();
     loop {
         let mut requests = reads.next(std::mem::take(&mut deferred).requests).await;
+        give_up_late(&reads, &mut requests);
         let no_barrier = requests
             .iter()
             .all(|request| request.passed || matches!(request.kind, ReadKind::Unfollow));
@@ -367,6 +368,15 @@ fn give_up(reads: &Reads, request: ReadRequest, problem: v1::Problem) {
     request.fail(problem);
 }
 
+/// Whose time is up is told so and taken out.
+fn give_up_late(reads: &Reads, requests: &mut Vec<ReadRequest>) {
+    let now = Instant::now();
+    for request in requests.extract_if(.., |request| request.deadline <= now) {
+        let problem = wire::problem(Code::Timeout, "no answer in time");
+        give_up(reads, request, problem);
+    }
+}
+
 /// One barrier for all; whose time is up meanwhile is told so and taken out.
 async fn barrier(reads: &Reads, requests: &mut Vec<ReadRequest>) -> Result<(), v1::Problem> {
     let read = reads.group.read();
@@ -379,13 +389,7 @@ async fn barrier(reads: &Reads, requests: &mut Vec<ReadRequest>) -> Result<(), v
             biased;
             result = &mut read => return result.map_err(wire::reading),
             () = tokio::time::sleep_until(first) => {
-                let now = Instant::now();
-                let (late, waiting): (Vec<_>, Vec<_>) = std::mem::take(requests).into_iter().partition(|a| a.deadline <= now);
-                *requests = waiting;
-                for request in late {
-                    let problem = wire::problem(Code::Timeout, "no answer in time");
-                    give_up(reads, request, problem);
-                }
+                give_up_late(reads, requests);
             }
         }
     }
