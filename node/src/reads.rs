@@ -2,6 +2,7 @@
 //! share one barrier, and each is served in one step under the group's lock, so that an
 //! answer has its exact place in the feed.
 
+mod start;
 #[cfg(test)]
 mod tests;
 
@@ -21,8 +22,7 @@ use bytes::Bytes;
 use codraft_mutant::mutant;
 use codraft_ot::{Delta, Kind};
 use codraft_proto::{
-    ids::{ClientId, DocId, Revision, Role, Seq},
-    link::event_cost,
+    ids::{DocId, Role},
     reject::Code,
     tasks::Tasks,
     v1::{self, OpenedFrom, message::Body, reply},
@@ -32,6 +32,7 @@ use codraft_raft::{
     machine::{Document, Lookup, Summary},
 };
 use parking_lot::Mutex;
+use start::{Known, Reader, Start, followed, opened};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
@@ -63,6 +64,8 @@ pub(crate) struct ReadRequest {
     wait: Wait,
     /// The document that it waited for, and its place on the link.
     spelling: Option<(Arc<Spelling>, Promise)>,
+    /// There was a barrier since it came, so what is applied here is late enough for good.
+    passed: bool,
     /// Counted against the link until it is answered.
     _permit: Option<RequestPermit>,
 }
@@ -93,9 +96,15 @@ pub(crate) enum ReadKind {
 }
 
 impl ReadKind {
-    /// Whether it is about more than a document's summary.
-    fn needs_all(&self) -> bool {
-        matches!(self, ReadKind::Open(_) | ReadKind::Follow(_))
+    /// Whether it goes on from somewhere before the head of a document, which only its window tells.
+    fn needs_window(&self, summary: &Summary) -> bool {
+        let is_behind =
+            |at: &Option<v1::Resume>| at.as_ref().is_some_and(|at| !wire::is_head(summary, at));
+        match self {
+            ReadKind::Open(open) => is_behind(&open.resume) || is_behind(&open.held),
+            ReadKind::Follow(after) => is_behind(after),
+            ReadKind::Unfollow | ReadKind::Describe { .. } | ReadKind::Role { .. } => false,
+        }
     }
 }
 
@@ -115,6 +124,7 @@ impl ReadRequest {
             deadline: now + patience.unwrap_or(PATIENCE),
             wait: Wait::Nothing,
             spelling: None,
+            passed: false,
             _permit: permit,
         }
     }
@@ -128,6 +138,16 @@ impl ReadRequest {
             Wait::Spelled(spelling) => !spelling.is_done(),
         };
         !waits && !self.link_is_full() || self.deadline <= now
+    }
+
+    /// Whether a cold document has to be in memory for it, and not its page's text alone.
+    fn needs_memory(&self, summary: &Summary) -> bool {
+        let unread = |page: &Arc<Spelling>| page.is_done() && !page.is_at_rest(summary);
+        self.spelled().is_some_and(unread) || self.kind.needs_window(summary)
+    }
+
+    fn spelled(&self) -> Option<&Arc<Spelling>> {
+        self.spelling.as_ref().map(|(spelling, _)| spelling)
     }
 
     fn link_is_full(&self) -> bool {
@@ -262,16 +282,21 @@ pub(crate) async fn serve(reads: Arc<Reads>) {
     let mut deferred = Deferred::default();
     loop {
         let mut requests = reads.next(std::mem::take(&mut deferred).requests).await;
-        let all_unfollow = requests
+        give_up_late(&reads, &mut requests);
+        let no_barrier = requests
             .iter()
-            .all(|request| matches!(request.kind, ReadKind::Unfollow));
-        let barrier = if all_unfollow {
+            .all(|request| request.passed || matches!(request.kind, ReadKind::Unfollow));
+        let barrier = if no_barrier {
             Ok(())
         } else {
+            begin(&reads, &mut requests);
             barrier(&reads, &mut requests).await
         };
         match barrier {
             Ok(()) => {
+                requests
+                    .iter_mut()
+                    .for_each(|request| request.passed = true);
                 let mut requests = VecDeque::from(requests);
                 while !requests.is_empty() {
                     if mutant!("state_and_subscription_in_two_steps") {
@@ -300,6 +325,36 @@ pub(crate) async fn serve(reads: Arc<Reads>) {
     }
 }
 
+/// Begins to read the pages of what is opened while the barrier is under way. Whether they are the
+/// heads' is looked at after it.
+fn begin(reads: &Reads, requests: &mut [ReadRequest]) {
+    if !reads.feed.state.lock().leading {
+        return;
+    }
+    reads.group.with(|shard| {
+        let fresh = requests
+            .iter_mut()
+            .filter(|request| !request.passed && !request.link_is_full());
+        for request in fresh.take(AT_ONCE) {
+            let (ReadKind::Open(open), Lookup::Cold(packed)) =
+                (&request.kind, shard.document(&request.doc))
+            else {
+                continue;
+            };
+            let summary = packed.summary();
+            let known = Known::of(shard, request.doc, &summary);
+            if request.kind.needs_window(&summary) || summary.role(&open.user).is_none() {
+                continue;
+            }
+            let page = reads.states.latest(&request.doc);
+            let page = page.unwrap_or_else(|| reads.states.ask(request.doc));
+            if !page.is_done() {
+                request.spelling = Some((page, request.link.promise(known.bytes)));
+            }
+        }
+    });
+}
+
 /// An answer that needs no barrier; an unfollow is done all the same.
 fn give_up(reads: &Reads, request: ReadRequest, problem: v1::Problem) {
     if matches!(request.kind, ReadKind::Unfollow) {
@@ -311,6 +366,15 @@ fn give_up(reads: &Reads, request: ReadRequest, problem: v1::Problem) {
             .remove(&request.doc, request.link.id);
     }
     request.fail(problem);
+}
+
+/// Whose time is up is told so and taken out.
+fn give_up_late(reads: &Reads, requests: &mut Vec<ReadRequest>) {
+    let now = Instant::now();
+    for request in requests.extract_if(.., |request| request.deadline <= now) {
+        let problem = wire::problem(Code::Timeout, "no answer in time");
+        give_up(reads, request, problem);
+    }
 }
 
 /// One barrier for all; whose time is up meanwhile is told so and taken out.
@@ -325,13 +389,7 @@ async fn barrier(reads: &Reads, requests: &mut Vec<ReadRequest>) -> Result<(), v
             biased;
             result = &mut read => return result.map_err(wire::reading),
             () = tokio::time::sleep_until(first) => {
-                let now = Instant::now();
-                let (late, waiting): (Vec<_>, Vec<_>) = std::mem::take(requests).into_iter().partition(|a| a.deadline <= now);
-                *requests = waiting;
-                for request in late {
-                    let problem = wire::problem(Code::Timeout, "no answer in time");
-                    give_up(reads, request, problem);
-                }
+                give_up_late(reads, requests);
             }
         }
     }
@@ -406,24 +464,32 @@ fn answer(reads: &Reads, requests: &mut VecDeque<ReadRequest>, deferred: &mut De
             let Some(request) = requests.pop_front() else {
                 break;
             };
-            let document = shard.document(&request.doc);
-            let is_cold = matches!(document, Lookup::Cold(_))
-                && request.kind.needs_all()
-                && !mutant!("cold_taken_for_missing");
             let doc = request.doc;
-            let bring = is_cold.then_some(|| reads.bring(doc));
-            let Some(request) = look.deferred.keep_or(request, bring) else {
-                continue;
-            };
-            match document {
-                Lookup::Cold(packed) => look.serve_summary(&packed.summary(), request),
-                document => look.serve(document.present().map(Arc::as_ref), request),
+            let summary = shard.summary(&doc);
+            let known = summary
+                .as_ref()
+                .map(|summary| Known::of(shard, doc, summary));
+            let is_short =
+                |known: &Known<'_>| known.document.is_none() && request.needs_memory(known.summary);
+            let bring = known
+                .as_ref()
+                .is_some_and(is_short)
+                .then_some(|| reads.bring(doc));
+            if let Some(request) = look.deferred.keep_or(request, bring) {
+                look.serve(known, request);
             }
             if look.spelled_bytes >= AT_ONCE_BYTES {
                 break;
             }
         }
     });
+}
+
+/// Why a document is not opened now.
+enum Later {
+    /// Nor ever.
+    Missing,
+    Spelled(Arc<Spelling>),
 }
 
 /// One hold of the group's lock.
@@ -437,10 +503,35 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// What needs no more of a document than that.
-    fn serve_summary(&mut self, summary: &Summary, request: ReadRequest) {
+    fn unfollow(&mut self, request: &ReadRequest) {
+        self.feed.followers.remove(&request.doc, request.link.id);
+    }
+
+    /// `known`: none if the document is missing.
+    fn serve(&mut self, known: Option<Known<'_>>, request: ReadRequest) {
+        let Some(known) = known else {
+            return match &request.kind {
+                ReadKind::Unfollow => self.unfollow(&request),
+                _ => request.fail(wire::not_found()),
+            };
+        };
+        let summary = known.summary;
         let body = match &request.kind {
             ReadKind::Unfollow => return self.unfollow(&request),
+            ReadKind::Follow(after) => {
+                self.follow(&request, true);
+                Body::Followed(followed(known, after.as_ref()))
+            }
+            ReadKind::Open(open) => match self.open(known, open, &request) {
+                Ok(opened) => {
+                    self.follow(&request, false);
+                    Body::Opened(opened)
+                }
+                Err(Later::Missing) => return request.fail(wire::not_found()),
+                Err(Later::Spelled(spelling)) => {
+                    return self.deferred.spelled(request, spelling, known.bytes);
+                }
+            },
             ReadKind::Describe { id, user } if summary.role(user).is_some() => {
                 described(*id, wire::description(&request.doc, summary, user))
             }
@@ -452,51 +543,45 @@ impl Look<'_> {
         request.link.push(body);
     }
 
-    fn unfollow(&mut self, request: &ReadRequest) {
-        self.feed.followers.remove(&request.doc, request.link.id);
-    }
-
-    /// `document`: none if it is missing.
-    fn serve(&mut self, document: Option<&Document>, request: ReadRequest) {
-        let body = match (&request.kind, document) {
-            (ReadKind::Unfollow, _) => return self.unfollow(&request),
-            (ReadKind::Follow(after), Some(document)) => {
-                self.follow(&request, true);
-                Body::Followed(followed(document, after.as_ref()))
-            }
-            (ReadKind::Open(open), Some(document)) => {
-                let Some(role) = document.role(&open.user) else {
-                    return request.fail(wire::not_found());
-                };
-                let reader = Reader::new(document, role, open);
-                match self.start(&reader, open, &request) {
-                    Ok(start) => {
-                        self.follow(&request, false);
-                        Body::Opened(opened(&reader, open, start))
-                    }
-                    Err(spelling) => {
-                        let bytes = document.content().encoded_bytes();
-                        return self.deferred.spelled(request, spelling, bytes);
-                    }
-                }
-            }
-            (ReadKind::Describe { id, user }, Some(document)) if document.role(user).is_some() => {
-                let summary = document.summary();
-                described(*id, wire::description(&request.doc, &summary, user))
-            }
-            (ReadKind::Role { id, user }, Some(document)) if document.role(user).is_some() => {
-                let summary = document.summary();
-                described(*id, wire::short_description(&request.doc, &summary, user))
-            }
-            _ => return request.fail(wire::not_found()),
-        };
-        request.link.push(body);
-    }
-
     fn follow(&mut self, request: &ReadRequest, afresh: bool) {
         if !mutant!("state_and_subscription_in_two_steps") {
             self.feed.followers.add(request.doc, &request.link, afresh);
         }
+    }
+
+    fn open(
+        &mut self,
+        known: Known<'_>,
+        open: &v1::Open,
+        request: &ReadRequest,
+    ) -> Result<v1::Opened, Later> {
+        let is_cold = known.document.is_none();
+        if known.summary.role(&open.user).is_none() || is_cold && mutant!("cold_taken_for_missing")
+        {
+            return Err(Later::Missing);
+        }
+        let page = is_cold.then(|| self.page(known, request)).transpose()?;
+        let at_rest = page
+            .as_ref()
+            .and_then(|page| page.state()?.at_rest.as_ref());
+        let reader = Reader::new(known, at_rest, open).ok_or(Later::Missing)?;
+        let start = self.start(&reader, open, request).map_err(Later::Spelled)?;
+        Ok(opened(&reader, open, start))
+    }
+
+    /// The page of a cold document as it is at its head, or one that may be.
+    fn page(&self, known: Known<'_>, request: &ReadRequest) -> Result<Arc<Spelling>, Later> {
+        let own = request.spelled().cloned();
+        let latest = self.reads.states.latest(&known.id);
+        for page in own.into_iter().chain(latest) {
+            if !page.is_done() {
+                return Err(Later::Spelled(page));
+            }
+            if page.is_at_rest(known.summary) {
+                return Ok(page);
+            }
+        }
+        Err(Later::Spelled(self.reads.states.ask(known.id)))
     }
 
     /// What a reader starts from, or what it has to wait for.
@@ -520,20 +605,21 @@ impl Look<'_> {
         if !open.bring {
             return Ok(Start::new(OpenedFrom::Nothing, Vec::new()));
         }
-        let document = reader.document;
-        if document.content().encoded_bytes() <= self.reads.at_once {
+        if let Some(document) = reader.known.document
+            && document.content().encoded_bytes() <= self.reads.at_once
+        {
             return Ok(Start {
                 state: Some((head_of(document), self.spelled(document))),
                 ..Start::new(OpenedFrom::State, Vec::new())
             });
         }
         // What it waited for is good however much came since, or it might wait for ever.
-        let own = request
-            .spelling
-            .iter()
-            .map(|(own, _)| (own.clone(), u64::MAX));
+        let own = request.spelled().map(|own| (own.clone(), u64::MAX));
         let latest = self.reads.states.latest(&request.doc);
-        for (spelling, most) in own.chain(latest.map(|latest| (latest, MISSED_MAX))) {
+        for (spelling, most) in own
+            .into_iter()
+            .chain(latest.map(|latest| (latest, MISSED_MAX)))
+        {
             if !spelling.is_done() {
                 return Err(spelling);
             }
@@ -562,126 +648,9 @@ impl Look<'_> {
     }
 }
 
-/// What a reader starts from, and all after it.
-struct Start {
-    from: OpenedFrom,
-    events: Vec<v1::Event>,
-    state: Option<(v1::Resume, Bytes)>,
-    /// Of a large one: the revision at which the archive has it whole, or 0.
-    kept: u64,
-}
-
-impl Start {
-    fn new(from: OpenedFrom, events: Vec<v1::Event>) -> Self {
-        Self {
-            from,
-            events,
-            state: None,
-            kept: 0,
-        }
-    }
-}
-
-/// The reader that opens a document.
-struct Reader<'a> {
-    document: &'a Document,
-    role: Role,
-    /// The first revision that it may resume from.
-    visible_from: Revision,
-    /// Sequence and revision of what was last applied of its client's.
-    acked: Option<(Seq, Revision)>,
-}
-
-impl<'a> Reader<'a> {
-    fn new(document: &'a Document, role: Role, open: &v1::Open) -> Self {
-        let acked = ClientId::from_slice(&open.client)
-            .and_then(|client| document.acked(&open.user.as_str().into(), client));
-        Self {
-            document,
-            role,
-            visible_from: document
-                .grant_of(&open.user)
-                .map_or(Revision(u64::MAX), |grant| grant.visible_from()),
-            acked,
-        }
-    }
-
-    /// All after what it has.
-    fn after(&self, at: &v1::Resume) -> Option<Vec<v1::Event>> {
-        (at.rev >= self.visible_from.0)
-            .then(|| events_after(self.document, at))
-            .flatten()
-    }
-
-    /// All after a state, where that takes `most` at most. None of its own is among them: to a client
-    /// that starts with a document, what is in flight is all there can be.
-    fn after_state(&self, at: &v1::Resume, most: u64) -> Option<Vec<v1::Event>> {
-        if self.acked.is_some_and(|(_, rev)| rev > Revision(at.rev)) {
-            return None;
-        }
-        let missed = self.document.events_after(Revision(at.rev))?;
-        let cost: u64 = missed.map(|event| event_cost(event.body.len())).sum();
-        (cost <= most).then(|| self.after(at)).flatten()
-    }
-}
-
 fn described(id: u64, description: v1::Description) -> Body {
     Body::Reply(v1::Reply {
         id,
         body: Some(reply::Body::Description(description)),
     })
-}
-
-fn followed(document: &Document, after: Option<&v1::Resume>) -> v1::Followed {
-    let events = after.and_then(|after| events_after(document, after));
-    v1::Followed {
-        doc: document.id().to_bytes(),
-        problem: None,
-        rev: document.rev().0,
-        hash: Bytes::copy_from_slice(&document.hash().0),
-        resumed: events.is_some(),
-        events: events.unwrap_or_default(),
-        ts_ms: document.updated_ms(),
-    }
-}
-
-fn opened(reader: &Reader<'_>, open: &v1::Open, start: Start) -> v1::Opened {
-    let document = reader.document;
-    let acked = reader
-        .acked
-        .filter(|_| !mutant!("welcome_without_acknowledged"));
-    let (state_at, state) = start.state.unzip();
-    v1::Opened {
-        tag: open.tag,
-        doc: document.id().to_bytes(),
-        problem: None,
-        role: reader.role as u32,
-        kind: document.kind() as u32,
-        algebra: document.algebra().as_str().to_owned(),
-        rev: document.rev().0,
-        hash: Bytes::copy_from_slice(&document.hash().0),
-        acked: acked.map(|(seq, rev)| v1::Acked {
-            seq: seq.0,
-            rev: rev.0,
-        }),
-        from: start.from.into(),
-        events: start.events,
-        state: state.unwrap_or_default(),
-        title: document.title().to_owned(),
-        floor: document.floor().0,
-        ts_ms: document.updated_ms(),
-        state_at,
-        kept: start.kept,
-    }
-}
-
-/// All after a revision, if it is in the window and was this very one.
-fn events_after(document: &Document, after: &v1::Resume) -> Option<Vec<v1::Event>> {
-    let hash = document.hash_at(Revision(after.rev))?;
-    if after.hash != hash.0.as_slice() {
-        return None;
-    }
-    let one_off = after.rev < document.rev().0 && mutant!("tail_off_by_one");
-    let events = document.events_after(Revision(after.rev + u64::from(one_off)))?;
-    Some(events.map(|event| wire::event(event)).collect())
 }

@@ -11,11 +11,14 @@ use bytes::Bytes;
 use codraft_archive::History;
 use codraft_ot::Content;
 use codraft_proto::{ids::DocId, v1};
-use codraft_raft::{group::Group, machine::Document};
+use codraft_raft::{
+    group::Group,
+    machine::{AtRest, Document, Summary},
+};
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, wire};
 
 /// The latest is kept for so long: another router may ask for it, too.
 const KEPT: Duration = Duration::from_secs(1);
@@ -34,12 +37,14 @@ pub(crate) struct State {
     pub bytes: Bytes,
     /// The revision at which the archive has it whole; 0: none, or it cannot be told now.
     pub kept: u64,
+    /// Where it was not in memory.
+    pub at_rest: Option<AtRest>,
 }
 
 /// A document that is spelled, or will be. In memory for as long as somebody waits for it.
 pub(crate) struct Spelling {
     doc: DocId,
-    /// `None`: the document was not there.
+    /// `None`: the document was not there, or cannot be read.
     state: OnceLock<Option<State>>,
     states: Arc<States>,
 }
@@ -51,6 +56,12 @@ impl Spelling {
 
     pub fn state(&self) -> Option<&State> {
         self.state.get()?.as_ref()
+    }
+
+    /// Whether it is a cold document's page, as the document still is.
+    pub fn is_at_rest(&self, summary: &Summary) -> bool {
+        let is_head = |state: &State| state.at_rest.is_some() && wire::is_head(summary, &state.at);
+        self.state().is_some_and(is_head)
     }
 
     fn done(&self, state: Option<State>) {
@@ -147,19 +158,7 @@ impl States {
                     continue;
                 }
             };
-            let copied = group.with(|shard| {
-                let document = shard.document(&spelling.doc).present()?;
-                Some((head_of(document), document.content().clone()))
-            });
-            let state = match copied {
-                Some((at, content)) => {
-                    let kept = self.kept(&group, spelling.doc, &content);
-                    let (bytes, kept) = tokio::join!(spelled(&content), kept);
-                    Some(State { at, bytes, kept })
-                }
-                None => None,
-            };
-            spelling.done(state);
+            spelling.done(self.state(&group, spelling.doc).await);
             kept = Some((spelling, Instant::now() + KEPT));
             done();
         }
@@ -167,9 +166,47 @@ impl States {
 }
 
 impl States {
+    async fn state(&self, group: &Group, doc: DocId) -> Option<State> {
+        let copied = group.with(|shard| {
+            let document = shard.document(&doc).present()?;
+            Some((head_of(document), document.content().clone()))
+        });
+        let Some((at, content)) = copied else {
+            return self.state_at_rest(group, doc).await;
+        };
+        let kept = self.kept(group, doc, content.encoded_bytes());
+        let (bytes, kept) = tokio::join!(spelled(&content), kept);
+        Some(State {
+            at,
+            bytes,
+            kept,
+            at_rest: None,
+        })
+    }
+
+    /// A page holds the text as readers are told it, so nothing of it is built for them.
+    async fn state_at_rest(&self, group: &Group, doc: DocId) -> Option<State> {
+        let at_rest = match group.at_rest(doc).await {
+            Ok(at_rest) => at_rest?,
+            Err(error) => {
+                tracing::warn!(%doc, %error, "a cold document is not read for who opens it");
+                return None;
+            }
+        };
+        Some(State {
+            at: v1::Resume {
+                rev: at_rest.rev.0,
+                hash: Bytes::copy_from_slice(&at_rest.hash.0),
+            },
+            bytes: at_rest.content.clone(),
+            kept: self.kept(group, doc, at_rest.content.len()).await,
+            at_rest: Some(at_rest),
+        })
+    }
+
     /// Nobody waits for it long: a reader can do without.
-    async fn kept(&self, group: &Group, doc: DocId, content: &Content) -> u64 {
-        if content.encoded_bytes() < LARGE_BYTES {
+    async fn kept(&self, group: &Group, doc: DocId, content_bytes: usize) -> u64 {
+        if content_bytes < LARGE_BYTES {
             return 0;
         }
         let kept = tokio::time::timeout(KEPT_WITHIN, self.history.checkpoint(group, doc)).await;

@@ -96,6 +96,11 @@ pub(crate) fn change(outcome: Outcome) -> reply::Body {
     }
 }
 
+/// Whether a document still is where `at` says.
+pub(crate) fn is_head(summary: &Summary, at: &v1::Resume) -> bool {
+    at.rev == summary.rev.0 && at.hash == summary.hash.0.as_slice()
+}
+
 pub(crate) fn description(doc: &DocId, summary: &Summary, user: &str) -> v1::Description {
     let permission =
         |(user, grant): (&codraft_proto::ids::UserId, codraft_raft::machine::Grant)| {

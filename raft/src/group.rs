@@ -55,7 +55,7 @@ use crate::{
     core::{Core, FOR_READERS},
     digests::{Digests, Verdict},
     keeper::{ASK_ONCE, Keeper},
-    machine::{Event, MachineLimits, Shard, Summary},
+    machine::{AtRest, Event, MachineLimits, Shard, Summary},
     network::PendingCalls,
     queue::Queue,
     types::{TypeConfig, Vote},
@@ -204,6 +204,15 @@ impl Group {
         most: usize,
     ) -> (Vec<(DocId, Summary)>, bool) {
         self.inner.keeper.of_user(user, after, most).await
+    }
+
+    /// What readers of a document start from that is not in memory, and stays where it is; none of
+    /// one that is, or is not made.
+    ///
+    /// # Errors
+    /// Why it cannot be read here. [`Group::bring`] may have it from another replica.
+    pub async fn at_rest(&self, doc: DocId) -> Result<Option<AtRest>, KeepError> {
+        self.inner.keeper.at_rest(doc).await
     }
 
     pub fn leadership(&self) -> Leadership {

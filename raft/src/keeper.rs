@@ -57,7 +57,7 @@ use crate::{
     budget::{Budget, BudgetOptions},
     core::{Core, Prepare},
     digests::Digests,
-    machine::{Document, InSlot, Page},
+    machine::{AtRest, Document, InSlot, Page},
     manifest::{MANIFESTS, Manifest, ManifestError, Manifests},
     oplog::{EVENTS, WAITING_BYTES},
     pages::{PAGES, PageError, PageKey, PageLog, PageOptions, Uses},
@@ -480,6 +480,23 @@ impl Keeper {
                     Err(_) => {}
                 }
             }
+        }
+    }
+
+    /// What readers of a document start from, without bringing it into memory; none of one that is
+    /// there, or is not made.
+    pub async fn at_rest(&self, doc: DocId) -> Result<Option<AtRest>, KeepError> {
+        let cold = self.core.lock().shard.cold(&BTreeSet::from([doc]));
+        let Some((doc, index, page)) = cold.into_iter().next() else {
+            return Ok(None);
+        };
+        let stored = self.read_page(&self.key(doc, index), page).await?;
+        match AtRest::of(&stored) {
+            Ok(at_rest) => Ok(Some(at_rest)),
+            Err(error) => Err(KeepError::Damaged {
+                doc,
+                reason: error.to_string(),
+            }),
         }
     }
 

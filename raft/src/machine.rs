@@ -31,7 +31,7 @@ use codraft_proto::{
 
 use crate::command::{Batch, Checkpoint, Command, Expire, Level, Quarantine, Trim};
 
-pub use documents::Document;
+pub use documents::{AtRest, Document};
 pub use event::{Created, Event, Restored};
 pub use grants::Grant;
 pub use limits::MachineLimits;

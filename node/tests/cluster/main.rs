@@ -2,6 +2,7 @@
 //! router's side of their links.
 #![allow(clippy::unwrap_used)]
 
+mod cold;
 mod opens;
 mod rig;
 

@@ -3,6 +3,8 @@
 mod changes;
 mod stored;
 
+pub use stored::AtRest;
+
 use std::{
     borrow::Cow,
     sync::{Arc, OnceLock},

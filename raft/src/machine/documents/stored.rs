@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use codraft_mutant::mutant;
 use codraft_ot::{Chain, Content, Delta, Encoding, Kind};
-use codraft_proto::ids::{DocId, Revision, UserId};
+use codraft_proto::ids::{ClientId, DocId, Revision, Seq, UserId};
 
 use super::Document;
 use crate::{
@@ -65,19 +65,13 @@ impl Document {
     /// Whatever `encode` would not have written. Nothing is allocated by a length that is only
     /// declared.
     pub fn decode(stored: &Bytes, limits: &MachineLimits) -> Result<Self, StateError> {
-        let mut input = Input::new(stored);
-        match input.byte("format")? {
-            FORMAT => {}
-            other => return Err(StateError::Format(other)),
-        }
-        let head = take_section(&mut input, TAG_HEAD)?;
-        let content = take_section(&mut input, TAG_CONTENT)?;
-        let window = take_section(&mut input, TAG_WINDOW)?;
-        let clients = take_section(&mut input, TAG_CLIENTS)?;
-        let grants = take_section(&mut input, TAG_GRANTS)?;
-        if input.left() > 0 {
-            return Err(StateError::LaterSection(input.byte("tag")?));
-        }
+        let Sections {
+            head,
+            content,
+            window,
+            clients,
+            grants,
+        } = Sections::of(stored)?;
         let mut document = Self::decode_head(&head)?;
         document.content = read_content(&content, document.kind, limits)?;
         document.window = whole(&window, |input| {
@@ -131,6 +125,73 @@ impl Document {
         match possible {
             true => Ok(document),
             false => Err(StateError::Invalid("head")),
+        }
+    }
+}
+
+/// What a reader starts from: a part of a stored document that stands there as readers are told it.
+pub struct AtRest {
+    pub rev: Revision,
+    /// The chain hash at `rev`.
+    pub hash: Chain,
+    /// In ot's binary form.
+    pub content: Bytes,
+    clients: Clients,
+}
+
+impl AtRest {
+    /// Of bytes that are known, by their digest, to be what `encode` wrote: the text and the window
+    /// are not looked at. Only who applies something to it needs those, and has to `decode`.
+    ///
+    /// # Errors
+    /// Where there are no such parts.
+    pub fn of(stored: &Bytes) -> Result<Self, StateError> {
+        let sections = Sections::of(stored)?;
+        let Document { rev, hash, .. } = Document::decode_head(&sections.head)?;
+        let floor = Revision(Input::new(&sections.window).varint("floor")?);
+        Ok(Self {
+            rev,
+            hash,
+            // A slice would keep the window in memory, too.
+            content: Bytes::copy_from_slice(&sections.content),
+            clients: whole(&sections.clients, |input| {
+                Clients::decode(input, floor, rev)
+            })?,
+        })
+    }
+
+    /// As [`Document::acked`] says.
+    pub fn acked(&self, user: &UserId, client: ClientId) -> Option<(Seq, Revision)> {
+        self.clients.acked(user, client)
+    }
+}
+
+/// The bodies of a stored document's sections.
+struct Sections {
+    head: Bytes,
+    content: Bytes,
+    window: Bytes,
+    clients: Bytes,
+    grants: Bytes,
+}
+
+impl Sections {
+    fn of(stored: &Bytes) -> Result<Self, StateError> {
+        let mut input = Input::new(stored);
+        match input.byte("format")? {
+            FORMAT => {}
+            other => return Err(StateError::Format(other)),
+        }
+        let sections = Self {
+            head: take_section(&mut input, TAG_HEAD)?,
+            content: take_section(&mut input, TAG_CONTENT)?,
+            window: take_section(&mut input, TAG_WINDOW)?,
+            clients: take_section(&mut input, TAG_CLIENTS)?,
+            grants: take_section(&mut input, TAG_GRANTS)?,
+        };
+        match input.left() {
+            0 => Ok(sections),
+            _ => Err(StateError::LaterSection(input.byte("tag")?)),
         }
     }
 }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     command::{Expire, Quarantine},
-    machine::{DOCUMENT_FORMAT, Page, StateError},
+    machine::{AtRest, DOCUMENT_FORMAT, Page, StateError},
     pages::PagePlace,
 };
 
@@ -144,6 +144,28 @@ fn machine_a_document_reads_back_and_its_digest_is_of_what_is_stored() {
         world.doc().state_digest(),
         *blake3::hash(&stored(world.doc())).as_bytes()
     );
+}
+
+#[test]
+fn machine_at_rest_a_document_is_what_it_is_in_memory() {
+    let world = full();
+    let (document, bytes) = (world.doc(), stored(world.doc()));
+    let at_rest = AtRest::of(&bytes).unwrap();
+    assert_eq!(
+        (at_rest.rev, at_rest.hash),
+        (document.rev(), document.hash())
+    );
+    let mut content = Vec::new();
+    document.content().encode(&mut content);
+    assert_eq!(at_rest.content, content);
+    for (user, client) in [(BOB, 3), (BOB, 2), (EVE, 4), (ADA, 99)] {
+        let (user, client) = (user.into(), id(client));
+        assert_eq!(at_rest.acked(&user, client), document.acked(&user, client));
+    }
+    assert!(at_rest.acked(&BOB.into(), id(3)).is_some());
+    for end in 0..bytes.len() {
+        assert!(AtRest::of(&bytes.slice(..end)).is_err(), "{end}");
+    }
 }
 
 #[test]
