@@ -44,8 +44,8 @@ const BACKOFF: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// A client that was told that it may not be here looks again after so long.
 const BARRED: Duration = Duration::from_millis(700);
-/// From the hello to the welcome.
-const WELCOME: Duration = Duration::from_secs(5);
+/// From the hello to the welcome: as long as the largest document takes on the slowest line.
+const WELCOME: Duration = Duration::from_secs(8);
 /// A socket that is silent for so long is asked for a sign of life, and given up when none
 /// comes within the second.
 const QUIET: Duration = Duration::from_secs(3);

@@ -556,6 +556,7 @@ pub fn explains(cluster: &Cluster, faults: &[Fault], host: &str, line: &str) -> 
     };
     let by_pages = [
         "a cold document cannot be had",
+        "lists of users' documents are made anew",
         "group stopped",
         "this process must end",
         "openraft",
@@ -568,7 +569,12 @@ pub fn explains(cluster: &Cluster, faults: &[Fault], host: &str, line: &str) -> 
         let node = place as u32 + 1;
         matches!(fault.kind, FaultKind::StateDamage { node: of, .. } if of == node)
     };
-    if faults.iter().any(here) && says(&["what was kept is damaged"]) {
+    let by_state = [
+        "what was kept is damaged",
+        "events are damaged",
+        "lists of users' documents are made anew",
+    ];
+    if faults.iter().any(here) && says(&by_state) {
         return true;
     }
     // What was asked of a group while it ended is not answered; its library calls that an error.
