@@ -260,18 +260,20 @@ impl Keeper {
     /// When the disk has no room or fails; the manifest before stays.
     pub async fn take(&self) -> Result<Option<Arc<Manifest>>, KeepError> {
         let mut uses = self.uses.lock().await;
+        // Without a state nothing moves, however little is needed of a file: two groups of a node that
+        // lack theirs would have each other try again at once, for ever.
+        if self.core.lock().image().is_none() {
+            self.tail.begin_anew();
+            return Ok(None);
+        }
         let Kept { pages, space, .. } = &self.kept;
         let current = pages.current().await;
         let writing = space.writing(self.group, current);
         let taken = self.take_from(&mut uses, current).await;
         space.placed(self.group, uses.all());
         drop(writing);
-        match &taken {
-            // Without a state nothing moves, however little is needed of a file: it would be due again at
-            // once, and again.
-            Ok(None) => return Ok(None),
-            Ok(Some(_)) => {}
-            Err(_) => self.tail.tidy(),
+        if taken.is_err() {
+            self.tail.tidy();
         }
         let (unused, _) = space.judge(&pages.files(), &pages.damaged().borrow(), current);
         pages.remove(unused).await.map_err(KeepError::of_disk)?;

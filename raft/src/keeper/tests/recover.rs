@@ -83,8 +83,18 @@ async fn what_is_damaged_is_set_aside_and_another_replicas_state_is_taken() {
         assert!(wrong.contains(named), "{what:?}: {wrong}");
         // Nothing of it is a state, and none is kept.
         assert!(one.is_empty(), "{what:?}");
+        let other = Arc::new(Tail::new(KeepOptions::default()));
+        let in_same_files = one.keeper.uses.lock().await.all().clone();
+        let in_same_files = in_same_files.keys().map(|file| (*file, 1)).collect();
+        let space = &one.keeper.kept.space;
+        space.join(GroupId(9), &in_same_files, other.clone());
         assert!(one.keeper.take().await.unwrap().is_none());
         assert!(!one.keeper.tail.is_due(), "{what:?}: again and again");
+        assert!(
+            !other.is_due(),
+            "{what:?}: another group, which would say so in turn"
+        );
+        space.join(GroupId(9), &Uses::new(), other);
         let last = one.keeper.recover().await.unwrap();
         assert_eq!((last.index, *one.log.1.lock()), (22, Some(last)));
         assert_eq!(one.keeper.lacks(), None);
