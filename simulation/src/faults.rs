@@ -523,6 +523,30 @@ impl Faults {
     }
 }
 
+/// What is logged because of a disk that fails, of damaged pages, and of other damage to a state.
+const BY_DISK: &[&str] = &[
+    "the log cannot be written",
+    "the log's disk is full",
+    "this process must end",
+    "cannot record a node's disk",
+    "group stopped",
+    "openraft",
+    "unexpected answer to a proposal",
+    "too many events are not archived",
+];
+const BY_PAGES: &[&str] = &[
+    "a cold document cannot be had",
+    "lists of users' documents are made anew",
+    "group stopped",
+    "this process must end",
+    "openraft",
+];
+const BY_STATE: &[&str] = &[
+    "what was kept is damaged",
+    "events are damaged",
+    "lists of users' documents are made anew",
+];
+
 /// Whether a fault that struck explains an error that a host logs.
 pub fn explains(cluster: &Cluster, faults: &[Fault], host: &str, line: &str) -> bool {
     let place = cluster
@@ -534,17 +558,7 @@ pub fn explains(cluster: &Cluster, faults: &[Fault], host: &str, line: &str) -> 
     };
     let says = |parts: &[&str]| parts.iter().any(|part| line.contains(part));
     // A disk that failed: the process says so and ends, and its groups stop.
-    let by_disk = [
-        "the log cannot be written",
-        "the log's disk is full",
-        "this process must end",
-        "cannot record a node's disk",
-        "group stopped",
-        "openraft",
-        "unexpected answer to a proposal",
-        "too many events are not archived",
-    ];
-    if cluster.disk(place).is_hurt() && says(&by_disk) {
+    if cluster.disk(place).is_hurt() && says(BY_DISK) {
         return true;
     }
     // Pages were damaged, and nobody else has one of them.
@@ -554,14 +568,7 @@ pub fn explains(cluster: &Cluster, faults: &[Fault], host: &str, line: &str) -> 
                 node: place as u32 + 1,
             }
     };
-    let by_pages = [
-        "a cold document cannot be had",
-        "lists of users' documents are made anew",
-        "group stopped",
-        "this process must end",
-        "openraft",
-    ];
-    if faults.iter().any(here) && says(&by_pages) {
+    if faults.iter().any(here) && says(BY_PAGES) {
         return true;
     }
     // What was kept is damaged: named, and set aside.
@@ -569,12 +576,7 @@ pub fn explains(cluster: &Cluster, faults: &[Fault], host: &str, line: &str) -> 
         let node = place as u32 + 1;
         matches!(fault.kind, FaultKind::StateDamage { node: of, .. } if of == node)
     };
-    let by_state = [
-        "what was kept is damaged",
-        "events are damaged",
-        "lists of users' documents are made anew",
-    ];
-    if faults.iter().any(here) && says(&by_state) {
+    if faults.iter().any(here) && says(BY_STATE) {
         return true;
     }
     // What was asked of a group while it ended is not answered; its library calls that an error.

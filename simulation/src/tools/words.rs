@@ -209,9 +209,7 @@ pub fn strikes(kind: &FaultKind) -> String {
         FaultKind::Clock { host, ms, for_ms } => {
             format!("{host}'s clock {ms:+} ms off for {for_ms} ms")
         }
-        FaultKind::Drain { node, for_ms } => {
-            format!("node-{node} drained, back after {for_ms} ms")
-        }
+        FaultKind::Drain { node, for_ms } => format!("node-{node} drained for {for_ms} ms"),
     }
 }
 
