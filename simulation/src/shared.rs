@@ -97,6 +97,12 @@ impl Shared {
         self.names.borrow_mut().insert((user, client))
     }
 
+    /// Whether a client writes under it.
+    pub fn is_taken(&self, client: ClientId) -> bool {
+        let names = self.names.borrow();
+        names.iter().any(|(_, taken)| *taken == client)
+    }
+
     pub fn give_up(&self, user: u32, client: ClientId) {
         self.names.borrow_mut().remove(&(user, client));
     }

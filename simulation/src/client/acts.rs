@@ -249,7 +249,9 @@ impl Client {
         let Connection::Open(open) = &self.connection else {
             return;
         };
-        let others: Vec<ClientId> = open.socket.others().collect();
+        // Not that of a restore, under which its own user has written already.
+        let others = open.socket.others();
+        let others: Vec<ClientId> = others.filter(|id| self.shared.is_taken(*id)).collect();
         let client = others.choose(rng).copied();
         let Some(client) = client.filter(|id| self.shared.take(self.plan.user, *id)) else {
             return;
