@@ -459,21 +459,25 @@ impl Keeper {
         Ok(())
     }
 
-    /// Brings documents into memory. Those that are missing are none of its business. What is
-    /// damaged here the other replicas are asked for, at most so many times.
+    /// Brings documents into memory, each once: whether it stays until the others came is not waited
+    /// for. Those that are missing are none of its business. What is damaged here the other replicas are
+    /// asked for, at most so many times.
     ///
     /// # Errors
     /// When one cannot be read or is not what was written, and nobody else has it.
     pub async fn warm(&self, docs: &BTreeSet<DocId>, attempts: u32) -> Result<(), KeepError> {
-        let mut failed = BTreeMap::new();
+        let (mut failed, mut lacking) = (BTreeMap::new(), docs.clone());
         loop {
-            let cold = self.core.lock().shard.cold(docs);
+            let cold = self.core.lock().shard.cold(&lacking);
             if cold.is_empty() {
                 return Ok(());
             }
             for (doc, index, page) in cold {
                 match self.read(doc, index, page).await {
-                    Ok(document) => self.core.lock().warm(&doc, index, Arc::new(document)),
+                    Ok(document) => {
+                        self.core.lock().warm(&doc, index, Arc::new(document));
+                        lacking.remove(&doc);
+                    }
                     // It may have been moved meanwhile, and its file removed.
                     Err(error) if failed.insert(doc, page) == Some(page) => {
                         self.mend(&self.key(doc, index), page, error, attempts)

@@ -544,6 +544,26 @@ async fn documents_leave_memory_and_come_back() {
     assert_ne!(world.digest(), before);
 }
 
+/// Where there is room for none, each is read once and no more, though it has left when the next came.
+#[tokio::test]
+async fn documents_that_leave_memory_meanwhile_are_not_read_again_and_again() {
+    let disk = MemoryDisk::new();
+    let world = filled(&disk).await;
+    world.keeper.take().await.unwrap();
+    assert!(world.keeper.cool().await);
+    let both = BTreeSet::from([doc(2), doc(4)]);
+    let mut warm = std::pin::pin!(world.keeper.warm(&both, ASK_ONCE));
+    let mut looks = 0;
+    while std::future::poll_fn(|cx| std::task::Poll::Ready(warm.as_mut().poll(cx)))
+        .await
+        .is_pending()
+    {
+        world.keeper.cool().await;
+        looks += 1;
+        assert!(looks < 100, "it reads for ever");
+    }
+}
+
 #[tokio::test]
 async fn a_page_that_does_not_read_back_stops_the_group_and_is_never_another_state() {
     let disk = MemoryDisk::new();
