@@ -14,11 +14,12 @@ use codraft_raft::{
     machine::{Applied, Outcome, Shard},
 };
 
+use prometheus_client::metrics::histogram::Histogram;
+
 use crate::{
     followers::Feed,
     metrics::Metrics,
     routers::{Pending, RouterLink, Routers},
-    times::Times,
     wire,
 };
 
@@ -28,7 +29,7 @@ pub(crate) struct Fanout {
     routers: Arc<Routers>,
     metrics: Arc<Metrics>,
     /// How long the group takes to apply an entry.
-    times: Times,
+    applying: Histogram,
     /// The link of the last answer; they come in runs.
     last: Option<Arc<RouterLink>>,
     /// The events of one entry by document; kept to spare an allocation an entry.
@@ -44,7 +45,7 @@ impl Fanout {
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
-            times: metrics.applying(group),
+            applying: metrics.applying(group),
             node,
             feed,
             routers,
@@ -99,7 +100,7 @@ impl AppliedSink for Fanout {
     }
 
     fn took(&mut self, time: Duration) {
-        self.times.took(time);
+        self.applying.observe(time.as_secs_f64());
     }
 
     fn leadership_changed(&mut self, lead: Leadership) {

@@ -25,7 +25,6 @@ mod routers;
 mod service;
 mod start;
 mod states;
-mod times;
 mod wire;
 
 use std::{future::Future, sync::Arc, time::Duration};

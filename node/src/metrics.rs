@@ -16,7 +16,11 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::times::Times;
+/// Up to where the buckets of how long applying takes go, in seconds.
+const APPLYING: [f64; 18] = [
+    5e-5, 1e-4, 2e-4, 3e-4, 5e-4, 7e-4, 1e-3, 2e-3, 3e-3, 5e-3, 7e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.3,
+    1.0, 10.0,
+];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CodeLabel {
@@ -38,7 +42,7 @@ pub(crate) struct Metrics {
     /// Commands in one applied entry.
     pub batch: Histogram,
     /// From when a committed entry is handed to a group until it is applied.
-    applying: Family<GroupLabel, Times>,
+    applying: Family<GroupLabel, Histogram, fn() -> Histogram>,
     /// Pairs of a link and a document that it follows.
     pub followers: Gauge,
     /// Feeds that were cut: out of credit, or leadership lost.
@@ -89,7 +93,7 @@ impl Metrics {
             submits: Counter::default(),
             applied: Counter::default(),
             batch: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
-            applying: Family::default(),
+            applying: Family::new_with_constructor(|| Histogram::new(APPLYING)),
             followers: Gauge::default(),
             cuts: Counter::default(),
             leader_changes: Counter::default(),
@@ -257,7 +261,7 @@ impl Metrics {
     }
 
     /// Where a group counts how long it takes to apply an entry.
-    pub fn applying(&self, group: GroupId) -> Times {
+    pub fn applying(&self, group: GroupId) -> Histogram {
         let label = GroupLabel { group: group.0 };
         self.applying.get_or_create_owned(&label)
     }

@@ -54,6 +54,22 @@ pub fn users_key(group: GroupId) -> PageKey {
     }
 }
 
+/// Of pairs in order, those that belong on each page, which may be there already or not.
+pub fn by_page<'a>(
+    pages: &'a [UserPage],
+    all: &'a [Listed],
+) -> impl Iterator<Item = (&'a UserPage, &'a [Listed])> {
+    let mut rest = all;
+    pages.iter().enumerate().map(move |(nth, page)| {
+        let end = pages.get(nth + 1).map_or(rest.len(), |next| {
+            rest.partition_point(|listed| *listed < next.first)
+        });
+        let (of_page, later) = rest.split_at(end);
+        rest = later;
+        (page, of_page)
+    })
+}
+
 /// What a page holds.
 ///
 /// # Errors

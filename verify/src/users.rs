@@ -1,7 +1,7 @@
 //! Which user has which documents, as a manifest lists it, beside what the documents say.
 
 use codraft_proto::ids::GroupId;
-use codraft_raft::users::{Listed, of_slot};
+use codraft_raft::users::{Listed, by_page, of_slot};
 
 use crate::{
     folder::NodeFolder,
@@ -20,16 +20,7 @@ pub async fn prove(folder: &NodeFolder, group: GroupId, report: &mut Report) {
         .flat_map(|(_, documents)| of_slot(documents))
         .collect();
     right.sort_unstable();
-    let mut rest = &right[..];
-    for (page, next) in pages
-        .iter()
-        .zip(pages.iter().skip(1).map(Some).chain([None]))
-    {
-        let end = next.map_or(rest.len(), |next| {
-            rest.partition_point(|of| *of < next.first)
-        });
-        let (here, later) = rest.split_at(end);
-        rest = later;
+    for (page, here) in by_page(pages, &right) {
         let Some(told) = folder.users(group, page).await else {
             continue;
         };

@@ -10,7 +10,7 @@ use crate::{
     machine::{Slots, Summary},
     manifest::Manifest,
     pages::PageError,
-    users::{Listed, Paging, UserPage, merge, of_slot, read_users, users_key},
+    users::{Listed, Paging, UserPage, by_page, merge, of_slot, read_users, users_key},
 };
 
 impl Keeper {
@@ -55,16 +55,7 @@ impl Keeper {
             bytes: 0,
             written: Vec::with_capacity(before.len()),
         };
-        let mut changed = changed;
-        for (page, next) in before
-            .iter()
-            .zip(before.iter().skip(1).map(Some).chain([None]))
-        {
-            let end = next.map_or(changed.len(), |next| {
-                changed.partition_point(|listed| *listed < next.first)
-            });
-            let (of_page, later) = changed.split_at(end);
-            changed = later;
+        for (page, of_page) in by_page(before, changed) {
             let stays = of_page.is_empty() && !moves.contains(&page.place.file);
             if stays && writing.paging.may_end() {
                 writing.cut(true).await?;
@@ -79,8 +70,8 @@ impl Keeper {
             writing.cut(false).await?;
             tokio::task::yield_now().await;
         }
-        // Only of what had no pages before.
-        for some in changed.chunks(SOME) {
+        let rest = if before.is_empty() { changed } else { &[] };
+        for some in rest.chunks(SOME) {
             for listed in merge(Vec::new(), some, documents) {
                 writing.paging.push(listed);
             }
