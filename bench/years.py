@@ -37,6 +37,8 @@ def kill_all(server):
         except ProcessLookupError:
             pass
     server.process.wait()
+    while any(os.path.exists(f"/proc/{pid}") for pid in pids):  # its port is free when it is gone
+        time.sleep(0.01)
     server.log.close()
 
 

@@ -499,4 +499,19 @@ pub const ALL: &[Mutant] = &[
         what: "A voter whose place another node takes is a voter all the same.",
         expect: &["heals"],
     },
+    Mutant {
+        name: "viewer_comments",
+        what: "A comment is taken from whoever may read.",
+        expect: &["comments"],
+    },
+    Mutant {
+        name: "anchors_left_behind",
+        what: "Comments stay at the place where they were made, whatever was typed before them.",
+        expect: &["comments"],
+    },
+    Mutant {
+        name: "comments_left_out_of_pages",
+        what: "What is kept of a document has no comments.",
+        expect: &["comments", "replicas", "fold", "proof"],
+    },
 ];

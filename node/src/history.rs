@@ -15,7 +15,7 @@ use codraft_proto::{
 use codraft_raft::{
     command::{Checkpoint, Command, Edit, Restore},
     group::{Group, KeepError},
-    machine::{Document, Event, Lookup, Outcome, Summary},
+    machine::{Document, Event, Outcome, Summary},
 };
 
 use crate::{calls, hosted::Hosted, routers::RouterLink, service::Service, wire};
@@ -55,7 +55,7 @@ pub(crate) fn serve(request: Request, id: u64, call: call::Body, patience: Durat
 
 /// Who asks may see a document's revisions from `from` to its head.
 pub(crate) struct View {
-    from: Revision,
+    pub from: Revision,
     head: Revision,
 }
 
@@ -96,6 +96,8 @@ impl Request {
             call::Body::Restore(asked) => self.restore(hosted, asked).await,
             call::Body::Checkpoint(_) => self.checkpoint(hosted).await,
             call::Body::Receipt(asked) => self.receipt(hosted, asked).await,
+            call::Body::Comments(_) => self.comments(hosted).await,
+            call::Body::Names(_) => self.names(hosted).await,
             call::Body::Kept(_) => {
                 self.view(&hosted.group).await?;
                 let kept = self.service.history.checkpoint(&hosted.group, self.doc);
@@ -112,6 +114,23 @@ impl Request {
         let summary = group.with(|shard| shard.summary(&self.doc));
         let view = summary.and_then(|summary| View::of(&summary, &self.user));
         view.ok_or_else(wire::not_found)
+    }
+
+    /// The document as it is, whole, for who may see it.
+    pub(crate) async fn document(
+        &self,
+        group: &Group,
+    ) -> Result<(Arc<Document>, View), v1::Problem> {
+        loop {
+            let lost = |_| wire::problem(Code::Busy, "the document cannot be read now");
+            group.bring(self.doc).await.map_err(lost)?;
+            let view = self.view(group).await?;
+            let document = group.with(|shard| shard.document(&self.doc).present().cloned());
+            // It may have left memory again.
+            if let Some(document) = document {
+                return Ok((document, view));
+            }
+        }
     }
 
     pub(crate) async fn state(
@@ -232,16 +251,7 @@ impl Request {
         let target = self.state(group, version).await?;
         let mut looked = Revision(0);
         loop {
-            let lost = |_| wire::problem(Code::Busy, "the document cannot be read now");
-            group.bring(self.doc).await.map_err(lost)?;
-            self.view(group).await?;
-            let document = group.with(|shard| match shard.document(&self.doc) {
-                Lookup::Present(document) => Some(document.clone()),
-                _ => None,
-            });
-            let Some(document) = document else {
-                continue;
-            };
+            let (document, _) = self.document(group).await?;
             if let Some((_, rev)) = document.acked(&self.user, client) {
                 return Ok(reply::Body::Rev(rev.0));
             }

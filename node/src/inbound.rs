@@ -15,7 +15,7 @@ use codraft_raft::{
 };
 
 use crate::{
-    audit, calls, history, lists, mutants,
+    audit, calls, history, lists, mutants, notes,
     reads::{ReadKind, ReadRequest},
     replace,
     routers::{Pending, RouterLink},
@@ -139,7 +139,17 @@ impl RouterInbound {
                 let command = calls::grant(doc, user, grant);
                 calls::change(&self.service, &self.link, doc, id, command, patience);
             }
-            call::Body::History(_)
+            call::Body::Comment(comment) => {
+                let command = notes::comment(doc, user, comment);
+                calls::change(&self.service, &self.link, doc, id, command, patience);
+            }
+            call::Body::Name(name) => {
+                let command = notes::name(doc, user, name);
+                calls::change(&self.service, &self.link, doc, id, command, patience);
+            }
+            call::Body::Comments(_)
+            | call::Body::Names(_)
+            | call::Body::History(_)
             | call::Body::Diff(_)
             | call::Body::Restore(_)
             | call::Body::Checkpoint(_)

@@ -16,6 +16,7 @@ mod lists;
 mod members;
 mod metrics;
 mod mutants;
+mod notes;
 mod peers;
 mod raft;
 mod reads;

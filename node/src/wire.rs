@@ -91,7 +91,10 @@ pub(crate) fn change(outcome: Outcome) -> reply::Body {
     match outcome {
         Outcome::Applied { rev } | Outcome::Already { rev, .. } => reply::Body::Rev(rev.0),
         Outcome::Refused(refusal) => reply::Body::Problem(problem(refusal.code, refusal.message)),
-        Outcome::Rebase { .. } => reply::Body::Problem(problem(Code::Internal, "")),
+        Outcome::Rebase { floor, .. } => {
+            let text = format!("the oldest revision that it can be about is {floor}");
+            reply::Body::Problem(problem(Code::BaseTooOld, text))
+        }
         Outcome::Retry(code) => reply::Body::Problem(problem(code, "")),
     }
 }

@@ -77,4 +77,43 @@ impl Delta {
         }
         u32::try_from(position).unwrap_or(u32::MAX)
     }
+
+    /// The same for many positions, which rise and do so afterwards. Linear in the components and the
+    /// positions together.
+    pub fn transform_positions(&self, positions: &mut [u32], stay: bool) {
+        // Of the document before: how far it is walked, and where the last delete ended, which is
+        // where a position within it counts as being from then on.
+        let (mut walked, mut deleted) = (0u64, 0u64);
+        let mut shift = 0i64;
+        let mut rest = positions.iter_mut().peekable();
+        for component in self.components() {
+            let units = u64::from(component.units());
+            let is_over = |place: u64| match component {
+                Component::Insert { .. } | Component::Embed { .. } => stay && place == walked,
+                Component::Delete { .. } => false,
+                Component::Retain { .. } => place < walked + units,
+            };
+            while let Some(position) =
+                rest.next_if(|position| is_over(u64::from(**position).max(deleted)))
+            {
+                *position = moved(u64::from(*position).max(deleted), shift);
+            }
+            match component {
+                Component::Insert { .. } | Component::Embed { .. } => shift += units as i64,
+                Component::Delete { .. } => {
+                    walked += units;
+                    deleted = walked;
+                    shift -= units as i64;
+                }
+                Component::Retain { .. } => walked += units,
+            }
+        }
+        for position in rest {
+            *position = moved(u64::from(*position).max(deleted), shift);
+        }
+    }
+}
+
+fn moved(position: u64, shift: i64) -> u32 {
+    u32::try_from(position.saturating_add_signed(shift)).unwrap_or(u32::MAX)
 }

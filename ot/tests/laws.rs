@@ -136,6 +136,16 @@ proptest! {
         prop_assert!(first <= last && last <= applied(&s, &a).units());
     }
 
+    /// Many positions at once are each where it would be alone.
+    #[test]
+    fn positions_move_together_as_each_would_alone((s, a, _) in case(), stay in any::<bool>()) {
+        let a = fit(&s, &a);
+        let mut all: Vec<u32> = (0..=s.units()).flat_map(|at| [at, at]).collect();
+        let alone: Vec<_> = all.iter().map(|at| a.transform_position(*at, stay)).collect();
+        a.transform_positions(&mut all, stay);
+        prop_assert_eq!(all, alone);
+    }
+
 }
 
 proptest! {

@@ -144,6 +144,8 @@ pub struct OtherEvent {
     /// For a grant: whose, and what they have now.
     pub user: Option<UserId>,
     pub role: Option<Role>,
+    /// Of a comment or a named version: what was done, an object under the name of the kind.
+    pub note: Option<serde_json::Value>,
 }
 
 /// The reason of a resync after a check that differed.

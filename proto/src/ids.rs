@@ -57,6 +57,11 @@ id128!(
     DocId
 );
 id128!(
+    /// A comment, or a name of a version: what whoever makes it calls it, so that to ask again makes no
+    /// second one. A thread is called as its first comment is.
+    NoteId
+);
+id128!(
     /// One tab of one user: 128 random bits that the tab mints.
     ClientId
 );
@@ -147,6 +152,9 @@ impl Role {
             Role::Editor => "editor",
             Role::Owner => "owner",
         }
+    }
+    pub fn can_comment(self) -> bool {
+        self >= Role::Commenter
     }
     pub fn can_edit(self) -> bool {
         self >= Role::Editor

@@ -80,6 +80,10 @@ codes! {
     NoVersion = 21, "no_version", 404, 4421;
     /// The revision is older than history is kept.
     Erased = 22, "erased", 410, 4422;
+    /// The base of what was asked for lies below the window: what came since has to be fetched first.
+    BaseTooOld = 26, "base_too_old", 412, 4426;
+    /// The document has no such thread of comments, or no such comment in it.
+    NoComment = 28, "no_comment", 404, 4428;
 
     // Who gets in.
     /// No token, or one that does not verify.

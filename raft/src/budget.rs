@@ -139,6 +139,7 @@ impl Budget {
             Command::Edit(_) | Command::Restore(_) | Command::Checkpoint(_) => {
                 level >= Level::Edits as u8
             }
+            Command::Comment(_) | Command::Version(_) => level >= Level::Edits as u8,
             Command::Grant(_)
             | Command::Trim(_)
             | Command::Expire(_)

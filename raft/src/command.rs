@@ -7,7 +7,7 @@ mod tests;
 
 use bytes::Bytes;
 use codraft_ot::Kind;
-use codraft_proto::ids::{ClientId, DocId, Revision, Role, Seq, UserId};
+use codraft_proto::ids::{ClientId, DocId, NoteId, Revision, Role, Seq, UserId};
 
 pub(crate) use codraft_ot::varint::put as put_varint;
 pub use stored::{DecodeError, FORMAT, LEVEL};
@@ -35,6 +35,8 @@ pub enum Command {
     Quarantine(Quarantine),
     Restore(Restore),
     Checkpoint(Checkpoint),
+    Comment(Comment),
+    Version(Version),
 }
 
 /// One operation as its author submitted it; it is transformed when it is applied.
@@ -67,6 +69,45 @@ pub struct Checkpoint {
     pub doc: DocId,
     /// Who asks for it.
     pub by: UserId,
+}
+
+/// Something is done in a document's threads of comments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Comment {
+    pub doc: DocId,
+    pub by: UserId,
+    /// A thread is called as its first comment is.
+    pub thread: NoteId,
+    pub what: Commenting,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Commenting {
+    /// About the units `start..end` of the revision `at`.
+    Open {
+        at: Revision,
+        start: u32,
+        end: u32,
+        text: Box<str>,
+    },
+    Reply {
+        comment: NoteId,
+        text: Box<str>,
+    },
+    Resolve(bool),
+    Delete {
+        comment: NoteId,
+    },
+}
+
+/// Gives a name to a revision; none: to the head that it meets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    pub doc: DocId,
+    pub by: UserId,
+    pub id: NoteId,
+    pub version: Option<Revision>,
+    pub name: Box<str>,
 }
 
 /// A new document; it takes revision 1.
@@ -155,7 +196,11 @@ impl Command {
         match self {
             Command::Edit(edit) => !codraft_ot::only_deletes(&edit.ops),
             Command::Restore(restore) => !codraft_ot::only_deletes(&restore.edit.ops),
-            Command::Create(_) => true,
+            Command::Create(_) | Command::Version(_) => true,
+            Command::Comment(comment) => matches!(
+                comment.what,
+                Commenting::Open { .. } | Commenting::Reply { .. }
+            ),
             Command::Grant(_)
             | Command::Trim(_)
             | Command::Expire(_)
@@ -176,6 +221,8 @@ impl Command {
             Command::Quarantine(quarantine) => Some(quarantine.doc),
             Command::Restore(restore) => Some(restore.edit.doc),
             Command::Checkpoint(checkpoint) => Some(checkpoint.doc),
+            Command::Comment(comment) => Some(comment.doc),
+            Command::Version(version) => Some(version.doc),
             Command::Level(_) => None,
         }
     }

@@ -5,6 +5,7 @@
 //! hash map, and how commands were gathered into batches does not matter either.
 
 mod clients;
+mod comments;
 mod digest;
 mod documents;
 mod event;
@@ -15,6 +16,7 @@ mod quarantine;
 mod slots;
 mod stored;
 mod summary;
+mod versions;
 mod window;
 
 #[cfg(test)]
@@ -31,6 +33,7 @@ use codraft_proto::{
 
 use crate::command::{Batch, Checkpoint, Command, Expire, Level, Quarantine, Trim};
 
+pub use comments::{Anchor, Comment, Comments, Moving, Thread};
 pub use documents::{AtRest, Document};
 pub use event::{Created, Event, Restored};
 pub use grants::Grant;
@@ -38,6 +41,7 @@ pub use limits::MachineLimits;
 pub use slots::{Held, InSlot, Page, Slots};
 pub use stored::{FORMAT as DOCUMENT_FORMAT, StateError};
 pub use summary::{Packed, Summary};
+pub use versions::{Version, Versions};
 
 /// What became of one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -239,7 +243,7 @@ impl Shard {
             }),
             Command::Trim(Trim { floor, .. }) => {
                 change(documents.touch(slot, &doc, index), heap, |document| {
-                    (document.trim(*floor), None)
+                    (document.trim(*floor, limits), None)
                 })
             }
             Command::Expire(Expire { below, .. }) => {
@@ -250,6 +254,16 @@ impl Shard {
             Command::Checkpoint(Checkpoint { by, .. }) => {
                 change(documents.touch(slot, &doc, index), heap, |document| {
                     document.checkpoint(by, ts_ms, limits, scratch)
+                })
+            }
+            Command::Comment(comment) => {
+                change(documents.touch(slot, &doc, index), heap, |document| {
+                    document.comment(comment, ts_ms, limits, scratch)
+                })
+            }
+            Command::Version(version) => {
+                change(documents.touch(slot, &doc, index), heap, |document| {
+                    document.name_version(version, ts_ms, limits, scratch)
                 })
             }
             Command::Quarantine(Quarantine { doc, on }) => {

@@ -48,7 +48,7 @@ use crate::{
 /// The folder of the manifests, in the node's.
 pub const MANIFESTS: &str = "manifests";
 const MAGIC: [u8; 8] = *b"codraftM";
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 const HEAD: usize = 24;
 const HASH: usize = 32;
 /// The end of the name of a manifest that cannot be gone on from.

@@ -2,6 +2,7 @@
 
 mod body;
 mod collab;
+mod comments;
 mod docs;
 mod history;
 mod lists;
@@ -43,6 +44,7 @@ use crate::{
     tags(
         (name = "documents", description = "Create and read documents, and who may use them"),
         (name = "history", description = "What documents were, who wrote them, and how to have them back"),
+        (name = "comments", description = "Threads of comments that stay on their words"),
         (name = "collaboration", description = "Tickets for and the upgrade to a WebSocket"),
         (name = "operations", description = "Health and metrics"),
     )
@@ -64,6 +66,12 @@ pub fn app(shared: &Arc<Shared>, metrics: bool, with_page: bool, extra: Option<R
         )
         .routes(routes!(history::restore))
         .routes(routes!(history::snapshot))
+        .routes(routes!(comments::list, comments::open))
+        .routes(routes!(comments::reply))
+        .routes(routes!(comments::resolve))
+        .routes(routes!(comments::reopen))
+        .routes(routes!(comments::delete))
+        .routes(routes!(comments::versions, comments::name))
         .routes(routes!(receipts::read))
         .routes(routes!(receipts::key))
         .routes(routes!(permissions::list))

@@ -6,6 +6,7 @@
 
 mod checks;
 mod deliver;
+pub(crate) mod notes;
 mod open;
 mod slots;
 

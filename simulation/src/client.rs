@@ -9,6 +9,7 @@ mod check;
 mod frames;
 mod late;
 mod letters;
+mod notes;
 mod past;
 mod thief;
 mod twin;

@@ -107,6 +107,8 @@ pub const MARKS: &[(&str, &str)] = &[
         "history_told",
         "what a document was at a revision was told, and who wrote it",
     ),
+    ("commented", "somebody commented on a range"),
+    ("comments_told", "where all comments are was told"),
     ("listed", "all documents of a user were told, page by page"),
     (
         "erased",

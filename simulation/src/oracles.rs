@@ -5,6 +5,7 @@
 mod bounded;
 mod causal;
 mod checks;
+mod comments;
 mod convergence;
 mod disks;
 mod durable;
@@ -88,6 +89,7 @@ pub fn all(plan: &Plan) -> Vec<Box<dyn Oracle>> {
         Box::new(quarantine::Quarantine::new(history.clone())),
         Box::new(never_blank::NeverBlank::new(history.clone())),
         Box::new(past::Past::new(history.clone())),
+        Box::new(comments::Comments::new(history.clone())),
         Box::new(oplog::OpLog::new(history.clone())),
         Box::new(retention::Retention::new(history, plan.world.retention_ms)),
         Box::new(times::Times::new(plan)),

@@ -255,6 +255,8 @@ pub enum What {
     Restore,
     /// Has the document kept whole in the archive.
     Snapshot,
+    /// A comment on a range of what it sees, an answer to one, or its end; then asks where all of them are.
+    Comment,
     /// A second socket with this client id, which sends the same operation under way, now or
     /// when it is long decided.
     Twin,

@@ -32,6 +32,13 @@ pub enum Edit {
     Embed(String, Attributes),
 }
 
+/// From the first unit to the one behind the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Range {
+    pub start: u64,
+    pub end: u64,
+}
+
 /// Key to JSON value, sorted by key; "null" takes the attribute away.
 pub type Attributes = Vec<(String, String)>;
 
@@ -192,6 +199,24 @@ pub enum ClientSeen {
     ListAsked { ask: u64 },
     /// All that the answers had.
     Listed { ask: u64, user: u32, docs: Vec<Id> },
+    /// A thread was opened, and answered with its revision. `range`: in the revision `at`.
+    Commented {
+        user: u32,
+        doc: Id,
+        thread: String,
+        at: u64,
+        range: Range,
+        rev: u64,
+    },
+    /// Asks to have the first comment of a thread deleted.
+    Uncommented { doc: Id, thread: String },
+    /// All threads, where they are at `rev`.
+    Threads {
+        user: u32,
+        doc: Id,
+        rev: u64,
+        threads: Vec<(String, Range)>,
+    },
     /// A restore was answered with its revision.
     Restored {
         user: u32,

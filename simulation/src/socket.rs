@@ -87,7 +87,25 @@ impl Speaker {
         path: &str,
         body: &Value,
     ) -> Result<(u16, Value)> {
-        timeout(PATIENCE, self.call_patiently(router, method, path, body))
+        timeout(
+            PATIENCE,
+            self.call_patiently(router, method, path, body, None),
+        )
+        .await
+        .context("no answer to a call")?
+    }
+
+    /// With an `Idempotency-Key`.
+    pub async fn call_once(
+        &self,
+        router: &str,
+        method: Method,
+        path: &str,
+        body: &Value,
+        key: &str,
+    ) -> Result<(u16, Value)> {
+        let call = self.call_patiently(router, method, path, body, Some(key));
+        timeout(PATIENCE, call)
             .await
             .context("no answer to a call")?
     }
@@ -98,6 +116,7 @@ impl Speaker {
         method: Method,
         path: &str,
         body: &Value,
+        key: Option<&str>,
     ) -> Result<(u16, Value)> {
         let stream = TokioIo::new(self.stream(router).await?);
         let (mut sender, connection) = http1::handshake(stream).await?;
@@ -106,8 +125,12 @@ impl Speaker {
             .uri(path)
             .header(header::HOST, router)
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(serde_json::to_vec(body)?)))?;
+            .header(header::CONTENT_TYPE, "application/json");
+        let request = match key {
+            Some(key) => request.header("idempotency-key", key),
+            None => request,
+        };
+        let request = request.body(Full::new(Bytes::from(serde_json::to_vec(body)?)))?;
         let exchange = async {
             let response = sender.send_request(request).await?;
             let status = response.status().as_u16();

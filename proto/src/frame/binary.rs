@@ -314,14 +314,11 @@ fn server_of(kind: u8, mut body: Bytes, clock: &mut Clock) -> Result<ServerFrame
         kind::EVENT => {
             let slot = take_slot(&mut body)?;
             let at = next(&mut body, clock)?;
-            let (kind, user, role) = json::other_event_of(&parse_json(&body)?)?;
             ServerFrame::Event(OtherEvent {
                 rev: at.rev,
                 slot,
                 ts_ms: at.ts_ms,
-                kind,
-                user,
-                role,
+                ..json::other_event_of(&parse_json(&body)?)?
             })
         }
         kind::SKIP => {

@@ -296,16 +296,10 @@ pub(super) fn server_of(value: &Value) -> Result<ServerFrame, FrameError> {
         "who" => ServerFrame::Who(who_of(&frame)?),
         "op" => ServerFrame::Op(op_event_of(&frame)?),
         "event" => {
-            let (kind, user, role) = other_event_of(value)?;
-            let (rev, slot, ts_ms) = (frame.number("rev")?, frame.slot()?, frame.number("ts")?);
-            ServerFrame::Event(OtherEvent {
-                rev: Revision(rev),
-                slot,
-                ts_ms,
-                kind,
-                user,
-                role,
-            })
+            let mut event = other_event_of(value)?;
+            (event.rev, event.slot) = (Revision(frame.number("rev")?), frame.slot()?);
+            event.ts_ms = frame.number("ts")?;
+            ServerFrame::Event(event)
         }
         "skip" => ServerFrame::Skip {
             rev: Revision(frame.number("rev")?),
@@ -384,6 +378,9 @@ fn other_event_value(event: &OtherEvent) -> Value {
         value["user"] = json!(&**user);
         value["role"] = json!(event.role.map(Role::as_str));
     }
+    if let Some(note) = &event.note {
+        value[&event.kind] = note.clone();
+    }
     value
 }
 
@@ -391,16 +388,22 @@ pub(super) fn other_event_text(event: &OtherEvent) -> String {
     other_event_value(event).to_string()
 }
 
-type OtherFields = (String, Option<UserId>, Option<Role>);
-
-pub(super) fn other_event_of(value: &Value) -> Result<OtherFields, FrameError> {
+/// All but where it stands.
+pub(super) fn other_event_of(value: &Value) -> Result<OtherEvent, FrameError> {
     let fields = Fields {
         value,
         name: "event",
     };
-    let user = value["user"].as_str().map(UserId::from);
-    let role = value["role"].as_str().and_then(|r| r.parse().ok());
-    Ok((fields.text("kind")?.to_owned(), user, role))
+    let kind = fields.text("kind")?.to_owned();
+    Ok(OtherEvent {
+        rev: Revision(0),
+        slot: 0,
+        ts_ms: 0,
+        user: value["user"].as_str().map(UserId::from),
+        role: value["role"].as_str().and_then(|r| r.parse().ok()),
+        note: value.get(&kind).cloned(),
+        kind,
+    })
 }
 
 fn at_of(frame: &Fields<'_>) -> Result<At, FrameError> {

@@ -79,6 +79,19 @@ fn grant(role: Option<Role>) -> ServerFrame {
         kind: "grant".into(),
         user: Some("bob".into()),
         role,
+        note: None,
+    })
+}
+
+fn noted(kind: &str, note: serde_json::Value) -> ServerFrame {
+    ServerFrame::Event(OtherEvent {
+        rev: Revision(42),
+        slot: 0,
+        ts_ms: TS,
+        kind: kind.into(),
+        user: None,
+        role: None,
+        note: Some(note),
     })
 }
 
@@ -249,6 +262,20 @@ pub fn server_messages() -> Vec<(&'static str, Vec<ServerFrame>)> {
         ("op, rich", vec![op(42, 200, TS, rich())]),
         ("event, grant", vec![grant(Some(Role::Viewer))]),
         ("event, grant taken away", vec![grant(None)]),
+        (
+            "event, comment",
+            vec![noted(
+                "comment",
+                serde_json::json!({"what": "opened", "thread": "20", "rev": 41, "start": 3, "end": 7, "text": "why?"}),
+            )],
+        ),
+        (
+            "event, named version",
+            vec![noted(
+                "version",
+                serde_json::json!({"id": "60", "rev": 40, "name": "draft"}),
+            )],
+        ),
         (
             "skip",
             vec![ServerFrame::Skip {

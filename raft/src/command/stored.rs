@@ -9,6 +9,9 @@
 //!   4 level   level varint
 //!   5 trim    doc 16 · floor varint
 //!   9 restore  as an edit · version varint · authors blob
+//!   7 comment  doc 16 · by text · thread 16 · (1 open · at varint · start varint · end varint · text text
+//!              | 2 reply · comment 16 · text text | 3 resolve | 4 reopen | 5 delete · comment 16)
+//!   8 named version  doc 16 · by text · id 16 · version (0 | 1 · varint) · name text
 //!  13 expire  doc 16 · below varint
 //!  14 quarantine  doc 16 · on u8
 //!  15 checkpoint  doc 16 · by text
@@ -26,11 +29,11 @@ use codraft_ot::{
     Kind,
     varint::{self, VarintError},
 };
-use codraft_proto::ids::{ClientId, DocId, Revision, Role, Seq};
+use codraft_proto::ids::{ClientId, DocId, NoteId, Revision, Role, Seq};
 
 use super::{
-    Algebra, Batch, Checkpoint, Command, Create, Edit, Expire, Grant, Level, Quarantine, Restore,
-    Trim, put_varint,
+    Algebra, Batch, Checkpoint, Command, Comment, Commenting, Create, Edit, Expire, Grant, Level,
+    Quarantine, Restore, Trim, Version, put_varint,
 };
 
 /// The first byte of every batch.
@@ -50,11 +53,11 @@ mod kind {
     pub const QUARANTINE: u8 = 14;
     pub const RESTORE: u8 = 9;
     pub const CHECKPOINT: u8 = 15;
+    pub const COMMENT: u8 = 7;
+    pub const VERSION: u8 = 8;
     /// Spoken for, by commands of later levels.
-    pub const RESERVED: [(u8, &str); 6] = [
+    pub const RESERVED: [(u8, &str); 4] = [
         (6, "title"),
-        (7, "comment"),
-        (8, "named version"),
         (10, "delete"),
         (11, "marks"),
         (12, "slot move"),
@@ -143,6 +146,16 @@ impl Command {
                     NUMBERS + edit.user.len() + edit.ops.len() + authors.len()
                 }
                 Command::Checkpoint(checkpoint) => checkpoint.by.len(),
+                Command::Comment(comment) => {
+                    comment.by.len()
+                        + match &comment.what {
+                            Commenting::Open { text, .. } | Commenting::Reply { text, .. } => {
+                                text.len()
+                            }
+                            Commenting::Resolve(_) | Commenting::Delete { .. } => 0,
+                        }
+                }
+                Command::Version(version) => version.by.len() + version.name.len(),
                 Command::Trim(_)
                 | Command::Expire(_)
                 | Command::Level(_)
@@ -167,6 +180,24 @@ fn put_command(out: &mut Vec<u8>, command: &Command) {
             out.push(kind::CHECKPOINT);
             out.extend_from_slice(&checkpoint.doc.0);
             put_blob(out, checkpoint.by.as_bytes());
+        }
+        Command::Comment(comment) => {
+            out.push(kind::COMMENT);
+            put_comment(out, comment);
+        }
+        Command::Version(version) => {
+            out.push(kind::VERSION);
+            out.extend_from_slice(&version.doc.0);
+            put_blob(out, version.by.as_bytes());
+            out.extend_from_slice(&version.id.0);
+            match version.version {
+                None => out.push(0),
+                Some(version) => {
+                    out.push(1);
+                    put_varint(out, version.0);
+                }
+            }
+            put_blob(out, version.name.as_bytes());
         }
         Command::Create(create) => {
             out.push(kind::CREATE);
@@ -219,6 +250,37 @@ fn put_edit(out: &mut Vec<u8>, edit: &Edit) {
     put_varint(out, edit.seq.0);
     put_varint(out, edit.base.0);
     put_blob(out, &edit.ops);
+}
+
+fn put_comment(out: &mut Vec<u8>, comment: &Comment) {
+    out.extend_from_slice(&comment.doc.0);
+    put_blob(out, comment.by.as_bytes());
+    out.extend_from_slice(&comment.thread.0);
+    match &comment.what {
+        Commenting::Open {
+            at,
+            start,
+            end,
+            text,
+        } => {
+            out.push(1);
+            for number in [at.0, (*start).into(), (*end).into()] {
+                put_varint(out, number);
+            }
+            put_blob(out, text.as_bytes());
+        }
+        Commenting::Reply { comment, text } => {
+            out.push(2);
+            out.extend_from_slice(&comment.0);
+            put_blob(out, text.as_bytes());
+        }
+        Commenting::Resolve(true) => out.push(3),
+        Commenting::Resolve(false) => out.push(4),
+        Commenting::Delete { comment } => {
+            out.push(5);
+            out.extend_from_slice(&comment.0);
+        }
+    }
 }
 
 /// Length, then the bytes.
@@ -324,8 +386,53 @@ impl<'a> Input<'a> {
         })
     }
 
+    fn comment(&mut self) -> Result<Comment, DecodeError> {
+        Ok(Comment {
+            doc: DocId(self.array("doc")?),
+            by: self.text("by")?.into(),
+            thread: NoteId(self.array("thread")?),
+            what: match self.byte("what")? {
+                1 => Commenting::Open {
+                    at: Revision(self.varint("at")?),
+                    start: self.units("start")?,
+                    end: self.units("end")?,
+                    text: self.text("text")?.into(),
+                },
+                2 => Commenting::Reply {
+                    comment: NoteId(self.array("comment")?),
+                    text: self.text("text")?.into(),
+                },
+                3 => Commenting::Resolve(true),
+                4 => Commenting::Resolve(false),
+                5 => Commenting::Delete {
+                    comment: NoteId(self.array("comment")?),
+                },
+                number => {
+                    let field = "what of a comment";
+                    return Err(DecodeError::UnknownNumber { field, number });
+                }
+            },
+        })
+    }
+
+    /// Units of a document, which are less than 4 Gi.
+    pub fn units(&mut self, field: &'static str) -> Result<u32, DecodeError> {
+        u32::try_from(self.varint(field)?).map_err(|_| DecodeError::Varint(field))
+    }
+
     fn command(&mut self) -> Result<Command, DecodeError> {
         Ok(match self.byte("kind")? {
+            kind::COMMENT => Command::Comment(self.comment()?),
+            kind::VERSION => Command::Version(Version {
+                doc: DocId(self.array("doc")?),
+                by: self.text("by")?.into(),
+                id: NoteId(self.array("id")?),
+                version: match self.flag("version")? {
+                    false => None,
+                    true => Some(Revision(self.varint("version")?)),
+                },
+                name: self.text("name")?.into(),
+            }),
             kind::EDIT => Command::Edit(self.edit()?),
             kind::RESTORE => Command::Restore(Restore {
                 edit: self.edit()?,

@@ -1,11 +1,11 @@
 use bytes::Bytes;
 use codraft_ot::{Delta, Kind};
-use codraft_proto::ids::{ClientId, DocId, Revision, Role, Seq};
+use codraft_proto::ids::{ClientId, DocId, NoteId, Revision, Role, Seq};
 use proptest::prelude::*;
 
 use super::{
-    Algebra, Batch, Checkpoint, Command, Create, DecodeError, Edit, Expire, Grant, Level,
-    Quarantine, Restore, Trim,
+    Algebra, Batch, Checkpoint, Command, Comment, Commenting, Create, DecodeError, Edit, Expire,
+    Grant, Level, Quarantine, Restore, Trim, Version,
 };
 
 const VECTORS: &str = include_str!("../../../tests/vectors/commands.json");
@@ -79,6 +79,37 @@ fn golden(name: &str) -> Vec<Command> {
         doc: doc(),
         below: Revision(1 << 40),
     });
+    let note = |first: u8| NoteId(std::array::from_fn(|i| first + i as u8));
+    let comment = |what| {
+        Command::Comment(Comment {
+            doc: doc(),
+            by: "ada".into(),
+            thread: note(0x20),
+            what,
+        })
+    };
+    let opened = Commenting::Open {
+        at: Revision(300),
+        start: 5,
+        end: 1_000,
+        text: "why?".into(),
+    };
+    let replied = Commenting::Reply {
+        comment: note(0x40),
+        text: "so".into(),
+    };
+    let deleted = Commenting::Delete {
+        comment: note(0x40),
+    };
+    let version = |version: Option<u64>| {
+        Command::Version(Version {
+            doc: doc(),
+            by: "ada".into(),
+            id: note(0x60),
+            version: version.map(Revision),
+            name: "draft".into(),
+        })
+    };
     let quarantine = |on| Command::Quarantine(Quarantine { doc: doc(), on });
     match name {
         "empty" => vec![],
@@ -93,6 +124,16 @@ fn golden(name: &str) -> Vec<Command> {
         "expire" => vec![expire],
         "restore" => vec![restore],
         "checkpoint" => vec![checkpoint],
+        "comments" => [
+            opened,
+            replied,
+            Commenting::Resolve(true),
+            Commenting::Resolve(false),
+            deleted,
+        ]
+        .map(comment)
+        .into(),
+        "versions" => vec![version(None), version(Some(7))],
         "all" => vec![create_text, grant(Some(Role::Editor)), edit, trim, level],
         other => panic!("no golden batch is called {other}"),
     }
@@ -102,7 +143,7 @@ fn golden(name: &str) -> Vec<Command> {
 fn command_golden_bytes() {
     let vectors: serde_json::Value = serde_json::from_str(VECTORS).unwrap();
     let stored = vectors["stored"].as_array().unwrap();
-    assert_eq!(stored.len(), 13);
+    assert_eq!(stored.len(), 15);
     for vector in stored {
         let name = vector["name"].as_str().unwrap();
         let batch = Batch {
@@ -185,6 +226,49 @@ fn command() -> impl Strategy<Value = Command> {
                 by: by.into(),
             })
         }),
+        (
+            (id(), id(), id(), ".{0,40}"),
+            (any::<u64>(), any::<u32>(), any::<u32>(), ".{0,40}"),
+            0..5u8
+        )
+            .prop_map(
+                |((doc, thread, comment, by), (at, start, end, text), what)| {
+                    let (comment, text) = (NoteId(comment), text.into());
+                    let what = match what {
+                        0 => Commenting::Open {
+                            at: Revision(at),
+                            start,
+                            end,
+                            text,
+                        },
+                        1 => Commenting::Reply { comment, text },
+                        2 => Commenting::Delete { comment },
+                        on => Commenting::Resolve(on == 3),
+                    };
+                    Command::Comment(Comment {
+                        doc: DocId(doc),
+                        by: by.into(),
+                        thread: NoteId(thread),
+                        what,
+                    })
+                }
+            ),
+        (
+            id(),
+            id(),
+            ".{0,40}",
+            prop::option::of(any::<u64>()),
+            ".{0,40}"
+        )
+            .prop_map(|(doc, id, by, version, name)| {
+                Command::Version(Version {
+                    doc: DocId(doc),
+                    by: by.into(),
+                    id: NoteId(id),
+                    version: version.map(Revision),
+                    name: name.into(),
+                })
+            }),
         (
             id(),
             kind(),

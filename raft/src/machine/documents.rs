@@ -24,7 +24,7 @@ use super::mutants::POISON_AMID;
 #[cfg(any(test, codraft_mutants))]
 use super::mutants::{POISON, panic_on};
 use super::{
-    Effect, Event, Grant, MachineLimits, Outcome, Refusal,
+    Comments, Effect, Event, Grant, MachineLimits, Moving, Outcome, Refusal, Versions,
     clients::{Clients, Full, PayloadHash, Recorded, Standing},
     digest::StateHash,
     event::{create_body, restore_body},
@@ -57,6 +57,8 @@ pub struct Document {
     expired: Revision,
     clients: Clients,
     grants: Grants,
+    comments: Comments,
+    versions: Versions,
     /// When it was set apart; none while it takes edits.
     quarantined_ms: Option<u64>,
     /// A change of more than one field has begun and not ended; not part of the stored form.
@@ -128,6 +130,8 @@ impl Document {
             expired: Revision(0),
             clients: Clients::default(),
             grants: Grants::of_owner(create.owner.clone(), Revision(1)),
+            comments: Comments::default(),
+            versions: Versions::default(),
             quarantined_ms: None,
             changing: false,
             digest: OnceLock::new(),
@@ -408,10 +412,11 @@ impl Document {
         self.hash = event.hash;
         let event = Arc::new(event);
         let components = draft.components;
-        if self
-            .window
-            .push(event.clone(), draft.units_before, components, limits)
-        {
+        let mut moving = Moving::of(&self.comments);
+        let leaves = |event: &Event| moving.pass(event, &limits.ot);
+        let (told, units) = (event.clone(), draft.units_before);
+        if self.window.push(told, units, components, limits, leaves) {
+            self.comments.leave(moving, self.window.floor());
             let floor = match mutant!("record_evicted_above_the_floor") {
                 true => self.rev,
                 false => self.window.floor(),
@@ -478,6 +483,12 @@ impl Document {
     pub fn grants(&self) -> impl Iterator<Item = (&UserId, Grant)> {
         self.grants.iter()
     }
+    pub fn comments(&self) -> &Comments {
+        &self.comments
+    }
+    pub fn versions(&self) -> &Versions {
+        &self.versions
+    }
     pub fn content(&self) -> &Content {
         &self.content
     }
@@ -506,7 +517,9 @@ impl Document {
             + self.title.len()
             + self.window.heap_bytes()
             + self.clients.len() * RECORD
-            + self.grants.len() * GRANT;
+            + self.grants.len() * GRANT
+            + self.comments.heap_bytes()
+            + self.versions.heap_bytes();
         self.content.heap_bytes() + rest as u64
     }
     /// Clients with a record.
@@ -514,7 +527,7 @@ impl Document {
         self.clients.len()
     }
     /// What is bounded: its name, how much there is, and the bound.
-    pub fn fills(&self, limits: &MachineLimits) -> [(&'static str, usize, usize); 3] {
+    pub fn fills(&self, limits: &MachineLimits) -> [(&'static str, usize, usize); 6] {
         [
             ("window", self.window.len(), limits.window_events),
             (
@@ -524,6 +537,14 @@ impl Document {
                 limits.refusal_records + self.clients.faults(),
             ),
             ("grants", self.grants.len(), limits.grants),
+            ("threads", self.comments.len(), limits.threads),
+            (
+                "comments",
+                self.comments.heap_bytes(),
+                // What a deleted one leaves, and the name of who wrote the last, come on top.
+                limits.comments_bytes + codraft_proto::ids::USER_BYTES_MAX,
+            ),
+            ("versions", self.versions.len(), limits.versions),
         ]
     }
     /// When it was set apart, in milliseconds since 1970; none while it takes edits.

@@ -21,6 +21,14 @@ pub struct MachineLimits {
     /// Users with a role in a document.
     pub grants: usize,
     pub title_bytes: usize,
+    /// Threads of comments of a document.
+    pub threads: usize,
+    /// What all comments of a document may take (`Comments::heap_bytes`), and one's text.
+    pub comments_bytes: usize,
+    pub comment_bytes: usize,
+    /// Versions of a document that have a name, and how long one may be.
+    pub versions: usize,
+    pub version_bytes: usize,
 }
 
 impl Default for MachineLimits {
@@ -34,6 +42,11 @@ impl Default for MachineLimits {
             refusal_records: 1_024,
             grants: 1_024,
             title_bytes: 1_024,
+            threads: 1_000,
+            comments_bytes: 1 << 20,
+            comment_bytes: 8 << 10,
+            versions: 1_000,
+            version_bytes: 256,
         }
     }
 }

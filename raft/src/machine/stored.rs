@@ -11,6 +11,11 @@
 //!   3 window   floor varint · hash at the floor 32 · count varint · (units before varint · event blob)*
 //!   4 clients  count varint · record*              (client, user) rising
 //!   5 grants   count varint · (user text · role u8 · rev varint)*   users rising
+//!   6 comments count varint · (thread 16 · at varint · start varint · end varint · resolved (0 | 1)
+//!              · count varint · comment*)*         threads rising
+//!   7 versions count varint · (id 16 · version varint · name text · by text · rev varint
+//!              · ms varint)*                       ids rising
+//! comment  = id 16 · user text · rev varint · ms varint · touched varint · (0 | 1 · text)
 //! event    = as `Event::canonical` spells it; its revision and hash follow from its place
 //! record   = client 16 · user text · seq varint · payload 16
 //!          · outcome (1 applied · rev varint | 2 refused · code varint)
@@ -28,13 +33,15 @@ use codraft_ot::OpError;
 use crate::command::{DecodeError, Input};
 
 /// The first byte of every stored document.
-pub const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 2;
 
 pub(super) const TAG_HEAD: u8 = 1;
 pub(super) const TAG_CONTENT: u8 = 2;
 pub(super) const TAG_WINDOW: u8 = 3;
 pub(super) const TAG_CLIENTS: u8 = 4;
 pub(super) const TAG_GRANTS: u8 = 5;
+pub(super) const TAG_COMMENTS: u8 = 6;
+pub(super) const TAG_VERSIONS: u8 = 7;
 
 /// Why bytes are no document that this build can go on with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod clients;
+mod comments;
 mod edits;
 mod events;
 mod grants;

@@ -63,14 +63,15 @@ impl Window {
     }
 
     /// Appends the event after the head, then cuts the window to half if it is full.
-    /// Returns whether the floor moved. Only what was applied decides, so every replica
-    /// cuts at the same event.
+    /// Returns whether the floor moved; `leaves` is told of each that goes. Only what was applied
+    /// decides, so every replica cuts at the same event.
     pub fn push(
         &mut self,
         event: Arc<Event>,
         units_before: u32,
         components: u32,
         limits: &MachineLimits,
+        leaves: impl FnMut(&Event),
     ) -> bool {
         assert_eq!(event.rev, self.head() + 1, "revisions have no gap");
         self.append(Entry {
@@ -95,7 +96,7 @@ impl Window {
             bytes -= entry.event.window_bytes();
             components -= entry.components as usize;
         }
-        self.forget(count);
+        self.forget(count, leaves);
         true
     }
 
@@ -110,18 +111,19 @@ impl Window {
     }
 
     /// Forgets the events up to `floor`, or to the head if that is lower. Returns whether
-    /// the floor moved.
-    pub fn trim_to(&mut self, floor: Revision) -> bool {
+    /// the floor moved; `leaves` is told of each that goes.
+    pub fn trim_to(&mut self, floor: Revision, leaves: impl FnMut(&Event)) -> bool {
         let count = floor.min(self.head()).0.saturating_sub(self.floor.0);
-        self.forget(count as usize);
+        self.forget(count as usize, leaves);
         count > 0
     }
 
     /// Forgets the first `count` events; there are as many.
-    fn forget(&mut self, mut count: usize) {
+    fn forget(&mut self, mut count: usize, mut leaves: impl FnMut(&Event)) {
         self.len -= count;
         while let Some(chunk) = self.chunks.front_mut().filter(|_| count > 0) {
             let gone = &chunk[..count.min(chunk.len())];
+            gone.iter().for_each(|entry| leaves(&entry.event));
             if let Some(last) = gone.last() {
                 self.floor = last.event.rev;
                 self.floor_hash = last.event.hash;
@@ -313,9 +315,10 @@ mod tests {
         let limits = MachineLimits::default();
         let mut window = Window::default();
         for rev in 1..=1_000 {
-            window.push(event(rev), rev as u32, 0, &limits);
+            window.push(event(rev), rev as u32, 0, &limits, |_| {});
             if rev % 37 == 0 {
-                window.trim_to(Revision(rev.saturating_sub(u64::from(rev % 2 == 0) * 190)));
+                let floor = Revision(rev.saturating_sub(u64::from(rev % 2 == 0) * 190));
+                window.trim_to(floor, |_| {});
             }
             let (floor, revs) = (window.floor(), window.floor().0..=rev);
             for of in revs {
@@ -341,7 +344,7 @@ mod tests {
             );
         }
         let before = window.clone();
-        window.push(event(Revision(1_001).0), 0, 0, &limits);
+        window.push(event(Revision(1_001).0), 0, 0, &limits, |_| {});
         let pairs = before.chunks.iter().zip(&window.chunks);
         let shared = pairs.filter(|(a, b)| Arc::ptr_eq(a, b)).count();
         assert_eq!(shared + 1, before.chunks.len());

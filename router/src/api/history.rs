@@ -28,7 +28,7 @@ use super::{
 use crate::{
     Shared,
     auth::Principal,
-    hub::kind_name,
+    hub::{kind_name, notes},
     problem::{Failure, ProblemBody},
     state,
 };
@@ -115,6 +115,14 @@ pub struct Event {
     /// Of a grant: whose role it is from now on, and which (none: no more).
     #[serde(skip_serializing_if = "Option::is_none")]
     grant: Option<Granted>,
+    /// Of a comment: what was done, as frames tell it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    comment: Option<Value>,
+    /// Of a named version: which, and how it is called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    version: Option<Value>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -408,6 +416,8 @@ async fn spelled(event: v1::Event) -> Result<Event, Failure> {
         user: user.to_owned(),
         role: role.map(|role| role.as_str()),
     });
+    let note = notes::told(event.kind, &event.body);
+    let told = |kind| note.clone().filter(|_| event.kind == kind);
     Ok(Event {
         rev: event.rev,
         user: event.user,
@@ -420,6 +430,8 @@ async fn spelled(event: v1::Event) -> Result<Event, Failure> {
         title: created.map(|created| created.title.to_owned()),
         restores: (event.restored > 0).then_some(event.restored),
         grant: granted,
+        comment: told(event::COMMENT),
+        version: told(event::VERSION),
     })
 }
 

@@ -9,7 +9,7 @@ use codraft_proto::{
 };
 
 use super::{
-    Hub, State,
+    Hub, State, notes,
     slots::{Slot, Slots},
 };
 use crate::{
@@ -178,12 +178,12 @@ pub(super) fn frame_of(event: FeedEvent, slot: u32) -> ServerFrame {
         Some((user, role)) => (Some(user.into()), role),
         None => (None, None),
     };
-    let kind = event::name(kind).to_owned();
     ServerFrame::Event(OtherEvent {
         rev,
         slot,
         ts_ms,
-        kind,
+        note: notes::told(kind, &body),
+        kind: event::name(kind).to_owned(),
         user,
         role,
     })

@@ -105,6 +105,7 @@ impl Client {
             What::LookBack => self.look_back(&mut rng),
             What::Restore => self.restore(&mut rng),
             What::Snapshot => self.snapshot(),
+            What::Comment => self.comment(&mut rng),
             What::Resend => return self.transmit(true).await,
             What::Mute { ms } => {
                 self.mute_until = Some(Instant::now() + Duration::from_millis(*ms));

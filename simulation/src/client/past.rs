@@ -17,16 +17,16 @@ use crate::{
 };
 
 /// Asks on its user's behalf, beside the socket.
-struct Asker {
+pub(super) struct Asker {
     speaker: Speaker,
-    shared: Shared,
+    pub shared: Shared,
     router: String,
-    user: u32,
-    doc: DocId,
+    pub user: u32,
+    pub doc: DocId,
 }
 
 impl Client {
-    fn asker(&self) -> Asker {
+    pub(super) fn asker(&self) -> Asker {
         Asker {
             speaker: self.speaker.clone(),
             shared: self.shared.clone(),
@@ -84,8 +84,23 @@ impl Client {
 }
 
 impl Asker {
-    async fn call(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
+    pub async fn call(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
         let (status, answer) = self.speaker.call(&self.router, method, path, body).await?;
+        anyhow::ensure!((200..300).contains(&status), "{path}: {status}");
+        Ok(answer)
+    }
+
+    /// With a key by which a repeat is known.
+    pub async fn call_once(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+        key: u64,
+    ) -> Result<Value> {
+        let (speaker, key) = (&self.speaker, key.to_string());
+        let call = speaker.call_once(&self.router, method, path, body, &key);
+        let (status, answer) = call.await?;
         anyhow::ensure!((200..300).contains(&status), "{path}: {status}");
         Ok(answer)
     }

@@ -39,6 +39,7 @@ impl Plan {
         worst(seed, &world, &documents, &mut clients);
         poison(seed, &world, &mut clients);
         look_back(seed, &world, &mut clients);
+        comment(seed, &world, &mut clients);
         let faults = faults(seed, &world, &clients);
         Plan {
             version: VERSION,
@@ -245,6 +246,22 @@ fn look_back(seed: u64, world: &World, clients: &mut [Client]) {
             _ => What::LookBack,
         };
         let seed = rng.random();
+        client.acts.push(Act { at_ms, seed, what });
+        client.acts.sort_by_key(|act| act.at_ms);
+    }
+}
+
+/// In most seeds people comment, some in floods.
+fn comment(seed: u64, world: &World, clients: &mut [Client]) {
+    let mut rng = stream(seed, "comments", 0);
+    if clients.is_empty() || !rng.random_bool(0.6) {
+        return;
+    }
+    for _ in 0..rng.random_range(3..=30) {
+        let at = rng.random_range(0..clients.len());
+        let client = &mut clients[at];
+        let at_ms = rng.random_range(client.joins_ms..=world.safety_ms);
+        let (seed, what) = (rng.random(), What::Comment);
         client.acts.push(Act { at_ms, seed, what });
         client.acts.sort_by_key(|act| act.at_ms);
     }

@@ -109,6 +109,7 @@ fn verb(what: &What) -> &'static str {
         What::LookBack => "look back",
         What::Restore => "restore",
         What::Snapshot => "snapshot",
+        What::Comment => "comment",
         What::Twin => "twin",
     }
 }
@@ -139,6 +140,7 @@ fn does(what: &What) -> String {
         | What::LookBack
         | What::Restore
         | What::Snapshot
+        | What::Comment
         | What::Twin => verb.into(),
     }
 }

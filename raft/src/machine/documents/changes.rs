@@ -9,10 +9,14 @@ use codraft_proto::{
 };
 
 use super::{
-    super::{MachineLimits, Outcome, Refusal, grants::Change},
+    super::{
+        MachineLimits, Moving, Outcome, Refusal,
+        comments::{Meets, commented},
+        grants::Change,
+    },
     Document, Draft, Effect,
 };
-use crate::command;
+use crate::command::{self, Commenting};
 
 impl Document {
     pub(in crate::machine) fn grant(
@@ -34,29 +38,26 @@ impl Document {
             Ok(Change::Takes) => {
                 self.changing = true;
                 self.grants.set(&grant.user, grant.role, self.rev + 1);
-                let draft = Draft {
-                    client: None,
-                    user: grant.by.clone(),
-                    seq: Seq(0),
-                    base: self.rev,
-                    kind: event::GRANT as u8,
-                    body: event::grant_body(&grant.user, grant.role),
-                    units_before: self.content.units(),
-                    components: 0,
-                };
+                let body = event::grant_body(&grant.user, grant.role);
+                let draft = self.draft(&grant.by, event::GRANT, body);
                 let event = self.record(draft, ts_ms, limits, scratch);
                 (Outcome::Applied { rev: event.rev }, Some(event))
             }
         }
     }
 
-    pub(in crate::machine) fn trim(&mut self, floor: Revision) -> Outcome {
+    pub(in crate::machine) fn trim(&mut self, floor: Revision, limits: &MachineLimits) -> Outcome {
         self.changing = true;
         let forgets = mutant!("quiet_document_forgets_its_clients");
         if forgets | mutant!("record_forgotten_on_another_router") {
             self.clients.evict_below(Revision(u64::MAX));
         }
-        if self.window.trim_to(floor) {
+        let mut moving = Moving::of(&self.comments);
+        if self
+            .window
+            .trim_to(floor, |event| moving.pass(event, &limits.ot))
+        {
+            self.comments.leave(moving, self.window.floor());
             self.clients.evict_below(self.window.floor());
         }
         Outcome::Applied { rev: self.rev }
@@ -74,16 +75,7 @@ impl Document {
     ) -> Effect {
         self.changing = true;
         let event = (below > self.rev).then(|| {
-            let draft = Draft {
-                client: None,
-                user: self.creator.clone(),
-                seq: Seq(0),
-                base: self.rev,
-                kind: event::EXPIRE as u8,
-                body: Bytes::new(),
-                units_before: self.content.units(),
-                components: 0,
-            };
+            let draft = self.draft(&self.creator, event::EXPIRE, Bytes::new());
             self.record(draft, ts_ms, limits, scratch)
         });
         self.expired = self.expired.max(below.min(self.rev));
@@ -110,17 +102,101 @@ impl Document {
             return (Outcome::Already { seq, rev }, None);
         }
         self.changing = true;
-        let draft = Draft {
-            client: None,
-            user: by.clone(),
-            seq,
-            base: rev,
-            kind: event::CHECKPOINT as u8,
-            body: Bytes::new(),
-            units_before: self.content.units(),
-            components: 0,
-        };
+        let draft = self.draft(by, event::CHECKPOINT, Bytes::new());
         let event = self.record(draft, ts_ms, limits, scratch);
         (Outcome::Applied { rev: event.rev }, Some(event))
+    }
+
+    /// Does something in the threads of comments.
+    pub(in crate::machine) fn comment(
+        &mut self,
+        comment: &command::Comment,
+        ts_ms: u64,
+        limits: &MachineLimits,
+        scratch: &mut Vec<u8>,
+    ) -> Effect {
+        let role = match self.writing_role(&comment.by) {
+            Ok(role) => role,
+            Err(outcome) => return (outcome, None),
+        };
+        let about = match &comment.what {
+            Commenting::Open { at, .. } => *at,
+            _ => self.rev,
+        };
+        let meets = Meets {
+            floor: self.floor(),
+            head: self.rev,
+            units: match about == self.rev {
+                true => Some(self.content.units()),
+                false => self.window.units_at(about),
+            },
+            may_comment: role.can_comment(),
+        };
+        if let Err(outcome) = self.comments.judge(comment, &meets, limits) {
+            return (outcome, None);
+        }
+        self.changing = true;
+        let ts_ms = self.updated_ms.max(ts_ms);
+        self.comments.set(comment, self.rev + 1, ts_ms);
+        let body = event::comment_body(&commented(comment));
+        let draft = self.draft(&comment.by, event::COMMENT, body);
+        let event = self.record(draft, ts_ms, limits, scratch);
+        (Outcome::Applied { rev: event.rev }, Some(event))
+    }
+
+    /// Gives a version a name.
+    pub(in crate::machine) fn name_version(
+        &mut self,
+        naming: &command::Version,
+        ts_ms: u64,
+        limits: &MachineLimits,
+        scratch: &mut Vec<u8>,
+    ) -> Effect {
+        let judged = self.writing_role(&naming.by).and_then(|role| {
+            let may_edit = role.can_edit();
+            self.versions.judge(naming, may_edit, self.rev, limits)
+        });
+        let version = match judged {
+            Ok(version) => version,
+            Err(outcome) => return (outcome, None),
+        };
+        self.changing = true;
+        let ts_ms = self.updated_ms.max(ts_ms);
+        self.versions.set(naming, version, self.rev + 1, ts_ms);
+        let named = event::Named {
+            id: naming.id,
+            version,
+            name: &naming.name,
+        };
+        let draft = self.draft(&naming.by, event::VERSION, event::version_body(&named));
+        let event = self.record(draft, ts_ms, limits, scratch);
+        (Outcome::Applied { rev: event.rev }, Some(event))
+    }
+
+    /// The role of who writes something that is no operation.
+    fn writing_role(&self, by: &UserId) -> Result<Role, Outcome> {
+        // Missing and forbidden look alike to somebody without a role.
+        let Some(role) = self.grants.role(by) else {
+            let refusal = Refusal::new(Code::NotFound, "no such document");
+            return Err(Outcome::Refused(refusal));
+        };
+        match self.quarantined_ms {
+            None => Ok(role),
+            Some(_) => Err(Outcome::Retry(Code::Quarantined)),
+        }
+    }
+
+    /// An event that is nobody's operation.
+    fn draft(&self, user: &UserId, kind: u32, body: Bytes) -> Draft {
+        Draft {
+            client: None,
+            user: user.clone(),
+            seq: Seq(0),
+            base: self.rev,
+            kind: kind as u8,
+            body,
+            units_before: self.content.units(),
+            components: 0,
+        }
     }
 }

@@ -11,12 +11,12 @@ use super::Document;
 use crate::{
     command::{Algebra, Input, put_blob, put_varint},
     machine::{
-        MachineLimits,
+        Comments, MachineLimits, Versions,
         clients::Clients,
         grants::Grants,
         stored::{
-            FORMAT, StateError, TAG_CLIENTS, TAG_CONTENT, TAG_GRANTS, TAG_HEAD, TAG_WINDOW,
-            begin_section, end_section, section, take_section, whole,
+            FORMAT, StateError, TAG_CLIENTS, TAG_COMMENTS, TAG_CONTENT, TAG_GRANTS, TAG_HEAD,
+            TAG_VERSIONS, TAG_WINDOW, begin_section, end_section, section, take_section, whole,
         },
         window::Window,
     },
@@ -71,6 +71,8 @@ impl Document {
             window,
             clients,
             grants,
+            comments,
+            versions,
         } = Sections::of(stored)?;
         let mut document = Self::decode_head(&head)?;
         document.content = read_content(&content, document.kind, limits)?;
@@ -81,6 +83,9 @@ impl Document {
             Clients::decode(input, document.window.floor(), document.rev)
         })?;
         document.grants = whole(&grants, |input| Grants::decode(input, document.rev))?;
+        let (floor, head) = (document.window.floor(), document.rev);
+        document.comments = whole(&comments, |input| Comments::decode(input, floor, head))?;
+        document.versions = whole(&versions, |input| Versions::decode(input, head))?;
         let (rev, hash, ts_ms) = document.window.last();
         let joins = (rev, hash) == (document.rev.0, document.hash)
             && ts_ms.is_none_or(|ts_ms| ts_ms == document.updated_ms);
@@ -115,6 +120,8 @@ impl Document {
                 window: Window::default(),
                 clients: Clients::default(),
                 grants: Grants::of_owner(UserId::default(), Revision(1)),
+                comments: Comments::default(),
+                versions: Versions::default(),
                 changing: false,
                 digest: OnceLock::new(),
             })
@@ -173,6 +180,8 @@ struct Sections {
     window: Bytes,
     clients: Bytes,
     grants: Bytes,
+    comments: Bytes,
+    versions: Bytes,
 }
 
 impl Sections {
@@ -188,6 +197,8 @@ impl Sections {
             window: take_section(&mut input, TAG_WINDOW)?,
             clients: take_section(&mut input, TAG_CLIENTS)?,
             grants: take_section(&mut input, TAG_GRANTS)?,
+            comments: take_section(&mut input, TAG_COMMENTS)?,
+            versions: take_section(&mut input, TAG_VERSIONS)?,
         };
         match input.left() {
             0 => Ok(sections),
@@ -250,6 +261,12 @@ impl Storing<'_> {
                 };
                 section(out, TAG_CLIENTS, |out| records.encode(out));
                 section(out, TAG_GRANTS, |out| document.grants.encode(out));
+                let comments = match mutant!("comments_left_out_of_pages") {
+                    true => &Comments::default(),
+                    false => &document.comments,
+                };
+                section(out, TAG_COMMENTS, |out| comments.encode(out));
+                section(out, TAG_VERSIONS, |out| document.versions.encode(out));
                 return true;
             }
         }
