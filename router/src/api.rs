@@ -92,7 +92,7 @@ pub fn app(shared: &Arc<Shared>, metrics: bool, with_page: bool, extra: Option<R
         app = app.merge(metrics_app(shared));
     }
     app = if with_page {
-        app.fallback(get(page::file))
+        app.fallback(get(page::file).fallback(missing))
     } else {
         app.fallback(missing)
     };
