@@ -21,6 +21,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use bytes::Bytes;
 use codraft_proto::{ids::DocId, reject::Code};
 use tokio::time::Duration;
 use tower_http::{
@@ -80,7 +81,7 @@ pub fn app(shared: &Arc<Shared>, metrics: bool, with_page: bool, extra: Option<R
         .routes(routes!(status::healthz))
         .routes(routes!(status::readyz))
         .split_for_parts();
-    let description = Arc::new(description);
+    let description = Bytes::from(description.to_json().expect("it is JSON"));
     let mut app = api
         .route("/v1/collab/{doc}", get(gateway::upgrade))
         .route(

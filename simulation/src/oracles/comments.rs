@@ -1,5 +1,5 @@
 //! A comment stays on its words: every unit of a document is one of its own, and a thread is where the
-//! first and the last of those are that it was opened on.
+//! first and the last of those are that it was opened on, or that came between two of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -157,7 +157,10 @@ fn words(doc: &Doc, opened: &Opened, rev: u64) -> Option<Range> {
                 Edit::Insert(..) | Edit::Embed(..) => {
                     let units = naive::inserted(edit) as usize;
                     all.get(place..)?;
-                    all.splice(place..place, std::iter::repeat_n(false, units));
+                    // Between two that are.
+                    let before = place.checked_sub(1).and_then(|before| all.get(before));
+                    let its = before == Some(&true) && all.get(place) == Some(&true);
+                    all.splice(place..place, std::iter::repeat_n(its, units));
                     place += units;
                 }
             }
