@@ -219,14 +219,6 @@ impl Shard {
         let doc = command.doc().unwrap_or_default();
         let (slot, index) = (slot_of(&doc), *applied);
         let (outcome, event) = match command {
-            Command::Edit(edit) => change(documents.touch(slot, &doc, index), heap, |document| {
-                document.edit(edit, ts_ms, limits, scratch)
-            }),
-            Command::Restore(restore) => {
-                change(documents.touch(slot, &doc, index), heap, |document| {
-                    document.restore(restore, ts_ms, limits, scratch)
-                })
-            }
             Command::Create(create) => match documents.warm(slot, &doc) {
                 Some(document) => (document.create_again(create), None),
                 None => match Document::create(create, ts_ms, limits, scratch) {
@@ -238,34 +230,6 @@ impl Shard {
                     Err(refusal) => (Outcome::Refused(refusal), None),
                 },
             },
-            Command::Grant(grant) => change(documents.touch(slot, &doc, index), heap, |document| {
-                document.grant(grant, ts_ms, limits, scratch)
-            }),
-            Command::Trim(Trim { floor, .. }) => {
-                change(documents.touch(slot, &doc, index), heap, |document| {
-                    (document.trim(*floor, limits), None)
-                })
-            }
-            Command::Expire(Expire { below, .. }) => {
-                change(documents.touch(slot, &doc, index), heap, |document| {
-                    document.expire(*below, ts_ms, limits, scratch)
-                })
-            }
-            Command::Checkpoint(Checkpoint { by, .. }) => {
-                change(documents.touch(slot, &doc, index), heap, |document| {
-                    document.checkpoint(by, ts_ms, limits, scratch)
-                })
-            }
-            Command::Comment(comment) => {
-                change(documents.touch(slot, &doc, index), heap, |document| {
-                    document.comment(comment, ts_ms, limits, scratch)
-                })
-            }
-            Command::Version(version) => {
-                change(documents.touch(slot, &doc, index), heap, |document| {
-                    document.name_version(version, ts_ms, limits, scratch)
-                })
-            }
             Command::Quarantine(Quarantine { doc, on }) => {
                 return self.quarantine(doc, on.then_some(ts_ms));
             }
@@ -273,6 +237,9 @@ impl Shard {
                 self.level = self.level.max(*level);
                 (Outcome::Applied { rev: Revision(0) }, None)
             }
+            _ => change(documents.touch(slot, &doc, index), heap, |document| {
+                perform(document, command, ts_ms, limits, scratch)
+            }),
         };
         Applied {
             doc,
@@ -423,6 +390,30 @@ fn change(
     document.changed();
     *heap_bytes = (*heap_bytes + document.heap_bytes()).saturating_sub(before);
     effect
+}
+
+/// What changes a document that is there.
+fn perform(
+    document: &mut Document,
+    command: &Command,
+    ts_ms: u64,
+    limits: &MachineLimits,
+    scratch: &mut Vec<u8>,
+) -> Effect {
+    match command {
+        Command::Edit(edit) => document.edit(edit, ts_ms, limits, scratch),
+        Command::Restore(restore) => document.restore(restore, ts_ms, limits, scratch),
+        Command::Grant(grant) => document.grant(grant, ts_ms, limits, scratch),
+        Command::Comment(comment) => document.comment(comment, ts_ms, limits, scratch),
+        Command::Version(version) => document.name_version(version, ts_ms, limits, scratch),
+        Command::Trim(Trim { floor, .. }) => (document.trim(*floor, limits), None),
+        Command::Expire(Expire { below, .. }) => document.expire(*below, ts_ms, limits, scratch),
+        Command::Checkpoint(Checkpoint { by, .. }) => {
+            document.checkpoint(by, ts_ms, limits, scratch)
+        }
+        // These are not about a document that is there.
+        Command::Create(_) | Command::Level(_) | Command::Quarantine(_) => missing(),
+    }
 }
 
 /// There is nowhere to record this refusal. It needs no record either: ids of documents

@@ -187,32 +187,11 @@ fn put_command(out: &mut Vec<u8>, command: &Command) {
         }
         Command::Version(version) => {
             out.push(kind::VERSION);
-            out.extend_from_slice(&version.doc.0);
-            put_blob(out, version.by.as_bytes());
-            out.extend_from_slice(&version.id.0);
-            match version.version {
-                None => out.push(0),
-                Some(version) => {
-                    out.push(1);
-                    put_varint(out, version.0);
-                }
-            }
-            put_blob(out, version.name.as_bytes());
+            put_version(out, version);
         }
         Command::Create(create) => {
             out.push(kind::CREATE);
-            out.extend_from_slice(&create.doc.0);
-            out.push(create.kind as u8);
-            out.push(create.algebra as u8);
-            put_blob(out, create.title.as_bytes());
-            put_blob(out, create.owner.as_bytes());
-            match &create.initial {
-                None => out.push(0),
-                Some(initial) => {
-                    out.push(1);
-                    put_blob(out, initial);
-                }
-            }
+            put_create(out, create);
         }
         Command::Grant(grant) => {
             out.push(kind::GRANT);
@@ -250,6 +229,35 @@ fn put_edit(out: &mut Vec<u8>, edit: &Edit) {
     put_varint(out, edit.seq.0);
     put_varint(out, edit.base.0);
     put_blob(out, &edit.ops);
+}
+
+fn put_version(out: &mut Vec<u8>, version: &Version) {
+    out.extend_from_slice(&version.doc.0);
+    put_blob(out, version.by.as_bytes());
+    out.extend_from_slice(&version.id.0);
+    match version.version {
+        None => out.push(0),
+        Some(version) => {
+            out.push(1);
+            put_varint(out, version.0);
+        }
+    }
+    put_blob(out, version.name.as_bytes());
+}
+
+fn put_create(out: &mut Vec<u8>, create: &Create) {
+    out.extend_from_slice(&create.doc.0);
+    out.push(create.kind as u8);
+    out.push(create.algebra as u8);
+    put_blob(out, create.title.as_bytes());
+    put_blob(out, create.owner.as_bytes());
+    match &create.initial {
+        None => out.push(0),
+        Some(initial) => {
+            out.push(1);
+            put_blob(out, initial);
+        }
+    }
 }
 
 fn put_comment(out: &mut Vec<u8>, comment: &Comment) {
@@ -415,6 +423,33 @@ impl<'a> Input<'a> {
         })
     }
 
+    fn version(&mut self) -> Result<Version, DecodeError> {
+        Ok(Version {
+            doc: DocId(self.array("doc")?),
+            by: self.text("by")?.into(),
+            id: NoteId(self.array("id")?),
+            version: match self.flag("version")? {
+                false => None,
+                true => Some(Revision(self.varint("version")?)),
+            },
+            name: self.text("name")?.into(),
+        })
+    }
+
+    fn create(&mut self) -> Result<Create, DecodeError> {
+        Ok(Create {
+            doc: DocId(self.array("doc")?),
+            kind: self.number("document kind", Kind::from_number)?,
+            algebra: self.number("algebra", Algebra::from_number)?,
+            title: self.text("title")?.into(),
+            owner: self.text("owner")?.into(),
+            initial: match self.flag("initial")? {
+                false => None,
+                true => Some(self.blob("initial")?),
+            },
+        })
+    }
+
     /// Units of a document, which are less than 4 Gi.
     pub fn units(&mut self, field: &'static str) -> Result<u32, DecodeError> {
         u32::try_from(self.varint(field)?).map_err(|_| DecodeError::Varint(field))
@@ -423,16 +458,7 @@ impl<'a> Input<'a> {
     fn command(&mut self) -> Result<Command, DecodeError> {
         Ok(match self.byte("kind")? {
             kind::COMMENT => Command::Comment(self.comment()?),
-            kind::VERSION => Command::Version(Version {
-                doc: DocId(self.array("doc")?),
-                by: self.text("by")?.into(),
-                id: NoteId(self.array("id")?),
-                version: match self.flag("version")? {
-                    false => None,
-                    true => Some(Revision(self.varint("version")?)),
-                },
-                name: self.text("name")?.into(),
-            }),
+            kind::VERSION => Command::Version(self.version()?),
             kind::EDIT => Command::Edit(self.edit()?),
             kind::RESTORE => Command::Restore(Restore {
                 edit: self.edit()?,
@@ -443,17 +469,7 @@ impl<'a> Input<'a> {
                 doc: DocId(self.array("doc")?),
                 by: self.text("by")?.into(),
             }),
-            kind::CREATE => Command::Create(Create {
-                doc: DocId(self.array("doc")?),
-                kind: self.number("document kind", Kind::from_number)?,
-                algebra: self.number("algebra", Algebra::from_number)?,
-                title: self.text("title")?.into(),
-                owner: self.text("owner")?.into(),
-                initial: match self.flag("initial")? {
-                    false => None,
-                    true => Some(self.blob("initial")?),
-                },
-            }),
+            kind::CREATE => Command::Create(self.create()?),
             kind::GRANT => Command::Grant(Grant {
                 doc: DocId(self.array("doc")?),
                 by: self.text("by")?.into(),
