@@ -106,6 +106,15 @@ impl Rest {
         Ok(serde_json::from_value(answer)?)
     }
 
+    /// A ticket for a socket at this router, one of two, whichever is the document's own.
+    pub async fn ticket_here(&self, doc: &str) -> Result<Ticket> {
+        let ticket = self.ticket(doc, &[]).await?;
+        match ticket.url.ends_with(&format!("//{}", self.address)) {
+            true => Ok(ticket),
+            false => self.ticket(doc, &[&ticket.url]).await,
+        }
+    }
+
     /// Makes a plain-text document and returns its id.
     pub async fn create(&self, title: &str, initial: &str) -> Result<String> {
         let body = serde_json::json!({"title": title, "kind": "text", "initial": initial});
