@@ -153,7 +153,9 @@ impl Routers {
         });
         let mut links = self.links.lock();
         links.insert(link.id, link.clone());
-        tell_addresses(&links);
+        if links.values().any(|link| !link.address.is_empty()) {
+            tell_addresses(&links);
+        }
         link
     }
 

@@ -168,7 +168,7 @@ async fn a_ticket_is_good_once_and_only_at_its_router() -> Result<()> {
             );
         }
     }
-    let many = vec!["http://127.0.0.1:9"; 9].join(",");
+    let many = ["http://127.0.0.1:9"; 9].join(",");
     let path = format!("/v1/collab/{doc}/ticket?not={many}");
     let (status, answer) = scene.routers[0].call(Method::POST, &path, None).await?;
     ensure!(
