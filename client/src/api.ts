@@ -42,12 +42,21 @@ export interface Page {
   events: PastEvent[];
 }
 
+/** For one socket at one router. */
+export interface Ticket {
+  ticket: string;
+  /** Where to open the socket; none: by the way that the ticket was asked for. */
+  url: string | null;
+  /** More routers that give out tickets. */
+  others: string[];
+}
+
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 
 export class Api {
   /** `base`: where the router is, such as `https://docs.example`. */
   constructor(
-    private readonly base: string,
+    readonly base: string,
     private readonly fetch: Fetch = (url, init) => globalThis.fetch(url, init),
   ) {}
 
@@ -56,9 +65,17 @@ export class Api {
     return text(created, "id");
   }
 
-  async ticket(token: string, doc: string): Promise<string> {
-    const path = `/v1/collab/${encodeURIComponent(doc)}/ticket`;
-    return text(await this.call(token, "POST", path), "ticket");
+  /** `not`: the `url`s of earlier tickets at which there was nobody. */
+  async ticket(token: string, doc: string, not: string[] = []): Promise<Ticket> {
+    const query = not.length > 0 ? `?not=${encodeURIComponent(not.join(","))}` : "";
+    const path = `/v1/collab/${encodeURIComponent(doc)}/ticket${query}`;
+    const answer = await this.call(token, "POST", path);
+    const { url, others } = (answer ?? {}) as { url?: unknown; others?: unknown };
+    return {
+      ticket: text(answer, "ticket"),
+      url: isRouter(url) ? url : null,
+      others: Array.isArray(others) ? others.filter(isRouter) : [],
+    };
   }
 
   /** What happened to a document from one revision to another: at most a page, ask on behind it. */
@@ -98,6 +115,11 @@ export class Api {
     }
     return answer;
   }
+}
+
+/** Whether it is the origin of a router, such as `https://docs.example`. */
+function isRouter(url: unknown): url is string {
+  return typeof url === "string" && /^https?:\/\/[^/]+$/.test(url);
 }
 
 function text(answer: unknown, field: string): string {

@@ -4,7 +4,7 @@
 
 import Delta from "quill-delta";
 
-import { Api, ApiError, type Fetch } from "./api.js";
+import { ApiError, type Fetch } from "./api.js";
 import { Backoff } from "./backoff.js";
 import { Branch } from "./branch.js";
 import { Checks } from "./check.js";
@@ -15,10 +15,11 @@ import { decodeServer, DIVERGED, encodeClient, newClientId, SUBPROTOCOL } from "
 import type { At, ClientFrame, ServerFrame, Welcome, Who } from "./frame.js";
 import { catchUp, type Missed } from "./late.js";
 import { CLOSE_CODES, FOREIGN_CLIENT, REASONS } from "./reasons.js";
+import { Routers } from "./routers.js";
 import { browserSocket, type SocketLike } from "./socket.js";
 
 export interface Options {
-  /** Where the router is: `https://docs.example`. */
+  /** Where a router is: `https://docs.example`. It names the one for the document, and others. */
   base: string;
   doc: string;
   /**
@@ -58,7 +59,7 @@ const OPEN = 1;
 export class Connection {
   readonly document = new ClientDocument();
 
-  private readonly api: Api;
+  private readonly routers: Routers;
   private readonly events: Partial<Events>;
   /** Between sockets, and between two sendings of one operation. */
   private readonly backoff: Backoff;
@@ -118,7 +119,7 @@ export class Connection {
   private flyingSince: number[] = [];
 
   constructor(private readonly options: Options) {
-    this.api = new Api(options.base, options.fetch);
+    this.routers = new Routers(options.base, options.fetch);
     this.events = options.events;
     this.backoff = new Backoff(options.random);
     this.patience = new Backoff(options.random);
@@ -204,21 +205,20 @@ export class Connection {
     this.drop();
     const attempt = this.attempt;
     let token: string | null;
-    let ticket: string;
+    let socket: SocketLike;
     try {
       token = await this.options.token(this.tokenRefused);
       if (attempt !== this.attempt) return;
       if (token === null) return this.refused("the access token is missing or has expired");
       if (this.missed) await this.catchUp(token, this.missed);
       if (attempt !== this.attempt) return;
-      ticket = await this.api.ticket(token, this.options.doc);
+      const { ticket, url } = await this.routers.ticket(token, this.options.doc);
+      if (attempt !== this.attempt) return;
+      socket = (this.options.webSocket ?? browserSocket)(url, [SUBPROTOCOL, `ticket.${ticket}`]);
     } catch (error) {
       if (attempt === this.attempt) this.notAdmitted(error);
       return;
     }
-    if (attempt !== this.attempt) return;
-    const make = this.options.webSocket ?? browserSocket;
-    const socket = make(this.api.socketUrl(this.options.doc), [SUBPROTOCOL, `ticket.${ticket}`]);
     socket.binaryType = "arraybuffer";
     this.socket = socket;
     this.heardAt = this.now();
@@ -327,9 +327,9 @@ export class Connection {
   }
 
   private hello(): void {
-    const resume = this.document.resumeFrom;
-    const unsent = !this.document.isSaved;
-    this.send({ type: "hello", client: this.client, resume, unsent });
+    this.routers.reached();
+    const { resumeFrom: resume, isSaved } = this.document;
+    this.send({ type: "hello", client: this.client, resume, unsent: !isSaved });
   }
 
   private send(frame: ClientFrame): void {
@@ -509,7 +509,7 @@ export class Connection {
     try {
       await catchUp(document, missed, {
         page: async (from, to) => {
-          const page = await this.api.events(token, this.options.doc, from, to);
+          const page = await this.routers.ask((api) => api.events(token, this.options.doc, from, to));
           this.backoff.reset();
           this.tokenRefused = false;
           return page;

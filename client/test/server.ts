@@ -19,7 +19,6 @@ interface Seat {
 }
 
 export class Server {
-  readonly order = new Order();
   /** Messages that held an operation, as they came, by client and sequence. */
   readonly received: { client: string; seq: number; bytes: string }[] = [];
   readonly hellos: { client: string; resume?: { rev: number; hash: string }; unsent: boolean }[] = [];
@@ -53,6 +52,8 @@ export class Server {
   /** A document that is there already, for who does not resume: what came since comes with it. */
   held: { rev: number; state: Uint8Array } | null = null;
   ticketStatus = 201;
+  /** What a ticket says of routers, to a client that could not reach some. */
+  place: (not: string[]) => object = () => ({});
   /** Before a check is answered. */
   onCheck: (same: boolean | null) => void = () => {};
   /** What clients said their document is, and whether it is the server's; null: of another revision. */
@@ -63,23 +64,27 @@ export class Server {
   private constructor(
     private readonly http: HttpServer,
     private readonly sockets: WebSocketServer,
+    readonly order: Order,
   ) {}
 
-  static async start(): Promise<Server> {
+  /** `order`: of another router of the same documents. */
+  static async start(order = new Order()): Promise<Server> {
     const http = createServer();
     const sockets = new WebSocketServer({
       server: http,
       handleProtocols: (offered) => (offered.has("codraft.v1.bin") ? "codraft.v1.bin" : false),
     });
-    const server = new Server(http, sockets);
+    const server = new Server(http, sockets, order);
     http.on("request", (request, response) => {
       const ops = /^\/v1\/docs\/doc-1\/ops\?from=(\d+)&to=(\d+)$/.exec(request.url ?? "");
       if (ops) return server.page(Number(ops[1]), Number(ops[2]), response);
-      const isTicket = request.method === "POST" && request.url === "/v1/collab/doc-1/ticket";
+      const asked = /^\/v1\/collab\/doc-1\/ticket(?:\?not=(.*))?$/.exec(request.url ?? "");
+      const isTicket = request.method === "POST" && asked !== null;
       const status = isTicket ? server.ticketStatus : 404;
       server.tickets += 1;
       response.writeHead(status, { "content-type": "application/json" });
-      const ticket = { ticket: `t${server.tickets}`, expires_at: 0, role: "editor" };
+      const place = server.place(decodeURIComponent(asked?.[1] ?? "").split(",").filter(Boolean));
+      const ticket = { ticket: `t${server.tickets}`, expires_at: 0, role: "editor", ...place };
       response.end(JSON.stringify(status === 201 ? ticket : { code: "no_leader", title: "No" }));
     });
     sockets.on("connection", (socket) => server.join(socket));

@@ -7,6 +7,7 @@ import { WebSocket } from "ws";
 import { Connection } from "../src/connection.js";
 import type { ConflictCopy, Status } from "../src/events.js";
 import type { SocketLike } from "../src/socket.js";
+import type { Order } from "./order.js";
 import { Server } from "./server.js";
 
 export interface Tab {
@@ -23,8 +24,8 @@ export interface Tab {
   edit: (delta: Delta) => void;
 }
 
-export async function server(t: TestContext): Promise<Server> {
-  const started = await Server.start();
+export async function server(t: TestContext, order?: Order): Promise<Server> {
+  const started = await Server.start(order);
   t.after(() => started.stop());
   return started;
 }

@@ -38,6 +38,10 @@ pub struct NodeSection {
 #[serde(deny_unknown_fields)]
 pub struct RouterSection {
     pub listen: String,
+    /// The origin at which clients reach this router and no other one; empty: tickets send nobody
+    /// here.
+    #[serde(default)]
+    pub public_url: String,
     /// Exact origins of pages that may open sockets.
     #[serde(default)]
     pub origins: Vec<String>,
@@ -63,6 +67,7 @@ impl Config {
         self.limits.validate()?;
         if let Some(router) = &self.router {
             codraft_router::check_origins(&router.origins)?;
+            codraft_router::check_public_url(&router.public_url)?;
         }
         Ok(())
     }

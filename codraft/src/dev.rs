@@ -1,6 +1,6 @@
 //! `codraft dev`: a durable cluster of real processes on loopback, kept running.
 //!
-//! Three nodes and a router, each a child process with its own folder below one data
+//! Three nodes and a router, or several, each a child process with its own folder below one data
 //! directory.
 
 use std::{
@@ -20,9 +20,9 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::{
     cluster, config, files,
     init::{self, Plan},
-    layout::Layout,
+    layout::{Layout, router_name},
     signals::stop_signal,
-    supervisor::{Service, Supervisor},
+    supervisor::{Service, Supervisor, Who},
     token,
 };
 
@@ -49,10 +49,13 @@ pub struct DevArgs {
     /// For how long history is kept, by the events' own time; for ever when not given. It stays that long.
     #[arg(long, env = init::RETENTION_MS)]
     pub retention_ms: Option<u64>,
-    /// The router's port; a free one when not given.
+    /// How many routers; as many as the last time when not given, and one at first.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=init::ROUTERS_MAX))]
+    pub routers: Option<u16>,
+    /// The first router's port; a free one when not given.
     #[arg(long, default_value_t = 0)]
     pub port: u16,
-    /// Run the router inside node 1 instead of in a process of its own.
+    /// Run the first router inside node 1 instead of in a process of its own.
     #[arg(long)]
     pub joined: bool,
     /// Print one JSON line when ready, and nothing else, on standard output.
@@ -64,8 +67,10 @@ pub struct DevArgs {
 struct Ready<'a> {
     url: String,
     http: &'a str,
+    /// As `http`, of each router.
+    routers: &'a [String],
     token: &'a str,
-    /// `node-1` … and `router`, at the moment of the start; later ones are in `state`.
+    /// `node-1` …, `router`, `router-2` …, at the moment of the start; later ones are in `state`.
     pids: BTreeMap<String, u32>,
     state: PathBuf,
 }
@@ -83,14 +88,22 @@ pub async fn run(args: DevArgs) -> Result<()> {
     let mut children = Supervisor::start(services(&layout, &plan), layout.state(), args.json)?;
     if !args.json {
         println!(
-            "codraft: starting {} nodes and a router in {}",
+            "codraft: starting {} nodes and {} in {}",
             plan.nodes.len(),
+            match plan.routers.len() {
+                1 => "a router".to_owned(),
+                several => format!("{several} routers"),
+            },
             data.display()
         );
     }
 
-    let http = format!("http://{}", plan.router);
-    let mut ready = Box::pin(wait_ready(&plan.router));
+    let http: Vec<_> = plan
+        .routers
+        .iter()
+        .map(|at| format!("http://{at}"))
+        .collect();
+    let mut ready = Box::pin(wait_ready(&plan.routers));
     let mut announced = false;
     let mut stop = Box::pin(stop_signal());
     let mut look = tokio::time::interval(LOOK_PAUSE);
@@ -117,14 +130,10 @@ fn services(layout: &Layout, plan: &Plan) -> Vec<Service> {
     let mut services: Vec<_> = nodes
         .map(|node| node_service(layout, node.id, joined(node.id)))
         .collect();
-    if !plan.joined {
+    for number in 1 + usize::from(plan.joined)..=plan.routers.len() {
         let args = vec!["router".to_owned()];
-        services.push(Service::new(
-            "router".into(),
-            0,
-            args,
-            &layout.router_config(),
-        ));
+        let (who, config) = (Who::Router(number), layout.router_config(number));
+        services.push(Service::new(router_name(number), who, args, &config));
     }
     services
 }
@@ -134,7 +143,8 @@ fn node_service(layout: &Layout, id: u64, router: bool) -> Service {
     if router {
         args.push("--router".to_owned());
     }
-    Service::new(format!("node-{id}"), id, args, &layout.node_config(id))
+    let config = layout.node_config(id);
+    Service::new(format!("node-{id}"), Who::Node(id), args, &config)
 }
 
 /// Starts the nodes that `codraft node replace` put into the file, and ends those that it took out.
@@ -226,8 +236,9 @@ fn plan(layout: &Layout, data: &Path, args: &DevArgs) -> Result<Plan> {
         taken.push(held); // until all are chosen
         Ok(found)
     };
-    let router = match args.port {
-        0 => address(old.as_ref().map(|p| &*p.router))?,
+    let held = old.as_ref().map_or(&[][..], |old| &old.routers);
+    let mut routers = vec![match args.port {
+        0 => address(held.first().map(String::as_str))?,
         port => {
             let wish = format!("127.0.0.1:{port}");
             let found = address(Some(&wish))?;
@@ -238,7 +249,11 @@ fn plan(layout: &Layout, data: &Path, args: &DevArgs) -> Result<Plan> {
             }
             found
         }
-    };
+    }];
+    let count = args.routers.map_or(held.len().max(1), usize::from);
+    for number in 1..count {
+        routers.push(address(held.get(number).map(String::as_str))?);
+    }
     let count = old.as_ref().map(Plan::seats);
     let count = fixed("nodes", count, args.nodes, NODES)?;
     let groups = old.as_ref().map(|old| old.groups);
@@ -262,16 +277,18 @@ fn plan(layout: &Layout, data: &Path, args: &DevArgs) -> Result<Plan> {
         groups,
         retention_ms,
         nodes,
-        router,
+        routers,
         joined: args.joined,
         dev: true,
     })
 }
 
-async fn wait_ready(router: &str) -> Result<()> {
+async fn wait_ready(routers: &[String]) -> Result<()> {
     let ready = async {
-        while !probe(router).await {
-            sleep(Duration::from_millis(30)).await;
+        for router in routers {
+            while !probe(router).await {
+                sleep(Duration::from_millis(30)).await;
+            }
         }
     };
     timeout(READY_WAIT, ready).await.with_context(|| {
@@ -301,15 +318,17 @@ fn announce(
     args: &DevArgs,
     layout: &Layout,
     services: &[Service],
-    http: &str,
+    routers: &[String],
     token: &str,
 ) -> Result<()> {
+    let http = &routers[0];
     let url = format!("{http}/#token={token}");
     if args.json {
         let pids = services.iter().map(|s| (s.name.clone(), s.pid)).collect();
         let ready = Ready {
             url,
             http,
+            routers,
             token,
             pids,
             state: layout.state(),

@@ -1,7 +1,7 @@
 //! `codraft init`: the files of a new cluster. `codraft dev` writes the same ones.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write,
     fs::File,
     path::{Path, PathBuf},
@@ -13,12 +13,20 @@ use codraft_proto::{
     topology::{FileTopology, NodeEntry},
 };
 
-use crate::{files, layout::Layout, token};
+use crate::{
+    config::Config,
+    files,
+    layout::{Layout, router_name},
+    token,
+};
 
 /// Raft groups of a new cluster. Fewer groups share more operations in a log entry: on two cores two
 /// took less CPU an operation than four, though not by more than the noise in every run
 /// (bench/README.md), and still have two leaders.
 pub const GROUPS: u32 = 2;
+
+/// Routers that are set up at once.
+pub const ROUTERS_MAX: i64 = 9;
 
 /// The variable of the environment that says how long a new cluster keeps history.
 pub const RETENTION_MS: &str = "CODRAFT_RETENTION_MS";
@@ -35,9 +43,13 @@ pub struct InitArgs {
         default_value = "127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403"
     )]
     pub nodes: Vec<String>,
-    /// The router's address.
-    #[arg(long, default_value = "127.0.0.1:7400")]
-    pub router: String,
+    /// The routers' addresses.
+    #[arg(long, value_delimiter = ',', default_value = "127.0.0.1:7400")]
+    pub router: Vec<String>,
+    /// How many routers; as many as have an address when not given. The others are at the last one's
+    /// host, each at a port ten higher.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=ROUTERS_MAX))]
+    pub routers: Option<u16>,
     /// How many Raft groups; it stays that many.
     #[arg(long, default_value_t = GROUPS)]
     pub groups: u32,
@@ -53,25 +65,28 @@ pub struct Plan {
     pub groups: u32,
     pub retention_ms: u64,
     pub nodes: Vec<NodeEntry>,
-    pub router: String,
-    /// The router runs inside node 1.
+    /// Their addresses, of one at the least.
+    pub routers: Vec<String>,
+    /// The first router runs inside node 1.
     pub joined: bool,
     /// The page shows the nodes and can kill one.
     pub dev: bool,
 }
 
 impl Plan {
-    /// As the files in the folder have it; without a router's address where there is none yet.
+    /// As the files in the folder have it; without routers where there are none yet.
     pub fn load(layout: &Layout) -> Result<Plan> {
         let topology = FileTopology::parse(&files::read(&layout.cluster())?)?;
-        let config = crate::config::Config::load(&layout.router_config());
-        let router = config.ok().and_then(|config| config.router);
+        let router = |number| {
+            let config = Config::load(&layout.router_config(number)).ok()?;
+            Some(config.router?.listen)
+        };
         Ok(Plan {
             cluster: Some(topology.cluster),
             groups: topology.groups,
             retention_ms: topology.retention_ms,
             nodes: topology.nodes,
-            router: router.map(|router| router.listen).unwrap_or_default(),
+            routers: (1..).map_while(router).collect(),
             joined: false,
             dev: false,
         })
@@ -84,9 +99,7 @@ pub fn claim(data: &Path) -> Result<(PathBuf, File)> {
     let data = files::absolute(data)?;
     let Some(claim) = files::claim(&data)? else {
         let plan = Plan::load(&Layout::new(&data)).ok();
-        let router = plan
-            .map(|plan| plan.router)
-            .filter(|router| !router.is_empty());
+        let router = plan.and_then(|plan| plan.routers.into_iter().next());
         let page = router.map_or_else(String::new, |at| format!(", its page is http://{at}"));
         bail!(
             "a cluster runs in {} already{page}: use that one, end it with Ctrl-C where it runs, \
@@ -124,13 +137,14 @@ pub fn run(args: &InitArgs) -> Result<()> {
         groups: args.groups,
         retention_ms: args.retention_ms,
         nodes: nodes.collect(),
-        router: args.router.clone(),
+        routers: router_addresses(&args.router, args.routers)?,
         joined: false,
         dev: false,
     };
-    let configs = plan.nodes.iter().map(|node| layout.node_config(node.id));
-    let ours = [layout.cluster(), layout.router_config()];
-    if let Some(there) = ours.into_iter().chain(configs).find(|path| path.exists()) {
+    let nodes = plan.nodes.iter().map(|node| layout.node_config(node.id));
+    let routers = (1..=plan.routers.len()).map(|number| layout.router_config(number));
+    let mut ours = [layout.cluster()].into_iter().chain(routers).chain(nodes);
+    if let Some(there) = ours.find(|path| path.exists()) {
         bail!(
             "{} is there already; a cluster is made once: choose another folder with --data",
             there.display()
@@ -148,14 +162,54 @@ pub fn run(args: &InitArgs) -> Result<()> {
             layout.node_config(node.id).display()
         );
     }
-    println!(
-        "  codraft router --config {}",
-        layout.router_config().display()
-    );
+    for number in 1..=plan.routers.len() {
+        println!(
+            "  codraft router --config {}",
+            layout.router_config(number).display()
+        );
+    }
     println!(
         "and make a token with:\n  codraft token --data {} --user you",
         data.display()
     );
+    Ok(())
+}
+
+/// As many addresses as there are to be routers.
+fn router_addresses(given: &[String], count: Option<u16>) -> Result<Vec<String>> {
+    let mut addresses = given.to_vec();
+    let count = count.map_or(addresses.len(), usize::from);
+    if addresses.len() > count {
+        bail!(
+            "--router has {} addresses, and --routers says {count}",
+            addresses.len()
+        );
+    }
+    while addresses.len() < count {
+        let last = addresses.last().and_then(|last| last.rsplit_once(':'));
+        let next = last.and_then(|(host, port)| {
+            let port = port.parse::<u16>().ok()?.checked_add(10)?;
+            Some(format!("{host}:{port}"))
+        });
+        let Some(next) = next else {
+            bail!("give each of the {count} routers an address: --router HOST:PORT,HOST:PORT");
+        };
+        addresses.push(next);
+    }
+    Ok(addresses)
+}
+
+/// Each process has its own address.
+fn check_addresses(plan: &Plan) -> Result<()> {
+    let mut who = BTreeMap::new();
+    let nodes = plan.nodes.iter();
+    let nodes = nodes.map(|node| (&node.address, format!("node {}", node.id)));
+    let names = (1..).map(router_name);
+    for (address, name) in nodes.chain(plan.routers.iter().zip(names)) {
+        if let Some(other) = who.insert(address, name.clone()) {
+            bail!("{address} is the address of {other} and of {name}: each needs its own");
+        }
+    }
     Ok(())
 }
 
@@ -166,20 +220,27 @@ pub fn write(layout: &Layout, plan: &Plan) -> Result<()> {
         None => token::random_hex(8)?,
     };
     let text = plan.topology(&cluster).to_text()?;
-    if let Some(NodeEntry { id, address, .. }) =
-        plan.nodes.iter().find(|node| node.address == plan.router)
-    {
-        bail!("{address} is the address of node {id} and of the router: each needs its own");
-    }
+    check_addresses(plan)?;
     token::make_keys(layout)?;
     files::replace(&layout.cluster(), text.as_bytes())?;
     for NodeEntry { id, .. } in &plan.nodes {
-        let router = (plan.joined && *id == 1).then_some(plan);
+        let router = (plan.joined && *id == 1).then_some((1, plan));
         let text = config_file(&format!("node {id}"), Some(*id), router);
         files::replace(&layout.node_config(*id), text.as_bytes())?;
     }
-    let text = config_file("router", None, Some(plan));
-    files::replace(&layout.router_config(), text.as_bytes())
+    for number in 1..=plan.routers.len() {
+        let text = config_file(&router_name(number), None, Some((number, plan)));
+        files::replace(&layout.router_config(number), text.as_bytes())?;
+    }
+    // There were more.
+    for number in plan.routers.len() + 1.. {
+        let older = layout.router_config(number);
+        if !older.exists() {
+            break;
+        }
+        files::remove(&older)?;
+    }
+    Ok(())
 }
 
 /// The configuration of a node that runs no router.
@@ -187,7 +248,8 @@ pub fn node_config(id: u64) -> String {
     config_file(&format!("node {id}"), Some(id), None)
 }
 
-fn config_file(who: &str, node: Option<u64>, router: Option<&Plan>) -> String {
+/// `router`: which one of the plan's.
+fn config_file(who: &str, node: Option<u64>, router: Option<(usize, &Plan)>) -> String {
     let mut text = format!(
         "# Configuration of the {who}. Every value can be overridden from the environment:\n\
          # CODRAFT_ROUTER__LISTEN, CODRAFT_LIMITS__FRAME_BYTES and so on. Paths are relative\n\
@@ -202,19 +264,30 @@ fn config_file(who: &str, node: Option<u64>, router: Option<&Plan>) -> String {
             7500 + id
         );
     }
-    if let Some(plan) = router {
-        let listen = &plan.router;
-        let port = listen.rsplit(':').next().unwrap_or_default();
+    if let Some((number, plan)) = router {
+        let listen = &plan.routers[number - 1];
+        let origins: Vec<_> = plan.routers.iter().map(|at| origins(at)).collect();
+        // One alone may be behind whatever it likes.
+        let mark = if plan.routers.len() > 1 { "" } else { "# " };
         let _ = write!(
             text,
             "\n[router]\nlisten = \"{listen}\"\n\
-             # Pages that may open sockets, to the letter.\n\
-             origins = [\"http://{listen}\", \"http://localhost:{port}\"]\n\
-             # Serve the built-in page.\npage = true\n"
+             # Where clients reach this router and no other one: tickets send them there.\n\
+             {mark}public_url = \"http://{listen}\"\n\
+             # Pages that may open sockets, to the letter: those of all routers.\n\
+             origins = [{}]\n\
+             # Serve the built-in page.\npage = true\n",
+            origins.join(", ")
         );
         if plan.dev {
             text.push_str("# Development only: lets the page see the processes and kill one.\ndev_state = \"state.json\"\n");
         }
     }
     text
+}
+
+/// Of the page of a router, by its address and as people type it.
+fn origins(listen: &str) -> String {
+    let port = listen.rsplit(':').next().unwrap_or_default();
+    format!("\"http://{listen}\", \"http://localhost:{port}\"")
 }

@@ -29,7 +29,16 @@ impl Layout {
     pub fn node_config(&self, id: u64) -> PathBuf {
         self.root.join(format!("node-{id}.toml"))
     }
-    pub fn router_config(&self) -> PathBuf {
-        self.root.join("router.toml")
+    /// Of the first router, or the second…
+    pub fn router_config(&self, number: usize) -> PathBuf {
+        self.root.join(format!("{}.toml", router_name(number)))
+    }
+}
+
+/// What the first router is called, the second…
+pub fn router_name(number: usize) -> String {
+    match number {
+        1 => "router".to_owned(),
+        _ => format!("router-{number}"),
     }
 }

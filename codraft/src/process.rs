@@ -170,6 +170,7 @@ async fn start_router(
     let keys = Keys::load(&config.keys)?.of_router();
     let mut router = RouterConfig::new(section.listen.clone(), topology.clone(), keys);
     router.origins.clone_from(&section.origins);
+    router.public_url.clone_from(&section.public_url);
     router.metrics_listen.clone_from(&section.metrics_listen);
     router.limits = config.limits.clone();
     router.page = section.page;

@@ -29,12 +29,15 @@ struct Strip {
 struct Target {
     doc: Option<String>,
     node: Option<u64>,
+    /// In place of a node: the first one, the second…
+    router: Option<u64>,
 }
 
 #[derive(Serialize)]
 struct Cluster {
     nodes: Vec<Running>,
     router: Option<Running>,
+    routers: Vec<Running>,
     leader: Option<u64>,
     group: Option<u32>,
     term: Option<u64>,
@@ -60,6 +63,7 @@ async fn cluster(State(strip): State<Strip>, Query(target): Query<Target>) -> An
     Ok(Json(Cluster {
         nodes: who.nodes,
         router: who.router,
+        routers: who.routers,
         leader: lead.map(|l| l.2),
         group: lead.map(|l| l.0),
         term: lead.map(|l| l.1),
@@ -74,20 +78,21 @@ async fn kill(
     if !strip.router.admits(&headers) {
         return Err((StatusCode::UNAUTHORIZED, "send the development token"));
     }
-    let Some(id) = target.node.or_else(|| Some(strip.lead(&target)?.2)) else {
-        return Err((
-            StatusCode::CONFLICT,
-            "nobody leads this document at the moment",
-        ));
+    let who = strip.read()?;
+    let (of, id) = match (target.router, target.node) {
+        (Some(number), _) => (who.routers, number),
+        (None, Some(id)) => (who.nodes, id),
+        (None, None) => match strip.lead(&target) {
+            Some((_, _, leader)) => (who.nodes, leader),
+            None => {
+                let nobody = "nobody leads this document at the moment";
+                return Err((StatusCode::CONFLICT, nobody));
+            }
+        },
     };
-    let node = strip
-        .read()?
-        .nodes
-        .into_iter()
-        .find(|n| n.id == id && n.alive);
-    match node {
-        Some(node) if signal(node.pid, libc::SIGKILL) => Ok(Json(Killed { killed: node })),
-        _ => Err((StatusCode::CONFLICT, "that node is not running")),
+    match of.into_iter().find(|one| one.id == id && one.alive) {
+        Some(one) if signal(one.pid, libc::SIGKILL) => Ok(Json(Killed { killed: one })),
+        _ => Err((StatusCode::CONFLICT, "that process is not running")),
     }
 }
 

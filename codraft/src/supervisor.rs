@@ -29,7 +29,11 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct State {
     pub nodes: Vec<Running>,
+    /// The first, where it has a process of its own.
     pub router: Option<Running>,
+    /// All that have one, by their numbers.
+    #[serde(default)]
+    pub routers: Vec<Running>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -40,10 +44,26 @@ pub struct Running {
     pub restarts: u32,
 }
 
+/// Which node or router a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    Node(u64),
+    /// The first one, the second…
+    Router(usize),
+}
+
+impl Who {
+    fn number(self) -> u64 {
+        match self {
+            Who::Node(id) => id,
+            Who::Router(number) => number as u64,
+        }
+    }
+}
+
 pub struct Service {
     pub name: String,
-    /// Of a node; 0 for the router.
-    id: u64,
+    who: Who,
     /// The last one is the configuration's file.
     pub args: Vec<String>,
     restarts: u32,
@@ -56,12 +76,12 @@ pub struct Service {
 }
 
 impl Service {
-    pub fn new(name: String, id: u64, mut args: Vec<String>, config: &Path) -> Self {
+    pub fn new(name: String, who: Who, mut args: Vec<String>, config: &Path) -> Self {
         args.push("--config".into());
         args.push(config.display().to_string());
         Self {
             name,
-            id,
+            who,
             args,
             restarts: 0,
             pid: 0,
@@ -144,7 +164,7 @@ impl Supervisor {
 
     /// Starts the nodes of the list that are new, and ends those that it does not have.
     pub fn keep_nodes(&mut self, nodes: &[u64], new: impl Fn(u64) -> Service) -> Result<()> {
-        let known = |services: &[Service], id: u64| services.iter().any(|s| s.id == id);
+        let known = |services: &[Service], id| services.iter().any(|s| s.who == Who::Node(id));
         for id in nodes.iter().copied() {
             if !known(&self.services, id) {
                 self.services.push(new(id));
@@ -153,7 +173,8 @@ impl Supervisor {
             }
         }
         for service in &mut self.services {
-            if service.id != 0 && !nodes.contains(&service.id) && !service.retired {
+            let gone = matches!(service.who, Who::Node(id) if !nodes.contains(&id));
+            if gone && !service.retired {
                 service.retired = true;
                 if service.pid != 0 {
                     signal(service.pid, libc::SIGTERM);
@@ -188,16 +209,19 @@ impl Supervisor {
 
     fn save(&self) -> Result<()> {
         let running = |s: &Service| Running {
-            id: s.id,
+            id: s.who.number(),
             pid: s.pid,
             alive: s.pid != 0,
             restarts: s.restarts,
         };
         let services = self.services.iter().filter(|s| !s.retired);
-        let (nodes, routers): (Vec<_>, Vec<_>) = services.partition(|s| s.id != 0);
+        let (nodes, routers): (Vec<_>, Vec<_>) =
+            services.partition(|s| matches!(s.who, Who::Node(_)));
+        let first = routers.iter().find(|s| s.who == Who::Router(1));
         let state = State {
             nodes: nodes.into_iter().map(running).collect(),
-            router: routers.into_iter().map(running).next(),
+            router: first.map(|s| running(s)),
+            routers: routers.into_iter().map(running).collect(),
         };
         files::replace(&self.state, &serde_json::to_vec_pretty(&state)?)
     }
@@ -235,7 +259,7 @@ async fn follow(child: &mut Child, name: &str, quiet: bool) -> String {
                 || line.contains("WARN")
                 || line.contains("panicked")
             {
-                eprintln!("{name:<7}│ {line}");
+                eprintln!("{name:<8}│ {line}");
             }
         }
     }

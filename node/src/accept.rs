@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use codraft_proto::{
     ids::NodeId,
-    link::{Accept, Inbound, Lane, LinkError, Outbox},
+    link::{ADDRESS_BYTES_MAX, Accept, Inbound, Lane, LinkError, Outbox},
     transport::Remote,
     v1::{Hello, Message, PeerRole, message::Body},
 };
@@ -58,12 +58,20 @@ impl Accept for Acceptor {
     ) -> Result<Arc<dyn Inbound>, LinkError> {
         match peer.role() {
             PeerRole::Router => {
-                let link = self.service.routers.add(outbox);
+                if peer.address.len() > ADDRESS_BYTES_MAX {
+                    let length = peer.address.len();
+                    let why = format!(
+                        "at an address of {length} bytes: it is at most {ADDRESS_BYTES_MAX}"
+                    );
+                    return Err(LinkError::WrongPeer(why));
+                }
+                let link = self.service.routers.add(outbox, &peer.address);
                 let address = &*remote.address;
                 tracing::info!(
                     link = link.id,
                     router = peer.id,
                     address,
+                    public_url = peer.address,
                     "a router is here"
                 );
                 leadership::introduce(&self.service.groups, &link);

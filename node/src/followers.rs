@@ -214,7 +214,7 @@ mod tests {
         let routers = Routers::default();
         let link = |_| {
             let outbox = Outbox::detached();
-            (routers.add(outbox.clone()), outbox)
+            (routers.add(outbox.clone(), ""), outbox)
         };
         let links = (0..2).map(link).collect();
         Room {

@@ -1,7 +1,7 @@
 //! The links of routers: what each still has to be told, and all of them at once.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -10,8 +10,8 @@ use std::{
 
 use codraft_proto::{
     ids::{ClientId, DocId, Revision, Seq, UserId},
-    link::{Lane, Outbox, SendError},
-    v1::message::Body,
+    link::{ADDRESSES_MAX, Lane, Outbox, SendError},
+    v1::{self, message::Body},
 };
 use codraft_raft::group::ProposeResult;
 use parking_lot::Mutex;
@@ -45,6 +45,8 @@ pub(crate) enum Pending {
 /// One link of a router.
 pub(crate) struct RouterLink {
     pub id: u64,
+    /// Where clients reach it; empty: nobody is to be sent there.
+    address: String,
     outbox: Outbox,
     pending: Mutex<Slab<Pending>>,
     requests: AtomicUsize,
@@ -56,7 +58,11 @@ impl RouterLink {
     /// Sends on the data lane. A link that takes no more is ended: what cannot be said now
     /// would be a gap in a feed, and after a new link the router follows again.
     pub fn push(&self, body: Body) {
-        if self.outbox.send(Lane::Data, message(body)) == Err(SendError::Full) {
+        self.push_on(Lane::Data, body);
+    }
+
+    fn push_on(&self, lane: Lane, body: Body) {
+        if self.outbox.send(lane, message(body)) == Err(SendError::Full) {
             tracing::warn!(link = self.id, "a router reads too slowly: link ended");
             self.outbox.close();
         }
@@ -135,20 +141,29 @@ pub(crate) struct Routers {
 }
 
 impl Routers {
-    pub fn add(&self, outbox: Outbox) -> Arc<RouterLink> {
+    /// `address`: where clients reach it. All routers are told of it, and it of all.
+    pub fn add(&self, outbox: Outbox, address: &str) -> Arc<RouterLink> {
         let link = Arc::new(RouterLink {
             id: self.next.fetch_add(1, Ordering::Relaxed),
+            address: address.to_owned(),
             outbox,
             pending: Mutex::default(),
             requests: AtomicUsize::new(0),
             promised: AtomicUsize::new(0),
         });
-        self.links.lock().insert(link.id, link.clone());
+        let mut links = self.links.lock();
+        links.insert(link.id, link.clone());
+        if links.values().any(|link| !link.address.is_empty()) {
+            tell_addresses(&links);
+        }
         link
     }
 
     pub fn remove(&self, id: u64) {
-        self.links.lock().remove(&id);
+        let mut links = self.links.lock();
+        if links.remove(&id).is_some_and(|l| !l.address.is_empty()) {
+            tell_addresses(&links);
+        }
     }
 
     pub fn get(&self, id: u64) -> Option<Arc<RouterLink>> {
@@ -163,10 +178,74 @@ impl Routers {
     }
 }
 
+/// Tells all where the routers are that are here. Under the links' lock, so that what is told last
+/// is so; nobody tells it again, so a link that has no room for it is ended.
+fn tell_addresses(links: &BTreeMap<u64, Arc<RouterLink>>) {
+    let all: BTreeSet<&str> = links.values().map(|link| &*link.address).collect();
+    let all = all.into_iter().filter(|address| !address.is_empty());
+    let addresses: Vec<_> = all.take(ADDRESSES_MAX).map(str::to_owned).collect();
+    for link in links.values() {
+        let addresses = addresses.clone();
+        link.push_on(Lane::Control, Body::Routers(v1::Routers { addresses }));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    /// The last list that a link was told of.
+    fn told(outbox: &Outbox) -> Option<Vec<String>> {
+        let messages = outbox.take(Lane::Control).into_iter();
+        let lists = messages.filter_map(|message| match message.body {
+            Some(Body::Routers(v1::Routers { addresses })) => Some(addresses),
+            _ => None,
+        });
+        lists.last()
+    }
+
+    #[test]
+    fn routers_are_told_of_each_other_as_they_come_and_go() {
+        let routers = Routers::default();
+        let (a, b, nowhere) = (Outbox::detached(), Outbox::detached(), Outbox::detached());
+        routers.add(a.clone(), "http://a");
+        assert_eq!(told(&a), Some(vec!["http://a".into()]));
+        routers.add(nowhere.clone(), "");
+        let late = routers.add(b.clone(), "http://b");
+        let both = Some(vec!["http://a".to_owned(), "http://b".to_owned()]);
+        assert_eq!((told(&a), told(&b)), (both.clone(), both.clone()));
+        assert_eq!(
+            told(&nowhere),
+            both,
+            "it may send clients there all the same"
+        );
+        // The same one again, before it is known that its older link is gone.
+        let again = Outbox::detached();
+        routers.add(again.clone(), "http://b");
+        assert_eq!(told(&again), both);
+        routers.remove(late.id);
+        assert_eq!(told(&again), both);
+        routers.remove(late.id + 1);
+        assert_eq!(told(&a), Some(vec!["http://a".into()]));
+    }
+
+    #[test]
+    fn a_router_that_cannot_be_told_of_the_others_is_let_go() {
+        let routers = Routers::default();
+        let stuck = Outbox::detached();
+        let link = routers.add(stuck.clone(), "http://a");
+        while stuck
+            .send(
+                Lane::Control,
+                message(Body::Routers(v1::Routers::default())),
+            )
+            .is_ok()
+        {}
+        assert!(!link.is_closed());
+        routers.add(Outbox::detached(), "http://b");
+        assert!(link.is_closed());
+    }
 
     fn edit(seq: Seq) -> Pending {
         Pending::Edit {
@@ -180,7 +259,7 @@ mod tests {
 
     #[test]
     fn an_outcome_is_told_once_and_its_tag_used_again() {
-        let link = Routers::default().add(Outbox::detached());
+        let link = Routers::default().add(Outbox::detached(), "");
         let (a, b) = (
             link.expect(edit(Seq(1))).unwrap(),
             link.expect(edit(Seq(2))).unwrap(),
@@ -200,7 +279,7 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded() {
-        let link = Routers::default().add(Outbox::detached());
+        let link = Routers::default().add(Outbox::detached(), "");
         for n in 0..PENDING_MAX {
             assert!(link.expect(edit(Seq(n as u64))).is_some());
         }

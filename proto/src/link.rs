@@ -39,6 +39,12 @@ pub const BATCH_BYTES_MAX: usize = 64 << 20;
 /// back, in bytes as [`credit_cost`] counts them.
 pub const CREDIT_WINDOW: u64 = 1 << 20;
 
+/// The longest address of a router that a hello names, in bytes.
+pub const ADDRESS_BYTES_MAX: usize = 256;
+
+/// How many routers' addresses a node tells of.
+pub const ADDRESSES_MAX: usize = 256;
+
 /// What events cost of a feed's credit: their bodies, and a flat price for the rest. Both
 /// sides count with this, and a router gives back what it has delivered or dropped.
 pub fn credit_cost(events: &[crate::v1::Event]) -> u64 {

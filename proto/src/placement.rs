@@ -1,4 +1,4 @@
-//! Where a document is: document → slot → group → nodes. Every step is a pinned function, the
+//! Where a document is: document → slot → group → nodes, and document → router. Every step is a pinned function, the
 //! same in every process and every version (golden table: `tests/vectors/placement.json`).
 
 use std::hash::{Hash, Hasher};
@@ -42,6 +42,22 @@ pub fn replicas(group: GroupId, nodes: &[NodeId]) -> Vec<NodeId> {
     chosen.sort_unstable();
     chosen.rotate_left(turn);
     chosen
+}
+
+/// The routers in the order in which a document's sockets are to meet there, of their addresses. When
+/// one comes or goes only the documents move that are or were its own: each has its own rank for each
+/// (Thaler and Ravishankar, "Using name-based mappings to increase hit rates", 1998).
+pub fn routers<'a>(doc: &DocId, addresses: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let rank = |address: &str| {
+        let mut bytes = Bytes::default();
+        bytes.write(&doc.0);
+        bytes.write(address.as_bytes());
+        bytes.finish()
+    };
+    let mut ranked: Vec<_> = addresses.into_iter().map(|a| (rank(a), a)).collect();
+    ranked.sort_unstable_by(|a, b| b.cmp(a));
+    ranked.dedup();
+    ranked.into_iter().map(|(_, address)| address).collect()
 }
 
 /// A number as eight little-endian bytes: what is hashed is the same on every machine.

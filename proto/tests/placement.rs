@@ -2,11 +2,11 @@
 //! A change of this table is a change of every cluster's data; there is no writer for it.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use codraft_proto::{
     ids::{DocId, GroupId, NodeId, Slot},
-    placement::{REPLICATION, SLOTS, group_of, replicas, slot_of},
+    placement::{REPLICATION, SLOTS, group_of, replicas, routers, slot_of},
 };
 use serde_json::Value;
 
@@ -92,4 +92,39 @@ fn leaders_are_spread() {
     let nodes = [1, 2, 3].map(NodeId);
     let leaders: Vec<u64> = (0..6).map(|g| replicas(GroupId(g), &nodes)[0].0).collect();
     assert_eq!(leaders, [1, 2, 3, 1, 2, 3]);
+}
+
+#[test]
+fn routers_are_as_pinned_in_whatever_order_they_are_told() {
+    for row in vectors()["routers"].as_array().unwrap() {
+        let doc: DocId = row["doc"].as_str().unwrap().parse().unwrap();
+        let expected = row["order"].as_array().unwrap().iter();
+        let expected: Vec<_> = expected.map(|address| address.as_str().unwrap()).collect();
+        let (mut up, mut down) = (expected.clone(), expected.clone());
+        up.sort_unstable();
+        down.sort_unstable_by(|a, b| b.cmp(a));
+        down.extend(up.clone());
+        assert_eq!(routers(&doc, up), expected, "{row}");
+        assert_eq!(routers(&doc, down), expected, "each once: {row}");
+    }
+}
+
+/// A router that comes takes its share and moves nothing else.
+#[test]
+fn documents_stay_where_they_are_when_another_router_comes() {
+    let addresses: Vec<_> = (1..=4).map(|n| format!("http://router-{n}.test")).collect();
+    let four = || addresses.iter().map(String::as_str);
+    let mut of = BTreeMap::new();
+    for n in 0..4_000u128 {
+        let doc = DocId(n.to_le_bytes());
+        let (before, after) = (routers(&doc, four().take(3)), routers(&doc, four()));
+        *of.entry(after[0]).or_insert(0) += 1;
+        assert!(after[0] == before[0] || after[0] == addresses[3]);
+        let rest: Vec<_> = after.into_iter().filter(|a| *a != addresses[3]).collect();
+        assert_eq!(rest, before, "who comes next stays so, too");
+    }
+    assert!(
+        of.values().all(|n| (850..=1_150).contains(n)),
+        "{of:?} of about 1,000"
+    );
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRequestParts, Path, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header, request::Parts},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::get,
@@ -93,7 +93,9 @@ pub fn app(shared: &Arc<Shared>, metrics: bool, with_page: bool, extra: Option<R
         app = app.merge(metrics_app(shared));
     }
     app = if with_page {
-        app.fallback(get(page::file).fallback(missing))
+        let shared = shared.clone();
+        let file = async move |uri: Uri| page::file(&shared.routers, uri).await;
+        app.fallback(get(file).fallback(missing))
     } else {
         app.fallback(missing)
     };

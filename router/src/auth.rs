@@ -151,8 +151,14 @@ impl Auth {
         principal(&claims, expires_ms)
     }
 
-    /// A ticket for one socket on one document, and when it ends.
-    pub fn issue_ticket(&self, principal: &Principal, doc: DocId) -> Result<(String, u64), Code> {
+    /// A ticket for one socket on one document at one router, by its address, and when it ends. Only
+    /// that one takes it, so that it is good once however many there are.
+    pub fn issue_ticket(
+        &self,
+        principal: &Principal,
+        doc: DocId,
+        at: &str,
+    ) -> Result<(String, u64), Code> {
         let mut nonce = [0; 16];
         self.entropy.fill(&mut nonce);
         let expires_ms = self.now_ms() + TICKET_MS;
@@ -160,6 +166,7 @@ impl Auth {
             "sub": &*principal.user,
             "name": &*principal.name,
             "doc": doc.to_string(),
+            "at": at,
             "until": principal.expires_ms,
             "expires": expires_ms,
             "nonce": DocId(nonce).to_string(),
@@ -172,8 +179,8 @@ impl Auth {
         Ok((ticket, expires_ms))
     }
 
-    /// Takes a ticket in; it is good once.
-    pub fn redeem(&self, ticket: &str, doc: DocId) -> Result<Principal, Refusal> {
+    /// Takes a ticket in; it is good once. `own`: the address of this router.
+    pub fn redeem(&self, ticket: &str, doc: DocId, own: &str) -> Result<Principal, Refusal> {
         const INVALID: Refusal = Refusal {
             code: Code::TokenInvalid,
             detail: "not a ticket, or of another document, or used",
@@ -184,6 +191,11 @@ impl Auth {
         }
         if text(&claims, "doc").and_then(|d| d.parse().ok()) != Some(doc) {
             return Err(INVALID);
+        }
+        if text(&claims, "at").unwrap_or_default() != own {
+            return Err(Refusal::invalid(
+                "the ticket is for another router: open the socket at the `url` that came with it",
+            ));
         }
         let number = |name| claims.get(name).and_then(Value::as_u64).ok_or(INVALID);
         let (expires_ms, until_ms) = (number("expires")?, number("until")?);

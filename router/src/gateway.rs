@@ -172,7 +172,7 @@ fn admit(shared: &Shared, doc: &str, request: &Request) -> Result<Admitted, Fail
     let doc = doc.parse().map_err(|_| Failure::from(Code::NotFound))?;
     let principal = match ticket {
         _ if by_header => shared.auth.bearer(headers)?,
-        Some(ticket) => shared.auth.redeem(ticket, doc)?,
+        Some(ticket) => shared.auth.redeem(ticket, doc, shared.routers.own())?,
         None => return Err(Code::TokenInvalid.into()),
     };
     let now_ms = shared.now_ms();
@@ -187,6 +187,7 @@ fn admit(shared: &Shared, doc: &str, request: &Request) -> Result<Admitted, Fail
         account,
         doc,
         encoding,
+        placed: !by_header,
     };
     Ok(Admitted { peer, accept })
 }

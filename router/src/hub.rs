@@ -40,6 +40,8 @@ use slots::Slots;
 
 /// A document that nobody has open is followed this much longer: tabs reload.
 const LINGER_MS: u64 = 5_000;
+/// Who is sent to another router comes there after so long at the least.
+const MOVE_PAUSE_MS: u32 = 100;
 
 pub struct Hub {
     pub doc: DocId,
@@ -79,6 +81,8 @@ struct Member {
     queue: Arc<Queue>,
     /// When it last said what it has.
     checked_ms: Option<u64>,
+    /// Whether it came to where a ticket sent it, and goes where the next one sends it.
+    placed: bool,
     /// Whether the feed's frames are for it: it was welcomed, and not told to open again.
     listens: bool,
 }
@@ -90,6 +94,7 @@ pub struct Joining {
     pub client: ClientId,
     pub hello: Hello,
     pub encoding: Encoding,
+    pub placed: bool,
     pub queue: Arc<Queue>,
 }
 
@@ -282,6 +287,7 @@ impl Hub {
             account: joining.account,
             slot,
             encoding: joining.encoding,
+            placed: joining.placed,
             queue: joining.queue,
             checked_ms: None,
             listens: false,
@@ -514,6 +520,23 @@ impl Hub {
             .members
             .values()
             .for_each(|member| member.queue.end(end));
+    }
+
+    /// Lets those go that a ticket sends elsewhere by now; whether there were any.
+    pub fn send_on(&self) -> bool {
+        let mut state = self.state.lock();
+        let mut any = false;
+        for member in state.members.values_mut() {
+            if std::mem::take(&mut member.placed) {
+                any = true;
+                member.queue.end(End {
+                    reason: "the document is at another router now",
+                    retry_after_ms: Some(MOVE_PAUSE_MS),
+                    ..End::because(Code::ShuttingDown)
+                });
+            }
+        }
+        any
     }
 
     /// Once a second: what a node has not answered for long is asked again.

@@ -102,6 +102,14 @@ impl Hubs {
         }
     }
 
+    /// Sends the sockets of documents to the router where they are to meet: of `most` documents, and
+    /// of how many it was.
+    pub fn send_on(&self, shared: &Shared, most: usize) -> usize {
+        let all = self.all().into_iter();
+        let elsewhere = all.filter(|hub| shared.routers.is_elsewhere(hub.doc));
+        elsewhere.filter(|hub| hub.send_on()).take(most).count()
+    }
+
     /// Ends every socket.
     pub fn end_all(&self, end: crate::queue::End) {
         self.all().iter().for_each(|hub| hub.end(end));

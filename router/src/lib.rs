@@ -20,6 +20,7 @@ mod origins;
 mod page;
 mod problem;
 mod queue;
+mod routers;
 mod session;
 mod socket;
 mod state;
@@ -49,11 +50,13 @@ use tokio::time::{Duration, Instant};
 
 use crate::{
     accounts::Accounts, auth::Auth, hubs::Hubs, metrics::Metrics, origins::origin_fault,
-    queue::End, strangers::Strangers, timers::Timers, upstream::Upstream,
+    queue::End, routers::Routers, strangers::Strangers, timers::Timers, upstream::Upstream,
 };
 
 /// How often silence and stuck requests are looked for.
 const TICK: Duration = Duration::from_millis(250);
+/// Documents whose sockets are sent to another router in one tick.
+const MOVED_MAX: usize = 32;
 /// Sockets that are told to go have so long to read it.
 const FAREWELL: Duration = Duration::from_millis(300);
 
@@ -78,6 +81,9 @@ pub struct RouterConfig {
     pub link: LinkOptions,
     /// Serve the built-in page.
     pub page: bool,
+    /// The origin at which clients reach this router and no other one: tickets send them there.
+    /// Empty: they come by a way of their own.
+    pub public_url: String,
     /// More routes beside the API, for `codraft dev`.
     pub extra_routes: Option<ExtraRoutes>,
 }
@@ -99,6 +105,7 @@ impl RouterConfig {
             limits: EdgeLimits::default(),
             link: LinkOptions::default(),
             page: false,
+            public_url: String::new(),
             extra_routes: None,
         }
     }
@@ -115,6 +122,8 @@ pub enum StartError {
     },
     #[error("the origin {origin:?} can match no page: {fault}")]
     Origin { origin: String, fault: String },
+    #[error("the router's public_url {url:?} is not one that clients can be sent to: {fault}")]
+    PublicUrl { url: String, fault: String },
     #[error(transparent)]
     Keys(#[from] KeyError),
     #[error(transparent)]
@@ -125,6 +134,7 @@ pub enum StartError {
 pub(crate) struct Shared {
     pub tasks: Tasks,
     pub upstream: Upstream,
+    pub routers: Routers,
     pub hubs: Hubs,
     pub auth: Auth,
     pub receipt_key: Option<PublicKey>,
@@ -170,9 +180,10 @@ impl Router {
     ///
     /// # Errors
     /// When an address cannot be listened on or is not on loopback, limits contradict each other,
-    /// or a key or an origin is not usable.
+    /// or a key, an origin or the public address is not usable.
     pub async fn start(config: RouterConfig, outside: Outside) -> Result<Router, StartError> {
         check_origins(&config.origins)?;
+        check_public_url(&config.public_url)?;
         if !config.any_limits {
             config.limits.validate()?;
         }
@@ -194,6 +205,7 @@ impl Router {
         let shared = Arc::new(Shared {
             tasks: Tasks::new(),
             upstream: Upstream::new(config.topology),
+            routers: Routers::new(config.public_url),
             hubs: Hubs::default(),
             auth,
             receipt_key: config.receipt_key,
@@ -303,6 +315,16 @@ pub fn check_origins(origins: &[String]) -> Result<(), StartError> {
     Ok(())
 }
 
+/// # Errors
+/// One that no browser connects to; none at all is in order.
+pub fn check_public_url(url: &str) -> Result<(), StartError> {
+    let fault = routers::address_fault(url).filter(|_| !url.is_empty());
+    fault.map_or(Ok(()), |fault| {
+        let url = url.to_owned();
+        Err(StartError::PublicUrl { url, fault })
+    })
+}
+
 async fn listen(
     outside: &Outside,
     address: &str,
@@ -316,6 +338,15 @@ async fn listen(
         address: address.to_owned(),
         error,
     })
+}
+
+/// The routers have changed: sockets go to where those of their document meet now, some documents
+/// at a time.
+fn send_on(shared: &Shared) {
+    let now_ms = shared.now_ms();
+    if shared.routers.move_is_due(now_ms) && shared.hubs.send_on(shared, MOVED_MAX) < MOVED_MAX {
+        shared.routers.moved(now_ms);
+    }
 }
 
 /// One timer for all that is due later.
@@ -344,6 +375,7 @@ async fn keep_time(shared: Arc<Shared>) {
                 for group in shared.upstream.fell_silent() {
                     shared.hubs.silent(&shared, group);
                 }
+                send_on(&shared);
                 tick = tick.wrapping_add(1);
                 if tick.is_multiple_of(4) {
                     shared.hubs.unstick(&shared);

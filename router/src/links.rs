@@ -29,7 +29,10 @@ pub fn dial_all(shared: &Arc<Shared>, outside: &Outside, options: &LinkOptions) 
     let mut links = Links {
         shared: Arc::downgrade(shared),
         outside: outside.clone(),
-        hello: Hello::new(topology, PeerRole::Router, number(id), number(incarnation)),
+        hello: Hello {
+            address: shared.routers.own().to_owned(),
+            ..Hello::new(topology, PeerRole::Router, number(id), number(incarnation))
+        },
         options: options.clone(),
         dialled: BTreeMap::new(),
     };
@@ -149,6 +152,7 @@ impl Inbound for FromNode {
         tracing::info!(node = self.node.0, %reason, "link lost");
         shared.metrics.links.dec();
         shared.upstream.unlinked(self.node, self.link);
+        shared.routers.told(self.link, None, shared.now_ms());
         shared.hubs.link_lost(&shared, self.link);
     }
 }
@@ -205,6 +209,10 @@ impl FromNode {
                 shared.hubs.cut(shared, link, GroupId(m.group), code);
             }
             Body::Leadership(m) => self.told(shared, Some(&m)),
+            Body::Routers(m) => {
+                let now_ms = shared.now_ms();
+                shared.routers.told(link, Some(m.addresses), now_ms);
+            }
             Body::Reply(m) => shared.upstream.replied(m),
             // Not for a router; a newer node may say more than this build knows.
             _ => {}

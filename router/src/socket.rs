@@ -94,6 +94,8 @@ pub struct Peer {
     pub account: Arc<Account>,
     pub doc: DocId,
     pub encoding: Encoding,
+    /// It has shown a ticket, which said that it is to come here.
+    pub placed: bool,
 }
 
 /// Serves an upgraded connection until it ends. What it is made of is handed on and not held twice.
@@ -441,6 +443,7 @@ impl Socket {
                         client,
                         hello: Hello { resume, unsent },
                         encoding: self.peer.encoding,
+                        placed: self.peer.placed,
                         queue: self.queue.clone(),
                     });
                 }

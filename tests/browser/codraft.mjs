@@ -33,10 +33,10 @@ function command() {
   return process.env.CODRAFT_BIN ?? built.find((path) => existsSync(path)) ?? built[0];
 }
 
-/** Starts it on free ports. */
-export async function startCodraft() {
+/** Starts it on free ports, with further arguments. */
+export async function startCodraft(args = []) {
   const data = await mkdtemp(join(tmpdir(), "codraft-browser-"));
-  const child = spawn(command(), ["dev", "--json", "--data", data], {
+  const child = spawn(command(), ["dev", "--json", "--data", data, ...args], {
     stdio: ["ignore", "pipe", "pipe"],
   });
   const log = [];
@@ -47,6 +47,8 @@ export async function startCodraft() {
   const ended = new Promise((done) => child.once("exit", done));
   const stop = async () => {
     child.kill("SIGTERM");
+    // Should a test have stopped it.
+    child.kill("SIGCONT");
     const late = setTimeout(() => child.kill("SIGKILL"), END_MS);
     await ended;
     clearTimeout(late);
@@ -54,7 +56,7 @@ export async function startCodraft() {
   };
   try {
     const ready = await firstLine(child, ended);
-    return { ready, log, stop };
+    return { ready, log, stop, pid: child.pid };
   } catch (error) {
     await stop();
     throw new Error(`${error.message}\n${log.join("\n")}`);

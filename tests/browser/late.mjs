@@ -60,8 +60,8 @@ async function write({ doc, token, writers, letters }) {
   const headers = { authorization: `Bearer ${token}` };
   const one = async () => {
     const answer = await fetch(`/v1/collab/${doc}/ticket`, { method: "POST", headers });
-    const { ticket } = await answer.json();
-    const url = `${location.origin.replace(/^http/, "ws")}/v1/collab/${doc}`;
+    const { ticket, url: router } = await answer.json();
+    const url = `${(router ?? location.origin).replace(/^http/, "ws")}/v1/collab/${doc}`;
     const socket = new WebSocket(url, ["codraft.v1", `ticket.${ticket}`]);
     const client = [...crypto.getRandomValues(new Uint8Array(16))];
     const hello = { type: "hello", client: client.map((n) => n.toString(16).padStart(2, "0")).join("") };

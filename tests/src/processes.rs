@@ -19,6 +19,8 @@ use crate::patience::PATIENCE;
 pub struct Ready {
     pub url: String,
     pub http: String,
+    /// As `http`, of each router.
+    pub routers: Vec<String>,
     pub token: String,
     pub state: PathBuf,
 }
@@ -27,6 +29,13 @@ pub struct Ready {
 pub struct State {
     pub nodes: Vec<Running>,
     pub router: Option<Running>,
+    pub routers: Vec<Running>,
+}
+
+impl State {
+    pub fn all(&self) -> impl Iterator<Item = &Running> {
+        self.nodes.iter().chain(&self.routers)
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -87,7 +96,8 @@ impl Drop for Folder {
 }
 
 impl Processes {
-    /// Starts `codraft dev` with further arguments and environment, and waits for its line.
+    /// Starts `codraft dev` with further arguments and environment, and waits for its line. There
+    /// are two routers, where the arguments do not say otherwise.
     pub fn start(name: &str, args: &[&str], env: &[(&str, &str)]) -> Result<Processes> {
         let folder = Folder::fresh(name);
         let mut processes = Processes::run(folder.path(), args, env, Stdio::inherit())?;
@@ -111,6 +121,7 @@ impl Processes {
             .args(["dev", "--json", "--data"])
             .arg(data)
             .args(args)
+            .args(routers(args))
             .envs(env.iter().copied());
         command
             .stdin(Stdio::null())
@@ -151,6 +162,14 @@ impl Processes {
         self.supervisor.kill()?;
         self.supervisor.wait()?;
         Ok(())
+    }
+
+    /// While it is off, what dies stays dead.
+    pub fn restarts(&self, on: bool) {
+        kill(
+            self.supervisor.id(),
+            if on { libc::SIGCONT } else { libc::SIGSTOP },
+        );
     }
 
     pub fn data(&self) -> &Path {
@@ -194,6 +213,7 @@ impl Drop for Processes {
     fn drop(&mut self) {
         if let Ok(None) = self.supervisor.try_wait() {
             kill(self.supervisor.id(), libc::SIGTERM);
+            self.restarts(true);
         }
         // It kills children that stay, so it is soon gone itself.
         let end = std::time::Instant::now() + PATIENCE;
@@ -208,6 +228,16 @@ impl Drop for Processes {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+}
+
+fn routers(args: &[&str]) -> &'static [&'static str] {
+    match args
+        .iter()
+        .any(|arg| ["--routers", "--joined"].contains(arg))
+    {
+        true => &[],
+        false => &["--routers", "2"],
     }
 }
 

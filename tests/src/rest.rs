@@ -9,6 +9,14 @@ use serde_json::Value;
 
 use crate::patience::{PATIENCE, within};
 
+/// For one socket at one router.
+#[derive(Debug, serde::Deserialize)]
+pub struct Ticket {
+    pub ticket: String,
+    pub url: String,
+    pub others: Vec<String>,
+}
+
 #[derive(Clone)]
 pub struct Rest {
     /// `host:port`.
@@ -88,6 +96,23 @@ impl Rest {
         let body = response.into_body().collect().await?.to_bytes();
         driver.abort();
         Ok((status, body))
+    }
+
+    /// A ticket for a socket, at none of the routers of `not`.
+    pub async fn ticket(&self, doc: &str, not: &[&str]) -> Result<Ticket> {
+        let path = format!("/v1/collab/{doc}/ticket?not={}", not.join(","));
+        let (status, answer) = self.call(Method::POST, &path, None).await?;
+        anyhow::ensure!(status == StatusCode::CREATED, "a ticket: {status} {answer}");
+        Ok(serde_json::from_value(answer)?)
+    }
+
+    /// A ticket for a socket at this router, one of two, whichever is the document's own.
+    pub async fn ticket_here(&self, doc: &str) -> Result<Ticket> {
+        let ticket = self.ticket(doc, &[]).await?;
+        match ticket.url.ends_with(&format!("//{}", self.address)) {
+            true => Ok(ticket),
+            false => self.ticket(doc, &[&ticket.url]).await,
+        }
     }
 
     /// Makes a plain-text document and returns its id.

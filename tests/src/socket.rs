@@ -8,7 +8,7 @@ use codraft_proto::{
     ids::ClientId,
 };
 use futures_util::{SinkExt, StreamExt};
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     WebSocketStream, client_async,
@@ -40,16 +40,21 @@ impl Socket {
         resume: Option<At>,
         unsent: bool,
     ) -> Result<(Socket, Welcome)> {
-        let mut socket = Socket::connect(rest, doc, client).await?;
-        socket
-            .send(&ClientFrame::Hello {
-                client,
-                resume,
-                unsent,
-            })
-            .await?;
-        match socket.next().await? {
-            ServerFrame::Welcome(welcome) => Ok((socket, *welcome)),
+        let socket = Socket::connect(rest, doc, client).await?;
+        socket.hello(resume, unsent).await
+    }
+
+    /// Says hello on a socket that was connected; what the server answers first.
+    pub async fn hello(mut self, resume: Option<At>, unsent: bool) -> Result<(Socket, Welcome)> {
+        let client = self.client;
+        self.send(&ClientFrame::Hello {
+            client,
+            resume,
+            unsent,
+        })
+        .await?;
+        match self.next().await? {
+            ServerFrame::Welcome(welcome) => Ok((self, *welcome)),
             other => bail!("instead of a welcome: {other:?}"),
         }
     }
@@ -70,16 +75,43 @@ impl Socket {
         client: ClientId,
         encoding: Encoding,
     ) -> Result<Socket> {
-        let tcp = within(PATIENCE, "a connection", TcpStream::connect(&rest.address));
-        let tcp = tcp.await?.context("the router is not there")?;
-        tcp.set_nodelay(true)?;
-        let url = format!("ws://{}/v1/collab/{doc}", rest.address);
-        let mut request = url.into_client_request()?;
-        let headers = request.headers_mut();
+        let mut headers = HeaderMap::new();
         let bearer = HeaderValue::from_str(&format!("Bearer {}", rest.token))?;
         headers.insert(header::AUTHORIZATION, bearer);
         let protocol = HeaderValue::from_static(encoding.subprotocol());
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+        Socket::upgrade(&rest.address, doc, client, headers).await
+    }
+
+    /// Connects with a ticket to a router, as its page or another one of `origin` does.
+    pub async fn connect_by(
+        ticket: &str,
+        router: &str,
+        origin: &str,
+        doc: &str,
+        client: ClientId,
+    ) -> Result<Socket> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ORIGIN, HeaderValue::from_str(origin)?);
+        let protocols = format!("{}, ticket.{ticket}", Encoding::Binary.subprotocol());
+        let protocols = HeaderValue::from_str(&protocols)?;
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocols);
+        let address = router.trim_start_matches("http://");
+        Socket::upgrade(address, doc, client, headers).await
+    }
+
+    async fn upgrade(
+        address: &str,
+        doc: &str,
+        client: ClientId,
+        headers: HeaderMap,
+    ) -> Result<Socket> {
+        let tcp = within(PATIENCE, "a connection", TcpStream::connect(address));
+        let tcp = tcp.await?.context("the router is not there")?;
+        tcp.set_nodelay(true)?;
+        let url = format!("ws://{address}/v1/collab/{doc}");
+        let mut request = url.into_client_request()?;
+        request.headers_mut().extend(headers);
         let (stream, _) = within(PATIENCE, "the upgrade", client_async(request, tcp))
             .await?
             .context("the upgrade was refused")?;

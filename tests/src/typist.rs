@@ -36,7 +36,12 @@ impl Typist {
     }
 
     pub async fn open_as(rest: &Rest, doc: &str, client: ClientId) -> Result<Typist> {
-        let (socket, welcome) = Socket::open(rest, doc, client, None, false).await?;
+        Typist::open_on(Socket::connect(rest, doc, client).await?).await
+    }
+
+    /// On a socket on which nothing was said yet.
+    pub async fn open_on(socket: Socket) -> Result<Typist> {
+        let (socket, welcome) = socket.hello(None, false).await?;
         let Welcome {
             rev,
             hash,

@@ -186,14 +186,7 @@ async fn each_gets_its_code_and_harms_nobody() -> Result<()> {
         quiet.1
     );
     let state = processes.state()?;
-    assert!(
-        state
-            .nodes
-            .iter()
-            .chain(&state.router)
-            .all(|p| p.alive && p.restarts == 0),
-        "{state:?}"
-    );
+    assert!(state.all().all(|p| p.alive && p.restarts == 0), "{state:?}");
     Ok(())
 }
 

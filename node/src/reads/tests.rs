@@ -7,7 +7,7 @@ use crate::routers::Routers;
 #[test]
 fn a_cold_document_is_waited_for_and_never_missing() {
     let outbox = Outbox::detached();
-    let link = Routers::default().add(outbox.clone());
+    let link = Routers::default().add(outbox.clone(), "");
     let ask = |doc: u8, kind| ReadRequest::new(link.clone(), DocId([doc; 16]), kind, None, None);
     let (cold, other) = (1, 2);
     let mut deferred = Deferred::default();

@@ -5,6 +5,7 @@
 mod cold;
 mod opens;
 mod rig;
+mod routers;
 
 use std::time::Duration;
 

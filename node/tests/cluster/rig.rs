@@ -89,7 +89,7 @@ impl Drop for Cluster {
 /// The router's side: all links, and what came on them.
 pub struct Router {
     pub topology: Arc<FileTopology>,
-    _tasks: Tasks,
+    tasks: Tasks,
     pub heard: Arc<Heard>,
 }
 
@@ -103,6 +103,8 @@ pub struct Heard {
 pub struct State {
     outboxes: BTreeMap<NodeId, Outbox>,
     leads: BTreeMap<GroupId, v1::Leadership>,
+    /// Where clients reach the routers, as each node tells.
+    pub routers: BTreeMap<NodeId, Vec<String>>,
     pub beats: usize,
     pub data: VecDeque<(NodeId, Body)>,
 }
@@ -155,6 +157,7 @@ impl Inbound for Road {
                         *known = lead;
                     }
                 }
+                Body::Routers(m) => drop(state.routers.insert(self.0, m.addresses)),
                 body => state.data.push_back((self.0, body)),
             }
         }
@@ -169,8 +172,16 @@ impl Inbound for Road {
 
 impl Router {
     pub fn start(topology: Arc<FileTopology>) -> Self {
+        Self::start_at(topology, "")
+    }
+
+    /// One that clients are sent to by this address.
+    pub fn start_at(topology: Arc<FileTopology>, address: &str) -> Self {
         let (tasks, heard) = (Tasks::new(), Arc::new(Heard::default()));
-        let hello = Hello::new(&*topology, PeerRole::Router, 77, 1);
+        let hello = Hello {
+            address: address.to_owned(),
+            ..Hello::new(&*topology, PeerRole::Router, 77, 1)
+        };
         for (node, address) in topology.nodes() {
             let road = Arc::new(Road(node, heard.clone()));
             let options = LinkOptions::default();
@@ -178,9 +189,13 @@ impl Router {
         }
         Self {
             topology,
-            _tasks: tasks,
+            tasks,
             heard,
         }
+    }
+
+    pub async fn stop(self) {
+        self.tasks.shutdown().await;
     }
 
     /// The leader of a document's group, once there is one that is not `except`.

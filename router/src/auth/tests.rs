@@ -27,6 +27,8 @@ impl Entropy for Counting {
 const SECRET: &[u8] = b"a secret for tests";
 const ISSUER: &str = "https://issuer.test";
 const AUDIENCE: &str = "codraft";
+/// This router's address.
+const HERE: &str = "http://here.test";
 const NOW_MS: u64 = 1_800_000_000_000;
 const NOW: u64 = NOW_MS / 1000;
 
@@ -268,9 +270,12 @@ fn a_ticket_is_good_once_for_its_document_and_for_a_while() {
             &json!({"sub": "ana", "name": "Ana", "exp": NOW + 600}),
         ))
         .unwrap();
-    let redeem = |ticket: &str, doc| auth.redeem(ticket, doc).map_err(|refusal| refusal.code);
+    let redeem = |ticket: &str, doc| {
+        auth.redeem(ticket, doc, HERE)
+            .map_err(|refusal| refusal.code)
+    };
     let (doc, other) = (DocId([1; 16]), DocId([2; 16]));
-    let (ticket, expires_ms) = auth.issue_ticket(&ana, doc).unwrap();
+    let (ticket, expires_ms) = auth.issue_ticket(&ana, doc, HERE).unwrap();
     assert_eq!(expires_ms, NOW_MS + TICKET_MS);
     assert_eq!(
         refused(&auth, &ticket),
@@ -280,8 +285,8 @@ fn a_ticket_is_good_once_for_its_document_and_for_a_while() {
     assert_eq!(redeem(&ticket, other), Err(Code::TokenInvalid));
     assert_eq!(redeem(&ticket, doc), Ok(ana.clone()));
     assert_eq!(redeem(&ticket, doc), Err(Code::TokenInvalid), "used");
-    let (early, _) = auth.issue_ticket(&ana, doc).unwrap();
-    let (late, _) = auth.issue_ticket(&ana, doc).unwrap();
+    let (early, _) = auth.issue_ticket(&ana, doc, HERE).unwrap();
+    let (late, _) = auth.issue_ticket(&ana, doc, HERE).unwrap();
     clock.0.fetch_add(TICKET_MS - 1, Ordering::Relaxed);
     assert_eq!(redeem(&early, doc), Ok(ana));
     clock.0.fetch_add(1, Ordering::Relaxed);
@@ -290,27 +295,46 @@ fn a_ticket_is_good_once_for_its_document_and_for_a_while() {
     assert_eq!(redeem(&token, doc), Err(Code::TokenInvalid));
 }
 
+#[test]
+fn a_ticket_is_good_at_the_router_that_it_names_and_not_used_up_elsewhere() {
+    let (auth, _) = auth();
+    let token = sign(&json!({"sub": "ana", "exp": NOW + 600}));
+    let (ana, doc) = (auth.token(&token).unwrap(), DocId([1; 16]));
+    for (here, elsewhere) in [(HERE, "http://there.test"), (HERE, ""), ("", HERE)] {
+        let (ticket, _) = auth.issue_ticket(&ana, doc, here).unwrap();
+        let refused = auth.redeem(&ticket, doc, elsewhere).unwrap_err();
+        assert_eq!(refused.code, Code::TokenInvalid);
+        assert!(
+            refused.detail.contains("another router"),
+            "{}",
+            refused.detail
+        );
+        assert_eq!(auth.redeem(&ticket, doc, here).as_ref(), Ok(&ana));
+        assert!(auth.redeem(&ticket, doc, here).is_err(), "used");
+    }
+}
+
 /// The clock went on two minutes, a ticket came, and the clock went back.
 #[test]
 fn a_used_ticket_is_not_good_again_after_a_jump_of_the_clock() {
     let (auth, clock) = auth();
     let token = sign(&json!({"sub": "ana", "exp": NOW + 600}));
     let (ana, doc) = (auth.token(&token).unwrap(), DocId([1; 16]));
-    let (used, _) = auth.issue_ticket(&ana, doc).unwrap();
-    assert!(auth.redeem(&used, doc).is_ok());
+    let (used, _) = auth.issue_ticket(&ana, doc, HERE).unwrap();
+    assert!(auth.redeem(&used, doc, HERE).is_ok());
     clock.0.fetch_add(120_000, Ordering::Relaxed);
-    let (another, _) = auth.issue_ticket(&ana, doc).unwrap();
-    assert!(auth.redeem(&another, doc).is_ok());
+    let (another, _) = auth.issue_ticket(&ana, doc, HERE).unwrap();
+    assert!(auth.redeem(&another, doc, HERE).is_ok());
     clock.0.fetch_sub(120_000, Ordering::Relaxed);
-    assert!(auth.redeem(&used, doc).is_err());
-    let (next, _) = auth.issue_ticket(&ana, doc).unwrap();
+    assert!(auth.redeem(&used, doc, HERE).is_err());
+    let (next, _) = auth.issue_ticket(&ana, doc, HERE).unwrap();
     assert!(
-        auth.redeem(&next, doc).is_err(),
+        auth.redeem(&next, doc, HERE).is_err(),
         "as old as what was forgotten"
     );
     clock.0.fetch_add(1, Ordering::Relaxed);
-    let (next, _) = auth.issue_ticket(&ana, doc).unwrap();
-    assert!(auth.redeem(&next, doc).is_ok());
+    let (next, _) = auth.issue_ticket(&ana, doc, HERE).unwrap();
+    assert!(auth.redeem(&next, doc, HERE).is_ok());
 }
 
 #[test]

@@ -90,6 +90,27 @@ impl Client {
             ("sec-websocket-protocol", encoding.subprotocol().to_owned()),
         ];
         let web = connect(address, &doc.to_string(), &headers).await.unwrap();
+        Self::on(web, id, encoding)
+    }
+
+    /// As a page, with a ticket.
+    pub async fn with_ticket(
+        address: &str,
+        doc: DocId,
+        ticket: &str,
+        id: u8,
+    ) -> Result<Client, Refused> {
+        let encoding = Encoding::Binary;
+        let protocols = format!("{}, ticket.{ticket}", encoding.subprotocol());
+        let headers = [
+            ("origin", super::ORIGIN.to_owned()),
+            ("sec-websocket-protocol", protocols),
+        ];
+        let web = connect(address, &doc.to_string(), &headers).await?;
+        Ok(Self::on(web, id, encoding))
+    }
+
+    fn on(web: WebSocketStream<TcpStream>, id: u8, encoding: Encoding) -> Client {
         let (clock, waiting) = (Clock::default(), VecDeque::new());
         Client {
             id: ClientId([id; 16]),

@@ -396,6 +396,15 @@ impl World {
             let _ = link.outbox.send(Lane::Control, Message { body });
         }
     }
+
+    /// Every node tells of these routers.
+    pub fn tell_routers(&self, addresses: &[&str]) {
+        let addresses: Vec<_> = addresses.iter().map(|a| (*a).to_owned()).collect();
+        for Link { id, .. } in &self.links {
+            let addresses = addresses.clone();
+            self.send(*id, Body::Routers(v1::Routers { addresses }));
+        }
+    }
 }
 
 struct Node {
@@ -489,6 +498,11 @@ impl Scene {
     }
 
     pub async fn with(limits: EdgeLimits) -> Scene {
+        Self::at("", limits).await
+    }
+
+    /// Before a router that clients are sent to by this address.
+    pub async fn at(public_url: &str, limits: EdgeLimits) -> Scene {
         let world = World {
             leader: 1,
             term: 1,
@@ -540,6 +554,7 @@ impl Scene {
         config.origins = vec![ORIGIN.to_owned()];
         config.limits = limits;
         config.page = true;
+        config.public_url = public_url.to_owned();
         let router = Router::start(config, outside()).await.unwrap();
         let scene = Scene {
             world,

@@ -23,7 +23,7 @@ async fn main() -> Result<()> {
     let mut numbers = std::env::args().skip(1).map(|n| n.parse::<u64>());
     let operations = numbers.next().unwrap_or(Ok(260_000))?;
     let questions = numbers.next().unwrap_or(Ok(1_000))?;
-    let processes = Processes::start("history", &[], &LIMITS)?;
+    let processes = Processes::start("history", &["--routers", "1"], &LIMITS)?;
     let rest = Rest::new(&processes.ready.http, &processes.ready.token);
     let doc = rest.create("a long life", "").await?;
     let started = Instant::now();

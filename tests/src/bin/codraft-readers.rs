@@ -36,7 +36,7 @@ const LET_GO: Duration = Duration::from_millis(2_500);
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let readers: u64 = std::env::args().nth(1).map_or(Ok(1_000), |n| n.parse())?;
-    let processes = Processes::start("readers", &[], WIDE)?;
+    let processes = Processes::start("readers", &["--routers", "1"], WIDE)?;
     let rest = Rest::new(&processes.ready.http, &processes.ready.token);
     let plain = written(&rest, "text", plain_parts()).await?;
     let rich = written(&rest, "rich", rich_parts()).await?;

@@ -75,9 +75,10 @@ impl Watch {
         let state = processes.state()?;
         let nodes = state.nodes.iter();
         let nodes = nodes.map(|n| (format!("node-{}", n.id), n.pid));
-        let router = state.router.iter().map(|r| ("router".to_owned(), r.pid));
+        let routers = state.routers.iter();
+        let routers = routers.map(|r| (format!("router-{}", r.id), r.pid));
         let mut held = BTreeMap::new();
-        for (name, pid) in nodes.chain(router) {
+        for (name, pid) in nodes.chain(routers) {
             let now = resident(pid)?;
             let memory = Memory {
                 control: now,
@@ -180,7 +181,8 @@ impl Watch {
     /// Processes that are not those of the start.
     pub fn restarts(&self, processes: &Processes) -> Result<usize> {
         let state = processes.state()?;
-        let now: BTreeSet<u32> = { state.nodes.iter().chain(&state.router) }
+        let now: BTreeSet<u32> = state
+            .all()
             .filter(|running| running.alive)
             .map(|running| running.pid)
             .collect();

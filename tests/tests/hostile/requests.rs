@@ -25,6 +25,7 @@ pub enum How {
 pub enum Ticket {
     Used,
     OfAnotherDocument,
+    OfAnotherRouter,
     WithoutAnOrigin,
     FromAForeignPage,
 }
@@ -78,18 +79,17 @@ impl Ticket {
             address: scene.address.clone(),
             token: scene.editor.clone(),
         };
-        let (status, answer) = rest
-            .call(
-                Method::POST,
-                &format!("/v1/collab/{}/ticket", scene.doc),
-                None,
-            )
-            .await?;
+        let own = format!("http://{}", scene.address);
+        let ticket = match self {
+            Ticket::OfAnotherRouter => rest.ticket(&scene.doc, &[&own]).await?,
+            _ => rest.ticket_here(&scene.doc).await?,
+        };
+        let is_own = ticket.url == own;
         ensure!(
-            status == http::StatusCode::CREATED,
-            "no ticket: {status} {answer}"
+            is_own != matches!(self, Ticket::OfAnotherRouter),
+            "{ticket:?}"
         );
-        let ticket = answer["ticket"].as_str().context("no ticket")?;
+        let ticket = ticket.ticket;
         let doc = match self {
             Ticket::OfAnotherDocument => &scene.other,
             _ => &scene.doc,
@@ -97,7 +97,7 @@ impl Ticket {
         let origin = match self {
             Ticket::WithoutAnOrigin => None,
             Ticket::FromAForeignPage => Some("http://evil.example".to_owned()),
-            _ => Some(format!("http://{}", scene.address)),
+            _ => Some(own),
         };
         let build = || {
             let mut request = Request::get(format!("/v1/collab/{doc}"));
@@ -204,6 +204,11 @@ pub fn cases(scene: &Scene) -> Vec<Case> {
     );
     for (name, code, ticket) in [
         ("a ticket twice", Code::TokenInvalid, Ticket::Used),
+        (
+            "a ticket of another router",
+            Code::TokenInvalid,
+            Ticket::OfAnotherRouter,
+        ),
         (
             "another document's ticket",
             Code::TokenInvalid,

@@ -143,8 +143,12 @@ async fn use_ticket(rest: &Rest, doc: &str) -> Result<()> {
     let (status, answer) = rest.call(Method::POST, &path, None).await?;
     ensure!(status.is_success(), "no ticket: {status}");
     let ticket = answer["ticket"].as_str().context("no ticket")?;
-    let stream = TcpStream::connect(&rest.address).await?;
-    let mut request = format!("ws://{}/v1/collab/{doc}", rest.address).into_client_request()?;
+    let address = answer["url"]
+        .as_str()
+        .map(|url| url.trim_start_matches("http://"));
+    let address = address.unwrap_or(&rest.address);
+    let stream = TcpStream::connect(address).await?;
+    let mut request = format!("ws://{address}/v1/collab/{doc}").into_client_request()?;
     let headers = request.headers_mut();
     let protocols = HeaderValue::from_str(&format!("codraft.v1.bin, ticket.{ticket}"))?;
     headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocols);
