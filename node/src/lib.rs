@@ -17,6 +17,7 @@ mod members;
 mod metrics;
 mod mutants;
 mod peers;
+mod presence;
 mod raft;
 mod reads;
 mod receipts;
