@@ -499,4 +499,14 @@ pub const ALL: &[Mutant] = &[
         what: "A voter whose place another node takes is a voter all the same.",
         expect: &["heals"],
     },
+    Mutant {
+        name: "presence_not_said_again",
+        what: "A router that follows another leader does not say who is here, and hears of nobody.",
+        expect: &["presence"],
+    },
+    Mutant {
+        name: "presence_outlives_its_socket",
+        what: "Whose socket ends is not told to be gone.",
+        expect: &["presence"],
+    },
 ];

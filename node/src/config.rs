@@ -4,7 +4,8 @@ use std::{path::PathBuf, sync::Arc};
 
 use codraft_archive::CheckpointOptions;
 use codraft_proto::{
-    disk::Disk, ids::NodeId, limits::PRESENCE_TTL_MS, link::LinkOptions, receipt::ReceiptKey, topology::Topology,
+    disk::Disk, ids::NodeId, limits::PRESENCE_TTL_MS, link::LinkOptions, receipt::ReceiptKey,
+    topology::Topology,
 };
 use codraft_raft::{
     archive::RoundOptions,

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use codraft_mutant::mutant;
 use codraft_proto::{
     frame::{PRESENCE_BYTES_MAX, Presence, Selection},
     ids::{ClientId, DocId, Revision, UserId},
@@ -150,9 +149,6 @@ impl PresenceHub {
         let docs = state.of.keys().chain(state.readers.keys());
         let docs: BTreeSet<DocId> = docs.copied().collect();
         drop(state);
-        if mutant!("people_outlive_their_router") {
-            return;
-        }
         docs.into_iter().for_each(|doc| self.leave(doc, link));
     }
 
@@ -246,10 +242,16 @@ fn said_of(person: v1::Person) -> Option<Said> {
     let Some(is) = person.standing else {
         return Some((who, None));
     };
-    if is.data.as_ref().is_some_and(|d| d.len() > PRESENCE_BYTES_MAX) {
+    if is
+        .data
+        .as_ref()
+        .is_some_and(|d| d.len() > PRESENCE_BYTES_MAX)
+    {
         return None;
     }
-    let selection = is.selection.map(|v1::Span { anchor, head }| Selection { anchor, head });
+    let selection = is
+        .selection
+        .map(|v1::Span { anchor, head }| Selection { anchor, head });
     let standing = Standing {
         name: person.name.into(),
         rev: Revision(is.rev),
@@ -272,7 +274,10 @@ fn told((who, standing): &Change) -> v1::Person {
         standing: standing.map(|is| v1::Standing {
             rev: is.rev.0,
             cursor: is.presence.cursor,
-            selection: is.presence.selection.map(|Selection { anchor, head }| v1::Span { anchor, head }),
+            selection: is
+                .presence
+                .selection
+                .map(|Selection { anchor, head }| v1::Span { anchor, head }),
             data: is.presence.data.clone(),
             age_ms: 0,
             last_seen_ms: is.last_seen_ms,

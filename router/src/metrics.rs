@@ -33,9 +33,7 @@ pub enum Received {
     Here,
 }
 
-const RECEIVED: [&str; 7] = [
-    "hello", "op", "presence", "check", "auth", "ping", "here",
-];
+const RECEIVED: [&str; 7] = ["hello", "op", "presence", "check", "auth", "ping", "here"];
 
 /// What came of a check.
 #[derive(Clone, Copy)]

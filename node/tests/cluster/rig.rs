@@ -89,7 +89,7 @@ impl Drop for Cluster {
 /// The router's side: all links, and what came on them.
 pub struct Router {
     pub topology: Arc<FileTopology>,
-    _tasks: Tasks,
+    tasks: Tasks,
     pub heard: Arc<Heard>,
 }
 
@@ -178,9 +178,14 @@ impl Router {
         }
         Self {
             topology,
-            _tasks: tasks,
+            tasks,
             heard,
         }
+    }
+
+    /// Its links end.
+    pub async fn end(self) {
+        self.tasks.shutdown().await;
     }
 
     /// The leader of a document's group, once there is one that is not `except`.

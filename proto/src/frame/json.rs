@@ -25,9 +25,9 @@ use crate::{
     reject::Code,
 };
 
-pub use spell::Spelling;
 pub(super) use presence::{presence_of, presence_text, shown_of, shown_text};
 use presence::{presence_value, shown_value};
+pub use spell::Spelling;
 use spell::{ClientOpText, ComponentText, OpText, OpsText, WelcomeText, trusted};
 use welcome::{welcome_of, welcome_value};
 
@@ -381,8 +381,7 @@ fn op_event_of(frame: &Fields<'_>) -> Result<OpEvent, FrameError> {
 }
 
 fn who_value(who: &Who) -> Value {
-    let mut value =
-        json!({"slot": who.slot, "client": who.client.to_string(), "user": &*who.user});
+    let mut value = json!({"slot": who.slot, "client": who.client.to_string(), "user": &*who.user});
     if let Some(name) = &who.name {
         value["name"] = json!(&**name);
     }

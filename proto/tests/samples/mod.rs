@@ -5,7 +5,8 @@ use bytes::Bytes;
 use codraft_ot::{Attributes, Delta, Value};
 use codraft_proto::{
     frame::{
-        At, ClientFrame, OpEvent, OtherEvent, Presence, Selection, ServerFrame, Snapshot, Welcome, Who,
+        At, ClientFrame, OpEvent, OtherEvent, Presence, Selection, ServerFrame, Snapshot, Welcome,
+        Who,
     },
     ids::{ClientId, Revision, Role, Seq},
     reject::Code,

@@ -84,7 +84,9 @@ fn person(person: v1::Person) -> Option<Person> {
         selection: standing
             .selection
             .map(|v1::Span { anchor, head }| Span { anchor, head }),
-        data: standing.data.and_then(|text| serde_json::from_str(&text).ok()),
+        data: standing
+            .data
+            .and_then(|text| serde_json::from_str(&text).ok()),
         last_seen: standing.last_seen_ms,
     })
 }

@@ -126,7 +126,7 @@ impl Hub {
     pub(super) fn page_ended(&self, shared: &Shared, state: &mut State, reader: ReaderId) {
         let member = state.members.get_mut(&reader);
         let own = member.and_then(|member| member.presence.take());
-        if own.is_some_and(|own| !own.is_lost) {
+        if own.is_some_and(|own| !own.is_lost) && !mutant!("presence_outlives_its_socket") {
             self.gone(shared, state, reader);
         }
     }
@@ -160,8 +160,10 @@ impl Hub {
                 continue;
             };
             let silent_ms = now_ms.saturating_sub(own.heard_ms);
-            let asked_ms = own.asked_ms.map_or(ttl_ms, |at_ms| now_ms.saturating_sub(at_ms));
-            if silent_ms + LOOK_MS > ttl_ms && !mutant!("frozen_pages_stay") {
+            let asked_ms = own
+                .asked_ms
+                .map_or(ttl_ms, |at_ms| now_ms.saturating_sub(at_ms));
+            if silent_ms + LOOK_MS > ttl_ms {
                 own.is_lost = true;
                 lost.push(*reader);
             } else if silent_ms >= ttl_ms / 3 && asked_ms >= ttl_ms / 3 {
@@ -174,7 +176,11 @@ impl Hub {
             self.gone(shared, state, reader);
         }
         let is_over = |shown: &Shown| shown.doubted_until_ms.is_some_and(|at_ms| now_ms >= at_ms);
-        let over = state.people.shown.iter().filter(|(_, shown)| is_over(shown));
+        let over = state
+            .people
+            .shown
+            .iter()
+            .filter(|(_, shown)| is_over(shown));
         let over: Vec<_> = over.map(|(who, _)| who.clone()).collect();
         let slots = over.iter().filter_map(|who| state.not_here(who)).collect();
         self.show(state, &slots);
@@ -193,6 +199,9 @@ impl Hub {
         state.people.gone.clear();
         state.people.due_ms = None;
         let Some(link) = link else { return };
+        if state.people.said_ms.is_some() && mutant!("presence_not_said_again") {
+            return;
+        }
         let now_ms = shared.now_ms();
         let here = state.members.values().map(|member| member.person(now_ms));
         let people = here.flatten().collect();
@@ -375,7 +384,10 @@ impl State {
 
 impl People {
     fn by_slot(&self) -> BTreeMap<u32, &Shown> {
-        self.shown.values().map(|shown| (shown.slot, shown)).collect()
+        self.shown
+            .values()
+            .map(|shown| (shown.slot, shown))
+            .collect()
     }
 }
 

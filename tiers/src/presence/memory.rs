@@ -84,7 +84,9 @@ impl Presences for Memory {
             changes.map(|who| (who.clone(), standing(&who))).collect()
         };
         let changed = changed.into_iter();
-        changed.map(|(doc, people)| (doc, of(doc, people))).collect()
+        changed
+            .map(|(doc, people)| (doc, of(doc, people)))
+            .collect()
     }
 
     fn clear(&self) {
