@@ -54,10 +54,10 @@ differential: build
 	cd tests/quill && $(NPM_CI) && node differential.mjs --cases 100000
 
 ## Two windows in a real browser, the leader killed in between by the page's own button; then what
-## people type with, and what they are told; then who was away for long, and a tab that came apart;
-## then two routers, one of which is killed.
+## people type with, and what they are told; then who was away for long, a tab that came apart, and where
+## the others are; then two routers, one of which is killed.
 browser: build
-	cd tests/browser && $(NPM_CI) && node failover.mjs && node editing.mjs && node late.mjs && node diverged.mjs && node routers.mjs
+	cd tests/browser && $(NPM_CI) && node failover.mjs && node editing.mjs && node late.mjs && node diverged.mjs && node presence.mjs && node routers.mjs
 
 ## `make sim ARGS="run --seed 7"`: a whole cluster, its clients and its disks under one seed.
 sim: sim-build

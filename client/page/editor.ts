@@ -5,6 +5,8 @@ import { Annotation, Compartment, EditorState, Transaction } from "@codemirror/s
 import { drawSelection, EditorView, keymap, placeholder } from "@codemirror/view";
 import type Delta from "quill-delta";
 
+import type { Person, Span } from "../src/presence.js";
+import { othersCarets, showPeople } from "./carets.js";
 import { deltaOf, replacementsOf, wellFormed, wholePairs } from "./changes.js";
 import { Held, type Range } from "./held.js";
 
@@ -49,9 +51,20 @@ export class Editor {
   private rest: ReturnType<typeof setTimeout> | undefined;
   private isResting = false;
   private editContext: EventTarget | null = null;
+  /** Whether the user was ever in the text, and so is somewhere in it. */
+  private isEntered = false;
+  /** What is to be shown of others, once nothing is composed. */
+  private others: readonly Person[] | null = null;
 
-  /** `edited` hears what the user did to the document as `apply` left it. */
-  constructor(parent: HTMLElement, edited: (delta: Delta) => void) {
+  constructor(
+    parent: HTMLElement,
+    hears: {
+      /** What the user did to the document as `apply` left it. */
+      edited(delta: Delta): void;
+      /** Where the user is now. */
+      moved(selection: Span | null): void;
+    },
+  ) {
     this.view = new EditorView({
       parent,
       state: EditorState.create({
@@ -74,22 +87,46 @@ export class Editor {
             autocapitalize: "sentences",
           }),
           looks,
+          othersCarets,
           this.editable.of(readOnly(true)),
           EditorView.updateListener.of((update) => {
-            if (!update.docChanged) return;
+            this.isEntered ||= this.view.hasFocus;
+            if (!update.docChanged) {
+              if (update.selectionSet || update.focusChanged) hears.moved(this.selection);
+              return;
+            }
             // An update may hold several transactions; each is told as it was made.
             for (const transaction of update.transactions) {
               if (!transaction.docChanged || transaction.annotation(fromOutside)) continue;
               const made = wholePairs(transaction.startState.doc, transaction.changes);
               const delta = this.held.typed(deltaOf(made));
               this.awaitRest();
-              if (delta.ops.length > 0) edited(delta);
+              if (delta.ops.length > 0) hears.edited(delta);
             }
+            hears.moved(this.selection);
           }),
         ],
       }),
     });
     this.listen(this.view.contentDOM);
+  }
+
+  /** Where the user is in the text; null: not in it yet. */
+  get selection(): Span | null {
+    const { anchor, head } = this.view.state.selection.main;
+    return this.isEntered ? { anchor, head } : null;
+  }
+
+  /** Where others are. While somebody composes nothing changes around it. */
+  people(others: readonly Person[]): void {
+    this.others = others;
+    this.showOthers();
+  }
+
+  private showOthers(): void {
+    if (!this.others || !this.held.isEmpty || this.composed()) return;
+    this.view.dispatch({ effects: showPeople.of(this.others) });
+    this.others = null;
   }
 
   focus(): void {
@@ -119,7 +156,7 @@ export class Editor {
   private show(): void {
     const changes = replacementsOf(this.held.release(this.composed()));
     if (!this.held.isEmpty && this.rest === undefined) this.awaitRest();
-    if (changes.length === 0) return;
+    if (changes.length === 0) return this.showOthers();
     // No selection: with one, CodeMirror would take the composition for over.
     this.view.dispatch({
       changes,
@@ -129,6 +166,7 @@ export class Editor {
         Transaction.addToHistory.of(false),
       ],
     });
+    this.showOthers();
   }
 
   /** The lines that an input method composes in. */

@@ -5,6 +5,7 @@ import { Api, ApiError } from "../src/api.js";
 import { Connection } from "../src/connection.js";
 import type { Status } from "../src/events.js";
 import type { Role } from "../src/frame.js";
+import type { Presence, Span } from "../src/presence.js";
 import { Editor } from "./editor.js";
 import { conflictCopy, copyText, failure, readOnly, unconfirmed } from "./notices.js";
 import { People } from "./people.js";
@@ -78,7 +79,10 @@ function openDocument(token: string, doc: string): void {
   let opened = false;
   const people = new People(byId("people"));
   const strip = new Strip(doc, token);
-  const editor = new Editor(byId("editor"), (delta) => connection.edit(delta));
+  const editor = new Editor(byId("editor"), {
+    edited: (delta) => connection.edit(delta),
+    moved: (selection) => connection.say(presenceOf(selection)),
+  });
   const permit = (): void => {
     const why = opened ? whyReadOnly(kind, role) : "";
     readOnly(why);
@@ -113,14 +117,18 @@ function openDocument(token: string, doc: string): void {
         ({ role, kind } = about);
         byId("title").textContent = about.title || "Untitled";
         document.title = `${about.title || "Untitled"} · Codraft`;
-        people.show();
+        people.show([]);
+        connection.say(presenceOf(editor.selection));
         permit();
       },
       role: (now) => {
         role = now;
         permit();
       },
-      here: (who, at) => people.here(`${who.client} ${who.user}`, at),
+      people: (here) => {
+        people.show(here);
+        editor.people(here);
+      },
       saved: (tookMs) => strip.saved(tookMs),
       conflict: (copy) => conflictCopy(copy, () => editor.focus()),
       unconfirmed,
@@ -147,6 +155,12 @@ function openDocument(token: string, doc: string): void {
 
   connection.open();
   void strip.start();
+}
+
+/** A selection where there is one, else a caret; who only looks is here and nowhere. */
+function presenceOf(selection: Span | null): Presence {
+  if (!selection) return {};
+  return selection.anchor === selection.head ? { cursor: selection.head } : { selection };
 }
 
 function whyReadOnly(kind: string, role: Role): string {

@@ -1,31 +1,39 @@
-// How many people are in this document. This version of the protocol says who was here on
-// opening and who changes something, not who leaves; so whoever was silent for a while is no
-// longer counted.
+// Who is in this document beside the user, as the servers know it.
 
-const LATELY_MS = 120_000;
+import type { Who } from "../src/frame.js";
+import type { Person } from "../src/presence.js";
+
+/** More have no picture of their own, and are counted. */
+const PICTURES_MAX = 5;
+
+export function nameOf(who: Who): string {
+  return who.name ?? who.user;
+}
+
+/** The same in every window: it is a tab's, not a user's. */
+export function colourOf(client: string): string {
+  const hue = (Number.parseInt(client.slice(0, 6), 16) * 137) % 360;
+  return `hsl(${hue} 65% 42%)`;
+}
 
 export class People {
-  private readonly heard = new Map<string, number>();
+  constructor(private readonly element: HTMLElement) {}
 
-  constructor(private readonly element: HTMLElement) {
-    setInterval(() => this.show(), 10_000);
-  }
-
-  /** This client of this user was here at this time, in milliseconds since the Unix epoch. */
-  here(client: string, at: number): void {
-    const isNew = !this.heard.has(client);
-    this.heard.set(client, Math.max(at, this.heard.get(client) ?? 0));
-    if (isNew) this.show();
-  }
-
-  show(): void {
-    const now = Date.now();
-    for (const [client, at] of this.heard) {
-      if (now - at > LATELY_MS) this.heard.delete(client);
-    }
-    const others = this.heard.size;
+  show(people: readonly Person[]): void {
+    const pictures = people.slice(0, PICTURES_MAX).map(({ who }) => {
+      const picture = document.createElement("span");
+      const name = nameOf(who);
+      picture.className = "avatar";
+      picture.textContent = [...name][0]?.toUpperCase() ?? "";
+      picture.title = name;
+      picture.setAttribute("aria-hidden", "true");
+      picture.style.setProperty("--colour", colourOf(who.client));
+      return picture;
+    });
+    const count = document.createElement("span");
+    count.textContent = people.length === 0 ? "only you" : `${people.length + 1} people`;
     this.element.hidden = false;
-    this.element.textContent = others === 0 ? "only you" : `${others + 1} people`;
-    this.element.title = "You, and whoever was seen here in the last two minutes";
+    this.element.title = ["You", ...people.map(({ who }) => nameOf(who))].join(", ");
+    this.element.replaceChildren(...pictures, count);
   }
 }

@@ -12,11 +12,13 @@ import { decodeDelta } from "./delta-binary.js";
 import { ClientDocument, DivergedError, merged, replacement, type Unsaved } from "./document.js";
 import type { ConflictCopy, Events, Status } from "./events.js";
 import { decodeServer, DIVERGED, encodeClient, newClientId, SUBPROTOCOL } from "./frame.js";
-import type { At, ClientFrame, ServerFrame, Welcome, Who } from "./frame.js";
+import type { At, ClientFrame, ServerFrame, Welcome } from "./frame.js";
 import { catchUp, type Missed } from "./late.js";
+import { Presences, type Presence } from "./presence.js";
 import { CLOSE_CODES, FOREIGN_CLIENT, REASONS } from "./reasons.js";
 import { Routers } from "./routers.js";
 import { browserSocket, type SocketLike } from "./socket.js";
+import { Times } from "./times.js";
 
 export interface Options {
   /** Where a router is: `https://docs.example`. It names the one for the document, and others. */
@@ -50,8 +52,6 @@ const WELCOME_MS = 60_000;
 const HELD_MS = 2_500;
 /** A document that has been open for this long opened well. */
 const STEADY_MS = 5_000;
-/** Keystrokes whose times are kept until they are acknowledged. */
-const TIMES_MAX = 1_000;
 /** What a frame needs beside the operation in it. */
 const FRAME_HEAD_BYTES = 64;
 const OPEN = 1;
@@ -66,6 +66,8 @@ export class Connection {
   private readonly patience: Backoff;
   private readonly now: () => number;
   private readonly checks: Checks;
+  private readonly times = new Times();
+  private readonly people: Presences;
 
   private client = newClientId();
   private socket: SocketLike | null = null;
@@ -107,16 +109,10 @@ export class Connection {
   private missed: Missed | null = null;
   /** The revision shown, when a document was sent that was older than it. */
   private outdated = -1;
-  /** The own one, of those that the router names people by. */
-  private slot = -1;
-  private slots = new Map<number, Who>();
   private rev = 0;
   private ts = 0;
   private frameBytes = 64 << 10;
   private shown: Status | null = null;
-  /** When each keystroke was made that waits, and each one that is in flight. */
-  private waitingSince: number[] = [];
-  private flyingSince: number[] = [];
 
   constructor(private readonly options: Options) {
     this.routers = new Routers(options.base, options.fetch);
@@ -125,6 +121,9 @@ export class Connection {
     this.patience = new Backoff(options.random);
     this.now = options.now ?? (() => performance.now());
     this.checks = new Checks(this.document, this.now);
+    this.people = new Presences(this.document, (frame) => this.send(frame), this.now, (people) => {
+      this.events.people?.(people);
+    });
   }
 
   get status(): Status {
@@ -157,9 +156,14 @@ export class Connection {
   /** The user did this, to the content as it is. */
   edit(delta: Delta): void {
     this.document.local(delta);
-    if (this.waitingSince.length < TIMES_MAX) this.waitingSince.push(this.now());
+    this.times.made(this.now());
     this.flush();
     this.tell();
+  }
+
+  /** Where the user is on the screen, for others to see; null: nowhere to be seen. */
+  say(presence: Presence | null): void {
+    this.people.say(presence);
   }
 
   /** A newer token for the same user, before the old one expires. */
@@ -293,6 +297,8 @@ export class Connection {
     this.socket = null;
     this.live = false;
     this.leaderLost = false;
+    this.people.forget();
+    this.people.tell();
     if (socket) {
       socket.onopen = socket.onmessage = socket.onclose = null;
       socket.close(1000);
@@ -357,6 +363,8 @@ export class Connection {
       this.startOver("The document here and on the server had come apart.");
     }
     this.flush();
+    this.people.tell();
+    this.people.flush();
     this.tell();
     void this.check();
   }
@@ -366,8 +374,7 @@ export class Connection {
       case "welcome":
         return this.welcome(frame);
       case "who":
-        this.slots.set(frame.slot, frame);
-        return;
+        return this.people.named(frame);
       case "op":
         return this.event(frame.since, frame.slot, frame.ops);
       case "event":
@@ -395,8 +402,11 @@ export class Connection {
         return;
       case "bye":
         return this.bye(frame.code, frame.reason, frame.retry_after_ms ?? 0);
-      case "pong":
       case "presence":
+        return this.people.take(frame);
+      case "here":
+        return this.people.answer();
+      case "pong":
         return;
     }
   }
@@ -405,8 +415,7 @@ export class Connection {
     this.user ??= welcome.user;
     // What the other one sent would be applied once more for this one.
     if (welcome.user !== this.user) return this.refused("the access token is now another user's");
-    this.slots = new Map(welcome.who.map((who) => [who.slot, who]));
-    this.slot = welcome.you ?? this.ownSlot(welcome);
+    this.people.welcomed(welcome, this.client);
     this.rev = welcome.rev;
     this.ts = welcome.ts;
     this.leaderLost = false;
@@ -427,18 +436,13 @@ export class Connection {
     this.events.opened?.({ title, kind, role, user });
     // With a resume it names the authors of what was missed, too, who may be gone.
     if (!welcome.resumed) {
-      const others = welcome.who.filter((who) => who.slot !== this.slot);
+      const others = welcome.who.filter((who) => who.slot !== this.people.slot);
       for (const who of others) this.events.here?.(who, Date.now());
     }
     // The events that were missed come next; whether the operation in flight is one of them
     // was just said. If not, it goes out again exactly as it was.
     const { inflight } = this.document;
     if (inflight && (welcome.acked?.seq ?? 0) < inflight.seq) this.transmit();
-  }
-
-  /** Routers that do not say `you` yet name a client once. */
-  private ownSlot({ who, user }: Welcome): number {
-    return who.find((one) => one.client === this.client && one.user === user)?.slot ?? -1;
   }
 
   /**
@@ -449,7 +453,7 @@ export class Connection {
     const { document } = this;
     const reason = this.startedOverFor ?? "The document could not be continued where it was.";
     this.startedOverFor = null;
-    this.forgetTimes();
+    this.times.forget();
     this.replaced ??= document.content;
     this.changes = new Branch();
     const open = this.hasDiverged ? "mend" : "open";
@@ -539,17 +543,20 @@ export class Connection {
     this.ts += since;
     // Since the revision resumed from: it is in here already.
     if (this.rev <= this.document.rev) return;
-    const who = slot === null ? undefined : this.slots.get(slot);
-    if (ops === null) {
+    const who = this.people.of(slot);
+    const isOwn = slot === this.people.slot;
+    const delta = ops && decodeDelta(ops);
+    if (delta === null) {
       this.document.passed(this.rev);
-    } else if (slot === this.slot && this.document.inflight && !this.document.isSettling) {
+    } else if (isOwn && this.document.inflight && !this.document.isSettling) {
       this.document.acked(this.rev);
       this.tellSaved();
     } else {
-      this.changes.compose(this.document.remote(this.rev, decodeDelta(ops)));
-      if (slot === this.slot) this.settle(true);
+      this.changes.compose(this.document.remote(this.rev, delta));
+      if (isOwn) this.settle(true);
     }
-    if (who && slot !== this.slot) this.events.here?.(who, this.ts);
+    this.people.passed(slot, delta);
+    if (who && !isOwn) this.events.here?.(who, this.ts);
   }
 
   private already(seq: number, rev: number): void {
@@ -601,8 +608,7 @@ export class Connection {
     if (!this.live || !this.document.hasPending || this.document.inflight) return;
     const sent = this.document.send(this.frameBytes - FRAME_HEAD_BYTES);
     if (!sent) return;
-    this.flyingSince = this.waitingSince;
-    this.waitingSince = [];
+    this.times.sent();
     this.transmit();
   }
 
@@ -641,10 +647,10 @@ export class Connection {
     const unsaved = merged(this.aside, this.document.unsaved(0));
     this.aside = unsaved && { ...unsaved, reason };
     this.settle(false);
-    this.forgetTimes();
+    this.times.forget();
     this.document.discard();
     this.client = newClientId();
-    this.slot = -1;
+    this.people.slot = -1;
     this.later();
   }
 
@@ -653,21 +659,14 @@ export class Connection {
     this.hasTakenBack = this.hasDiverged = true;
     this.document.takeBack();
     this.client = newClientId();
-    this.slot = -1;
+    this.people.slot = -1;
     this.later();
-  }
-
-  private forgetTimes(): void {
-    this.waitingSince = [];
-    this.flyingSince = [];
   }
 
   private tellSaved(): void {
     this.patience.reset();
     this.hasTakenBack = false;
-    const now = this.now();
-    const took = this.flyingSince.map((at) => now - at);
-    this.flyingSince = [];
+    const took = this.times.saved(this.now());
     if (took.length > 0) this.events.saved?.(took);
   }
 

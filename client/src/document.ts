@@ -275,6 +275,13 @@ export class ClientDocument {
     return { taken, change, acked };
   }
 
+  /** What tells where a position of the servers' document is on the screen. */
+  positions(): (at: number) => number {
+    const works = [this.flying?.moved, this.waiting].filter((one) => one != null);
+    const deltas = works.map((work) => work.toDelta());
+    return (at) => deltas.reduce((to, delta) => delta.transformPosition(to, true), at);
+  }
+
   /** Whether `content`, the server's, makes what is shown together with what is not saved. */
   isBuiltOn(content: Delta): boolean {
     const work = [this.flying?.moved, this.waiting].filter((one) => one != null);

@@ -3,6 +3,7 @@
 import type Delta from "quill-delta";
 
 import type { Role, Who } from "./frame.js";
+import type { Person } from "./presence.js";
 
 /**
  * Where the user's work is:
@@ -30,9 +31,11 @@ export interface Events {
   role(role: Role): void;
   /**
    * Another was here at this time, in milliseconds since the Unix epoch: when this document
-   * was opened, or when they changed something. That they left is not told.
+   * was opened, or when they changed something.
    */
   here(who: Who, at: number): void;
+  /** All others who are here, and where; after `change` told of the text that this is about. */
+  people(people: Person[]): void;
   /** Milliseconds from each keystroke to its acknowledgement. */
   saved(tookMs: number[]): void;
   /** This is not in the document and will not come into it. */

@@ -24,6 +24,8 @@ export interface Who {
   slot: number;
   client: string;
   user: string;
+  /** For people to read, where it says more than `user`. */
+  name?: string;
 }
 
 export interface Welcome {
@@ -71,10 +73,21 @@ export type ServerFrame =
     }
   | { type: "rebase"; seq: number; base: number; floor: number; head: number }
   | ({ type: "mark" } & At)
-  | { type: "presence"; slot: number; data: unknown }
+  /** Without a revision: gone. */
+  | {
+      type: "presence";
+      slot: number;
+      rev?: number;
+      cursor?: number;
+      selection?: { anchor: number; head: number };
+      data?: Record<string, unknown> | null;
+      last_seen?: number;
+    }
   | { type: "role"; role: Role }
   | { type: "resync"; reason: string }
   | { type: "pong" }
+  /** Is there a page that runs? To be answered. */
+  | { type: "here" }
   | { type: "bye"; code: string; reason: string; retry_after_ms?: number }
   | { type: "saving"; on: boolean };
 
@@ -82,8 +95,17 @@ export type ClientFrame =
   | { type: "hello"; client: string; resume: At | null; unsent: boolean }
   | { type: "op"; seq: number; base: number; ops: Uint8Array }
   | { type: "check"; rev: number; digest: Uint8Array }
+  /** With none of it: gone. */
+  | {
+      type: "presence";
+      rev: number;
+      cursor?: number | null;
+      selection?: { anchor: number; head: number } | null;
+      data?: Record<string, unknown> | null;
+    }
   | { type: "auth"; token: string }
-  | { type: "ping" };
+  | { type: "ping" }
+  | { type: "here" };
 
 const ROLES: readonly Role[] = ["viewer", "commenter", "editor", "owner"];
 const utf8 = new TextEncoder();
@@ -150,7 +172,7 @@ function decodeBody(kind: number, body: Reader): ServerFrame | null {
       return { type: "mark", rev: body.varint(), hash: hex(body.raw(32)) };
     case 10: {
       const slot = body.varint();
-      return { type: "presence", slot, data: body.left > 0 ? json(body) : null };
+      return { ...(body.left > 0 ? json(body) : {}), type: "presence", slot };
     }
     case 11: {
       const role = ROLES[body.byte() - 1];
@@ -165,6 +187,8 @@ function decodeBody(kind: number, body: Reader): ServerFrame | null {
       return { ...(json(body) as unknown as Frame<"bye">), type: "bye" };
     case 15:
       return { type: "saving", on: body.byte() === 1 };
+    case 17:
+      return { type: "here" };
     default:
       return null;
   }
@@ -194,12 +218,23 @@ export function encodeClient(frame: ClientFrame): Uint8Array {
       out.varint(frame.rev);
       out.raw(frame.digest);
       break;
+    case "presence": {
+      const { cursor, data, selection } = frame;
+      out.byte(34 | LAST);
+      out.varint(frame.rev);
+      const fields = Object.entries({ cursor, data, selection }).filter(([, value]) => value != null);
+      if (fields.length > 0) out.raw(utf8.encode(JSON.stringify(Object.fromEntries(fields))));
+      break;
+    }
     case "auth":
       out.byte(36 | LAST);
       out.raw(utf8.encode(frame.token));
       break;
     case "ping":
       out.byte(37 | LAST);
+      break;
+    case "here":
+      out.byte(38 | LAST);
       break;
   }
   return out.take();

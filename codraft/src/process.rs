@@ -151,6 +151,7 @@ async fn start_node(
     node.keep.bulk_bytes_per_second = config.limits.bulk_bytes_per_second;
     let disk_bytes = files::disk_bytes(&section.data)?;
     node.budget = BudgetOptions::of(config.limits.unarchived_bytes, disk_bytes);
+    node.presence_ttl_ms = config.limits.presence_ttl_ms;
     node.receipt_key = token::receipt_key(&config.keys)?;
     let disk = Arc::new(OsDisk::start().context("starting the disk's thread")?);
     let outside = codraft_node::NodeOutside {

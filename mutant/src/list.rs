@@ -514,4 +514,14 @@ pub const ALL: &[Mutant] = &[
         what: "What is kept of a document has no comments.",
         expect: &["comments", "replicas", "fold", "proof"],
     },
+    Mutant {
+        name: "presence_not_said_again",
+        what: "A router that follows another leader does not say who is here, and hears of nobody.",
+        expect: &["heals"],
+    },
+    Mutant {
+        name: "presence_outlives_its_socket",
+        what: "Whose socket ends is not told to be gone.",
+        expect: &["heals"],
+    },
 ];

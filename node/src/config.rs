@@ -4,7 +4,8 @@ use std::{path::PathBuf, sync::Arc};
 
 use codraft_archive::CheckpointOptions;
 use codraft_proto::{
-    disk::Disk, ids::NodeId, link::LinkOptions, receipt::ReceiptKey, topology::Topology,
+    disk::Disk, ids::NodeId, limits::PRESENCE_TTL_MS, link::LinkOptions, receipt::ReceiptKey,
+    topology::Topology,
 };
 use codraft_raft::{
     archive::RoundOptions,
@@ -36,6 +37,8 @@ pub struct NodeConfig {
     pub keep: KeepOptions,
     pub budget: BudgetOptions,
     pub link: LinkOptions,
+    /// Who was not heard for so long is no longer in a document.
+    pub presence_ttl_ms: u64,
     /// The private half of the cluster's key for receipts.
     pub receipt_key: Option<ReceiptKey>,
     /// A document of at most so many bytes is spelled for its readers where it is looked at, under
@@ -63,6 +66,7 @@ impl NodeConfig {
             keep: KeepOptions::default(),
             budget: BudgetOptions::default(),
             link: LinkOptions::default(),
+            presence_ttl_ms: PRESENCE_TTL_MS,
             receipt_key: None,
             spelled_at_once: 16 << 10,
             plain_text_anywhere: false,

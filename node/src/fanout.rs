@@ -114,6 +114,7 @@ impl AppliedSink for Fanout {
         if !leads {
             let problem = wire::not_leader(&lead);
             state.followers.cut_all(lead.group, &problem);
+            self.feed.presence.clear();
         }
         drop(state);
         if lead.node.is_some() {

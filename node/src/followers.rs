@@ -10,22 +10,25 @@ use codraft_proto::{
 };
 use parking_lot::Mutex;
 
-use crate::{metrics::Metrics, routers::RouterLink, wire};
+use crate::{metrics::Metrics, presence::PresenceHub, routers::RouterLink, wire};
 
 /// What the fan-out and the services share of a group; taken only for moments, mostly
 /// under the group's own lock.
 pub(crate) struct Feed {
     pub state: Mutex<FeedState>,
+    /// Who is in the documents; changed under the state's lock while this node leads.
+    pub presence: PresenceHub,
 }
 
 impl Feed {
-    pub fn new(metrics: &Arc<Metrics>) -> Self {
+    pub fn new(metrics: &Arc<Metrics>, presence: PresenceHub) -> Self {
         let state = FeedState {
             leading: false,
             followers: Followers::new(metrics.clone()),
         };
         Self {
             state: Mutex::new(state),
+            presence,
         }
     }
 }

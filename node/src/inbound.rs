@@ -60,6 +60,7 @@ impl RouterInbound {
                 let (doc, rev) = (doc_of(&check.doc)?, Revision(check.rev));
                 self.service.checks.ask(self.link.clone(), doc, rev);
             }
+            Body::Presence(said) => self.presence(said)?,
             Body::Call(call) => self.call(call)?,
             _ => return Err(Malformed("not a message of a router")),
         }
@@ -120,6 +121,21 @@ impl RouterInbound {
         })
     }
 
+    /// Where a router's people are. Who does not lead says nothing: the router hears of that on
+    /// its feed, and says it again at the next leader.
+    fn presence(&self, said: v1::Presence) -> Result<(), Malformed> {
+        let doc = doc_of(&said.doc)?;
+        let Some(hosted) = self.service.groups.of_doc(&doc) else {
+            return Ok(());
+        };
+        let feed = hosted.feed.state.lock();
+        if !feed.leading {
+            return Ok(());
+        }
+        let presence = &hosted.feed.presence;
+        presence.take(&self.link, doc, said).map_err(Malformed)
+    }
+
     fn call(&self, call: v1::Call) -> Result<(), Malformed> {
         let doc = doc_of(&call.doc)?;
         let patience =
@@ -129,6 +145,9 @@ impl RouterInbound {
         match body {
             call::Body::Describe(_) => {
                 self.read(doc, ReadKind::Describe { id, user }, Some(patience));
+            }
+            call::Body::Presence(_) => {
+                self.read(doc, ReadKind::Presence { id, user }, Some(patience));
             }
             call::Body::Role(_) => self.read(doc, ReadKind::Role { id, user }, Some(patience)),
             call::Body::Create(create) => {
@@ -210,6 +229,7 @@ impl Inbound for RouterInbound {
         self.service.metrics.links.dec();
         for hosted in self.service.groups.iter() {
             hosted.feed.state.lock().followers.remove_link(self.link.id);
+            hosted.feed.presence.remove_link(self.link.id);
         }
     }
 }

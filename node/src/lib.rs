@@ -18,6 +18,7 @@ mod metrics;
 mod mutants;
 mod notes;
 mod peers;
+mod presence;
 mod raft;
 mod reads;
 mod receipts;

@@ -93,6 +93,11 @@ pub(crate) enum ReadKind {
         id: u64,
         user: String,
     },
+    /// Who is in the document.
+    Presence {
+        id: u64,
+        user: String,
+    },
 }
 
 impl ReadKind {
@@ -103,7 +108,10 @@ impl ReadKind {
         match self {
             ReadKind::Open(open) => is_behind(&open.resume) || is_behind(&open.held),
             ReadKind::Follow(after) => is_behind(after),
-            ReadKind::Unfollow | ReadKind::Describe { .. } | ReadKind::Role { .. } => false,
+            ReadKind::Unfollow
+            | ReadKind::Describe { .. }
+            | ReadKind::Role { .. }
+            | ReadKind::Presence { .. } => false,
         }
     }
 }
@@ -190,7 +198,9 @@ impl ReadRequest {
                 ..Default::default()
             }),
             ReadKind::Unfollow => return,
-            ReadKind::Describe { id, .. } | ReadKind::Role { id, .. } => Body::Reply(v1::Reply {
+            ReadKind::Describe { id, .. }
+            | ReadKind::Role { id, .. }
+            | ReadKind::Presence { id, .. } => Body::Reply(v1::Reply {
                 id,
                 body: Some(reply::Body::Problem(problem)),
             }),
@@ -505,6 +515,8 @@ struct Look<'a> {
 impl Look<'_> {
     fn unfollow(&mut self, request: &ReadRequest) {
         self.feed.followers.remove(&request.doc, request.link.id);
+        let presence = &self.reads.feed.presence;
+        presence.leave(request.doc, request.link.id);
     }
 
     /// `known`: none if the document is missing.
@@ -537,6 +549,13 @@ impl Look<'_> {
             }
             ReadKind::Role { id, user } if summary.role(user).is_some() => {
                 described(*id, wire::short_description(&request.doc, summary, user))
+            }
+            ReadKind::Presence { id, user } if summary.role(user).is_some() => {
+                let here = self.reads.feed.presence.here(request.doc);
+                Body::Reply(v1::Reply {
+                    id: *id,
+                    body: Some(reply::Body::Presence(here)),
+                })
             }
             _ => return request.fail(wire::not_found()),
         };

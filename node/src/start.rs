@@ -20,8 +20,9 @@ use codraft_raft::{
     suspect::Suspicion,
     wal::{Start, Wal, WalError, WalOptions},
 };
-use codraft_tiers::snapshots::Folder;
+use codraft_tiers::{presence::Memory, snapshots::Folder};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::{
     Node, NodeConfig, NodeOutside,
@@ -35,6 +36,7 @@ use crate::{
     members::Members,
     metrics::Metrics,
     peers::{Dialler, Dialling},
+    presence::{self, PresenceHub},
     raft::Raft,
     reads::{self, Reads},
     routers::Routers,
@@ -195,8 +197,12 @@ async fn run(config: NodeConfig, outside: NodeOutside, tasks: &Tasks) -> Result<
     let dialling = Dialling::new(dialler.clone(), config.id, topology, members.clone());
     let dialling = Arc::new(dialling);
     let mut feeds = BTreeMap::new();
+    let arrived = Arc::<Notify>::default();
     let fanout = |group: GroupId| {
-        let feed = Arc::new(Feed::new(&metrics));
+        let people = Box::<Memory>::default();
+        let (clock, ttl_ms) = (common.clock.clone(), config.presence_ttl_ms);
+        let presence = PresenceHub::new(people, arrived.clone(), clock, ttl_ms);
+        let feed = Arc::new(Feed::new(&metrics, presence));
         feeds.insert(group, feed.clone());
         let (routers, metrics) = (routers.clone(), metrics.clone());
         let fanout = Fanout::new(config.id, group, feed, routers, metrics);
@@ -216,6 +222,7 @@ async fn run(config: NodeConfig, outside: NodeOutside, tasks: &Tasks) -> Result<
     let beat = leadership::beat(groups.clone(), routers.clone());
     tasks.spawn("leadership beat", beat);
 
+    tasks.spawn("presence", presence::serve(groups.clone(), arrived));
     let checks = Arc::<Checks>::default();
     tasks.spawn("checks", checks::serve(checks.clone(), groups.clone()));
     let service = Arc::new(Service {

@@ -6,6 +6,8 @@
 pub mod binary;
 pub mod json;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::{
@@ -56,10 +58,10 @@ pub enum ClientFrame {
         base: Revision,
         ops: Bytes,
     },
-    /// Positions in UTF-16 units at `rev`; no data: gone.
+    /// Where the client is at `rev`; none: gone.
     Presence {
         rev: Revision,
-        data: Option<String>,
+        presence: Option<Presence>,
     },
     /// The digest of an idle client's document.
     Check {
@@ -71,6 +73,24 @@ pub enum ClientFrame {
         token: String,
     },
     Ping,
+    /// The answer to the router's: the page runs.
+    Here,
+}
+
+/// Where somebody is in a document, in UTF-16 units, and what they say of themselves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Presence {
+    pub cursor: Option<u32>,
+    pub selection: Option<Selection>,
+    /// A JSON object, as text.
+    pub data: Option<String>,
+}
+
+/// From where it was begun to where it ends, which may be before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Selection {
+    pub anchor: u32,
+    pub head: u32,
 }
 
 /// Who a slot is.
@@ -79,6 +99,8 @@ pub struct Who {
     pub slot: u32,
     pub client: ClientId,
     pub user: UserId,
+    /// For people to read, where it is known.
+    pub name: Option<Arc<str>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -187,9 +209,13 @@ pub enum ServerFrame {
     },
     /// The chain hash at a revision.
     Mark(At),
+    /// Where another is; none: gone, and then `rev` and `last_seen_ms` are 0.
     Presence {
         slot: u32,
-        data: Option<String>,
+        rev: Revision,
+        /// When their page was last heard, on the leader's clock.
+        last_seen_ms: u64,
+        presence: Option<Presence>,
     },
     Role {
         role: Role,
@@ -204,6 +230,8 @@ pub enum ServerFrame {
         on: bool,
     },
     Pong,
+    /// Is there a page that runs? A browser answers pings for one that does not.
+    Here,
     Bye {
         code: Code,
         reason: String,
@@ -233,6 +261,9 @@ impl FrameError {
         }
     }
 }
+
+/// The JSON of a presence: a frame's fields but its revision.
+pub const PRESENCE_BYTES_MAX: usize = 2 << 10;
 
 /// Frames a client may put into one message.
 pub const BATCH_MAX: usize = 64;

@@ -22,6 +22,9 @@ const UNARCHIVED_BYTES_MIN: u64 = 64 << 20;
 const GROUP_STATE_BYTES_MIN: u64 = 64 << 20;
 /// The least: a hello fits.
 const FRAME_BYTES_MIN: u32 = 1 << 10;
+/// The default of `presence_ttl_ms`, and the least: pages are asked once in a third of it.
+pub const PRESENCE_TTL_MS: u64 = 30_000;
+const PRESENCE_TTL_MS_MIN: u64 = 3_000;
 /// A longer time is none.
 const MS_MAX: u64 = 3_600_000;
 
@@ -54,6 +57,10 @@ pub struct EdgeLimits {
     pub sockets_per_user: u32,
     /// Sockets of one router.
     pub sockets: u32,
+    /// Changes of where somebody is that leave this router a second, the latest alone.
+    pub presence_per_second: u32,
+    /// Who was not heard for so long is no longer here.
+    pub presence_ttl_ms: u64,
     /// From the upgrade to the first frame.
     pub hello_ms: u64,
     /// A body of the REST interface.
@@ -94,6 +101,8 @@ impl Default for EdgeLimits {
             sockets_per_user_and_document: 64,
             sockets_per_user: 256,
             sockets: 100_000,
+            presence_per_second: 10,
+            presence_ttl_ms: PRESENCE_TTL_MS,
             hello_ms: 5_000,
             body_bytes: 1 << 20,
             body_ms: 10_000,
@@ -141,6 +150,13 @@ impl EdgeLimits {
                 ", the most that a node takes",
             ),
             ("frame_ms", self.frame_ms, MS_MAX, ", an hour"),
+            ("presence_ttl_ms", self.presence_ttl_ms, MS_MAX, ", an hour"),
+            (
+                "presence_per_second",
+                self.presence_per_second.into(),
+                10,
+                "",
+            ),
             ("hello_ms", self.hello_ms, MS_MAX, ", an hour"),
             ("body_ms", self.body_ms, MS_MAX, ", an hour"),
         ] {
@@ -204,6 +220,18 @@ impl EdgeLimits {
                 self.sockets.into(),
                 per_user,
                 " = limits.sockets_per_user",
+            ),
+            (
+                "presence_per_second",
+                self.presence_per_second.into(),
+                1,
+                "",
+            ),
+            (
+                "presence_ttl_ms",
+                self.presence_ttl_ms,
+                PRESENCE_TTL_MS_MIN,
+                ", three times what a page is waited for",
             ),
             ("hello_ms", self.hello_ms, 1, ""),
             ("body_bytes", self.body_bytes.into(), 1, ""),
@@ -379,6 +407,30 @@ mod tests {
                 3_600_000,
                 3_600_001,
                 "limits.frame_ms = 3600001 is above 3600000, an hour",
+            ),
+            (
+                |l, v| l.presence_per_second = v as u32,
+                1,
+                0,
+                "limits.presence_per_second = 0 is below 1",
+            ),
+            (
+                |l, v| l.presence_per_second = v as u32,
+                10,
+                11,
+                "limits.presence_per_second = 11 is above 10",
+            ),
+            (
+                |l, v| l.presence_ttl_ms = v,
+                3_000,
+                2_999,
+                "limits.presence_ttl_ms = 2999 is below 3000, three times what a page is waited for",
+            ),
+            (
+                |l, v| l.presence_ttl_ms = v,
+                3_600_000,
+                3_600_001,
+                "limits.presence_ttl_ms = 3600001 is above 3600000, an hour",
             ),
             (
                 |l, v| l.hello_ms = v,

@@ -207,6 +207,22 @@ fn what_is_wrong_is_named() {
             r#"{"type":"presence","rev":1,"data":"not an object"}"#,
             Code::Malformed,
         ),
+        (
+            r#"{"type":"presence","rev":1,"cursor":-1}"#,
+            Code::Malformed,
+        ),
+        (
+            r#"{"type":"presence","rev":1,"cursor":4294967296}"#,
+            Code::Malformed,
+        ),
+        (
+            r#"{"type":"presence","rev":1,"selection":{"anchor":1}}"#,
+            Code::Malformed,
+        ),
+        (
+            r#"{"type":"presence","rev":1,"selection":[1,2]}"#,
+            Code::Malformed,
+        ),
     ] {
         assert_eq!(json_code(text), code, "{text}");
     }

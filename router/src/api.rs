@@ -7,6 +7,7 @@ mod docs;
 mod history;
 mod lists;
 mod permissions;
+mod presence;
 mod receipts;
 mod refusals;
 mod status;
@@ -75,6 +76,7 @@ pub fn app(shared: &Arc<Shared>, metrics: bool, with_page: bool, extra: Option<R
         .routes(routes!(comments::versions, comments::name))
         .routes(routes!(receipts::read))
         .routes(routes!(receipts::key))
+        .routes(routes!(presence::read))
         .routes(routes!(permissions::list))
         .routes(routes!(permissions::put, permissions::delete))
         .routes(routes!(collab::ticket))

@@ -152,6 +152,11 @@ impl Feed {
         self.retry_at_ms.is_some_and(is_past) || self.held.is_some_and(|held| is_past(held.1))
     }
 
+    /// The link whose events are delivered, while they are.
+    pub fn fed_by(&self) -> Option<LinkId> {
+        self.link.filter(|_| self.phase == Phase::Live)
+    }
+
     /// The link that takes operations now.
     pub fn takes_operations(&self) -> Option<LinkId> {
         match self.phase {

@@ -8,9 +8,13 @@ mod checks;
 mod deliver;
 pub(crate) mod notes;
 mod open;
+mod presence;
 mod slots;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use codraft_mutant::mutant;
@@ -36,6 +40,7 @@ use crate::{
 };
 use checks::Checks;
 pub(crate) use open::kind_name;
+use presence::{Own, People};
 use slots::Slots;
 
 /// A document that nobody has open is followed this much longer: tabs reload.
@@ -68,6 +73,7 @@ struct State {
     marked: Revision,
     mark_due: bool,
     checks: Checks,
+    people: People,
     empty_since_ms: u64,
 }
 
@@ -83,6 +89,12 @@ struct Member {
     checked_ms: Option<u64>,
     /// Whether it came to where a ticket sent it, and goes where the next one sends it.
     placed: bool,
+    /// Its user's, for people to read.
+    name: Arc<str>,
+    /// Boxed: many sockets never say where they are.
+    presence: Option<Box<Own>>,
+    /// Slots whose presence it was not told for want of room.
+    unseen: BTreeSet<u32>,
     /// Whether the feed's frames are for it: it was welcomed, and not told to open again.
     listens: bool,
 }
@@ -90,6 +102,7 @@ struct Member {
 /// A socket that said hello.
 pub struct Joining {
     pub user: UserId,
+    pub name: Arc<str>,
     pub account: Arc<Account>,
     pub client: ClientId,
     pub hello: Hello,
@@ -113,6 +126,7 @@ impl Hub {
             marked: Revision(0),
             mark_due: false,
             checks: Checks::default(),
+            people: People::default(),
             empty_since_ms: 0,
         };
         Self {
@@ -138,6 +152,7 @@ impl Hub {
                 state.feed.handle(now_ms, event, &mut state.actions);
             }
         }
+        self.announce(shared, state);
     }
 
     /// Performs an action. Returns what the feed has to hear of it.
@@ -282,6 +297,7 @@ impl Hub {
         let of_user = state.users.entry(user.clone()).or_default();
         of_user.insert(joining.client, reader);
         let slot = state.slots.enter(joining.client, user);
+        state.slots.name(slot, &joining.name);
         let member = Box::new(Member {
             session: Session::new(joining.client, user.clone()),
             account: joining.account,
@@ -290,6 +306,9 @@ impl Hub {
             placed: joining.placed,
             queue: joining.queue,
             checked_ms: None,
+            name: joining.name,
+            presence: None,
+            unseen: BTreeSet::new(),
             listens: false,
         });
         state.members.insert(reader, member);
@@ -318,6 +337,7 @@ impl Hub {
     }
 
     fn remove(&self, shared: &Shared, state: &mut State, reader: ReaderId) {
+        self.page_ended(shared, state, reader);
         let Some(member) = state.members.remove(&reader) else {
             return;
         };
@@ -493,6 +513,9 @@ impl Hub {
         if state.mark_due {
             self.mark(&mut state);
         }
+        if state.people.is_due(shared.now_ms()) {
+            self.say_now(shared, &mut state);
+        }
         Self::is_abandoned(&state, shared.now_ms())
     }
 
@@ -548,6 +571,8 @@ impl Hub {
             operations |= member.session.unstick(now_ms, STUCK_MS);
         }
         self.handle_locked(shared, &mut state, Event::Unstick { operations });
+        self.look_for_pages(shared, &mut state);
+        self.show_late(&mut state);
     }
 }
 

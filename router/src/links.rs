@@ -200,6 +200,11 @@ impl FromNode {
                     hub.checked(shared, Revision(m.rev), convert::hash(&m.digest));
                 }
             }
+            Body::Presences(m) => {
+                if let Some(hub) = hub(&m.doc) {
+                    hub.people(shared, link, m);
+                }
+            }
             Body::Cut(m) => {
                 let code = convert::code(m.problem.as_ref());
                 handle(&m.doc, Event::Cut { link, code });

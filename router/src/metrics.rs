@@ -30,9 +30,10 @@ pub enum Received {
     Check,
     Auth,
     Ping,
+    Here,
 }
 
-const RECEIVED: [&str; 6] = ["hello", "op", "presence", "check", "auth", "ping"];
+const RECEIVED: [&str; 7] = ["hello", "op", "presence", "check", "auth", "ping", "here"];
 
 /// What came of a check.
 #[derive(Clone, Copy)]

@@ -23,6 +23,9 @@ use crate::state::SharedState;
 /// What a chunk costs beside its bytes.
 const CHUNK_OVERHEAD: usize = 32;
 
+/// What can wait takes no more than this part of the room.
+const SPARE: usize = 4;
+
 /// How a socket ends: the code that the peer is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct End {
@@ -120,6 +123,14 @@ impl Queue {
         }
         wake(state);
         true
+    }
+
+    /// Queues frames that can wait, unless much else waits. Returns false if they have to.
+    pub fn push_if_room(&self, frames: Bytes) -> bool {
+        let state = self.state.lock();
+        let has_room = state.bytes + state.writing <= self.limit / SPARE;
+        drop(state);
+        has_room && self.push(frames)
     }
 
     /// Queues what the reader starts from.
@@ -240,6 +251,18 @@ mod tests {
         assert!(queue.push(Bytes::from_static(&[0; 200])));
         queue.take().await;
         assert!(!queue.push(Bytes::from_static(b"x")));
+    }
+
+    #[tokio::test]
+    async fn what_can_wait_takes_no_room_from_the_rest() {
+        let queue = Queue::new(400);
+        let spare = || queue.push_if_room(Bytes::from_static(b"x"));
+        assert!(spare() && spare() && spare() && spare());
+        assert!(!spare(), "a quarter is taken");
+        assert!(queue.push(Bytes::from_static(b"text")));
+        assert_eq!(queue.take().await.chunks.len(), 5);
+        assert!(!spare(), "it is being written");
+        assert!(queue.ended().is_none(), "nobody is let go for it");
     }
 
     #[tokio::test]

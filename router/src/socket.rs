@@ -439,6 +439,7 @@ impl Socket {
                     metrics.received(Received::Hello);
                     self.join(Joining {
                         user: self.peer.principal.user.clone(),
+                        name: self.peer.principal.name.clone(),
                         account: self.peer.account.clone(),
                         client,
                         hello: Hello { resume, unsent },
@@ -485,8 +486,14 @@ impl Socket {
                     self.end(Code::UnknownFrame, "hello was said already");
                 }
             }
-            // Not relayed by this version.
-            ClientFrame::Presence { .. } => metrics.received(Received::Presence),
+            ClientFrame::Presence { rev, presence } => {
+                metrics.received(Received::Presence);
+                hub.presence(&self.shared, *member, rev, presence);
+            }
+            ClientFrame::Here => {
+                metrics.received(Received::Here);
+                hub.page_runs(&self.shared, *member);
+            }
             ClientFrame::Check { rev, digest } => {
                 metrics.received(Received::Check);
                 hub.check(&self.shared, *member, rev, digest);

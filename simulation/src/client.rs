@@ -11,6 +11,7 @@ mod late;
 mod letters;
 mod notes;
 mod past;
+mod presence;
 mod thief;
 mod twin;
 
@@ -37,6 +38,7 @@ use crate::{
 use acts::Step;
 use letters::Letters;
 pub use letters::first_text;
+pub use presence::Place;
 
 /// How often a client looks what stage it is.
 const LOOK: Duration = Duration::from_millis(50);
@@ -72,6 +74,7 @@ struct Open {
     checked: Option<Instant>,
     /// That nothing is saved at the moment.
     told_saving: bool,
+    seen: presence::Seen,
 }
 
 /// What a browser's store keeps over a reload: the document with what is under way and what
@@ -284,6 +287,7 @@ impl Client {
         }
         if !dozes {
             self.check().await?;
+            self.say_where().await?;
         }
         if self.resend_at.is_some_and(|at| at <= now) {
             self.resend_at = None;
@@ -320,6 +324,7 @@ impl Client {
             pinged: None,
             checked: None,
             told_saving: false,
+            seen: presence::Seen::default(),
         }));
         Ok(())
     }
@@ -509,7 +514,14 @@ impl Client {
         let document = self.store.document.as_ref();
         let saved = document.is_some_and(ClientDocument::is_saved) && !self.store.apart;
         let may_write = self.role.is_some_and(Role::can_edit);
+        let seen = match &self.connection {
+            Connection::Open(open) => Some(&open.seen),
+            _ => None,
+        };
         let standing = Standing {
+            author: self.author(),
+            place: seen.and_then(|seen| Some(seen.said?.0)),
+            people: seen.map(presence::Seen::people).unwrap_or_default(),
             live: self.is_live(),
             saved,
             rev: document.map_or(0, |document| document.rev().0),

@@ -285,6 +285,8 @@ impl Cluster {
         let mut config = RouterConfig::new(listen, self.inner.topology.clone(), keys);
         config.plain_text_anywhere = true;
         config.any_limits = true;
+        // Nodes keep people for longer: whoever is not told to be gone is seen.
+        config.limits.presence_ttl_ms = 4_000;
         config.limits.socket_queue_bytes = self.inner.shared.plan.world.socket_queue_bytes;
         let outside = outside(
             self.seed_of(i, life),

@@ -24,6 +24,7 @@ mod never_blank;
 mod oplog;
 mod past;
 mod permissions;
+mod presence;
 mod quarantine;
 mod raft;
 mod read_your_writes;
@@ -96,6 +97,7 @@ pub fn all(plan: &Plan) -> Vec<Box<dyn Oracle>> {
         Box::new(disks::Disks::new(plan)),
         Box::new(suspicion::Suspicion::default()),
         Box::new(checks::Checks::default()),
+        Box::new(presence::Presence::default()),
         Box::new(heals::Heals::default()),
         Box::new(bounded::Bounded::default()),
         Box::new(memory::Memory::new(plan)),

@@ -163,6 +163,21 @@ pub enum ClientSeen {
     Resynced { client: Id, doc: Id, reason: String },
     /// It holds another text from now on, by no mistake of the servers'.
     CameApart { client: Id, doc: Id },
+    /// Says where it is.
+    Said {
+        client: Id,
+        doc: Id,
+        rev: u64,
+        cursor: u32,
+    },
+    /// Is told where another is.
+    Shown {
+        client: Id,
+        doc: Id,
+        of: Id,
+        rev: u64,
+        cursor: u32,
+    },
     /// Was told its role now; none: may not read any more.
     RoleTold {
         client: Id,

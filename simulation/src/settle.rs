@@ -1,13 +1,16 @@
 //! After the faults: what must heal, and what all ended with.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::{
+    client::Place,
     cluster::Cluster,
     convert,
     faults::Faults,
     operator,
     plan::Host,
-    record::{NodeSeen, Seen},
-    shared::{Shared, user_name},
+    record::{Id, NodeSeen, Seen},
+    shared::{Shared, Standing, user_name},
 };
 use codraft_proto::ids::Revision;
 use futures_util::FutureExt;
@@ -120,8 +123,35 @@ fn client_misses(
             "{host} was told that nothing is saved, and nothing since"
         ));
     }
-    (Revision(standing.rev) != head)
-        .then(|| format!("{host} is at revision {} of {head}", standing.rev))
+    if Revision(standing.rev) != head {
+        return Some(format!("{host} is at revision {} of {head}", standing.rev));
+    }
+    people_missed(shared, &board, client)
+}
+
+/// Everybody else who has the document open is shown where they said that they are, and nobody else.
+fn people_missed(
+    shared: &Shared,
+    board: &BTreeMap<u32, Standing>,
+    client: &crate::plan::Client,
+) -> Option<String> {
+    let host = Host::Client(client.number);
+    let own = board.get(&client.number)?;
+    let of_document = shared.plan.clients.iter();
+    let of_document = of_document.filter(|other| other.document == client.document);
+    let others = of_document.filter_map(|other| board.get(&other.number));
+    let others = others.filter(|other| other.live && other.author != own.author);
+    let mut places: BTreeMap<_, BTreeSet<Option<Place>>> = BTreeMap::new();
+    for other in others {
+        places.entry(other.author).or_default().insert(other.place);
+    }
+    let is_shown = |of, places: &BTreeSet<_>| places.contains(&own.people.get(of).copied());
+    if !places.iter().all(|(of, places)| is_shown(of, places)) {
+        return Some(format!("{host} is not shown where somebody is"));
+    }
+    let is_there = |of: &Id| places.contains_key(of);
+    let ghost = own.people.keys().any(|of| !is_there(of));
+    ghost.then(|| format!("{host} is shown somebody who is not there"))
 }
 
 /// Notes what each node ended with.

@@ -11,7 +11,10 @@ use std::{
 use codraft_proto::ids::{ClientId, DocId, GroupId, Role};
 use codraft_router::{TokenKey, sign_token};
 
-use crate::{outside::network::Network, overrides, plan::Plan, recorder::Recorder, trace::Trace};
+use crate::{
+    client::Place, outside::network::Network, overrides, plan::Plan, record::Id,
+    recorder::Recorder, trace::Trace,
+};
 
 const TOKEN_SECRET: &[u8] = b"the simulation's secret of tokens, 32 bytes or more";
 
@@ -28,6 +31,12 @@ pub enum Stage {
 /// Where a client stands.
 #[derive(Debug, Clone, Default)]
 pub struct Standing {
+    /// Who it is to the record.
+    pub author: Id,
+    /// Where it said that it is, on the socket that it has.
+    pub place: Option<Place>,
+    /// Where others are, as it was told.
+    pub people: BTreeMap<Id, Place>,
     /// The document is open on a socket.
     pub live: bool,
     /// Nothing pending, nothing under way.

@@ -4,6 +4,7 @@
 
 mod cold;
 mod opens;
+mod presence;
 mod rig;
 mod routers;
 

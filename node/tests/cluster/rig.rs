@@ -194,6 +194,7 @@ impl Router {
         }
     }
 
+    /// Its links end.
     pub async fn stop(self) {
         self.tasks.shutdown().await;
     }

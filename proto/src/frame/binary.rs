@@ -23,13 +23,14 @@
 //! | 7 | reject | JSON |
 //! | 8 | rebase | varint seq, varint base, varint floor, varint head |
 //! | 9 | mark | varint rev, 32 bytes chain hash |
-//! | 10 | presence | varint slot, a JSON object or nothing (gone) |
+//! | 10 | presence | varint slot, JSON `{rev, cursor?, selection?, data?, last_seen}` or nothing (gone) |
 //! | 11 | role | 1 byte: 1 viewer, 2 commenter, 3 editor, 4 owner |
 //! | 12 | resync | JSON |
 //! | 13 | pong | nothing |
 //! | 14 | bye | JSON |
 //! | 15 | saving | 1 byte: 1 on, 0 off |
 //! | 16 | restores | varint version: the op that follows is a restore of it |
+//! | 17 | here | nothing |
 //!
 //! An op, event or skip takes the next revision; the first one after a welcome takes
 //! `welcome.rev + 1`, and its time counts from `welcome.ts`. So one batch of events is the same
@@ -43,10 +44,11 @@
 //! |---|---|---|
 //! | 32 | hello | JSON |
 //! | 33 | op | varint seq, varint base, the Delta |
-//! | 34 | presence | varint rev, a JSON object or nothing (gone) |
+//! | 34 | presence | varint rev, JSON `{cursor?, selection?, data?}` or nothing (gone) |
 //! | 35 | check | varint rev, 32 bytes digest |
 //! | 36 | auth | the token, UTF-8 |
 //! | 37 | ping | nothing |
+//! | 38 | here | nothing |
 //!
 //! JSON bodies are frames as the JSON encoding has them, `type` included; the order of their
 //! fields means nothing. Where a body ends is said by its frame, so a Delta has no length of its
@@ -57,9 +59,10 @@
 
 use bytes::Bytes;
 use codraft_ot::varint;
+use serde_json::Value;
 
 use super::{
-    At, BATCH_MAX, ClientFrame, FrameError, OpEvent, OtherEvent, ServerFrame,
+    At, BATCH_MAX, ClientFrame, FrameError, OpEvent, OtherEvent, Presence, ServerFrame,
     json::{self, parse_json},
 };
 use crate::ids::{Revision, Role, Seq};
@@ -84,12 +87,14 @@ mod kind {
     pub const BYE: u8 = 14;
     pub const SAVING: u8 = 15;
     pub const RESTORES: u8 = 16;
+    pub const HERE: u8 = 17;
     pub const HELLO: u8 = 32;
     pub const CLIENT_OP: u8 = 33;
     pub const CLIENT_PRESENCE: u8 = 34;
     pub const CHECK: u8 = 35;
     pub const AUTH: u8 = 36;
     pub const PING: u8 = 37;
+    pub const CLIENT_HERE: u8 = 38;
 }
 
 /// The time of the event before, which the next one counts from.
@@ -192,9 +197,15 @@ fn server_body(body: &mut Vec<u8>, clock: &mut Clock, frame: &ServerFrame) -> u8
             body.extend_from_slice(hash);
             kind::MARK
         }
-        ServerFrame::Presence { slot, data } => {
+        ServerFrame::Presence {
+            slot,
+            rev,
+            last_seen_ms,
+            presence,
+        } => {
             varint::put(body, u64::from(*slot));
-            body.extend_from_slice(data.as_deref().unwrap_or_default().as_bytes());
+            let text = json::shown_text(*rev, *last_seen_ms, presence.as_ref());
+            body.extend_from_slice(text.as_bytes());
             kind::PRESENCE
         }
         ServerFrame::Role { role } => {
@@ -206,6 +217,7 @@ fn server_body(body: &mut Vec<u8>, clock: &mut Clock, frame: &ServerFrame) -> u8
             kind::SAVING
         }
         ServerFrame::Pong => kind::PONG,
+        ServerFrame::Here => kind::HERE,
         ServerFrame::Who(_)
         | ServerFrame::Reject { .. }
         | ServerFrame::Resync { .. }
@@ -344,9 +356,9 @@ fn server_of(kind: u8, mut body: Bytes, clock: &mut Clock) -> Result<ServerFrame
         }),
         kind::PRESENCE => {
             let slot = take_slot(&mut body)?;
-            ServerFrame::Presence {
-                slot,
-                data: take_presence(&body)?,
+            match body.is_empty() {
+                true => json::shown_of(slot, &Value::Null)?,
+                false => json::shown_of(slot, &object(&body)?)?,
             }
         }
         kind::ROLE => {
@@ -359,6 +371,7 @@ fn server_of(kind: u8, mut body: Bytes, clock: &mut Clock) -> Result<ServerFrame
             on: body.first() == Some(&1),
         },
         kind::PONG => ServerFrame::Pong,
+        kind::HERE => ServerFrame::Here,
         kind::WHO | kind::REJECT | kind::RESYNC | kind::BYE => {
             json::server_of(&parse_json(&body)?)?
         }
@@ -384,9 +397,9 @@ pub fn encode_client(out: &mut Vec<u8>, frame: &ClientFrame) {
             body.extend_from_slice(ops);
             kind::CLIENT_OP
         }
-        ClientFrame::Presence { rev, data } => {
+        ClientFrame::Presence { rev, presence } => {
             varint::put(&mut body, rev.0);
-            body.extend_from_slice(data.as_deref().unwrap_or_default().as_bytes());
+            body.extend_from_slice(json::presence_text(presence.as_ref()).as_bytes());
             kind::CLIENT_PRESENCE
         }
         ClientFrame::Check { rev, digest } => {
@@ -399,6 +412,7 @@ pub fn encode_client(out: &mut Vec<u8>, frame: &ClientFrame) {
             kind::AUTH
         }
         ClientFrame::Ping => kind::PING,
+        ClientFrame::Here => kind::CLIENT_HERE,
     };
     head(out, kind, true, body.len());
     out.extend_from_slice(&body);
@@ -441,7 +455,7 @@ fn client_of(kind: u8, mut body: Bytes) -> Result<ClientFrame, FrameError> {
             let rev = take_varint(&mut body)?;
             ClientFrame::Presence {
                 rev: Revision(rev),
-                data: take_presence(&body)?,
+                presence: take_presence(&body)?,
             }
         }
         kind::CHECK => ClientFrame::Check {
@@ -453,6 +467,7 @@ fn client_of(kind: u8, mut body: Bytes) -> Result<ClientFrame, FrameError> {
             ClientFrame::Auth { token }
         }
         kind::PING => ClientFrame::Ping,
+        kind::CLIENT_HERE => ClientFrame::Here,
         other => {
             return Err(FrameError::unknown(format!(
                 "there is no client frame {other}"
@@ -532,11 +547,17 @@ fn take_hash(body: &Bytes) -> Result<[u8; 32], FrameError> {
 }
 
 /// Looked into although the router only relays it: it must not break those who read it.
-fn take_presence(body: &Bytes) -> Result<Option<String>, FrameError> {
+fn take_presence(body: &Bytes) -> Result<Option<Presence>, FrameError> {
     if body.is_empty() {
         return Ok(None);
     }
-    json::presence_of(&parse_json(body)?)
+    json::presence_of(&object(body)?)
+}
+
+fn object(body: &Bytes) -> Result<Value, FrameError> {
+    let value = parse_json(body)?;
+    let wrong = || FrameError::malformed("presence: an object or nothing");
+    value.is_object().then_some(value).ok_or_else(wrong)
 }
 
 /// Empty: none.

@@ -4,6 +4,7 @@
 //! are arrays of Delta components: `{"retain": 3}`, `{"insert": "text" | {…}}`, `{"delete": 2}`,
 //! with `attributes` where there are any.
 
+mod presence;
 mod spell;
 mod welcome;
 
@@ -24,6 +25,8 @@ use crate::{
     reject::Code,
 };
 
+pub(super) use presence::{presence_of, presence_text, shown_of, shown_text};
+use presence::{presence_value, shown_value};
 pub use spell::Spelling;
 use spell::{ClientOpText, ComponentText, OpText, OpsText, WelcomeText, trusted};
 use welcome::{welcome_of, welcome_value};
@@ -147,7 +150,7 @@ pub(super) fn client_of(value: &Value) -> Result<ClientFrame, FrameError> {
         },
         "presence" => ClientFrame::Presence {
             rev: Revision(value["rev"].as_u64().unwrap_or(0)),
-            data: presence_of(&value["data"])?,
+            presence: presence_of(value)?,
         },
         "check" => ClientFrame::Check {
             rev: Revision(frame.number("rev")?),
@@ -157,6 +160,7 @@ pub(super) fn client_of(value: &Value) -> Result<ClientFrame, FrameError> {
             token: frame.text("token")?.to_owned(),
         },
         "ping" => ClientFrame::Ping,
+        "here" => ClientFrame::Here,
         other => return Err(unknown(other)),
     })
 }
@@ -186,14 +190,18 @@ pub(super) fn client_text(frame: &ClientFrame) -> String {
             value
         }
         ClientFrame::Op { .. } => Value::Null,
-        ClientFrame::Presence { rev, data } => {
-            json!({"type": "presence", "rev": rev.0, "data": embedded(data)})
+        ClientFrame::Presence { rev, presence } => {
+            let mut value = presence_value(presence.as_ref());
+            value["type"] = json!("presence");
+            value["rev"] = json!(rev.0);
+            value
         }
         ClientFrame::Check { rev, digest } => {
             json!({"type": "check", "rev": rev.0, "digest": hex(digest)})
         }
         ClientFrame::Auth { token } => json!({"type": "auth", "token": token}),
         ClientFrame::Ping => json!({"type": "ping"}),
+        ClientFrame::Here => json!({"type": "here"}),
     }
     .to_string()
 }
@@ -273,13 +281,22 @@ fn server_value(frame: &ServerFrame) -> Value {
             json!({"type": "rebase", "seq": seq.0, "base": base.0, "floor": floor.0, "head": head.0})
         }
         ServerFrame::Mark(at) => json!({"type": "mark", "rev": at.rev.0, "hash": hex(&at.hash)}),
-        ServerFrame::Presence { slot, data } => {
-            json!({"type": "presence", "slot": slot, "data": embedded(data)})
+        ServerFrame::Presence {
+            slot,
+            rev,
+            last_seen_ms,
+            presence,
+        } => {
+            let mut value = shown_value(*rev, *last_seen_ms, presence.as_ref());
+            value["type"] = json!("presence");
+            value["slot"] = json!(slot);
+            value
         }
         ServerFrame::Role { role } => json!({"type": "role", "role": role.as_str()}),
         ServerFrame::Resync { reason } => json!({"type": "resync", "reason": reason}),
         ServerFrame::Saving { on } => json!({"type": "saving", "on": on}),
         ServerFrame::Pong => json!({"type": "pong"}),
+        ServerFrame::Here => json!({"type": "here"}),
         ServerFrame::Bye {
             code,
             reason,
@@ -324,10 +341,7 @@ pub(super) fn server_of(value: &Value) -> Result<ServerFrame, FrameError> {
             head: Revision(frame.number("head")?),
         },
         "mark" => ServerFrame::Mark(at_of(&frame)?),
-        "presence" => ServerFrame::Presence {
-            slot: frame.slot()?,
-            data: presence_of(&value["data"])?,
-        },
+        "presence" => shown_of(frame.slot()?, value)?,
         "role" => ServerFrame::Role {
             role: frame.role("role")?,
         },
@@ -338,6 +352,7 @@ pub(super) fn server_of(value: &Value) -> Result<ServerFrame, FrameError> {
             on: value["on"].as_bool().unwrap_or(false),
         },
         "pong" => ServerFrame::Pong,
+        "here" => ServerFrame::Here,
         "bye" => ServerFrame::Bye {
             code: frame.code()?,
             reason: value["reason"].as_str().unwrap_or_default().to_owned(),
@@ -360,7 +375,11 @@ fn op_event_of(frame: &Fields<'_>) -> Result<OpEvent, FrameError> {
 }
 
 fn who_value(who: &Who) -> Value {
-    json!({"slot": who.slot, "client": who.client.to_string(), "user": &*who.user})
+    let mut value = json!({"slot": who.slot, "client": who.client.to_string(), "user": &*who.user});
+    if let Some(name) = &who.name {
+        value["name"] = json!(&**name);
+    }
+    value
 }
 
 fn who_of(frame: &Fields<'_>) -> Result<Who, FrameError> {
@@ -369,6 +388,7 @@ fn who_of(frame: &Fields<'_>) -> Result<Who, FrameError> {
         slot: frame.slot()?,
         client,
         user,
+        name: frame.value["name"].as_str().map(Into::into),
     })
 }
 
@@ -411,24 +431,6 @@ fn at_of(frame: &Fields<'_>) -> Result<At, FrameError> {
         rev: Revision(frame.number("rev")?),
         hash: frame.hash("hash")?,
     })
-}
-
-/// Presence data travels as JSON text.
-fn embedded(data: &Option<String>) -> Value {
-    data.as_deref()
-        .and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or(Value::Null)
-}
-
-/// What a client says of itself reaches other clients: an object, or gone.
-pub(super) fn presence_of(data: &Value) -> Result<Option<String>, FrameError> {
-    match data {
-        Value::Null => Ok(None),
-        Value::Object(_) => Ok(Some(data.to_string())),
-        _ => Err(FrameError::malformed(
-            "presence: data must be an object or null",
-        )),
-    }
 }
 
 fn unknown(name: &str) -> FrameError {

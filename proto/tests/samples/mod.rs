@@ -4,7 +4,10 @@
 use bytes::Bytes;
 use codraft_ot::{Attributes, Delta, Value};
 use codraft_proto::{
-    frame::{At, ClientFrame, OpEvent, OtherEvent, ServerFrame, Snapshot, Welcome, Who},
+    frame::{
+        At, ClientFrame, OpEvent, OtherEvent, Presence, Selection, ServerFrame, Snapshot, Welcome,
+        Who,
+    },
     ids::{ClientId, Revision, Role, Seq},
     reject::Code,
 };
@@ -120,6 +123,7 @@ fn welcome_with(
             slot: 0,
             client: client(1),
             user: "alice".into(),
+            name: None,
         }],
         doc,
         snapshot,
@@ -128,12 +132,26 @@ fn welcome_with(
     }))
 }
 
+fn standing() -> Presence {
+    Presence {
+        cursor: Some(7),
+        selection: Some(Selection { anchor: 3, head: 7 }),
+        data: None,
+    }
+}
+
+fn says(data: &str) -> Presence {
+    Presence {
+        data: Some(data.into()),
+        ..Presence::default()
+    }
+}
+
 pub fn client_messages() -> Vec<(&'static str, ClientFrame)> {
     let at = At {
         rev: Revision(41),
         hash: hash(),
     };
-    let data = r#"{"cursor":7,"selection":{"anchor":3,"head":7}}"#.to_owned();
     vec![
         (
             "hello",
@@ -179,14 +197,31 @@ pub fn client_messages() -> Vec<(&'static str, ClientFrame)> {
             "presence",
             ClientFrame::Presence {
                 rev: Revision(41),
-                data: Some(data),
+                presence: Some(standing()),
+            },
+        ),
+        (
+            "presence, nowhere",
+            ClientFrame::Presence {
+                rev: Revision(41),
+                presence: Some(says("{}")),
+            },
+        ),
+        (
+            "presence, data",
+            ClientFrame::Presence {
+                rev: Revision(41),
+                presence: Some(Presence {
+                    cursor: Some(0),
+                    ..says(r##"{"colour":"#2a7"}"##)
+                }),
             },
         ),
         (
             "presence, gone",
             ClientFrame::Presence {
                 rev: Revision(41),
-                data: None,
+                presence: None,
             },
         ),
         (
@@ -203,6 +238,7 @@ pub fn client_messages() -> Vec<(&'static str, ClientFrame)> {
             },
         ),
         ("ping", ClientFrame::Ping),
+        ("here", ClientFrame::Here),
     ]
 }
 
@@ -212,6 +248,11 @@ pub fn server_messages() -> Vec<(&'static str, Vec<ServerFrame>)> {
         slot: 200,
         client: client(100),
         user: "bob".into(),
+        name: None,
+    };
+    let named = Who {
+        name: Some("Bob Ü.".into()),
+        ..who.clone()
     };
     let reject = |last, code, retry_after_ms| {
         let message = "not now".to_owned();
@@ -229,7 +270,12 @@ pub fn server_messages() -> Vec<(&'static str, Vec<ServerFrame>)> {
         reason: "see you".into(),
         retry_after_ms,
     };
-    let data = Some(r#"{"cursor":7}"#.to_owned());
+    let presence = |presence| ServerFrame::Presence {
+        slot: 200,
+        rev: Revision(41),
+        last_seen_ms: TS,
+        presence: Some(presence),
+    };
     let snapshot = Snapshot {
         version: Revision(40),
         url: "/v1/docs/44ed/history?version=40".into(),
@@ -308,12 +354,16 @@ pub fn server_messages() -> Vec<(&'static str, Vec<ServerFrame>)> {
                 hash: hash(),
             })],
         ),
-        ("presence", vec![ServerFrame::Presence { slot: 200, data }]),
+        ("who, named", vec![ServerFrame::Who(named)]),
+        ("presence", vec![presence(standing())]),
+        ("presence, nowhere", vec![presence(says("{}"))]),
         (
             "presence, gone",
             vec![ServerFrame::Presence {
                 slot: 200,
-                data: None,
+                rev: Revision(0),
+                last_seen_ms: 0,
+                presence: None,
             }],
         ),
         (
@@ -331,6 +381,7 @@ pub fn server_messages() -> Vec<(&'static str, Vec<ServerFrame>)> {
         ("saving", vec![ServerFrame::Saving { on: true }]),
         ("saved", vec![ServerFrame::Saving { on: false }]),
         ("pong", vec![ServerFrame::Pong]),
+        ("here", vec![ServerFrame::Here]),
         ("bye, for good", vec![bye(Code::Revoked, 0)]),
         ("bye, come again", vec![bye(Code::ShuttingDown, 1_500)]),
         (

@@ -146,6 +146,7 @@ pub(super) fn who_frame(slot: u32, who: &Slot) -> Who {
         slot,
         client: who.client.unwrap_or(ClientId([0; 16])),
         user: who.user.clone(),
+        name: who.name.clone(),
     }
 }
 

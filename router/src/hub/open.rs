@@ -87,6 +87,7 @@ impl Hub {
         if state.feed.is_saving() {
             member.push(&ServerFrame::Saving { on: true });
         }
+        self.show_all(state, reader);
     }
 
     fn snapshot(&self, held: &SharedState) -> Option<Snapshot> {

@@ -5,7 +5,10 @@
 //! time, the least recently used first: a fresh `who` goes before the first event, and what came
 //! before it was read by the old one. So the table is as large as those who are here, and a bit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use codraft_mutant::mutant;
 use codraft_proto::ids::{ClientId, UserId};
@@ -19,6 +22,8 @@ const INTRODUCED_MAX: usize = 256;
 pub struct Slot {
     pub client: Option<ClientId>,
     pub user: UserId,
+    /// For people to read, where it says more than the user's id.
+    pub name: Option<Arc<str>>,
     /// Sockets of this author.
     here: u32,
     /// When it was used last, by the table's own count; for those who are gone.
@@ -56,6 +61,18 @@ impl Slots {
         n
     }
 
+    /// What its user is called; whoever knows them by another name hears of it.
+    pub fn name(&mut self, n: u32, name: &str) {
+        let Some(slot) = self.slots.get_mut(n as usize) else {
+            return;
+        };
+        let name = Some(name).filter(|name| !name.is_empty() && **name != *slot.user);
+        if slot.name.as_deref() != name {
+            slot.name = name.map(Into::into);
+            slot.announced = None;
+        }
+    }
+
     pub fn leave(&mut self, n: u32) {
         let known = self.is_announced(n);
         let Some(slot) = self.slots.get_mut(n as usize) else {
@@ -90,6 +107,7 @@ impl Slots {
         let slot = Slot {
             client,
             user: user.into(),
+            name: None,
             here: 0,
             used: self.uses,
             announced: None,

@@ -8,7 +8,7 @@ use codraft_ot::{
     client::{ClientDocument, Event},
 };
 use codraft_proto::{
-    frame::{At, DIVERGED, OpEvent, ServerFrame, Welcome},
+    frame::{At, ClientFrame, DIVERGED, OpEvent, ServerFrame, Welcome},
     ids::{Revision, Seq},
     reject::Code,
 };
@@ -40,6 +40,7 @@ impl Client {
 
     async fn take(&mut self, frame: ServerFrame) -> Result<()> {
         let (client, doc) = (self.author(), self.doc.0);
+        self.sees(&frame);
         match frame {
             ServerFrame::Welcome(welcome) => return self.welcome(*welcome).await,
             ServerFrame::Op(op) => return self.edited(&op),
@@ -135,6 +136,11 @@ impl Client {
                 retry_after_ms,
                 ..
             } => return self.bye(code, retry_after_ms),
+            ServerFrame::Here => {
+                if let Connection::Open(open) = &mut self.connection {
+                    return open.socket.send(&ClientFrame::Here).await;
+                }
+            }
             ServerFrame::Who(_) | ServerFrame::Presence { .. } | ServerFrame::Pong => {}
         }
         Ok(())
