@@ -1,6 +1,7 @@
 // Which router to ask, and where the sockets of the document meet. Any router answers for any
 // document; a ticket names the one for the socket. Where that one is not there, or the one that is
-// asked, another is, of those that answers have named.
+// asked, another is, of those that answers have named: a router that has the token already is
+// believed about the others, which get it too.
 
 import { Api, ApiError, type Fetch } from "./api.js";
 
