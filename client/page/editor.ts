@@ -5,8 +5,10 @@ import { Annotation, Compartment, EditorState, Transaction } from "@codemirror/s
 import { drawSelection, EditorView, keymap, placeholder } from "@codemirror/view";
 import type Delta from "quill-delta";
 
-import { deltaOf, replacementsOf, wellFormed, wholePairs } from "./changes.js";
+import { wellFormed } from "../src/pairs.js";
+import { deltaOf, replacementsOf, wholePairs } from "./changes.js";
 import { Held, type Range } from "./held.js";
+import type { Surface } from "./surface.js";
 
 /**
  * After a composition ended the editor still reads what it left in the page; on Android that
@@ -39,7 +41,7 @@ const looks = EditorView.theme({
   ".cm-placeholder": { color: "var(--soft)" },
 });
 
-export class Editor {
+export class Editor implements Surface {
   private readonly view: EditorView;
   private readonly editable = new Compartment();
   private readonly held = new Held();

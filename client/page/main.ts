@@ -1,6 +1,8 @@
 // The page: one document, named in the address's fragment (`#token=…&doc=…`), which no server
 // and no log ever sees.
 
+import type Delta from "quill-delta";
+
 import { Api, ApiError } from "../src/api.js";
 import { Connection } from "../src/connection.js";
 import type { Status } from "../src/events.js";
@@ -9,6 +11,7 @@ import { Editor } from "./editor.js";
 import { conflictCopy, copyText, failure, readOnly, unconfirmed } from "./notices.js";
 import { People } from "./people.js";
 import { Strip } from "./strip.js";
+import type { Surface } from "./surface.js";
 
 const TEXTS: Record<Status, string> = {
   connecting: "Opening…",
@@ -22,6 +25,8 @@ const TEXTS: Record<Status, string> = {
 
 const STEADY_MS = 250;
 
+type Kind = "text" | "rich";
+
 function byId(id: string): HTMLElement {
   const element = document.getElementById(id);
   if (!element) throw new Error(`the page has no #${id}`);
@@ -32,9 +37,9 @@ function fragment(): URLSearchParams {
   return new URLSearchParams(location.hash.slice(1));
 }
 
-function address(token: string, doc: string | null): string {
-  const named = new URLSearchParams({ token, ...(doc === null ? {} : { doc }) });
-  return `${location.pathname}#${named}`;
+/** Of a document, or of a new one of a kind. */
+function address(token: string, named: { doc: string } | { kind: Kind }): string {
+  return `${location.pathname}#${new URLSearchParams({ token, ...named })}`;
 }
 
 let becomingSaved: ReturnType<typeof setTimeout> | undefined;
@@ -65,24 +70,38 @@ async function start(): Promise<void> {
   }
   let doc = fragment().get("doc");
   if (!doc) {
-    doc = await new Api(location.origin).createDocument(token, "Untitled");
-    history.replaceState(null, "", address(token, doc));
+    const kind = fragment().get("kind") === "rich" ? "rich" : "text";
+    doc = await new Api(location.origin).createDocument(token, "Untitled", kind);
+    history.replaceState(null, "", address(token, { doc }));
   }
   openDocument(token, doc);
 }
 
 function openDocument(token: string, doc: string): void {
   let role: Role = "viewer";
-  let kind = "text";
   let status: Status = "connecting";
   let opened = false;
+  let editor: Surface | null = null;
   const people = new People(byId("people"));
   const strip = new Strip(doc, token);
-  const editor = new Editor(byId("editor"), (delta) => connection.edit(delta));
   const permit = (): void => {
-    const why = opened ? whyReadOnly(kind, role) : "";
+    const why = opened ? whyReadOnly(role) : "";
     readOnly(why);
-    editor.setEditable(why === "" && status !== "closed" && status !== "connecting");
+    editor?.setEditable(why === "" && status !== "closed" && status !== "connecting");
+  };
+  const made = (surface: Surface): void => {
+    editor = surface;
+    permit();
+    if (status === "saved") editor.focus();
+  };
+  const edit = (delta: Delta): void => connection.edit(delta);
+  /** The kind is known when the document is; what it has is told next. */
+  const makeEditor = (kind: string): void => {
+    if (kind !== "rich") return made(new Editor(byId("editor"), edit));
+    import("./rich/editor.js").then(
+      ({ RichEditor }) => made(new RichEditor(byId("editor"), connection.document.content, edit)),
+      () => failure("The editor could not be loaded", "Load the page again."),
+    );
   };
   // A token is good for one try; a newer one may have been put into the address.
   let tried = token;
@@ -97,7 +116,7 @@ function openDocument(token: string, doc: string): void {
       return current;
     },
     events: {
-      change: (delta) => editor.apply(delta),
+      change: (delta) => editor?.apply(delta),
       status: (now, reason) => {
         const first = status === "connecting";
         if (status === "closed") failure(null);
@@ -106,11 +125,12 @@ function openDocument(token: string, doc: string): void {
         showStatus(now);
         permit();
         if (now === "closed") failure(title, sentence(reason));
-        else if (first && now === "saved") editor.focus();
+        else if (first && now === "saved") editor?.focus();
       },
       opened: (about) => {
+        if (!opened) makeEditor(about.kind);
         opened = true;
-        ({ role, kind } = about);
+        ({ role } = about);
         byId("title").textContent = about.title || "Untitled";
         document.title = `${about.title || "Untitled"} · Codraft`;
         people.show();
@@ -122,7 +142,7 @@ function openDocument(token: string, doc: string): void {
       },
       here: (who, at) => people.here(`${who.client} ${who.user}`, at),
       saved: (tookMs) => strip.saved(tookMs),
-      conflict: (copy) => conflictCopy(copy, () => editor.focus()),
+      conflict: (copy) => conflictCopy(copy, () => editor?.focus()),
       unconfirmed,
     },
   });
@@ -131,7 +151,10 @@ function openDocument(token: string, doc: string): void {
   share.hidden = false;
   share.addEventListener("click", () => copyText(location.href, byId("share-text")));
   share.dataset["url"] = location.href;
-  (byId("new-link") as HTMLAnchorElement).href = address(token, null);
+  for (const [id, kind] of [["new-link", "text"], ["new-text", "text"], ["new-rich", "rich"]] as const) {
+    (byId(id) as HTMLAnchorElement).href = address(token, { kind });
+  }
+  byId("new").hidden = false;
   // A new fragment alone does not load the page again, and for a newer token it must not while
   // something is unsaved.
   addEventListener("hashchange", () => {
@@ -149,10 +172,7 @@ function openDocument(token: string, doc: string): void {
   void strip.start();
 }
 
-function whyReadOnly(kind: string, role: Role): string {
-  if (kind !== "text") {
-    return "Read only here: this document has formatting. You see its text; this page cannot edit it yet.";
-  }
+function whyReadOnly(role: Role): string {
   return role === "editor" || role === "owner" ? "" : "Read only: you may read this document, not change it.";
 }
 

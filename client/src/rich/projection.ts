@@ -1,0 +1,171 @@
+// What a rich editor shows of a document: unit for unit as long as the document, and made of what
+// Quill keeps as it is. What Quill cannot show is an object of one unit that stands for it; a
+// format that it would drop, change or misplace is not shown, and stays in the document. Of formats
+// that exclude each other a line shows one, the same in every window.
+
+import Delta, { type AttributeMap, Op, OpIterator } from "quill-delta";
+
+import { aligned } from "../contents.js";
+
+/** The embed that stands for what cannot be shown; its value says what that is, in JSON. */
+export const OBJECT = "codraft-object";
+
+/** What is shown for a format's value; `undefined` for none. */
+type Shown = (value: unknown) => unknown;
+
+const one = (...of: unknown[]): Shown => (value) => (of.includes(value) ? value : undefined);
+const like = (pattern: RegExp): Shown => (value) => {
+  return typeof value === "string" && pattern.test(value) ? value : undefined;
+};
+
+/** A colour as a browser gives it back; others come back in other words. */
+const COLOR = like(/^(#[0-9a-f]{6}|black|blue|gray|green|navy|orange|purple|red|silver|teal|white|yellow)$/);
+
+const OF_TEXT = new Map<string, Shown>([
+  ["bold", one(true)],
+  ["italic", one(true)],
+  ["underline", one(true)],
+  ["strike", one(true)],
+  ["code", one(true)],
+  ["script", one("sub", "super")],
+  ["link", like(/^(https?|mailto|tel|sms):/)],
+  ["color", COLOR],
+  ["background", COLOR],
+  ["font", one("serif", "monospace")],
+  ["size", one("small", "large", "huge")],
+]);
+
+const CODE = "code-block";
+
+/** A line has the first of these that it can show. */
+const OF_LINE_ONE = new Map<string, Shown>([
+  // Whatever language it names.
+  [CODE, (value) => value === true || (typeof value === "string" && value !== "") || undefined],
+  ["list", one("ordered", "bullet", "checked", "unchecked")],
+  ["header", one(1, 2, 3, 4, 5, 6)],
+  ["blockquote", one(true)],
+]);
+
+const OF_LINE = new Map<string, Shown>([
+  ["align", one("center", "right", "justify")],
+  ["direction", one("rtl")],
+  ["indent", one(1, 2, 3, 4, 5, 6, 7, 8)],
+]);
+
+const ANY = like(/./s);
+const OF_PICTURE = new Map<string, Shown>([...OF_TEXT, ["alt", ANY], ["width", ANY], ["height", ANY]]);
+
+/** A picture that is in the document. One on another's server would tell that who reads here. */
+const PICTURE = /^data:image\/(png|jpeg|gif|webp);base64,/;
+
+/** Whether a line has at most one format of this name and those that exclude it. */
+export function isExclusive(name: string): boolean {
+  return OF_LINE_ONE.has(name);
+}
+
+/** What is shown of a document. */
+export function project(content: Delta): Delta {
+  const shown = new Delta();
+  let line: Op[] = [];
+  const end = (attributes?: AttributeMap): void => {
+    const formats = ofLine(attributes);
+    for (const op of line) showWithin(shown, op, CODE in formats);
+    line = [];
+    shown.insert("\n", formats);
+  };
+  for (const op of content.ops) {
+    if (typeof op.insert !== "string") {
+      line.push(op);
+      continue;
+    }
+    const lines = op.insert.split("\n");
+    for (const [i, text] of lines.entries()) {
+      if (text !== "") line.push({ ...op, insert: text });
+      if (i < lines.length - 1) end(op.attributes);
+    }
+  }
+  for (const op of line) showWithin(shown, op, false);
+  return shown;
+}
+
+/**
+ * What a change of the document is to what is shown: `shown` before it, and `after`. Where a line
+ * becomes another kind of line, more changes than the document does.
+ */
+export function projectChange(change: Delta, shown: Delta, after: Delta): Delta {
+  const moved = new Delta();
+  const rest = new OpIterator(after.ops);
+  const copy = (units: number, to?: Delta): void => {
+    for (let left = units; left > 0 && rest.hasNext(); ) {
+      const some = Math.min(left, rest.peekLength());
+      const op = rest.next(some);
+      to?.push(op);
+      left -= some;
+    }
+  };
+  for (const op of change.ops) {
+    const units = Op.length(op);
+    if (op.delete !== undefined) moved.delete(units);
+    else if (op.insert !== undefined) copy(units, moved);
+    else {
+      copy(units);
+      moved.retain(units);
+    }
+  }
+  return moved.compose(aligned(shown.compose(moved), after));
+}
+
+/** What an object stands for; null where it is none of ours. */
+export function stoodFor(value: unknown): string | Record<string, unknown> | null {
+  try {
+    const insert: unknown = JSON.parse(String(value));
+    if (insert === "\r") return insert;
+    const isMap = typeof insert === "object" && insert !== null && !Array.isArray(insert);
+    return isMap ? (insert as Record<string, unknown>) : null;
+  } catch {
+    return null;
+  }
+}
+
+/** What a line break shows: of the formats that exclude each other, one. */
+export function ofLine(attributes: AttributeMap = {}): AttributeMap {
+  const formats = shownOf(OF_LINE, attributes);
+  for (const [name, show] of OF_LINE_ONE) {
+    const value = Object.hasOwn(attributes, name) ? show(attributes[name]) : undefined;
+    if (value !== undefined) return { ...formats, [name]: value };
+  }
+  return formats;
+}
+
+function showWithin(shown: Delta, { insert, attributes }: Op, isCode: boolean): void {
+  const formats = isCode ? {} : shownOf(OF_TEXT, attributes);
+  if (typeof insert === "string") {
+    for (const [i, text] of insert.split("\r").entries()) {
+      // Quill would make a line break of it.
+      if (i > 0) shown.insert(object("\r"), formats);
+      shown.insert(text, formats);
+    }
+  } else if (insert && isPicture(insert) && !isCode) {
+    shown.insert(insert, shownOf(OF_PICTURE, attributes));
+  } else {
+    shown.insert(object(insert ?? {}), formats);
+  }
+}
+
+function shownOf(formats: ReadonlyMap<string, Shown>, attributes: AttributeMap = {}): AttributeMap {
+  const shown: AttributeMap = {};
+  for (const [name, value] of Object.entries(attributes)) {
+    const what = formats.get(name)?.(value);
+    if (what !== undefined) shown[name] = what;
+  }
+  return shown;
+}
+
+function isPicture(embed: Record<string, unknown>): boolean {
+  const { image } = embed;
+  return Object.keys(embed).length === 1 && typeof image === "string" && PICTURE.test(image);
+}
+
+function object(insert: string | Record<string, unknown>): Record<string, unknown> {
+  return { [OBJECT]: JSON.stringify(insert) };
+}
