@@ -43,21 +43,20 @@ test("who sets what kind a line is, settles what was not shown of it", () => {
   assert.deepEqual(lifted(content, made).ops.at(-1), { insert: "\n", attributes: { author: "u1" } });
 });
 
-test("a line that becomes code and text again has the formats that it had", () => {
-  const content = new Delta().insert("a", { bold: true }).insert("\n");
-  // As Quill tells it: in a code block nothing is bold.
-  const code = lifted(content, new Delta().retain(1, { bold: null }).retain(1, { "code-block": true }));
-  assert.deepEqual(code.ops, [
-    { insert: "a", attributes: { bold: true } },
-    { insert: "\n", attributes: { "code-block": true } },
+test("a change of another's is one of what is shown, and of that alone", () => {
+  const content = new Delta().insert("a", { bold: true, author: "u1" }).insert({ image: "x" }).insert("\n", { header: 1 });
+  const shown = project(content);
+  const hidden = new Delta().retain(1, { author: "u2", link: "javascript:alert(1)" }).retain(1).retain(1, { header: 9 });
+  assert.deepEqual(projectChange(hidden, shown, project(content.compose(hidden))).ops, [
+    { retain: 2 },
+    { retain: 1, attributes: { header: null } },
   ]);
-  const before = project(code);
-  const change = new Delta().retain(1).retain(1, { "code-block": null });
-  const text = lifted(code, change);
-  assert.deepEqual(text.ops, content.ops);
-  assert.deepEqual(projectChange(change, before, project(text)).ops, [
-    { retain: 1, attributes: { bold: true } },
-    { retain: 1, attributes: { "code-block": null } },
+  const change = new Delta().retain(1).insert("\r", { bold: true }).delete(1).retain(1, { list: "bullet" });
+  assert.deepEqual(projectChange(change, shown, project(content.compose(change))).ops, [
+    { retain: 1 },
+    { insert: object("\r"), attributes: { bold: true } },
+    { delete: 1 },
+    { retain: 1, attributes: { list: "bullet", header: null } },
   ]);
 });
 

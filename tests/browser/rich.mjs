@@ -3,7 +3,8 @@
 //
 //   node rich.mjs                     the test
 //   node rich.mjs --seed 7            from another seed
-//   node rich.mjs --deltas 5000       and further
+//   node rich.mjs --deltas 30000      and further
+//   node rich.mjs --alone             without a cluster: the Deltas and nothing else
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -18,11 +19,15 @@ const CANDIDATES = JSON.parse(await readFile(new URL("candidates.json", import.m
 const DOT = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 
 const { values } = parseArgs({
-  options: { seed: { type: "string", default: "1" }, deltas: { type: "string", default: "6000" } },
+  options: {
+    seed: { type: "string", default: "1" },
+    deltas: { type: "string", default: "6000" },
+    alone: { type: "boolean", default: false },
+  },
 });
 const [SEED, DELTAS] = [values.seed, values.deltas].map(Number);
 
-/** A page with the editor in it and nothing else, under the policy of the page. */
+/** A page with the editor in it and nothing else. */
 async function workshop(browser) {
   const client = fileURLToPath(new URL("../../client/", import.meta.url));
   const { build } = createRequire(`${client}package.json`)("esbuild");
@@ -48,6 +53,7 @@ async function properties(browser) {
     assert.equal(resets, 0, `${name}: Quill was set anew; ${said}`);
   }
   console.log(`ok: ${names.length} documents that Quill does not show as they are`);
+  // Deltas, how often Quill was set anew, documents.
   const all = { random: [0, 0, 0], together: [0, 0, 0] };
   for (const [kind, counts] of Object.entries(all)) {
     for (let seed = SEED; counts[0] < DELTAS / 2; seed += 1) {
@@ -246,14 +252,12 @@ let codraft;
 try {
   browser = await launch();
   await properties(browser);
-  codraft = await useCodraft();
-  await lastLine(browser, codraft);
-  await atOnce(browser, codraft);
-  await kept(browser, codraft);
-  await composed(browser, codraft);
+  codraft = values.alone ? undefined : await useCodraft();
+  const journeys = codraft ? [lastLine, atOnce, kept, composed] : [];
+  for (const journey of journeys) await journey(browser, codraft);
 } catch (error) {
   console.error(error);
-  console.error(codraft?.log.slice(-40).join("\n"));
+  if (codraft) console.error(codraft.log.slice(-40).join("\n"));
   process.exitCode = 1;
 } finally {
   await browser?.close();

@@ -2,6 +2,7 @@
 // stand for all else (`src/rich/projection.ts` says what that is).
 
 import Quill, { Parchment } from "quill/core.js";
+import Block from "quill/blots/block.js";
 import Cursor from "quill/blots/cursor.js";
 import Embed, { type EmbedContextRange } from "quill/blots/embed.js";
 import { AlignClass } from "quill/formats/align.js";
@@ -46,26 +47,24 @@ class ObjectBlot extends Embed {
 
   /** What was typed beside it is text, where what is beside it is what Quill knows of. */
   override update(mutations: MutationRecord[], context: Record<string, unknown>): void {
-    const { parentNode } = this.domNode;
-    const isMoved = (other: Parchment.Blot | null) => other !== null && other.domNode.parentNode !== parentNode;
-    if (parentNode === null || isMoved(this.prev) || isMoved(this.next)) return;
-    super.update(mutations, context);
+    const isThere = (blot: Parchment.Blot | null) => blot === null || blot.domNode.parentNode === this.parent.domNode;
+    if (isThere(this) && isThere(this.prev) && isThere(this.next)) super.update(mutations, context);
   }
 }
 
 function nameOf(value: unknown): string {
   const insert = stoodFor(value);
-  if (insert === "\r") return "␍";
+  if (typeof insert === "string") return insert === "\r" ? "␍" : "U+FEFF";
   return Object.keys(insert ?? {})[0] ?? "object";
 }
 
 /**
  * Holds the format of what is typed next. Where the user deletes the text around it, Quill's own
- * would put that back, and have it typed.
+ * would put that back, and have it typed; and of a browser's copy of it Quill would throw.
  */
 class Caret extends Cursor {
   override restore(): EmbedContextRange | null {
-    if (this.parent === null || this.domNode.isConnected) return super.restore();
+    if (this.parent === null || (this.selection && this.domNode.isConnected)) return super.restore();
     this.remove();
     return null;
   }
@@ -77,8 +76,8 @@ class NoHistory {
   cutoff(): void {}
 }
 
-// Quill would throw an object away with the first key in such a line.
-CodeBlock.allowedChildren = [...CodeBlock.allowedChildren, Parchment.EmbedBlot];
+// In such a line Quill would drop formats, and objects with the first key.
+CodeBlock.allowedChildren = Block.allowedChildren;
 
 Quill.register(
   {

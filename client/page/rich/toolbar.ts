@@ -49,7 +49,7 @@ export class Toolbar {
     this.line.setAttribute("aria-label", "Kind of line");
     this.line.append(...LINES.map(([name], i) => new Option(name, String(i))));
     this.line.addEventListener("change", () => this.makeLine(LINES[this.line.selectedIndex]));
-    const link = this.button("Link", "🔗", () => this.link());
+    const link = this.button("Link", "Link", () => this.link());
     this.element.append(
       this.line,
       this.group(...OF_TEXT.map((of) => this.toggle(of)), link),

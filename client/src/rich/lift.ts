@@ -16,8 +16,8 @@ const utf8 = new TextEncoder();
 
 /**
  * The change of `content` that the user made of what was shown of it; `shown` is what is shown now.
- * As long as that, whatever of it cannot be in a document. Nothing comes behind the last line
- * break, which stays.
+ * As long as that, whatever of it cannot be in a document. The last line break stays, and nothing
+ * comes behind it.
  */
 export function lift(made: Delta, content: Delta, shown: Delta): Delta {
   let change = new Delta();
@@ -28,9 +28,7 @@ export function lift(made: Delta, content: Delta, shown: Delta): Delta {
   }
   if (made.ops.some((op) => op.insert === undefined && op.attributes)) {
     const formats = made.ops.filter((op) => op.delete === undefined);
-    // What a line is says what is shown within it, so lines go first.
-    change = change.compose(formatted(content.compose(change), shown, formats, true));
-    change = change.compose(formatted(content.compose(change), shown, formats, false));
+    change = change.compose(formatted(content.compose(change), shown, formats));
   }
   change = endKept(change.chop(), content);
   return hasHalves(change, content) ? whole(change, content) : change;
@@ -44,18 +42,14 @@ function insert(change: Delta, { insert, attributes }: Op): void {
   change.insert(fits ? embed : "\uFFFD", formats);
 }
 
-/**
- * The formats in which what is shown differs from what it is to show, where the user changed
- * any: of line breaks (`lines`), or of what is between them.
- */
-function formatted(content: Delta, shown: Delta, made: Op[], lines: boolean): Delta {
+/** The formats in which what is shown differs from what it is to show, where the user changed any. */
+function formatted(content: Delta, shown: Delta, made: Op[]): Delta {
   const change = new Delta();
   for (const { units, ops } of beside(content.ops, project(content).ops, shown.ops, made)) {
     const [exact, was, is, user] = ops as [Op, Op, Op, Op];
     const isTouched = user.insert === undefined && user.attributes !== undefined;
-    const isLine = typeof is.insert === "string" && is.insert.startsWith("\n");
-    const set = isTouched && isLine === lines ? AttributeMap.diff(was.attributes, is.attributes) : undefined;
-    change.retain(units, set && fitting(lines ? withoutRivals(set, exact.attributes) : set, true));
+    const set = isTouched ? AttributeMap.diff(was.attributes, is.attributes) : undefined;
+    change.retain(units, set && fitting(withoutRivals(set, exact.attributes), true));
   }
   return change.chop();
 }
@@ -96,9 +90,10 @@ function endKept(change: Delta, content: Delta): Delta {
   // As far as what is shown goes, the one that is kept is as good as the one that took its place.
   if (last.delete === undefined) kept.insert("\n", ofLine(AttributeMap.compose(before, last.attributes, false)));
   while (walk.hasNext()) kept.push(walk.next());
-  const text = content.compose(change).length() - 1;
+  const text = Math.max(0, content.compose(change).length() - 1);
   const after = content.compose(change).slice(text).ops[0];
-  if (after?.insert !== "\n") return change;
+  // A browser may leave nothing at all.
+  if (after?.insert !== "\n") return kept.chop();
   const formats = withoutRivals(AttributeMap.diff(ofLine(before), ofLine(after.attributes)) ?? {}, before);
   return kept.compose(new Delta().retain(text).delete(1).retain(1, formats)).chop();
 }

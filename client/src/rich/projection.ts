@@ -35,12 +35,10 @@ const OF_TEXT = new Map<string, Shown>([
   ["size", one("small", "large", "huge")],
 ]);
 
-const CODE = "code-block";
-
 /** A line has the first of these that it can show. */
 const OF_LINE_ONE = new Map<string, Shown>([
   // Whatever language it names.
-  [CODE, (value) => value === true || (typeof value === "string" && value !== "") || undefined],
+  ["code-block", (value) => value === true || (typeof value === "string" && value !== "") || undefined],
   ["list", one("ordered", "bullet", "checked", "unchecked")],
   ["header", one(1, 2, 3, 4, 5, 6)],
   ["blockquote", one(true)],
@@ -58,6 +56,13 @@ const OF_PICTURE = new Map<string, Shown>([...OF_TEXT, ["alt", ANY], ["width", A
 /** A picture that is in the document. One on another's server would tell that who reads here. */
 const PICTURE = /^data:image\/(png|jpeg|gif|webp);base64,/;
 
+const APART = /([\n\r\ufeff])/;
+
+/** Quill makes a line break of the one, and takes the other, around carets and objects, for its own. */
+function isKeptBack(text: unknown): text is string {
+  return text === "\r" || text === "\ufeff";
+}
+
 /** Whether a line has at most one format of this name and those that exclude it. */
 export function isExclusive(name: string): boolean {
   return OF_LINE_ONE.has(name);
@@ -66,32 +71,21 @@ export function isExclusive(name: string): boolean {
 /** What is shown of a document. */
 export function project(content: Delta): Delta {
   const shown = new Delta();
-  let line: Op[] = [];
-  const end = (attributes?: AttributeMap): void => {
-    const formats = ofLine(attributes);
-    for (const op of line) showWithin(shown, op, CODE in formats);
-    line = [];
-    shown.insert("\n", formats);
-  };
-  for (const op of content.ops) {
-    if (typeof op.insert !== "string") {
-      line.push(op);
+  for (const { insert, attributes } of content.ops) {
+    if (typeof insert !== "string") {
+      const isShown = insert !== undefined && isPicture(insert);
+      shown.insert(isShown ? insert : object(insert ?? {}), shownOf(isShown ? OF_PICTURE : OF_TEXT, attributes));
       continue;
     }
-    const lines = op.insert.split("\n");
-    for (const [i, text] of lines.entries()) {
-      if (text !== "") line.push({ ...op, insert: text });
-      if (i < lines.length - 1) end(op.attributes);
+    for (const text of insert.split(APART)) {
+      if (text === "\n") shown.insert(text, ofLine(attributes));
+      else shown.insert(isKeptBack(text) ? object(text) : text, shownOf(OF_TEXT, attributes));
     }
   }
-  for (const op of line) showWithin(shown, op, false);
   return shown;
 }
 
-/**
- * What a change of the document is to what is shown: `shown` before it, and `after`. Where a line
- * becomes another kind of line, more changes than the document does.
- */
+/** What a change of the document is to what is shown: `shown` before it, and `after`. */
 export function projectChange(change: Delta, shown: Delta, after: Delta): Delta {
   const moved = new Delta();
   const rest = new OpIterator(after.ops);
@@ -119,7 +113,7 @@ export function projectChange(change: Delta, shown: Delta, after: Delta): Delta 
 export function stoodFor(value: unknown): string | Record<string, unknown> | null {
   try {
     const insert: unknown = JSON.parse(String(value));
-    if (insert === "\r") return insert;
+    if (isKeptBack(insert)) return insert;
     const isMap = typeof insert === "object" && insert !== null && !Array.isArray(insert);
     return isMap ? (insert as Record<string, unknown>) : null;
   } catch {
@@ -135,21 +129,6 @@ export function ofLine(attributes: AttributeMap = {}): AttributeMap {
     if (value !== undefined) return { ...formats, [name]: value };
   }
   return formats;
-}
-
-function showWithin(shown: Delta, { insert, attributes }: Op, isCode: boolean): void {
-  const formats = isCode ? {} : shownOf(OF_TEXT, attributes);
-  if (typeof insert === "string") {
-    for (const [i, text] of insert.split("\r").entries()) {
-      // Quill would make a line break of it.
-      if (i > 0) shown.insert(object("\r"), formats);
-      shown.insert(text, formats);
-    }
-  } else if (insert && isPicture(insert) && !isCode) {
-    shown.insert(insert, shownOf(OF_PICTURE, attributes));
-  } else {
-    shown.insert(object(insert ?? {}), formats);
-  }
 }
 
 function shownOf(formats: ReadonlyMap<string, Shown>, attributes: AttributeMap = {}): AttributeMap {
