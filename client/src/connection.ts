@@ -1,6 +1,5 @@
-// A document on a live socket: ticket, hello, events in, operations out, and all of it again
-// when the socket is gone. What a user typed leaves this file acknowledged, still waiting, or
-// as a conflict copy; never lost.
+// A document on a live socket: ticket, hello, events in, operations out; and all again when that is
+// gone. What a user typed leaves this file acknowledged, waiting or as a conflict copy; never lost.
 
 import Delta from "quill-delta";
 

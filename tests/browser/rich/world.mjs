@@ -197,6 +197,7 @@ export function fact(name) {
     const others = aligned(before, open.model).ops.flatMap((op) => Object.keys(op.attributes ?? {}));
     check(`${format} changed another`, others.every((one) => names.includes(one)), before.ops, open.model.ops);
   }
+  open.editor.history.cutoff();
   const formatted = open.model;
   if (content.length() > 1) open.user((quill) => quill.deleteText(0, content.length() - 1, "user"));
   if (content.length() > 1) open.user(() => open.editor.undo());
