@@ -95,11 +95,12 @@ function openDocument(token: string, doc: string): void {
     if (status === "saved") editor.focus();
   };
   const edit = (delta: Delta): void => connection.edit(delta);
+  const unshowable = (): void => failure("This document cannot be changed here", "The editor does not show it as it is.");
   /** The kind is known when the document is; what it has is told next. */
   const makeEditor = (kind: string): void => {
     if (kind !== "rich") return made(new Editor(byId("editor"), edit));
     import("./rich/editor.js").then(
-      ({ RichEditor }) => made(new RichEditor(byId("editor"), connection.document.content, edit)),
+      ({ RichEditor }) => made(new RichEditor(byId("editor"), connection.document.content, edit, unshowable)),
       () => failure("The editor could not be loaded", "Load the page again."),
     );
   };

@@ -223,6 +223,23 @@ async function kept(browser, codraft) {
   console.log("ok: what the page cannot show is kept, deleted and undone included");
 }
 
+/** Keys that Quill leaves to the browser, which would style what it joins. */
+async function joined(browser, codraft) {
+  const initial = [{ insert: "Heading" }, { insert: "\n", attributes: { blockquote: true } }, { insert: "a line\n" }];
+  const url = await createDocument(codraft.ready, { title: "Joined", kind: "rich", initial });
+  const [left, right] = [await openRich(browser, url), await openRich(browser, url)];
+  await left.editor.click();
+  await left.editor.press("Control+Home");
+  for (let i = 0; i < 4; i += 1) await left.editor.press("ArrowRight");
+  for (let i = 0; i < 6; i += 1) await left.editor.press("Shift+ArrowRight");
+  await left.editor.press("Control+Backspace");
+  await haveLines([left, right], ["blockquote: Headline"]);
+  const { content } = await served(codraft.ready, left.doc);
+  assert.deepEqual(content, [{ insert: "Headline" }, { insert: "\n", attributes: { blockquote: true } }]);
+  await areUnharmed(left, right);
+  console.log("ok: lines that a browser would join are joined as they are");
+}
+
 /** Input methods, and another in the same line. */
 async function composed(browser, codraft) {
   const url = await createDocument(codraft.ready, { title: "Composed", kind: "rich", initial: [{ insert: "<>\n" }] });
@@ -253,7 +270,7 @@ try {
   browser = await launch();
   await properties(browser);
   codraft = values.alone ? undefined : await useCodraft();
-  const journeys = codraft ? [lastLine, atOnce, kept, composed] : [];
+  const journeys = codraft ? [lastLine, atOnce, kept, joined, composed] : [];
   for (const journey of journeys) await journey(browser, codraft);
 } catch (error) {
   console.error(error);

@@ -46,11 +46,17 @@ export class RichEditor implements Surface {
   private isOurs = false;
   private rest: ReturnType<typeof setTimeout> | undefined;
 
-  /** `edited` hears what the user did to the document as `apply` left it. */
+  private isShowable = true;
+
+  /**
+   * `edited` hears what the user did to the document as `apply` left it; `unshowable` that nothing can
+   * be done here, since Quill cannot even show what should be shown.
+   */
   constructor(
     parent: HTMLElement,
     content: Delta,
     private readonly edited: (delta: Delta) => void,
+    private readonly unshowable: () => void = () => {},
   ) {
     const text = document.createElement("div");
     parent.replaceChildren(text);
@@ -99,8 +105,8 @@ export class RichEditor implements Surface {
   }
 
   setEditable(editable: boolean): void {
-    this.quill.enable(editable);
-    this.toolbar.enable(editable);
+    this.quill.enable(editable && this.isShowable);
+    this.toolbar.enable(editable && this.isShowable);
   }
 
   /** What another did to the document. It is shown when nobody composes. */
@@ -138,7 +144,7 @@ export class RichEditor implements Surface {
 
   /** Something happened to what is shown. */
   private changed(made: Delta, before: Delta): void {
-    if (this.isOurs) return;
+    if (this.isOurs || !this.isShowable) return;
     // Of something else than what was shown: nothing that can be led back.
     if (!isEqual(before, this.shown)) return this.reset();
     const now = this.quill.getContents();
@@ -175,9 +181,9 @@ export class RichEditor implements Surface {
     });
     if (this.isShown) return;
     // Nothing that is done to this could be led back.
-    console.error("codraft: this document cannot be shown as it is");
-    this.shown = this.quill.getContents();
-    this.quill.disable();
+    this.isShowable = false;
+    this.setEditable(false);
+    this.unshowable();
   }
 
   /** Quill forgets with each change which formats were chosen for what is typed next. */
@@ -233,7 +239,7 @@ export class RichEditor implements Surface {
     });
   }
 
-  /** A browser that deletes by itself may leave halves of objects behind. */
+  /** A browser that deletes by itself styles what it joins, and may leave halves of objects behind. */
   private deletes(event: InputEvent): void {
     const { quill } = this;
     const target = event.getTargetRanges()[0];
