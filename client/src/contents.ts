@@ -4,6 +4,8 @@ import Delta, { AttributeMap, type Op, OpIterator } from "quill-delta";
 
 import { replacement } from "./document.js";
 
+const NONE: AttributeMap = {};
+
 /** Pieces of contents of one length, side by side, cut wherever any of them is. */
 export function* beside(...contents: Op[][]): Generator<{ units: number; ops: Op[] }> {
   const walks = contents.map((ops) => new OpIterator(ops));
@@ -19,7 +21,7 @@ export function aligned(before: Delta, after: Delta): Delta {
   for (const { units, ops } of beside(before.ops, after.ops)) {
     const [was, is] = ops as [Op, Op];
     if (isSame(was.insert, is.insert)) {
-      change.retain(units, AttributeMap.diff(was.attributes, is.attributes));
+      change.retain(units, formats(was.attributes, is.attributes));
     } else {
       change.insert(is.insert as NonNullable<Op["insert"]>, is.attributes).delete(units);
     }
@@ -35,6 +37,13 @@ export function isEqual(a: Delta, b: Delta): boolean {
 export function difference(before: Delta, after: Delta): Delta {
   const text = replacement(before, after);
   return text.compose(aligned(before.compose(text), after));
+}
+
+/** What `AttributeMap.diff` says, without going into what is plainly the same. */
+function formats(was: AttributeMap = NONE, is: AttributeMap = NONE): AttributeMap | undefined {
+  const [before, after] = [Object.keys(was), Object.keys(is)];
+  const isSame = before.length === after.length && before.every((name) => was[name] === is[name]);
+  return isSame ? undefined : AttributeMap.diff(was, is);
 }
 
 function isSame(a: Op["insert"], b: Op["insert"]): boolean {

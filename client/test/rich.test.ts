@@ -45,14 +45,13 @@ test("who sets what kind a line is, settles what was not shown of it", () => {
 
 test("a change of another's is one of what is shown, and of that alone", () => {
   const content = new Delta().insert("a", { bold: true, author: "u1" }).insert({ image: "x" }).insert("\n", { header: 1 });
-  const shown = project(content);
   const hidden = new Delta().retain(1, { author: "u2", link: "javascript:alert(1)" }).retain(1).retain(1, { header: 9 });
-  assert.deepEqual(projectChange(hidden, shown, project(content.compose(hidden))).ops, [
+  assert.deepEqual(projectChange(hidden, content).ops, [
     { retain: 2 },
     { retain: 1, attributes: { header: null } },
   ]);
   const change = new Delta().retain(1).insert("\r", { bold: true }).delete(1).retain(1, { list: "bullet" });
-  assert.deepEqual(projectChange(change, shown, project(content.compose(change))).ops, [
+  assert.deepEqual(projectChange(change, content).ops, [
     { retain: 1 },
     { insert: object("\r"), attributes: { bold: true } },
     { delete: 1 },

@@ -42,6 +42,8 @@ export class RichEditor implements Surface {
   private content = new Delta();
   /** And what Quill shows of it. */
   private shown = new Delta();
+  /** The same as Quill has it, when that was last compared. */
+  private seen: Delta | null = null;
   /** Whether what Quill reports is a consequence of what it was told. */
   private isOurs = false;
   private rest: ReturnType<typeof setTimeout> | undefined;
@@ -136,22 +138,22 @@ export class RichEditor implements Surface {
 
   /** The document was changed, and the screen follows. */
   private display(change: Delta): void {
-    const before = this.shown;
+    const made = projectChange(change, this.content);
     this.content = this.content.compose(change);
-    this.shown = project(this.content);
-    this.tell(projectChange(change, before, this.shown));
+    this.shown = this.shown.compose(made);
+    this.tell(made);
   }
 
   /** Something happened to what is shown. */
   private changed(made: Delta, before: Delta): void {
     if (this.isOurs || !this.isShowable) return;
     // Of something else than what was shown: nothing that can be led back.
-    if (!isEqual(before, this.shown)) return this.reset();
-    const now = this.quill.getContents();
+    if (before !== this.seen && !isEqual(before, this.shown)) return this.reset();
+    const now = this.quill.editor.delta;
     const content = this.content;
     const change = lift(made, content, now);
     this.content = content.compose(change);
-    this.shown = project(this.content);
+    this.shown = this.shown.compose(projectChange(change, content));
     this.history.record(change, content, performance.now());
     if (change.ops.length > 0) this.edited(this.held.typed(change));
     this.tell(aligned(now, this.shown));
@@ -166,7 +168,8 @@ export class RichEditor implements Surface {
   /** Also of what is there and Quill does not know of: a deletion may leave the half of it behind. */
   private get isShown(): boolean {
     const { quill, shown } = this;
-    return quill.getLength() === shown.length() && isEqual(quill.getContents(), shown);
+    this.seen = quill.editor.delta;
+    return quill.getLength() === shown.length() && isEqual(quill.editor.delta, shown);
   }
 
   /** All of what is shown, whatever is there. */

@@ -3,7 +3,7 @@
 // format that it would drop, change or misplace is not shown, and stays in the document. Of formats
 // that exclude each other a line shows one, the same in every window.
 
-import Delta, { type AttributeMap, Op, OpIterator } from "quill-delta";
+import Delta, { type AttributeMap, Op } from "quill-delta";
 
 import { aligned } from "../contents.js";
 
@@ -85,28 +85,28 @@ export function project(content: Delta): Delta {
   return shown;
 }
 
-/** What a change of the document is to what is shown: `shown` before it, and `after`. */
-export function projectChange(change: Delta, shown: Delta, after: Delta): Delta {
-  const moved = new Delta();
-  const rest = new OpIterator(after.ops);
-  const copy = (units: number, to?: Delta): void => {
-    for (let left = units; left > 0 && rest.hasNext(); ) {
-      const some = Math.min(left, rest.peekLength());
-      const op = rest.next(some);
-      to?.push(op);
-      left -= some;
-    }
-  };
+/** What a change of a document is to what is shown of that. */
+export function projectChange(change: Delta, content: Delta): Delta {
+  const shown = new Delta();
+  let at = 0;
   for (const op of change.ops) {
     const units = Op.length(op);
-    if (op.delete !== undefined) moved.delete(units);
-    else if (op.insert !== undefined) copy(units, moved);
-    else {
-      copy(units);
-      moved.retain(units);
+    if (op.insert !== undefined) {
+      for (const piece of project(new Delta([op])).ops) shown.push(piece);
+      continue;
     }
+    if (op.delete !== undefined) shown.delete(units);
+    else if (!op.attributes) shown.retain(units);
+    else {
+      const before = content.slice(at, at + units);
+      const after = before.compose(new Delta().retain(units, op.attributes));
+      const formats = aligned(project(before), project(after));
+      for (const piece of formats.ops) shown.push(piece);
+      shown.retain(units - formats.length());
+    }
+    at += units;
   }
-  return moved.compose(aligned(shown.compose(moved), after));
+  return shown.chop();
 }
 
 /** What an object stands for; null where it is none of ours. */
