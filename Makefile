@@ -21,7 +21,7 @@ dev: page
 
 ## The page that the router serves.
 page: client/dist/index.html
-client/dist/index.html: client/node_modules $(wildcard client/src/*.ts client/page/* client/*.mjs client/*.json)
+client/dist/index.html: client/node_modules $(wildcard client/src/*.ts client/src/*/*.ts client/page/* client/page/*/* client/*.mjs client/*.json)
 	cd client && npm run --silent build
 client/node_modules: client/package-lock.json
 	cd client && $(NPM_CI)
@@ -55,9 +55,9 @@ differential: build
 
 ## Two windows in a real browser, the leader killed in between by the page's own button; then what
 ## people type with, and what they are told; then who was away for long, a tab that came apart, and where
-## the others are; then two routers, one of which is killed.
+## the others are; then two routers, one of which is killed, and rich documents, in all that Quill does to them.
 browser: build
-	cd tests/browser && $(NPM_CI) && node failover.mjs && node editing.mjs && node late.mjs && node diverged.mjs && node presence.mjs && node routers.mjs
+	cd tests/browser && $(NPM_CI) && node failover.mjs && node editing.mjs && node late.mjs && node diverged.mjs && node presence.mjs && node routers.mjs && node rich.mjs
 
 ## `make sim ARGS="run --seed 7"`: a whole cluster, its clients and its disks under one seed.
 sim: sim-build

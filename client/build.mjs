@@ -13,6 +13,9 @@ const { metafile } = await build({
   entryPoints: { page: "page/main.ts", style: "page/style.css" },
   outdir: "dist/assets",
   entryNames: "[name]-[hash]",
+  // What rich documents alone need is loaded for them alone.
+  chunkNames: "part-[hash]",
+  splitting: true,
   bundle: true,
   minify: true,
   sourcemap: false,

@@ -28,13 +28,6 @@ export function wholePairs(before: Text, changes: ChangeSet): Replacement[] {
   return replacements;
 }
 
-/** Puts U+FFFD for each half of a surrogate pair. */
-export function wellFormed(text: string): string {
-  return text.replace(LONE_SURROGATE, "\uFFFD");
-}
-
-const LONE_SURROGATE = /[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/g;
-
 function isWithinPair(text: Text, at: number): boolean {
   return /^[\uD800-\uDBFF][\uDC00-\uDFFF]$/.test(text.sliceString(Math.max(0, at - 1), at + 1));
 }

@@ -5,10 +5,12 @@ import { Annotation, Compartment, EditorState, Transaction } from "@codemirror/s
 import { drawSelection, EditorView, keymap, placeholder } from "@codemirror/view";
 import type Delta from "quill-delta";
 
+import { wellFormed } from "../src/pairs.js";
 import type { Person, Span } from "../src/presence.js";
 import { othersCarets, showPeople } from "./carets.js";
-import { deltaOf, replacementsOf, wellFormed, wholePairs } from "./changes.js";
+import { deltaOf, replacementsOf, wholePairs } from "./changes.js";
 import { Held, type Range } from "./held.js";
+import type { Hears, Surface } from "./surface.js";
 
 /**
  * After a composition ended the editor still reads what it left in the page; on Android that
@@ -41,7 +43,7 @@ const looks = EditorView.theme({
   ".cm-placeholder": { color: "var(--soft)" },
 });
 
-export class Editor {
+export class Editor implements Surface {
   private readonly view: EditorView;
   private readonly editable = new Compartment();
   private readonly held = new Held();
@@ -56,15 +58,7 @@ export class Editor {
   /** What is to be shown of others, once nothing is composed. */
   private others: readonly Person[] | null = null;
 
-  constructor(
-    parent: HTMLElement,
-    hears: {
-      /** What the user did to the document as `apply` left it. */
-      edited(delta: Delta): void;
-      /** Where the user is now. */
-      moved(selection: Span | null): void;
-    },
-  ) {
+  constructor(parent: HTMLElement, hears: Hears) {
     this.view = new EditorView({
       parent,
       state: EditorState.create({

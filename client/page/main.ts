@@ -5,11 +5,12 @@ import { Api, ApiError } from "../src/api.js";
 import { Connection } from "../src/connection.js";
 import type { Status } from "../src/events.js";
 import type { Role } from "../src/frame.js";
-import type { Presence, Span } from "../src/presence.js";
+import type { Person, Presence, Span } from "../src/presence.js";
 import { Editor } from "./editor.js";
 import { conflictCopy, copyText, failure, readOnly, unconfirmed } from "./notices.js";
 import { People } from "./people.js";
 import { Strip } from "./strip.js";
+import type { Hears, Surface } from "./surface.js";
 
 const TEXTS: Record<Status, string> = {
   connecting: "Opening…",
@@ -23,6 +24,8 @@ const TEXTS: Record<Status, string> = {
 
 const STEADY_MS = 250;
 
+type Kind = "text" | "rich";
+
 function byId(id: string): HTMLElement {
   const element = document.getElementById(id);
   if (!element) throw new Error(`the page has no #${id}`);
@@ -33,9 +36,9 @@ function fragment(): URLSearchParams {
   return new URLSearchParams(location.hash.slice(1));
 }
 
-function address(token: string, doc: string | null): string {
-  const named = new URLSearchParams({ token, ...(doc === null ? {} : { doc }) });
-  return `${location.pathname}#${named}`;
+/** Of a document, or of a new one of a kind. */
+function address(token: string, named: { doc: string } | { kind: Kind }): string {
+  return `${location.pathname}#${new URLSearchParams({ token, ...named })}`;
 }
 
 let becomingSaved: ReturnType<typeof setTimeout> | undefined;
@@ -66,27 +69,45 @@ async function start(): Promise<void> {
   }
   let doc = fragment().get("doc");
   if (!doc) {
-    doc = await new Api(location.origin).createDocument(token, "Untitled");
-    history.replaceState(null, "", address(token, doc));
+    const kind = fragment().get("kind") === "rich" ? "rich" : "text";
+    doc = await new Api(location.origin).createDocument(token, "Untitled", kind);
+    history.replaceState(null, "", address(token, { doc }));
   }
   openDocument(token, doc);
 }
 
 function openDocument(token: string, doc: string): void {
   let role: Role = "viewer";
-  let kind = "text";
   let status: Status = "connecting";
   let opened = false;
+  let editor: Surface | null = null;
+  let others: readonly Person[] = [];
   const people = new People(byId("people"));
   const strip = new Strip(doc, token);
-  const editor = new Editor(byId("editor"), {
+  const permit = (): void => {
+    const why = opened ? whyReadOnly(role) : "";
+    readOnly(why);
+    editor?.setEditable(why === "" && status !== "closed" && status !== "connecting");
+  };
+  const made = (surface: Surface): void => {
+    editor = surface;
+    permit();
+    editor.people(others);
+    connection.say(presenceOf(editor.selection));
+    if (status === "saved") editor.focus();
+  };
+  const hears: Hears = {
     edited: (delta) => connection.edit(delta),
     moved: (selection) => connection.say(presenceOf(selection)),
-  });
-  const permit = (): void => {
-    const why = opened ? whyReadOnly(kind, role) : "";
-    readOnly(why);
-    editor.setEditable(why === "" && status !== "closed" && status !== "connecting");
+  };
+  const unshowable = (): void => failure("This document cannot be changed here", "The editor does not show it as it is.");
+  /** The kind is known when the document is; what it has is told next. */
+  const makeEditor = (kind: string): void => {
+    if (kind !== "rich") return made(new Editor(byId("editor"), hears));
+    import("./rich/editor.js").then(
+      ({ RichEditor }) => made(new RichEditor(byId("editor"), connection.document.content, hears, unshowable)),
+      () => failure("The editor could not be loaded", "Load the page again."),
+    );
   };
   // A token is good for one try; a newer one may have been put into the address.
   let tried = token;
@@ -101,7 +122,7 @@ function openDocument(token: string, doc: string): void {
       return current;
     },
     events: {
-      change: (delta) => editor.apply(delta),
+      change: (delta) => editor?.apply(delta),
       status: (now, reason) => {
         const first = status === "connecting";
         if (status === "closed") failure(null);
@@ -110,15 +131,16 @@ function openDocument(token: string, doc: string): void {
         showStatus(now);
         permit();
         if (now === "closed") failure(title, sentence(reason));
-        else if (first && now === "saved") editor.focus();
+        else if (first && now === "saved") editor?.focus();
       },
       opened: (about) => {
+        if (!opened) makeEditor(about.kind);
         opened = true;
-        ({ role, kind } = about);
+        ({ role } = about);
         byId("title").textContent = about.title || "Untitled";
         document.title = `${about.title || "Untitled"} · Codraft`;
         people.show([]);
-        connection.say(presenceOf(editor.selection));
+        connection.say(presenceOf(editor?.selection ?? null));
         permit();
       },
       role: (now) => {
@@ -126,11 +148,12 @@ function openDocument(token: string, doc: string): void {
         permit();
       },
       people: (here) => {
+        others = here;
         people.show(here);
-        editor.people(here);
+        editor?.people(here);
       },
       saved: (tookMs) => strip.saved(tookMs),
-      conflict: (copy) => conflictCopy(copy, () => editor.focus()),
+      conflict: (copy) => conflictCopy(copy, () => editor?.focus()),
       unconfirmed,
     },
   });
@@ -139,7 +162,10 @@ function openDocument(token: string, doc: string): void {
   share.hidden = false;
   share.addEventListener("click", () => copyText(location.href, byId("share-text")));
   share.dataset["url"] = location.href;
-  (byId("new-link") as HTMLAnchorElement).href = address(token, null);
+  for (const [id, kind] of [["new-link", "text"], ["new-text", "text"], ["new-rich", "rich"]] as const) {
+    (byId(id) as HTMLAnchorElement).href = address(token, { kind });
+  }
+  byId("new").hidden = false;
   // A new fragment alone does not load the page again, and for a newer token it must not while
   // something is unsaved.
   addEventListener("hashchange", () => {
@@ -163,10 +189,7 @@ function presenceOf(selection: Span | null): Presence {
   return selection.anchor === selection.head ? { cursor: selection.head } : { selection };
 }
 
-function whyReadOnly(kind: string, role: Role): string {
-  if (kind !== "text") {
-    return "Read only here: this document has formatting. You see its text; this page cannot edit it yet.";
-  }
+function whyReadOnly(role: Role): string {
   return role === "editor" || role === "owner" ? "" : "Read only: you may read this document, not change it.";
 }
 

@@ -60,8 +60,8 @@ export class Api {
     private readonly fetch: Fetch = (url, init) => globalThis.fetch(url, init),
   ) {}
 
-  async createDocument(token: string, title: string): Promise<string> {
-    const created = await this.call(token, "POST", "/v1/docs", { title, kind: "text" });
+  async createDocument(token: string, title: string, kind: "text" | "rich"): Promise<string> {
+    const created = await this.call(token, "POST", "/v1/docs", { title, kind });
     return text(created, "id");
   }
 

@@ -1,6 +1,5 @@
-// A document on a live socket: ticket, hello, events in, operations out, and all of it again
-// when the socket is gone. What a user typed leaves this file acknowledged, still waiting, or
-// as a conflict copy; never lost.
+// A document on a live socket: ticket, hello, events in, operations out; and all again when that is
+// gone. What a user typed leaves this file acknowledged, waiting or as a conflict copy; never lost.
 
 import Delta from "quill-delta";
 
@@ -8,8 +7,9 @@ import { ApiError, type Fetch } from "./api.js";
 import { Backoff } from "./backoff.js";
 import { Branch } from "./branch.js";
 import { Checks } from "./check.js";
+import { difference } from "./contents.js";
 import { decodeDelta } from "./delta-binary.js";
-import { ClientDocument, DivergedError, merged, replacement, type Unsaved } from "./document.js";
+import { ClientDocument, DivergedError, merged, type Unsaved } from "./document.js";
 import type { ConflictCopy, Events, Status } from "./events.js";
 import { decodeServer, DIVERGED, encodeClient, newClientId, SUBPROTOCOL } from "./frame.js";
 import type { At, ClientFrame, ServerFrame, Welcome } from "./frame.js";
@@ -677,7 +677,7 @@ export class Connection {
     const change = changes.toDelta();
     this.document.show(change);
     // While the screen shows another document, what changes in this one means nothing to it.
-    this.tellChange(replaced ? replacement(replaced, this.document.content) : change);
+    this.tellChange(replaced ? difference(replaced, this.document.content) : change);
   }
 
   private tellChange(change: Delta): void {

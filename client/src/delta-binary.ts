@@ -15,7 +15,7 @@ const EMBED = 2;
 const DEPTH_MAX = 32;
 
 const utf8 = new TextEncoder();
-const fromUtf8 = new TextDecoder("utf-8", { fatal: true });
+const fromUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Bytes that cannot be read. */
 export class MalformedError extends Error {

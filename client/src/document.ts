@@ -11,6 +11,7 @@ import { Branch } from "./branch.js";
 import { canonical } from "./canonical.js";
 import { encodeDelta } from "./delta-binary.js";
 import type { At } from "./frame.js";
+import { isHighSurrogate, isLowSurrogate } from "./pairs.js";
 
 /** The two sides no longer have the same document. Cannot be mended here: open it again. */
 export class DivergedError extends Error {
@@ -389,14 +390,6 @@ export function replacement(before: Delta, after: Delta, unknown?: string): Delt
     .concat(inserted)
     .delete(old.length - start - end)
     .chop();
-}
-
-function isHighSurrogate(text: string, at: number): boolean {
-  return (text.charCodeAt(at) & 0xfc00) === 0xd800;
-}
-
-function isLowSurrogate(text: string, at: number): boolean {
-  return (text.charCodeAt(at) & 0xfc00) === 0xdc00;
 }
 
 /** An operation as one of at most so many bytes and components, and the rest after it. */

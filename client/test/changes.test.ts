@@ -4,7 +4,8 @@ import { test } from "node:test";
 import { ChangeSet, Text } from "@codemirror/state";
 import Delta from "quill-delta";
 
-import { deltaOf, replacementsOf, wellFormed, wholePairs } from "../page/changes.js";
+import { deltaOf, replacementsOf, wholePairs } from "../page/changes.js";
+import { wellFormed } from "../src/pairs.js";
 
 /** What input methods go through, and a browser is driven through, too. */
 const CANDIDATES = JSON.parse(readFileSync("../tests/browser/candidates.json", "utf8")) as [string, string][];

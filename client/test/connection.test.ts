@@ -118,6 +118,21 @@ test("opened anew from an older document: what stays on the screen is left alone
   assert.deepEqual(a.changes.map((change) => change.ops), [[{ retain: 5 }, { delete: 4 }]]);
 });
 
+test("opened anew: the screen has the formats and objects that are there now", async (t) => {
+  const on = await server(t);
+  const [a, b] = ["a".repeat(32), "b".repeat(32)];
+  on.edit(b, 1, 0, encodeDelta(new Delta().insert("bold").insert({ mention: 1 }).insert("end\n")));
+  const screen = tab(t, on);
+  await saved(screen);
+  on.resumes = false;
+  on.cutAll();
+  await until("offline", () => screen.connection.status === "offline");
+  const change = new Delta().retain(4, { bold: true }).insert({ mention: 2 }).delete(1).retain(3).retain(1, { list: "bullet" });
+  on.order.submit(a, 1, 1, encodeDelta(change));
+  await saved(screen);
+  assert.deepEqual(screen.changes.at(-1)?.ops, change.ops);
+});
+
 test("what was missed comes to the screen as one change, past what was typed meanwhile", async (t) => {
   const on = await server(t);
   const a = tab(t, on);

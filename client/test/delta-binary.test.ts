@@ -21,6 +21,8 @@ test("round trips", () => {
   const deltas = [
     new Delta(),
     new Delta().insert("😀é\u0000").retain(1 << 29).delete(7),
+    // What a text decoder takes for a mark of its encoding, and leaves out.
+    new Delta().insert("\ufeffa").insert("\ufeff", { b: "\ufeff" }),
     new Delta().retain(4, { link: "https://example.org", bold: null, size: 1.5 }),
     new Delta().insert({ chart: { rows: [1, [true, false, null], { deep: "x" }] } }, { w: "é" }),
   ];

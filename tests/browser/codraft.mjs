@@ -27,6 +27,17 @@ export async function useCodraft() {
   return { ready: { url, http: origin, token, pids: null }, log: [], stop: async () => {} };
 }
 
+/** Makes a document, as `POST /v1/docs` takes it; returns where the page has it. */
+export async function createDocument({ http, token }, document) {
+  const response = await fetch(`${http}/v1/docs`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+    body: JSON.stringify(document),
+  });
+  if (response.status !== 201) throw new Error(`HTTP ${response.status}: ${await response.text()}`);
+  return `${http}/#${new URLSearchParams({ token, doc: (await response.json()).id })}`;
+}
+
 /** The command as it was built; CODRAFT_BIN names another one. */
 function command() {
   const built = ["debug", "release"].map((profile) => join(target, profile, "codraft"));

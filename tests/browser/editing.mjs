@@ -1,6 +1,5 @@
 // What people type with: input methods that compose, candidates in surrogate pairs, dead keys,
-// while another writes in the same line. And what they are told: that a document is read only
-// here, and what is saved of what they typed.
+// while another writes in the same line. And what they are told of what is saved of what they typed.
 //
 //   node editing.mjs                  the test
 //   PICTURES=folder node editing.mjs  and writes what people see there
@@ -210,34 +209,6 @@ async function candidates(pair) {
   console.log(`ok: ${CANDIDATES.length} changes of candidates in surrogate pairs`);
 }
 
-async function createDocument({ http, token }, document) {
-  const response = await fetch(`${http}/v1/docs`, {
-    method: "POST",
-    headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
-    body: JSON.stringify(document),
-  });
-  assert.equal(response.status, 201);
-  return `${http}/#${new URLSearchParams({ token, doc: (await response.json()).id })}`;
-}
-
-/** A document with formatting opens read only, with a word. */
-async function formatted(browser, codraft) {
-  const initial = [{ insert: "Agenda", attributes: { bold: true } }, { insert: "\nThe release" }, { insert: "\n" }];
-  const url = await createDocument(codraft.ready, { title: "Agenda", kind: "rich", initial });
-  const window = await openWindow(browser, url);
-  await window.page.getByTestId("read-only").getByText("Read only here").waitFor();
-  assert.equal(await window.editor.getAttribute("contenteditable"), "false");
-  await picture(window, "read-only");
-  await window.editor.click();
-  await window.page.keyboard.type("typed");
-  await window.page.keyboard.press("Control+A");
-  await window.page.keyboard.press("Delete");
-  await hasStatus(window.page, "saved");
-  assert.equal(await textOf(window.page), "Agenda\nThe release\n");
-  await isUnharmed(window);
-  console.log("ok: a document with formatting is read only, and says so");
-}
-
 /** The token ends, and the answer to what was typed last was lost, though all of it is saved. */
 async function tokenEnds(browser, codraft) {
   const [sent, PING] = [[], 0xa5];
@@ -344,7 +315,6 @@ try {
   await compositions(pair);
   await syllables(pair);
   await android(browser, codraft);
-  await formatted(browser, codraft);
   await tokenEnds(browser, codraft);
   await refused(browser, codraft);
 } catch (error) {
