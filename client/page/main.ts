@@ -9,6 +9,7 @@ import { Editor } from "./editor.js";
 import { conflictCopy, copyText, failure, readOnly, unconfirmed } from "./notices.js";
 import { People } from "./people.js";
 import { Strip } from "./strip.js";
+import { Title } from "./title.js";
 
 const TEXTS: Record<Status, string> = {
   connecting: "Opening…",
@@ -79,9 +80,13 @@ function openDocument(token: string, doc: string): void {
   const people = new People(byId("people"));
   const strip = new Strip(doc, token);
   const editor = new Editor(byId("editor"), (delta) => connection.edit(delta));
+  const title = new Title(byId("title"), (text) =>
+    new Api(location.origin).setTitle(fragment().get("token") ?? token, doc, text),
+  );
   const permit = (): void => {
     const why = opened ? whyReadOnly(kind, role) : "";
     readOnly(why);
+    title.setEditable(opened && status !== "closed" && (role === "editor" || role === "owner"));
     editor.setEditable(why === "" && status !== "closed" && status !== "connecting");
   };
   // A token is good for one try; a newer one may have been put into the address.
@@ -101,18 +106,17 @@ function openDocument(token: string, doc: string): void {
       status: (now, reason) => {
         const first = status === "connecting";
         if (status === "closed") failure(null);
-        const title = opened ? "This document was closed" : "This document cannot be opened";
+        const what = opened ? "This document was closed" : "This document cannot be opened";
         status = now;
         showStatus(now);
         permit();
-        if (now === "closed") failure(title, sentence(reason));
+        if (now === "closed") failure(what, sentence(reason));
         else if (first && now === "saved") editor.focus();
       },
       opened: (about) => {
         opened = true;
         ({ role, kind } = about);
-        byId("title").textContent = about.title || "Untitled";
-        document.title = `${about.title || "Untitled"} · Codraft`;
+        title.set(about.title);
         people.show();
         permit();
       },
@@ -120,6 +124,7 @@ function openDocument(token: string, doc: string): void {
         role = now;
         permit();
       },
+      title: (now) => title.set(now),
       here: (who, at) => people.here(`${who.client} ${who.user}`, at),
       saved: (tookMs) => strip.saved(tookMs),
       conflict: (copy) => conflictCopy(copy, () => editor.focus()),

@@ -56,6 +56,11 @@ export class Api {
     return text(created, "id");
   }
 
+  /** Gives a document another title, which all who have it open hear of. */
+  async setTitle(token: string, doc: string, title: string): Promise<void> {
+    await this.call(token, "PATCH", `/v1/docs/${encodeURIComponent(doc)}`, { title });
+  }
+
   async ticket(token: string, doc: string): Promise<string> {
     const path = `/v1/collab/${encodeURIComponent(doc)}/ticket`;
     return text(await this.call(token, "POST", path), "ticket");

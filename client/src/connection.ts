@@ -366,11 +366,11 @@ export class Connection {
       case "welcome":
         return this.welcome(frame);
       case "who":
-        this.slots.set(frame.slot, frame);
-        return;
+        return void this.slots.set(frame.slot, frame);
       case "op":
         return this.event(frame.since, frame.slot, frame.ops);
       case "event":
+        if (frame.kind === "title") this.events.title?.(frame.title ?? "");
         return this.event(frame.since, frame.slot, null);
       case "skip":
         return this.event(frame.since, null, null);

@@ -13,6 +13,8 @@ export interface Tab {
   connection: Connection;
   statuses: Status[];
   conflicts: ConflictCopy[];
+  /** The titles that it was told, in order. */
+  titles: string[];
   /** What changed on the screen by others, change by change. */
   changes: Delta[];
   /** What is not known yet to be saved. */
@@ -37,6 +39,7 @@ export function tab(
 ): Tab {
   const statuses: Status[] = [];
   const conflicts: ConflictCopy[] = [];
+  const titles: string[] = [];
   const changes: Delta[] = [];
   let screen = new Delta();
   let unconfirmed: ConflictCopy | null = null;
@@ -55,6 +58,7 @@ export function tab(
       },
       status: (status) => statuses.push(status),
       conflict: (copy) => conflicts.push(copy),
+      title: (title) => titles.push(title),
       unconfirmed: (copy) => (unconfirmed = copy),
     },
   });
@@ -68,6 +72,7 @@ export function tab(
     connection,
     statuses,
     conflicts,
+    titles,
     changes,
     unconfirmed: () => unconfirmed,
     screen: () => screen.ops.map((op) => op.insert).join(""),

@@ -139,6 +139,10 @@ impl RouterInbound {
                 let command = calls::grant(doc, user, grant);
                 calls::change(&self.service, &self.link, doc, id, command, patience);
             }
+            call::Body::Title(title) => {
+                let command = calls::title(doc, user, title);
+                calls::change(&self.service, &self.link, doc, id, command, patience);
+            }
             call::Body::History(_)
             | call::Body::Diff(_)
             | call::Body::Restore(_)

@@ -144,6 +144,8 @@ pub struct OtherEvent {
     /// For a grant: whose, and what they have now.
     pub user: Option<UserId>,
     pub role: Option<Role>,
+    /// For a title: what it is now.
+    pub title: Option<String>,
 }
 
 /// The reason of a resync after a check that differed.

@@ -35,6 +35,7 @@ pub enum Command {
     Quarantine(Quarantine),
     Restore(Restore),
     Checkpoint(Checkpoint),
+    Title(Title),
 }
 
 /// One operation as its author submitted it; it is transformed when it is applied.
@@ -67,6 +68,15 @@ pub struct Checkpoint {
     pub doc: DocId,
     /// Who asks for it.
     pub by: UserId,
+}
+
+/// Gives the document another title.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Title {
+    pub doc: DocId,
+    /// Who asks for it.
+    pub by: UserId,
+    pub title: Box<str>,
 }
 
 /// A new document; it takes revision 1.
@@ -155,7 +165,7 @@ impl Command {
         match self {
             Command::Edit(edit) => !codraft_ot::only_deletes(&edit.ops),
             Command::Restore(restore) => !codraft_ot::only_deletes(&restore.edit.ops),
-            Command::Create(_) => true,
+            Command::Create(_) | Command::Title(_) => true,
             Command::Grant(_)
             | Command::Trim(_)
             | Command::Expire(_)
@@ -176,6 +186,7 @@ impl Command {
             Command::Quarantine(quarantine) => Some(quarantine.doc),
             Command::Restore(restore) => Some(restore.edit.doc),
             Command::Checkpoint(checkpoint) => Some(checkpoint.doc),
+            Command::Title(title) => Some(title.doc),
             Command::Level(_) => None,
         }
     }

@@ -252,6 +252,9 @@ impl Shard {
                     document.checkpoint(by, ts_ms, limits, scratch)
                 })
             }
+            Command::Title(title) => change(documents.touch(slot, &doc, index), heap, |document| {
+                document.set_title(title, ts_ms, limits, scratch)
+            }),
             Command::Quarantine(Quarantine { doc, on }) => {
                 return self.quarantine(doc, on.then_some(ts_ms));
             }

@@ -17,7 +17,7 @@
 //! | 1 | welcome | varint n, n bytes of JSON (as in the JSON encoding, without `doc`), then the document's Delta, or nothing with a resume |
 //! | 2 | who | JSON |
 //! | 3 | op | varint slot, varint ms since the event before it, the Delta |
-//! | 4 | event | varint slot, varint ms since the event before it, JSON `{kind, user?, role?}` |
+//! | 4 | event | varint slot, varint ms since the event before it, JSON `{kind, user?, role?, title?}` |
 //! | 5 | skip | varint ms since the event before it |
 //! | 6 | already | varint seq, varint rev |
 //! | 7 | reject | JSON |
@@ -314,7 +314,7 @@ fn server_of(kind: u8, mut body: Bytes, clock: &mut Clock) -> Result<ServerFrame
         kind::EVENT => {
             let slot = take_slot(&mut body)?;
             let at = next(&mut body, clock)?;
-            let (kind, user, role) = json::other_event_of(&parse_json(&body)?)?;
+            let (kind, user, role, title) = json::other_event_of(&parse_json(&body)?)?;
             ServerFrame::Event(OtherEvent {
                 rev: at.rev,
                 slot,
@@ -322,6 +322,7 @@ fn server_of(kind: u8, mut body: Bytes, clock: &mut Clock) -> Result<ServerFrame
                 kind,
                 user,
                 role,
+                title,
             })
         }
         kind::SKIP => {

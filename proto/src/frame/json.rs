@@ -296,7 +296,7 @@ pub(super) fn server_of(value: &Value) -> Result<ServerFrame, FrameError> {
         "who" => ServerFrame::Who(who_of(&frame)?),
         "op" => ServerFrame::Op(op_event_of(&frame)?),
         "event" => {
-            let (kind, user, role) = other_event_of(value)?;
+            let (kind, user, role, title) = other_event_of(value)?;
             let (rev, slot, ts_ms) = (frame.number("rev")?, frame.slot()?, frame.number("ts")?);
             ServerFrame::Event(OtherEvent {
                 rev: Revision(rev),
@@ -305,6 +305,7 @@ pub(super) fn server_of(value: &Value) -> Result<ServerFrame, FrameError> {
                 kind,
                 user,
                 role,
+                title,
             })
         }
         "skip" => ServerFrame::Skip {
@@ -384,6 +385,9 @@ fn other_event_value(event: &OtherEvent) -> Value {
         value["user"] = json!(&**user);
         value["role"] = json!(event.role.map(Role::as_str));
     }
+    if let Some(title) = &event.title {
+        value["title"] = json!(title);
+    }
     value
 }
 
@@ -391,7 +395,7 @@ pub(super) fn other_event_text(event: &OtherEvent) -> String {
     other_event_value(event).to_string()
 }
 
-type OtherFields = (String, Option<UserId>, Option<Role>);
+type OtherFields = (String, Option<UserId>, Option<Role>, Option<String>);
 
 pub(super) fn other_event_of(value: &Value) -> Result<OtherFields, FrameError> {
     let fields = Fields {
@@ -400,7 +404,8 @@ pub(super) fn other_event_of(value: &Value) -> Result<OtherFields, FrameError> {
     };
     let user = value["user"].as_str().map(UserId::from);
     let role = value["role"].as_str().and_then(|r| r.parse().ok());
-    Ok((fields.text("kind")?.to_owned(), user, role))
+    let title = value["title"].as_str().map(str::to_owned);
+    Ok((fields.text("kind")?.to_owned(), user, role, title))
 }
 
 fn at_of(frame: &Fields<'_>) -> Result<At, FrameError> {

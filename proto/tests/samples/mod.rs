@@ -79,6 +79,19 @@ fn grant(role: Option<Role>) -> ServerFrame {
         kind: "grant".into(),
         user: Some("bob".into()),
         role,
+        title: None,
+    })
+}
+
+fn title() -> ServerFrame {
+    ServerFrame::Event(OtherEvent {
+        rev: Revision(42),
+        slot: 0,
+        ts_ms: TS,
+        kind: "title".into(),
+        user: None,
+        role: None,
+        title: Some("Ünïcode 🦀".into()),
     })
 }
 
@@ -249,6 +262,7 @@ pub fn server_messages() -> Vec<(&'static str, Vec<ServerFrame>)> {
         ("op, rich", vec![op(42, 200, TS, rich())]),
         ("event, grant", vec![grant(Some(Role::Viewer))]),
         ("event, grant taken away", vec![grant(None)]),
+        ("event, title", vec![title()]),
         (
             "skip",
             vec![ServerFrame::Skip {

@@ -8,6 +8,7 @@
 //!   3 grant   doc 16 · by text · user text · role u8 (0 takes it away)
 //!   4 level   level varint
 //!   5 trim    doc 16 · floor varint
+//!   6 title   doc 16 · by text · title text
 //!   9 restore  as an edit · version varint · authors blob
 //!  13 expire  doc 16 · below varint
 //!  14 quarantine  doc 16 · on u8
@@ -30,7 +31,7 @@ use codraft_proto::ids::{ClientId, DocId, Revision, Role, Seq};
 
 use super::{
     Algebra, Batch, Checkpoint, Command, Create, Edit, Expire, Grant, Level, Quarantine, Restore,
-    Trim, put_varint,
+    Title, Trim, put_varint,
 };
 
 /// The first byte of every batch.
@@ -50,9 +51,9 @@ mod kind {
     pub const QUARANTINE: u8 = 14;
     pub const RESTORE: u8 = 9;
     pub const CHECKPOINT: u8 = 15;
+    pub const TITLE: u8 = 6;
     /// Spoken for, by commands of later levels.
-    pub const RESERVED: [(u8, &str); 6] = [
-        (6, "title"),
+    pub const RESERVED: [(u8, &str); 5] = [
         (7, "comment"),
         (8, "named version"),
         (10, "delete"),
@@ -143,6 +144,7 @@ impl Command {
                     NUMBERS + edit.user.len() + edit.ops.len() + authors.len()
                 }
                 Command::Checkpoint(checkpoint) => checkpoint.by.len(),
+                Command::Title(title) => title.by.len() + title.title.len(),
                 Command::Trim(_)
                 | Command::Expire(_)
                 | Command::Level(_)
@@ -167,6 +169,12 @@ fn put_command(out: &mut Vec<u8>, command: &Command) {
             out.push(kind::CHECKPOINT);
             out.extend_from_slice(&checkpoint.doc.0);
             put_blob(out, checkpoint.by.as_bytes());
+        }
+        Command::Title(title) => {
+            out.push(kind::TITLE);
+            out.extend_from_slice(&title.doc.0);
+            put_blob(out, title.by.as_bytes());
+            put_blob(out, title.title.as_bytes());
         }
         Command::Create(create) => {
             out.push(kind::CREATE);
@@ -331,6 +339,11 @@ impl<'a> Input<'a> {
                 edit: self.edit()?,
                 version: Revision(self.varint("version")?),
                 authors: self.blob("authors")?,
+            }),
+            kind::TITLE => Command::Title(Title {
+                doc: DocId(self.array("doc")?),
+                by: self.text("by")?.into(),
+                title: self.text("title")?.into(),
             }),
             kind::CHECKPOINT => Command::Checkpoint(Checkpoint {
                 doc: DocId(self.array("doc")?),

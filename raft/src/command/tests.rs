@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::{
     Algebra, Batch, Checkpoint, Command, Create, DecodeError, Edit, Expire, Grant, Level,
-    Quarantine, Restore, Trim,
+    Quarantine, Restore, Title, Trim,
 };
 
 const VECTORS: &str = include_str!("../../../tests/vectors/commands.json");
@@ -43,6 +43,11 @@ fn golden(name: &str) -> Vec<Command> {
     let checkpoint = Command::Checkpoint(Checkpoint {
         doc: doc(),
         by: "ada".into(),
+    });
+    let title = Command::Title(Title {
+        doc: doc(),
+        by: "ada".into(),
+        title: "Ünïcode 🦀".into(),
     });
     let create_text = Command::Create(Create {
         doc: doc(),
@@ -93,6 +98,7 @@ fn golden(name: &str) -> Vec<Command> {
         "expire" => vec![expire],
         "restore" => vec![restore],
         "checkpoint" => vec![checkpoint],
+        "title" => vec![title],
         "all" => vec![create_text, grant(Some(Role::Editor)), edit, trim, level],
         other => panic!("no golden batch is called {other}"),
     }
@@ -102,7 +108,7 @@ fn golden(name: &str) -> Vec<Command> {
 fn command_golden_bytes() {
     let vectors: serde_json::Value = serde_json::from_str(VECTORS).unwrap();
     let stored = vectors["stored"].as_array().unwrap();
-    assert_eq!(stored.len(), 13);
+    assert_eq!(stored.len(), 14);
     for vector in stored {
         let name = vector["name"].as_str().unwrap();
         let batch = Batch {
@@ -208,6 +214,13 @@ fn command() -> impl Strategy<Value = Command> {
                 by: by.into(),
                 user: user.into(),
                 role,
+            })
+        }),
+        (id(), ".{0,40}", ".{0,40}").prop_map(|(doc, by, title)| {
+            Command::Title(Title {
+                doc: DocId(doc),
+                by: by.into(),
+                title: title.into(),
             })
         }),
         (id(), any::<u64>()).prop_map(|(doc, floor)| {

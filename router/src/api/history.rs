@@ -408,6 +408,11 @@ async fn spelled(event: v1::Event) -> Result<Event, Failure> {
         user: user.to_owned(),
         role: role.map(|role| role.as_str()),
     });
+    let title = match created {
+        Some(created) => Some(created.title),
+        None => event::read_title(&event.body).filter(|_| event.kind == event::TITLE),
+    };
+    let title = title.map(str::to_owned);
     Ok(Event {
         rev: event.rev,
         user: event.user,
@@ -417,7 +422,7 @@ async fn spelled(event: v1::Event) -> Result<Event, Failure> {
         ts: event.ts_ms,
         kind: event::name(event.kind),
         ops,
-        title: created.map(|created| created.title.to_owned()),
+        title,
         restores: (event.restored > 0).then_some(event.restored),
         grant: granted,
     })

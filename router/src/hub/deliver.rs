@@ -178,6 +178,8 @@ pub(super) fn frame_of(event: FeedEvent, slot: u32) -> ServerFrame {
         Some((user, role)) => (Some(user.into()), role),
         None => (None, None),
     };
+    let title = event::read_title(&body).filter(|_| kind == event::TITLE);
+    let title = title.map(str::to_owned);
     let kind = event::name(kind).to_owned();
     ServerFrame::Event(OtherEvent {
         rev,
@@ -186,5 +188,6 @@ pub(super) fn frame_of(event: FeedEvent, slot: u32) -> ServerFrame {
         kind,
         user,
         role,
+        title,
     })
 }
