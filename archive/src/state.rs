@@ -114,6 +114,9 @@ impl State {
                 }
                 self.apply(rev, restored.ops, wrote)?;
             }
+            event::TITLE => {
+                self.title = event.titled().ok_or(FoldError::Unreadable(rev))?.into();
+            }
             _ => {}
         }
         (self.rev, self.hash, self.ts_ms) = (rev, event.hash, event.ts_ms);

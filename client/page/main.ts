@@ -11,6 +11,7 @@ import { conflictCopy, copyText, failure, readOnly, unconfirmed } from "./notice
 import { People } from "./people.js";
 import { Strip } from "./strip.js";
 import type { Hears, Surface } from "./surface.js";
+import { Title } from "./title.js";
 
 const TEXTS: Record<Status, string> = {
   connecting: "Opening…",
@@ -84,9 +85,13 @@ function openDocument(token: string, doc: string): void {
   let others: readonly Person[] = [];
   const people = new People(byId("people"));
   const strip = new Strip(doc, token);
+  const title = new Title(byId("title"), (text) =>
+    new Api(location.origin).setTitle(fragment().get("token") ?? token, doc, text),
+  );
   const permit = (): void => {
     const why = opened ? whyReadOnly(role) : "";
     readOnly(why);
+    title.setEditable(opened && status !== "closed" && (role === "editor" || role === "owner"));
     editor?.setEditable(why === "" && status !== "closed" && status !== "connecting");
   };
   const made = (surface: Surface): void => {
@@ -126,19 +131,18 @@ function openDocument(token: string, doc: string): void {
       status: (now, reason) => {
         const first = status === "connecting";
         if (status === "closed") failure(null);
-        const title = opened ? "This document was closed" : "This document cannot be opened";
+        const what = opened ? "This document was closed" : "This document cannot be opened";
         status = now;
         showStatus(now);
         permit();
-        if (now === "closed") failure(title, sentence(reason));
+        if (now === "closed") failure(what, sentence(reason));
         else if (first && now === "saved") editor?.focus();
       },
       opened: (about) => {
         if (!opened) makeEditor(about.kind);
         opened = true;
         ({ role } = about);
-        byId("title").textContent = about.title || "Untitled";
-        document.title = `${about.title || "Untitled"} · Codraft`;
+        title.set(about.title);
         people.show([]);
         connection.say(presenceOf(editor?.selection ?? null));
         permit();
@@ -152,6 +156,7 @@ function openDocument(token: string, doc: string): void {
         people.show(here);
         editor?.people(here);
       },
+      title: (now) => title.set(now),
       saved: (tookMs) => strip.saved(tookMs),
       conflict: (copy) => conflictCopy(copy, () => editor?.focus()),
       unconfirmed,

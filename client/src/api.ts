@@ -65,6 +65,11 @@ export class Api {
     return text(created, "id");
   }
 
+  /** Gives a document another title, which all who have it open hear of. */
+  async setTitle(token: string, doc: string, title: string): Promise<void> {
+    await this.call(token, "PATCH", `/v1/docs/${encodeURIComponent(doc)}`, { title });
+  }
+
   /** `not`: the `url`s of earlier tickets at which there was nobody. */
   async ticket(token: string, doc: string, not: string[] = []): Promise<Ticket> {
     const query = not.length > 0 ? `?not=${encodeURIComponent(not.join(","))}` : "";

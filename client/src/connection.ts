@@ -378,6 +378,7 @@ export class Connection {
       case "op":
         return this.event(frame.since, frame.slot, frame.ops);
       case "event":
+        if (frame.kind === "title") this.events.title?.(frame.title ?? "");
         return this.event(frame.since, frame.slot, null);
       case "skip":
         return this.event(frame.since, null, null);

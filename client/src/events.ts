@@ -29,6 +29,8 @@ export interface Events {
   /** A document was opened, or opened again. */
   opened(about: { title: string; kind: string; role: Role; user: string }): void;
   role(role: Role): void;
+  /** The document has another title now. */
+  title(title: string): void;
   /**
    * Another was here at this time, in milliseconds since the Unix epoch: when this document
    * was opened, or when they changed something.

@@ -59,7 +59,8 @@ export type ServerFrame =
   | ({ type: "who" } & Who)
   /** `restores`: of a restore, the revision that it made of the document. */
   | { type: "op"; slot: number; since: number; ops: Uint8Array; restores?: number }
-  | { type: "event"; slot: number; since: number; kind: string; user?: string; role?: Role }
+  /** `title`: what it is now. */
+  | { type: "event"; slot: number; since: number; kind: string; user?: string; role?: Role; title?: string }
   | { type: "skip"; since: number }
   | { type: "already"; seq: number; rev: number }
   | {

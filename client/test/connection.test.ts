@@ -633,3 +633,17 @@ test("a server that says nothing any more is asked, and then let go", async (t) 
   assert.equal(on.pings, 1);
   await saved(a);
 });
+
+test("another title is told, takes a revision, and what is typed behind it is saved", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await saved(a);
+  on.title("Minutes");
+  await until("the title", () => a.titles.length > 0);
+  for (const key of ["x", "y"]) {
+    a.type(key);
+    await saved(a);
+  }
+  assert.deepEqual(a.titles, ["Minutes"]);
+  assert.deepEqual([on.order.text, on.order.rev, a.connection.document.rev], ["xy", 3, 3]);
+});

@@ -120,6 +120,17 @@ export class Server {
     this.deliver(this.order.submit(client, seq, base, ops) as Applied);
   }
 
+  /** Somebody, of slot 0, gives the document another title; it takes a revision. */
+  title(title: string): void {
+    const none = new Uint8Array();
+    this.order.log.push({ rev: this.order.rev + 1, client: "", seq: 0, ops: none });
+    const body = new Writer();
+    body.varint(0);
+    body.varint(1);
+    body.raw(Buffer.from(JSON.stringify({ kind: "title", title })));
+    this.say(frame(4, body.take()));
+  }
+
   mark(): void {
     const body = new Writer();
     body.varint(this.order.rev);

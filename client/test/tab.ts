@@ -14,6 +14,8 @@ export interface Tab {
   connection: Connection;
   statuses: Status[];
   conflicts: ConflictCopy[];
+  /** The titles that it was told, in order. */
+  titles: string[];
   /** What changed on the screen by others, change by change. */
   changes: Delta[];
   /** What is not known yet to be saved. */
@@ -38,6 +40,7 @@ export function tab(
 ): Tab {
   const statuses: Status[] = [];
   const conflicts: ConflictCopy[] = [];
+  const titles: string[] = [];
   const changes: Delta[] = [];
   let screen = new Delta();
   let unconfirmed: ConflictCopy | null = null;
@@ -56,6 +59,7 @@ export function tab(
       },
       status: (status) => statuses.push(status),
       conflict: (copy) => conflicts.push(copy),
+      title: (title) => titles.push(title),
       unconfirmed: (copy) => (unconfirmed = copy),
     },
   });
@@ -69,6 +73,7 @@ export function tab(
     connection,
     statuses,
     conflicts,
+    titles,
     changes,
     unconfirmed: () => unconfirmed,
     screen: () => screen.ops.map((op) => op.insert).join(""),

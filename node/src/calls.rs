@@ -49,6 +49,12 @@ pub(crate) fn create(
     }))
 }
 
+/// The command that gives another title.
+pub(crate) fn title(doc: DocId, by: String, title: v1::Title) -> Result<Command, v1::Problem> {
+    let (by, title) = (by.into(), title.title.into());
+    Ok(Command::Title(command::Title { doc, by, title }))
+}
+
 /// The command that changes a role.
 pub(crate) fn grant(doc: DocId, by: String, grant: v1::Grant) -> Result<Command, v1::Problem> {
     let role = match grant.role {
@@ -68,7 +74,7 @@ pub(crate) fn grant(doc: DocId, by: String, grant: v1::Grant) -> Result<Command,
 
 /// Proposes a change and replies when its outcome is known, or when it took too long; then
 /// it may still come to pass. A router asks again where this node does not lead any more; of a
-/// change of a role, which must not happen twice, it is told that nothing is known.
+/// change of a role or a title, which must not happen twice, it is told that nothing is known.
 pub(crate) fn change(
     service: &Arc<Service>,
     link: &Arc<RouterLink>,
@@ -77,7 +83,7 @@ pub(crate) fn change(
     command: Result<Command, v1::Problem>,
     patience: Duration,
 ) {
-    let once = matches!(command, Ok(Command::Grant(_)));
+    let once = matches!(command, Ok(Command::Grant(_) | Command::Title(_)));
     let proposed = command.and_then(|command| propose(service, link, &doc, command));
     let (answer, permit) = match proposed {
         Ok(waits) => waits,

@@ -158,6 +158,10 @@ impl RouterInbound {
                 let command = calls::grant(doc, user, grant);
                 calls::change(&self.service, &self.link, doc, id, command, patience);
             }
+            call::Body::Title(title) => {
+                let command = calls::title(doc, user, title);
+                calls::change(&self.service, &self.link, doc, id, command, patience);
+            }
             call::Body::Comment(comment) => {
                 let command = notes::comment(doc, user, comment);
                 calls::change(&self.service, &self.link, doc, id, command, patience);

@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use codraft_proto::{
-    ids::{DocId, GroupId, UserId},
+    ids::{DocId, GroupId, Role, UserId},
     reject::Code,
-    v1::{self, message::Body, reply},
+    v1::{self, ListFilter, message::Body, reply},
 };
+use codraft_raft::machine::Summary;
 
 use crate::{history::Answer, routers::RouterLink, service::Service, wire};
 
@@ -42,11 +43,26 @@ async fn of_user(service: &Service, user: &UserId, asked: v1::UsersDocuments) ->
     group.read().await.map_err(wire::reading)?;
     let after = DocId::from_slice(&asked.after);
     let most = asked.limit.clamp(1, LIMIT_MAX) as usize;
-    let (documents, more) = group.of_user(user, after, most).await;
-    let described = documents.iter();
+    let wanted = wanted(user, asked.filter(), &asked.query);
+    let found = group.of_user(user, after, most, &wanted).await;
+    let described = found.documents.iter();
     let described = described.map(|(doc, of)| wire::short_description(doc, of, user));
     Ok(reply::Body::List(v1::UsersList {
         documents: described.collect(),
-        more,
+        more: found.upto.is_some(),
+        upto: found.upto.map(|doc| doc.to_bytes()).unwrap_or_default(),
     }))
+}
+
+fn wanted<'a>(user: &'a str, filter: ListFilter, query: &str) -> impl Fn(&Summary) -> bool + 'a {
+    let query = query.to_lowercase();
+    move |summary| {
+        let owns = summary.role(user) == Some(Role::Owner);
+        let is_of = match filter {
+            ListFilter::All => true,
+            ListFilter::Mine => owns,
+            ListFilter::Shared => !owns,
+        };
+        is_of && (query.is_empty() || summary.title.to_lowercase().contains(&query))
+    }
 }

@@ -8,6 +8,7 @@ use crate::ids::{NoteId, Revision, Role};
 pub const EDIT: u32 = 0;
 pub const CREATE: u32 = 1;
 pub const GRANT: u32 = 2;
+/// The body is the title from now on, UTF-8 to its end.
 pub const TITLE: u32 = 3;
 pub const COMMENT: u32 = 4;
 pub const VERSION: u32 = 5;
@@ -63,6 +64,11 @@ pub fn read_create(body: &[u8]) -> Option<Created<'_>> {
         title: std::str::from_utf8(title).ok()?,
         initial,
     })
+}
+
+/// The title that an event gave; `None` for what is no title's body.
+pub fn read_title(body: &[u8]) -> Option<&str> {
+    std::str::from_utf8(body).ok()
 }
 
 /// The body of a grant: the role's number (0: none any more), then the user.

@@ -166,7 +166,7 @@ pub struct OtherEvent {
     /// For a grant: whose, and what they have now.
     pub user: Option<UserId>,
     pub role: Option<Role>,
-    /// Of a comment or a named version: what was done, an object under the name of the kind.
+    /// Of a title, a comment or a named version: what it is now or what was done, under the name of the kind.
     pub note: Option<serde_json::Value>,
 }
 

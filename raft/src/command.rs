@@ -37,6 +37,7 @@ pub enum Command {
     Checkpoint(Checkpoint),
     Comment(Comment),
     Version(Version),
+    Title(Title),
 }
 
 /// One operation as its author submitted it; it is transformed when it is applied.
@@ -108,6 +109,15 @@ pub struct Version {
     pub id: NoteId,
     pub version: Option<Revision>,
     pub name: Box<str>,
+}
+
+/// Gives the document another title.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Title {
+    pub doc: DocId,
+    /// Who asks for it.
+    pub by: UserId,
+    pub title: Box<str>,
 }
 
 /// A new document; it takes revision 1.
@@ -196,7 +206,7 @@ impl Command {
         match self {
             Command::Edit(edit) => !codraft_ot::only_deletes(&edit.ops),
             Command::Restore(restore) => !codraft_ot::only_deletes(&restore.edit.ops),
-            Command::Create(_) | Command::Version(_) => true,
+            Command::Create(_) | Command::Version(_) | Command::Title(_) => true,
             Command::Comment(comment) => matches!(
                 comment.what,
                 Commenting::Open { .. } | Commenting::Reply { .. }
@@ -223,6 +233,7 @@ impl Command {
             Command::Checkpoint(checkpoint) => Some(checkpoint.doc),
             Command::Comment(comment) => Some(comment.doc),
             Command::Version(version) => Some(version.doc),
+            Command::Title(title) => Some(title.doc),
             Command::Level(_) => None,
         }
     }

@@ -45,6 +45,7 @@ pub use crate::{
     keeper::{Borrowed, KeepError, Kept},
     limits::{GroupLimits, RaftTimes},
     tail::KeepOptions,
+    users::Found,
 };
 
 use crate::{
@@ -195,15 +196,17 @@ impl Group {
         self.inner.keeper.warm(&docs, ASK_ONCE).await
     }
 
-    /// Documents in which a user has a role, in the order of their ids from behind one on, at most so
-    /// many, and whether there are more. As they are now: see [`Group::read`].
+    /// Documents in which a user has a role and that are `wanted`, in the order of their ids from
+    /// behind one on, at most so many. As they are now: see [`Group::read`].
     pub async fn of_user(
         &self,
         user: &UserId,
         after: Option<DocId>,
         most: usize,
-    ) -> (Vec<(DocId, Summary)>, bool) {
-        self.inner.keeper.of_user(user, after, most).await
+        wanted: &(dyn Fn(&Summary) -> bool + Sync),
+    ) -> Found {
+        let keeper = &self.inner.keeper;
+        keeper.of_user(user, after, most, wanted).await
     }
 
     /// What readers of a document start from that is not in memory, and stays where it is; none of

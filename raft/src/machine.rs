@@ -404,6 +404,7 @@ fn perform(
         Command::Edit(edit) => document.edit(edit, ts_ms, limits, scratch),
         Command::Restore(restore) => document.restore(restore, ts_ms, limits, scratch),
         Command::Grant(grant) => document.grant(grant, ts_ms, limits, scratch),
+        Command::Title(title) => document.set_title(title, ts_ms, limits, scratch),
         Command::Comment(comment) => document.comment(comment, ts_ms, limits, scratch),
         Command::Version(version) => document.name_version(version, ts_ms, limits, scratch),
         Command::Trim(Trim { floor, .. }) => (document.trim(*floor, limits), None),

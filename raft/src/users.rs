@@ -20,7 +20,7 @@ use codraft_proto::{
 
 use crate::{
     command::{Command, Input, put_blob, put_varint},
-    machine::{InSlot, Slots, StateError},
+    machine::{InSlot, Slots, StateError, Summary},
     pages::{PageKey, PagePlace},
 };
 
@@ -34,6 +34,15 @@ const SMALL_BYTES: usize = PAGE_BYTES / 4;
 pub struct Listed {
     pub user: UserId,
     pub doc: DocId,
+}
+
+/// A part of a user's list.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// In the order of their ids.
+    pub documents: Vec<(DocId, Summary)>,
+    /// The last that was looked at, behind which there may be more; none: there are no more.
+    pub upto: Option<DocId>,
 }
 
 /// A page of the order: all from `first` on, up to the next page's.

@@ -57,7 +57,7 @@ struct Description;
 pub fn app(shared: &Arc<Shared>, metrics: bool, with_page: bool, extra: Option<Router>) -> Router {
     let (api, description) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(docs::create, lists::read))
-        .routes(routes!(docs::read))
+        .routes(routes!(docs::read, docs::rename))
         .routes(routes!(history::read))
         .routes(routes!(history::authors))
         .routes(routes!(history::diff))
@@ -117,7 +117,13 @@ fn cors(origins: &[String]) -> CorsLayer {
     let origins = origins.iter().filter_map(|o| HeaderValue::from_str(o).ok());
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_methods([
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+        ])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,

@@ -110,6 +110,9 @@ async fn what_is_no_page_of_a_list_is_refused_with_its_code() -> Result<()> {
         "limit=",
         "after=x",
         "after=",
+        "filter=",
+        "filter=deleted",
+        "query=",
     ] {
         let (status, problem) = rest
             .call(Method::GET, &format!("/v1/docs?{query}"), None)
@@ -124,4 +127,62 @@ async fn what_is_no_page_of_a_list_is_refused_with_its_code() -> Result<()> {
     let (status, problem) = stranger.call(Method::GET, "/v1/docs", None).await?;
     ensure!(status == StatusCode::UNAUTHORIZED, "{problem}");
     Ok(())
+}
+
+#[tokio::test]
+async fn a_list_has_what_was_asked_for_and_goes_on_behind_what_was_looked_at() -> Result<()> {
+    let cluster = Processes::start("lists-asked", &["--port", "0"], &TIGHT)?;
+    let ana = Rest::new(&cluster.ready.http, &cluster.ready.token);
+    let bo = Rest::new(&cluster.ready.http, &cluster.token("bo")?);
+    let (mut own, mut of_ana, mut named) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for n in 0..12 {
+        let id = ana.create(&format!("Übersicht {n}"), "").await?;
+        ana.grant(&id, "bo", "editor").await?;
+        of_ana.insert(id);
+        own.insert(bo.create(&format!("Bo's {n}"), "").await?);
+    }
+    for id in own.iter().step_by(3).chain(of_ana.iter().take(1)) {
+        let title = serde_json::json!({"title": "Minutes of MAY"});
+        let path = format!("/v1/docs/{id}");
+        let (status, told) = bo.call(Method::PATCH, &path, Some(&title)).await?;
+        ensure!(status == StatusCode::OK, "{status} {told}");
+        named.insert(id.clone());
+    }
+    let all: BTreeSet<String> = own.union(&of_ana).cloned().collect();
+    for (asked, right) in [
+        ("", &all),
+        ("&filter=mine", &own),
+        ("&filter=shared", &of_ana),
+        ("&query=minutes%20of%20may", &named),
+        ("&query=nowhere", &BTreeSet::new()),
+        ("&filter=mine&query=may", &(&named & &own)),
+        ("&filter=shared&query=%C3%BCBER", &(&of_ana - &named)),
+    ] {
+        for limit in [1, 5, 200] {
+            let found = gathered(&bo, limit, asked).await?;
+            ensure!(&found == right, "{asked} by {limit}: {found:?}");
+        }
+    }
+    Ok(())
+}
+
+/// All pages of what was asked for; each goes on behind the one before.
+async fn gathered(rest: &Rest, limit: usize, asked: &str) -> Result<BTreeSet<String>> {
+    let (mut all, mut after) = (Vec::new(), String::new());
+    loop {
+        let path = format!("/v1/docs?limit={limit}{asked}{after}");
+        let (status, page) = rest.call(Method::GET, &path, None).await?;
+        ensure!(status == StatusCode::OK, "{status} {page}");
+        let documents = page["documents"].as_array().context("no documents")?;
+        ensure!(documents.len() <= limit, "{page}");
+        let ids = documents.iter().filter_map(|there| there["id"].as_str());
+        all.extend(ids.map(str::to_owned));
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    let in_order = all.is_sorted_by(|one, next| one < next);
+    ensure!(in_order, "in order, each once: {all:?}");
+    Ok(all.into_iter().collect())
 }

@@ -17,7 +17,7 @@
 //! | 1 | welcome | varint n, n bytes of JSON (as in the JSON encoding, without `doc`), then the document's Delta, or nothing with a resume |
 //! | 2 | who | JSON |
 //! | 3 | op | varint slot, varint ms since the event before it, the Delta |
-//! | 4 | event | varint slot, varint ms since the event before it, JSON `{kind, user?, role?}` |
+//! | 4 | event | varint slot, varint ms since the event before it, JSON `{kind, user?, role?, title?}` |
 //! | 5 | skip | varint ms since the event before it |
 //! | 6 | already | varint seq, varint rev |
 //! | 7 | reject | JSON |

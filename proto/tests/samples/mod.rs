@@ -308,6 +308,7 @@ pub fn server_messages() -> Vec<(&'static str, Vec<ServerFrame>)> {
         ("op, rich", vec![op(42, 200, TS, rich())]),
         ("event, grant", vec![grant(Some(Role::Viewer))]),
         ("event, grant taken away", vec![grant(None)]),
+        ("event, title", vec![noted("title", "Ünïcode 🦀".into())]),
         (
             "event, comment",
             vec![noted(

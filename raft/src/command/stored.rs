@@ -8,6 +8,7 @@
 //!   3 grant   doc 16 · by text · user text · role u8 (0 takes it away)
 //!   4 level   level varint
 //!   5 trim    doc 16 · floor varint
+//!   6 title   doc 16 · by text · title text
 //!   9 restore  as an edit · version varint · authors blob
 //!   7 comment  doc 16 · by text · thread 16 · (1 open · at varint · start varint · end varint · text text
 //!              | 2 reply · comment 16 · text text | 3 resolve | 4 reopen | 5 delete · comment 16)
@@ -33,7 +34,7 @@ use codraft_proto::ids::{ClientId, DocId, NoteId, Revision, Role, Seq};
 
 use super::{
     Algebra, Batch, Checkpoint, Command, Comment, Commenting, Create, Edit, Expire, Grant, Level,
-    Quarantine, Restore, Trim, Version, put_varint,
+    Quarantine, Restore, Title, Trim, Version, put_varint,
 };
 
 /// The first byte of every batch.
@@ -55,13 +56,9 @@ mod kind {
     pub const CHECKPOINT: u8 = 15;
     pub const COMMENT: u8 = 7;
     pub const VERSION: u8 = 8;
+    pub const TITLE: u8 = 6;
     /// Spoken for, by commands of later levels.
-    pub const RESERVED: [(u8, &str); 4] = [
-        (6, "title"),
-        (10, "delete"),
-        (11, "marks"),
-        (12, "slot move"),
-    ];
+    pub const RESERVED: [(u8, &str); 3] = [(10, "delete"), (11, "marks"), (12, "slot move")];
 }
 
 /// Why a stored batch cannot be read. All of these stop the group on this replica: the
@@ -156,6 +153,7 @@ impl Command {
                         }
                 }
                 Command::Version(version) => version.by.len() + version.name.len(),
+                Command::Title(title) => title.by.len() + title.title.len(),
                 Command::Trim(_)
                 | Command::Expire(_)
                 | Command::Level(_)
@@ -188,6 +186,12 @@ fn put_command(out: &mut Vec<u8>, command: &Command) {
         Command::Version(version) => {
             out.push(kind::VERSION);
             put_version(out, version);
+        }
+        Command::Title(title) => {
+            out.push(kind::TITLE);
+            out.extend_from_slice(&title.doc.0);
+            put_blob(out, title.by.as_bytes());
+            put_blob(out, title.title.as_bytes());
         }
         Command::Create(create) => {
             out.push(kind::CREATE);
@@ -464,6 +468,11 @@ impl<'a> Input<'a> {
                 edit: self.edit()?,
                 version: Revision(self.varint("version")?),
                 authors: self.blob("authors")?,
+            }),
+            kind::TITLE => Command::Title(Title {
+                doc: DocId(self.array("doc")?),
+                by: self.text("by")?.into(),
+                title: self.text("title")?.into(),
             }),
             kind::CHECKPOINT => Command::Checkpoint(Checkpoint {
                 doc: DocId(self.array("doc")?),

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::{
     Algebra, Batch, Checkpoint, Command, Comment, Commenting, Create, DecodeError, Edit, Expire,
-    Grant, Level, Quarantine, Restore, Trim, Version,
+    Grant, Level, Quarantine, Restore, Title, Trim, Version,
 };
 
 const VECTORS: &str = include_str!("../../../tests/vectors/commands.json");
@@ -43,6 +43,11 @@ fn golden(name: &str) -> Vec<Command> {
     let checkpoint = Command::Checkpoint(Checkpoint {
         doc: doc(),
         by: "ada".into(),
+    });
+    let title = Command::Title(Title {
+        doc: doc(),
+        by: "ada".into(),
+        title: "Ünïcode 🦀".into(),
     });
     let create_text = Command::Create(Create {
         doc: doc(),
@@ -134,6 +139,7 @@ fn golden(name: &str) -> Vec<Command> {
         .map(comment)
         .into(),
         "versions" => vec![version(None), version(Some(7))],
+        "title" => vec![title],
         "all" => vec![create_text, grant(Some(Role::Editor)), edit, trim, level],
         other => panic!("no golden batch is called {other}"),
     }
@@ -143,7 +149,7 @@ fn golden(name: &str) -> Vec<Command> {
 fn command_golden_bytes() {
     let vectors: serde_json::Value = serde_json::from_str(VECTORS).unwrap();
     let stored = vectors["stored"].as_array().unwrap();
-    assert_eq!(stored.len(), 15);
+    assert_eq!(stored.len(), 16);
     for vector in stored {
         let name = vector["name"].as_str().unwrap();
         let batch = Batch {
@@ -292,6 +298,13 @@ fn command() -> impl Strategy<Value = Command> {
                 by: by.into(),
                 user: user.into(),
                 role,
+            })
+        }),
+        (id(), ".{0,40}", ".{0,40}").prop_map(|(doc, by, title)| {
+            Command::Title(Title {
+                doc: DocId(doc),
+                by: by.into(),
+                title: title.into(),
             })
         }),
         (id(), any::<u64>()).prop_map(|(doc, floor)| {

@@ -10,7 +10,7 @@ use crate::{
     machine::{Slots, Summary},
     manifest::Manifest,
     pages::PageError,
-    users::{Listed, Paging, UserPage, by_page, merge, of_slot, read_users, users_key},
+    users::{Found, Listed, Paging, UserPage, by_page, merge, of_slot, read_users, users_key},
 };
 
 impl Keeper {
@@ -94,30 +94,40 @@ impl Keeper {
         tracing::error!(group = %self.group, %error, "lists of users' documents are made anew");
     }
 
-    /// Documents in which a user has a role, in the order of their ids from behind one on, at most so
-    /// many, and whether there are more.
+    /// Documents in which a user has a role and that are `wanted`, in the order of their ids from
+    /// behind one on, at most so many. Only so many are looked at: where few are wanted it ends early.
     pub async fn of_user(
         &self,
         user: &UserId,
         after: Option<DocId>,
         most: usize,
-    ) -> (Vec<(DocId, Summary)>, bool) {
-        let (mut found, mut after) = (Vec::new(), after);
+        wanted: &(dyn Fn(&Summary) -> bool + Sync),
+    ) -> Found {
+        let (mut documents, mut upto, mut looked_at) = (Vec::new(), after, 0);
+        let some = most.max(LOOK) + 1;
         loop {
-            let listed = self.candidates(user, after, most + 1).await;
-            let is_end = listed.len() <= most;
-            after = listed.last().copied();
+            let listed = self.candidates(user, upto, some).await;
+            let is_end = listed.len() < some;
+            looked_at += listed.len();
+            upto = listed.last().copied().or(upto);
             let core = self.core.lock();
             for doc in listed {
                 let summary = core.shard.summary(&doc);
-                let summary = summary.filter(|summary| summary.role(user).is_some());
-                found.extend(summary.map(|summary| (doc, summary)));
+                let theirs = summary.filter(|summary| summary.role(user).is_some());
+                documents.extend(theirs.filter(wanted).map(|summary| (doc, summary)));
             }
             drop(core);
-            if is_end || found.len() > most {
-                let more = found.len() > most;
-                found.truncate(most);
-                return (found, more);
+            if documents.len() > most {
+                documents.truncate(most);
+                upto = documents.last().map(|(doc, _)| *doc);
+                return Found { documents, upto };
+            }
+            if is_end {
+                let upto = None;
+                return Found { documents, upto };
+            }
+            if looked_at >= LOOKED_AT_MAX {
+                return Found { documents, upto };
             }
         }
     }
@@ -211,6 +221,11 @@ impl Keeper {
         self.tail.tidy();
     }
 }
+
+/// At least so many of a user's documents are looked at in one turn.
+const LOOK: usize = 128;
+/// And for one answer about so many in all.
+const LOOKED_AT_MAX: usize = 4_096;
 
 /// So many pairs that had no page are gone through at once.
 const SOME: usize = 1_024;

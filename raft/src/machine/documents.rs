@@ -96,12 +96,7 @@ impl Document {
         scratch: &mut Vec<u8>,
     ) -> Result<(Self, Arc<Event>), Refusal> {
         check_user(&create.owner)?;
-        if create.title.len() > limits.title_bytes {
-            return Err(Refusal::new(
-                Code::Malformed,
-                format!("a title has at most {} bytes", limits.title_bytes),
-            ));
-        }
+        check_title(&create.title, limits)?;
         let content = first_content(create, &limits.ot).map_err(refusal_of)?;
         #[cfg(any(test, codraft_mutants))]
         panic_on(POISON, create.initial.as_deref().unwrap_or_default());
@@ -604,6 +599,15 @@ impl Document {
                 .refused(edit, payload, Code::Fault, self.rev, usize::MAX);
         }
     }
+}
+
+fn check_title(title: &str, limits: &MachineLimits) -> Result<(), Refusal> {
+    let most = limits.title_bytes;
+    if title.len() > most {
+        let message = format!("a title has at most {most} bytes");
+        return Err(Refusal::new(Code::Malformed, message));
+    }
+    Ok(())
 }
 
 /// The document of revision 1.

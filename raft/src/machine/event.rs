@@ -29,7 +29,7 @@ pub struct Event {
     /// One of `codraft_proto::event`.
     pub kind: u8,
     /// Of an edit: the Delta as applied, in `ot`'s binary form. Of a restore: version (varint),
-    /// authors (varint length, bytes), then the Delta. Of a grant: as `codraft_proto::event` has it.
+    /// authors (varint length, bytes), then the Delta. Of a grant or a title: as `codraft_proto::event` has it.
     /// Of a create: kind and algebra (a byte each), title (varint length, UTF-8), then the inserts
     /// that made it.
     pub body: Bytes,
@@ -128,6 +128,11 @@ impl Event {
             initial: created.initial,
         };
         (u32::from(self.kind) == event::CREATE).then_some(created)
+    }
+
+    /// Of an event that gave another title.
+    pub fn titled(&self) -> Option<&str> {
+        event::read_title(&self.body).filter(|_| u32::from(self.kind) == event::TITLE)
     }
 
     /// What the event takes in memory and so counts for in the window, in bytes: its body, and for

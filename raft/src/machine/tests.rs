@@ -11,6 +11,7 @@ mod quarantine;
 mod replicas;
 mod restores;
 mod stored;
+mod titles;
 mod window;
 
 use bytes::Bytes;

@@ -1,4 +1,4 @@
-//! Create and read documents.
+//! Create, read and rename documents.
 
 use std::sync::Arc;
 
@@ -111,10 +111,7 @@ pub async fn create(
     headers: HeaderMap,
     Body(new): Body<NewDocument>,
 ) -> Result<(StatusCode, [(header::HeaderName, String); 1], Json<Created>), Failure> {
-    if new.title.len() > TITLE_BYTES_MAX || new.title.chars().any(char::is_control) {
-        let detail = format!("a title has at most {TITLE_BYTES_MAX} bytes, all of them printable");
-        return Err(Failure::new(Code::Malformed, detail));
-    }
+    check_title(&new.title)?;
     let kind = match new.kind.as_deref() {
         None | Some("text") => 1,
         Some("rich") => 2,
@@ -187,6 +184,74 @@ pub async fn read(
         snapshot_version: kept,
         snapshot_url: kept.map(|version| state::url(id, Revision(version))),
     }))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewTitle {
+    #[schema(example = "Minutes of May")]
+    title: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Renamed {
+    id: String,
+    title: String,
+    /// The revision of the change; of the document where it had this title already.
+    rev: u64,
+}
+
+/// Gives a document another title. Owners and editors may.
+#[utoipa::path(
+    patch,
+    path = "/v1/docs/{id}",
+    tag = "documents",
+    params(("id" = String, Path, description = "The document")),
+    request_body = NewTitle,
+    responses(
+        (status = 200, body = Renamed),
+        (status = 403, description = "Owners and editors only", body = ProblemBody, content_type = "application/problem+json"),
+        OfAll,
+        OfBodies,
+        OfDocuments,
+        OfWrites,
+    )
+)]
+pub async fn rename(
+    State(shared): State<Arc<Shared>>,
+    asks: Principal,
+    id: Path<String>,
+    Body(NewTitle { title }): Body<NewTitle>,
+) -> Result<Json<Renamed>, Failure> {
+    let id = doc_id(&id)?;
+    check_title(&title)?;
+    let to = v1::Title {
+        title: title.clone(),
+    };
+    let renamed = shared
+        .upstream
+        .call(id, &asks.user, call::Body::Title(to))
+        .await;
+    let rev = match renamed {
+        Ok(reply::Body::Rev(rev)) => rev,
+        Ok(_) => return Err(Code::Internal.into()),
+        // The answer is lost. How it is now the next leader knows.
+        Err(problem) if problem.code == Code::Timeout => match describe(&shared, id, &asks).await {
+            Ok(there) if there.title == title => there.rev,
+            _ => return Err(problem.into()),
+        },
+        Err(problem) => return Err(problem.into()),
+    };
+    let id = id.to_string();
+    Ok(Json(Renamed { id, title, rev }))
+}
+
+fn check_title(title: &str) -> Result<(), Failure> {
+    if title.len() > TITLE_BYTES_MAX || title.chars().any(char::is_control) {
+        let detail = format!("a title has at most {TITLE_BYTES_MAX} bytes, all of them printable");
+        return Err(Failure::new(Code::Malformed, detail));
+    }
+    Ok(())
 }
 
 /// As of now, in order with every change.

@@ -416,6 +416,11 @@ async fn spelled(event: v1::Event) -> Result<Event, Failure> {
         user: user.to_owned(),
         role: role.map(|role| role.as_str()),
     });
+    let title = match created {
+        Some(created) => Some(created.title),
+        None => event::read_title(&event.body).filter(|_| event.kind == event::TITLE),
+    };
+    let title = title.map(str::to_owned);
     let note = notes::told(event.kind, &event.body);
     let told = |kind| note.clone().filter(|_| event.kind == kind);
     Ok(Event {
@@ -427,7 +432,7 @@ async fn spelled(event: v1::Event) -> Result<Event, Failure> {
         ts: event.ts_ms,
         kind: event::name(event.kind),
         ops,
-        title: created.map(|created| created.title.to_owned()),
+        title,
         restores: (event.restored > 0).then_some(event.restored),
         grant: granted,
         comment: told(event::COMMENT),

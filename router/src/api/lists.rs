@@ -9,7 +9,7 @@ use axum::{
 use codraft_proto::{
     ids::{DocId, Role},
     reject::Code,
-    v1::{self, call, reply},
+    v1::{self, ListFilter, call, reply},
 };
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,8 @@ use crate::{Shared, auth::Principal, hub::kind_name, problem::Failure};
 
 const LIMIT: u32 = 50;
 const LIMIT_MAX: u64 = 200;
+/// As long as a title may be.
+const QUERY_BYTES_MAX: usize = 512;
 
 #[derive(Deserialize, IntoParams)]
 pub struct AskedList {
@@ -28,12 +30,17 @@ pub struct AskedList {
     /// 1 to 200; 50 without it.
     #[param(value_type = Option<u32>)]
     limit: Option<String>,
+    /// `mine` (the caller is an owner) or `shared` (the caller is none); all without it.
+    filter: Option<String>,
+    /// Part of the title, whatever the case; 1 to 512 bytes.
+    query: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
 pub struct Documents {
     documents: Vec<Entry>,
-    /// What to ask for as `after`; none: these were the last.
+    /// What to ask for as `after`; none: these were the last. With a filter or a query a page may be
+    /// short, or empty, and go on all the same.
     next: Option<String>,
 }
 
@@ -77,6 +84,7 @@ pub async fn read(
             }
         },
     };
+    let (filter, query) = (filter(asked.filter.as_deref())?, query(asked.query)?);
     // Each group has the first ones of its own, and the first of all are among those.
     let of_groups = shared.upstream.groups().map(|group| {
         let after = after.map(|after| after.to_bytes()).unwrap_or_default();
@@ -84,32 +92,65 @@ pub async fn read(
             group: group.0,
             after,
             limit,
+            filter: filter.into(),
+            query: query.clone(),
         });
         let no_document = DocId::default();
         shared
             .upstream
             .call_group(group, no_document, &asks.user, list)
     });
-    let (mut all, mut more) = (Vec::new(), false);
+    let (mut all, mut horizon) = (Vec::new(), None::<DocId>);
     for of_group in try_join_all(of_groups).await? {
         let reply::Body::List(list) = of_group else {
             return Err(Code::Internal.into());
         };
         all.extend(list.documents);
-        more |= list.more;
+        if list.more {
+            let upto = DocId::from_slice(&list.upto).ok_or(Code::Internal)?;
+            horizon = Some(horizon.map_or(upto, |least| least.min(upto)));
+        }
     }
-    all.sort_unstable_by(|one, other| one.doc.cmp(&other.doc));
-    more |= all.len() > limit as usize;
-    all.truncate(limit as usize);
-    let documents: Vec<Entry> = all.into_iter().filter_map(entry).collect();
-    let next = documents.last().map(|last| last.id.clone());
-    let next = next.filter(|_| more);
-    Ok(Json(Documents { documents, next }))
+    // Behind where one group has not looked yet, no other's are next.
+    let mut documents: Vec<(DocId, Entry)> = all.into_iter().filter_map(entry).collect();
+    documents.retain(|(id, _)| horizon.is_none_or(|horizon| *id <= horizon));
+    documents.sort_unstable_by_key(|(id, _)| *id);
+    let next = match documents.get(limit as usize) {
+        Some(_) => documents.get(limit as usize - 1).map(|(id, _)| *id),
+        None => horizon,
+    };
+    let documents = documents.into_iter().take(limit as usize);
+    Ok(Json(Documents {
+        documents: documents.map(|(_, entry)| entry).collect(),
+        next: next.map(|id| id.to_string()),
+    }))
 }
 
-fn entry(there: v1::Description) -> Option<Entry> {
-    Some(Entry {
-        id: DocId::from_slice(&there.doc)?.to_string(),
+fn filter(asked: Option<&str>) -> Result<ListFilter, Failure> {
+    match asked {
+        None => Ok(ListFilter::All),
+        Some("mine") => Ok(ListFilter::Mine),
+        Some("shared") => Ok(ListFilter::Shared),
+        Some(_) => Err(Failure::new(Code::Malformed, "a filter is mine or shared")),
+    }
+}
+
+/// Empty: none.
+fn query(asked: Option<String>) -> Result<String, Failure> {
+    match asked {
+        None => Ok(String::new()),
+        Some(query) if (1..=QUERY_BYTES_MAX).contains(&query.len()) => Ok(query),
+        Some(_) => {
+            let detail = format!("a query is 1 to {QUERY_BYTES_MAX} bytes");
+            Err(Failure::new(Code::Malformed, detail))
+        }
+    }
+}
+
+fn entry(there: v1::Description) -> Option<(DocId, Entry)> {
+    let id = DocId::from_slice(&there.doc)?;
+    let entry = Entry {
+        id: id.to_string(),
         title: there.title,
         kind: kind_name(there.kind).to_owned(),
         owner: there.owner,
@@ -117,5 +158,6 @@ fn entry(there: v1::Description) -> Option<Entry> {
         rev: there.rev,
         created_at: there.created_ms,
         updated_at: there.updated_ms,
-    })
+    };
+    Some((id, entry))
 }

@@ -1,11 +1,12 @@
-//! What clients are told of comments and named versions.
+//! What clients are told of titles, comments and named versions.
 
 use codraft_proto::event::{self, Commented};
 use serde_json::{Value, json};
 
-/// What was done, for the event of either kind; none for other kinds.
+/// What it is now or what was done; none for other kinds.
 pub fn told(kind: u32, body: &[u8]) -> Option<Value> {
     match kind {
+        event::TITLE => event::read_title(body).map(Value::from),
         event::COMMENT => event::read_comment(body).map(|commented| comment(&commented)),
         event::VERSION => event::read_version(body).map(
             |named| json!({"id": named.id.to_string(), "rev": named.version.0, "name": named.name}),

@@ -14,7 +14,7 @@ use super::{
         comments::{Meets, commented},
         grants::Change,
     },
-    Document, Draft, Effect,
+    Document, Draft, Effect, check_title,
 };
 use crate::command::{self, Commenting};
 
@@ -44,6 +44,38 @@ impl Document {
                 (Outcome::Applied { rev: event.rev }, Some(event))
             }
         }
+    }
+
+    /// Gives it another title. Who may edit may do that, also while it is set apart: no text changes.
+    pub(in crate::machine) fn set_title(
+        &mut self,
+        command: &command::Title,
+        ts_ms: u64,
+        limits: &MachineLimits,
+        scratch: &mut Vec<u8>,
+    ) -> Effect {
+        let judged = match self.grants.role(&command.by) {
+            // Missing and forbidden look alike to somebody without a role.
+            None => Err(Refusal::new(Code::NotFound, "no such document")),
+            Some(role) if !role.can_edit() => {
+                let message = "the role does not allow another title";
+                Err(Refusal::new(Code::Forbidden, message))
+            }
+            Some(_) => check_title(&command.title, limits),
+        };
+        if let Err(refusal) = judged {
+            return (Outcome::Refused(refusal), None);
+        }
+        let (seq, rev) = (Seq(0), self.rev);
+        if self.title == command.title {
+            return (Outcome::Already { seq, rev }, None);
+        }
+        self.changing = true;
+        self.title = command.title.clone();
+        let body = Bytes::copy_from_slice(self.title.as_bytes());
+        let draft = self.draft(&command.by, event::TITLE, body);
+        let event = self.record(draft, ts_ms, limits, scratch);
+        (Outcome::Applied { rev: event.rev }, Some(event))
     }
 
     pub(in crate::machine) fn trim(&mut self, floor: Revision, limits: &MachineLimits) -> Outcome {

@@ -47,6 +47,10 @@ enum Step {
         user: usize,
         role: u32,
     },
+    Title {
+        user: usize,
+        which: u8,
+    },
     Trim {
         keep: u64,
     },
@@ -67,6 +71,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => any::<usize>().prop_map(|which| Step::Again { which }),
         1 => (lag, 0u64..3).prop_map(|(lag, skip)| Step::Odd { lag, skip }),
         1 => (1usize..3, 0u32..5).prop_map(|(user, role)| Step::Grant { user, role }),
+        1 => (0usize..3, 0u8..3).prop_map(|(user, which)| Step::Title { user, which }),
         1 => (0u64..8).prop_map(|keep| Step::Trim { keep }),
         1 => (0u64..4).prop_map(|behind| Step::Expire { behind }),
     ]
@@ -194,6 +199,10 @@ impl Naive {
                     Some(role) => self.roles.insert(user.to_owned(), role),
                     None => self.roles.remove(user),
                 };
+            }
+            event::TITLE => {
+                let role = self.roles.get(&*event.user);
+                assert!(role.is_some_and(|role| role.can_edit()));
             }
             event::EXPIRE => {}
             _ => {
@@ -330,6 +339,11 @@ fn command_of(
             by: ADA.into(),
             user: USERS[user].into(),
             role: Role::from_number(role),
+        }),
+        Step::Title { user, which } => Command::Title(command::Title {
+            doc: DOC,
+            by: USERS[user].into(),
+            title: format!("title {which}").into(),
         }),
         Step::Trim { keep } => Command::Trim(command::Trim {
             doc: DOC,
