@@ -17,7 +17,7 @@ use crate::{metrics::Metrics, presence::PresenceHub, routers::RouterLink, wire};
 pub(crate) struct Feed {
     pub state: Mutex<FeedState>,
     /// Who is in the documents; changed under the state's lock while this node leads.
-    pub presence: PresenceHub,
+    pub presence: Arc<PresenceHub>,
 }
 
 impl Feed {
@@ -28,7 +28,7 @@ impl Feed {
         };
         Self {
             state: Mutex::new(state),
-            presence,
+            presence: Arc::new(presence),
         }
     }
 }

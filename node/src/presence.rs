@@ -18,7 +18,7 @@ use codraft_tiers::presence::{Change, Person, Presences, Standing};
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
-use crate::{hosted::HostedGroups, routers::RouterLink};
+use crate::routers::RouterLink;
 
 /// What changed is told at most so often.
 const EVERY: Duration = Duration::from_millis(100);
@@ -31,8 +31,7 @@ type Said = (Person, Option<(Standing, u64)>);
 pub(crate) struct PresenceHub {
     people: Box<dyn Presences>,
     state: Mutex<State>,
-    /// Shared by all groups of a node.
-    arrived: Arc<Notify>,
+    arrived: Notify,
     clock: Arc<dyn Clock>,
     ttl_ms: u64,
 }
@@ -47,16 +46,11 @@ struct State {
 }
 
 impl PresenceHub {
-    pub fn new(
-        people: Box<dyn Presences>,
-        arrived: Arc<Notify>,
-        clock: Arc<dyn Clock>,
-        ttl_ms: u64,
-    ) -> Self {
+    pub fn new(people: Box<dyn Presences>, clock: Arc<dyn Clock>, ttl_ms: u64) -> Self {
         Self {
             people,
             state: Mutex::default(),
-            arrived,
+            arrived: Notify::new(),
             clock,
             ttl_ms,
         }
@@ -210,24 +204,18 @@ impl PresenceHub {
     }
 }
 
-/// Tells the routers of a node's groups what changed, for as long as it runs.
-pub(crate) async fn serve(groups: Arc<HostedGroups>, arrived: Arc<Notify>) {
+/// Tells routers what changed, for as long as the node runs.
+pub(crate) async fn serve(hub: Arc<PresenceHub>) {
     let mut swept = Instant::now();
     loop {
         // Either way it is looked at.
-        let _ = tokio::time::timeout(SWEEP, arrived.notified()).await;
-        let sweeps = swept.elapsed() >= SWEEP;
-        if sweeps {
+        let _ = tokio::time::timeout(SWEEP, hub.arrived.notified()).await;
+        if swept.elapsed() >= SWEEP {
             swept = Instant::now();
+            hub.sweep();
         }
-        for hosted in groups.iter() {
-            let presence = &hosted.feed.presence;
-            if sweeps {
-                presence.sweep();
-            }
-            if presence.flush() {
-                arrived.notify_one();
-            }
+        if hub.flush() {
+            hub.arrived.notify_one();
         }
         tokio::time::sleep(EVERY).await;
     }

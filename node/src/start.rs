@@ -22,7 +22,6 @@ use codraft_raft::{
 };
 use codraft_tiers::{presence::Memory, snapshots::Folder};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 
 use crate::{
     Node, NodeConfig, NodeOutside,
@@ -197,12 +196,8 @@ async fn run(config: NodeConfig, outside: NodeOutside, tasks: &Tasks) -> Result<
     let dialling = Dialling::new(dialler.clone(), config.id, topology, members.clone());
     let dialling = Arc::new(dialling);
     let mut feeds = BTreeMap::new();
-    let arrived = Arc::<Notify>::default();
     let fanout = |group: GroupId| {
-        let people = Box::<Memory>::default();
-        let (clock, ttl_ms) = (common.clock.clone(), config.presence_ttl_ms);
-        let presence = PresenceHub::new(people, arrived.clone(), clock, ttl_ms);
-        let feed = Arc::new(Feed::new(&metrics, presence));
+        let feed = Arc::new(Feed::new(&metrics, presence_of(&config, &common)));
         feeds.insert(group, feed.clone());
         let (routers, metrics) = (routers.clone(), metrics.clone());
         let fanout = Fanout::new(config.id, group, feed, routers, metrics);
@@ -222,7 +217,6 @@ async fn run(config: NodeConfig, outside: NodeOutside, tasks: &Tasks) -> Result<
     let beat = leadership::beat(groups.clone(), routers.clone());
     tasks.spawn("leadership beat", beat);
 
-    tasks.spawn("presence", presence::serve(groups.clone(), arrived));
     let checks = Arc::<Checks>::default();
     tasks.spawn("checks", checks::serve(checks.clone(), groups.clone()));
     let service = Arc::new(Service {
@@ -256,6 +250,12 @@ async fn run(config: NodeConfig, outside: NodeOutside, tasks: &Tasks) -> Result<
         wal: storage.wal,
         metrics,
     })
+}
+
+/// Who is in the documents of a group.
+fn presence_of(config: &NodeConfig, outside: &Outside) -> PresenceHub {
+    let people = Box::<Memory>::default();
+    PresenceHub::new(people, outside.clock.clone(), config.presence_ttl_ms)
 }
 
 /// How this node dials others, and what it says of itself.
@@ -350,6 +350,7 @@ fn host(
     for hosted in hosted.values() {
         tasks.spawn("reads", reads::serve(hosted.reads.clone()));
         tasks.spawn("states", reads::spell(hosted.reads.clone()));
+        tasks.spawn("presence", presence::serve(hosted.feed.presence.clone()));
     }
     HostedGroups {
         topology: config.topology.clone(),

@@ -135,6 +135,7 @@ impl EdgeLimits {
     pub fn validate(&self) -> Result<(), LimitError> {
         self.at_most()?;
         self.at_least()?;
+        self.of_presence()?;
         self.of_nodes()
     }
 
@@ -221,6 +222,17 @@ impl EdgeLimits {
                 per_user,
                 " = limits.sockets_per_user",
             ),
+            ("hello_ms", self.hello_ms, 1, ""),
+            ("body_bytes", self.body_bytes.into(), 1, ""),
+            ("body_ms", self.body_ms, 1, ""),
+        ] {
+            LimitError::unless(value >= least, name, value, ("below", least, of))?;
+        }
+        Ok(())
+    }
+
+    fn of_presence(&self) -> Result<(), LimitError> {
+        for (name, value, least, of) in [
             (
                 "presence_per_second",
                 self.presence_per_second.into(),
@@ -233,9 +245,6 @@ impl EdgeLimits {
                 PRESENCE_TTL_MS_MIN,
                 ", three times what a page is waited for",
             ),
-            ("hello_ms", self.hello_ms, 1, ""),
-            ("body_bytes", self.body_bytes.into(), 1, ""),
-            ("body_ms", self.body_ms, 1, ""),
         ] {
             LimitError::unless(value >= least, name, value, ("below", least, of))?;
         }

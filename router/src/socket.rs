@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use codraft_proto::{
     frame::{ClientFrame, Encoding, FrameError, ServerFrame, binary, json},
-    ids::DocId,
+    ids::{ClientId, DocId},
     limits,
     reject::Code,
     transport::Io,
@@ -437,16 +437,7 @@ impl Socket {
                     unsent,
                 } => {
                     metrics.received(Received::Hello);
-                    self.join(Joining {
-                        user: self.peer.principal.user.clone(),
-                        name: self.peer.principal.name.clone(),
-                        account: self.peer.account.clone(),
-                        client,
-                        hello: Hello { resume, unsent },
-                        encoding: self.peer.encoding,
-                        placed: self.peer.placed,
-                        queue: self.queue.clone(),
-                    });
+                    self.join(client, Hello { resume, unsent });
                 }
                 _ => {
                     metrics.rejected(Code::UnknownFrame);
@@ -501,8 +492,18 @@ impl Socket {
         }
     }
 
-    fn join(&mut self, joining: Joining) {
+    fn join(&mut self, client: ClientId, hello: Hello) {
         let Peer { account, doc, .. } = &self.peer;
+        let joining = Joining {
+            user: self.peer.principal.user.clone(),
+            name: self.peer.principal.name.clone(),
+            account: account.clone(),
+            client,
+            hello,
+            encoding: self.peer.encoding,
+            placed: self.peer.placed,
+            queue: self.queue.clone(),
+        };
         let now_ms = self.shared.now_ms();
         let joined = account
             .sit(*doc, joining.client, &self.queue, now_ms)

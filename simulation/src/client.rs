@@ -38,7 +38,6 @@ use crate::{
 use acts::Step;
 use letters::Letters;
 pub use letters::first_text;
-pub use presence::Place;
 
 /// How often a client looks what stage it is.
 const LOOK: Duration = Duration::from_millis(50);

@@ -20,6 +20,8 @@ pub fn author(user: &str, client: &Id) -> Id {
     id
 }
 pub type Hash = [u8; 32];
+/// A revision, and a position there.
+pub type Place = (u64, u32);
 
 /// A component in UTF-16 units.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    client::Place,
     cluster::Cluster,
     convert,
     faults::Faults,
     operator,
     plan::Host,
-    record::{Id, NodeSeen, Seen},
+    record::{Id, NodeSeen, Place, Seen},
     shared::{Shared, Standing, user_name},
 };
 use codraft_proto::ids::Revision;

@@ -12,8 +12,12 @@ use codraft_proto::ids::{ClientId, DocId, GroupId, Role};
 use codraft_router::{TokenKey, sign_token};
 
 use crate::{
-    client::Place, outside::network::Network, overrides, plan::Plan, record::Id,
-    recorder::Recorder, trace::Trace,
+    outside::network::Network,
+    overrides,
+    plan::Plan,
+    record::{Id, Place},
+    recorder::Recorder,
+    trace::Trace,
 };
 
 const TOKEN_SECRET: &[u8] = b"the simulation's secret of tokens, 32 bytes or more";

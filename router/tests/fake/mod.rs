@@ -63,6 +63,8 @@ pub struct World {
     pub digest: Option<[u8; 32]>,
     /// Times that it was asked for.
     pub checks: usize,
+    /// Where people are, as the router said it, and to which node; it is told the same back.
+    pub said: Vec<(u64, v1::Presence)>,
 }
 
 struct Link {
@@ -292,6 +294,35 @@ impl World {
         self.send(link, Body::Checked(v1::Checked { doc, rev, digest }));
     }
 
+    /// Tells a router that its people are where it says, and that those are all.
+    fn presence(&mut self, link: u64, m: v1::Presence) {
+        let node = self
+            .links
+            .iter()
+            .find(|l| l.id == link)
+            .map_or(0, |l| l.node);
+        self.send(
+            link,
+            Body::Presences(v1::Presences {
+                doc: m.doc.clone(),
+                people: m.people.clone(),
+                whole: m.whole,
+            }),
+        );
+        self.said.push((node, m));
+    }
+
+    pub fn tell_people(&self, doc: DocId, people: Vec<v1::Person>) {
+        let told = v1::Presences {
+            doc: doc.to_bytes(),
+            people,
+            whole: false,
+        };
+        for link in self.links.iter().filter(|l| l.node == self.leader) {
+            self.send(link.id, Body::Presences(told.clone()));
+        }
+    }
+
     fn call(&mut self, link: u64, leads: bool, m: v1::Call) {
         let body = if leads {
             self.answer(&m)
@@ -456,6 +487,7 @@ impl Inbound for FromRouter {
                 Body::Follow(m) => world.follow(link, leads, m),
                 Body::Call(m) => world.call(link, leads, m),
                 Body::Check(m) => world.check(link, m),
+                Body::Presence(m) => world.presence(link, m),
                 Body::Unfollow(m) => {
                     if let Some(doc) = world.docs.get_mut(&m.doc) {
                         doc.followers.remove(&link);

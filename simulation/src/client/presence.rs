@@ -10,13 +10,10 @@ use codraft_proto::{
 use tokio::time::Instant;
 
 use super::{Client, Connection};
-use crate::record::{ClientSeen, Id};
+use crate::record::{ClientSeen, Id, Place};
 
 /// Between two places.
 const EVERY: Duration = Duration::from_millis(300);
-
-/// A revision, and a position there.
-pub type Place = (u64, u32);
 
 #[derive(Default)]
 pub(super) struct Seen {
