@@ -136,9 +136,10 @@ impl Budget {
         }
         match command {
             Command::Create(_) => level >= Level::Documents as u8,
-            Command::Edit(_) | Command::Restore(_) | Command::Checkpoint(_) => {
-                level >= Level::Edits as u8
-            }
+            Command::Edit(_)
+            | Command::Restore(_)
+            | Command::Anchored(_)
+            | Command::Checkpoint(_) => level >= Level::Edits as u8,
             Command::Grant(_)
             | Command::Trim(_)
             | Command::Expire(_)

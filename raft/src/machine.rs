@@ -4,6 +4,7 @@
 //! every restart: nothing here reads a clock, a random number, a disk or the order of a
 //! hash map, and how commands were gathered into batches does not matter either.
 
+mod anchors;
 mod clients;
 mod digest;
 mod documents;
@@ -218,6 +219,11 @@ impl Shard {
             Command::Edit(edit) => change(documents.touch(slot, &doc, index), heap, |document| {
                 document.edit(edit, ts_ms, limits, scratch)
             }),
+            Command::Anchored(anchored) => {
+                change(documents.touch(slot, &doc, index), heap, |document| {
+                    document.anchored(anchored, ts_ms, limits, scratch)
+                })
+            }
             Command::Restore(restore) => {
                 change(documents.touch(slot, &doc, index), heap, |document| {
                     document.restore(restore, ts_ms, limits, scratch)

@@ -12,6 +12,7 @@
 //!  13 expire  doc 16 · below varint
 //!  14 quarantine  doc 16 · on u8
 //!  15 checkpoint  doc 16 · by text
+//!  18 anchored  as an edit · count varint · (start varint · units varint)*
 //! text    = blob of UTF-8          blob = length varint · bytes
 //! varint  = LEB128 of a u64, shortest form only
 //! ```
@@ -29,8 +30,8 @@ use codraft_ot::{
 use codraft_proto::ids::{ClientId, DocId, Revision, Role, Seq};
 
 use super::{
-    Algebra, Batch, Checkpoint, Command, Create, Edit, Expire, Grant, Level, Quarantine, Restore,
-    Trim, put_varint,
+    Algebra, Anchor, Anchored, Batch, Checkpoint, Command, Create, Edit, Expire, Grant, Level,
+    Quarantine, Restore, Trim, put_varint,
 };
 
 /// The first byte of every batch.
@@ -50,6 +51,7 @@ mod kind {
     pub const QUARANTINE: u8 = 14;
     pub const RESTORE: u8 = 9;
     pub const CHECKPOINT: u8 = 15;
+    pub const ANCHORED: u8 = 18;
     /// Spoken for, by commands of later levels.
     pub const RESERVED: [(u8, &str); 6] = [
         (6, "title"),
@@ -142,6 +144,10 @@ impl Command {
                     const NUMBERS: usize = 2 * 10;
                     NUMBERS + edit.user.len() + edit.ops.len() + authors.len()
                 }
+                Command::Anchored(Anchored { edit, anchors }) => {
+                    const ANCHOR: usize = 2 * 5;
+                    10 + edit.user.len() + edit.ops.len() + anchors.len() * ANCHOR
+                }
                 Command::Checkpoint(checkpoint) => checkpoint.by.len(),
                 Command::Trim(_)
                 | Command::Expire(_)
@@ -162,6 +168,15 @@ fn put_command(out: &mut Vec<u8>, command: &Command) {
             put_edit(out, &restore.edit);
             put_varint(out, restore.version.0);
             put_blob(out, &restore.authors);
+        }
+        Command::Anchored(anchored) => {
+            out.push(kind::ANCHORED);
+            put_edit(out, &anchored.edit);
+            put_varint(out, anchored.anchors.len() as u64);
+            for anchor in &anchored.anchors {
+                put_varint(out, anchor.start.into());
+                put_varint(out, anchor.units.into());
+            }
         }
         Command::Checkpoint(checkpoint) => {
             out.push(kind::CHECKPOINT);
@@ -324,6 +339,22 @@ impl<'a> Input<'a> {
         })
     }
 
+    fn anchors(&mut self) -> Result<Vec<Anchor>, DecodeError> {
+        let count = self.varint("anchors")?;
+        let mut anchors = Vec::with_capacity(usize::try_from(count).unwrap_or(0).min(64));
+        for _ in 0..count {
+            anchors.push(Anchor {
+                start: self.units("start of an anchor")?,
+                units: self.units("units of an anchor")?,
+            });
+        }
+        Ok(anchors)
+    }
+
+    fn units(&mut self, field: &'static str) -> Result<u32, DecodeError> {
+        u32::try_from(self.varint(field)?).map_err(|_| DecodeError::Varint(field))
+    }
+
     fn command(&mut self) -> Result<Command, DecodeError> {
         Ok(match self.byte("kind")? {
             kind::EDIT => Command::Edit(self.edit()?),
@@ -331,6 +362,10 @@ impl<'a> Input<'a> {
                 edit: self.edit()?,
                 version: Revision(self.varint("version")?),
                 authors: self.blob("authors")?,
+            }),
+            kind::ANCHORED => Command::Anchored(Anchored {
+                edit: self.edit()?,
+                anchors: self.anchors()?,
             }),
             kind::CHECKPOINT => Command::Checkpoint(Checkpoint {
                 doc: DocId(self.array("doc")?),
