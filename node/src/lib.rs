@@ -17,6 +17,7 @@ mod members;
 mod metrics;
 mod mutants;
 mod peers;
+mod programs;
 mod raft;
 mod reads;
 mod receipts;

@@ -6,6 +6,7 @@ mod docs;
 mod history;
 mod lists;
 mod permissions;
+mod programs;
 mod receipts;
 mod refusals;
 mod status;
@@ -64,6 +65,7 @@ pub fn app(shared: &Arc<Shared>, metrics: bool, with_page: bool, extra: Option<R
         )
         .routes(routes!(history::restore))
         .routes(routes!(history::snapshot))
+        .routes(routes!(programs::edit))
         .routes(routes!(receipts::read))
         .routes(routes!(receipts::key))
         .routes(routes!(permissions::list))
