@@ -95,6 +95,7 @@ impl Request {
             call::Body::Events(asked) => self.events(hosted, asked).await,
             call::Body::Restore(asked) => self.restore(hosted, asked).await,
             call::Body::Checkpoint(_) => self.checkpoint(hosted).await,
+            call::Body::Program(asked) => self.program(hosted, asked).await,
             call::Body::Receipt(asked) => self.receipt(hosted, asked).await,
             call::Body::Comments(_) => self.comments(hosted).await,
             call::Body::Names(_) => self.names(hosted).await,
@@ -344,7 +345,7 @@ impl Request {
         }
     }
 
-    async fn propose(&self, command: Command) -> Result<Outcome, v1::Problem> {
+    pub(crate) async fn propose(&self, command: Command) -> Result<Outcome, v1::Problem> {
         let (answer, _permit) = calls::propose(&self.service, &self.link, &self.doc, command)?;
         match answer.await {
             Ok(outcome) => outcome.map_err(wire::proposing),

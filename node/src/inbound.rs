@@ -177,6 +177,7 @@ impl RouterInbound {
             | call::Body::Restore(_)
             | call::Body::Checkpoint(_)
             | call::Body::Events(_)
+            | call::Body::Program(_)
             | call::Body::Receipt(_)
             | call::Body::Kept(_) => {
                 let request = history::Request {

@@ -19,6 +19,7 @@ mod mutants;
 mod notes;
 mod peers;
 mod presence;
+mod programs;
 mod raft;
 mod reads;
 mod receipts;

@@ -80,6 +80,12 @@ codes! {
     NoVersion = 21, "no_version", 404, 4421;
     /// The revision is older than history is kept.
     Erased = 22, "erased", 410, 4422;
+    /// The text that an edit names is not in the document.
+    NoMatch = 23, "no_match", 422, 4423;
+    /// The text that an edit names is there more than once.
+    Ambiguous = 24, "ambiguous", 409, 4424;
+    /// Somebody changed the text that an edit names since its base.
+    Touched = 25, "touched", 409, 4425;
     /// The base of what was asked for lies below the window: what came since has to be fetched first.
     BaseTooOld = 26, "base_too_old", 412, 4426;
     /// The document has no such thread of comments, or no such comment in it.

@@ -136,10 +136,13 @@ impl Budget {
         }
         match command {
             Command::Create(_) => level >= Level::Documents as u8,
-            Command::Edit(_) | Command::Restore(_) | Command::Checkpoint(_) | Command::Title(_) => {
-                level >= Level::Edits as u8
-            }
-            Command::Comment(_) | Command::Version(_) => level >= Level::Edits as u8,
+            Command::Edit(_)
+            | Command::Restore(_)
+            | Command::Anchored(_)
+            | Command::Checkpoint(_)
+            | Command::Title(_)
+            | Command::Comment(_)
+            | Command::Version(_) => level >= Level::Edits as u8,
             Command::Grant(_)
             | Command::Trim(_)
             | Command::Expire(_)

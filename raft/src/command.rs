@@ -38,6 +38,7 @@ pub enum Command {
     Comment(Comment),
     Version(Version),
     Title(Title),
+    Anchored(Anchored),
 }
 
 /// One operation as its author submitted it; it is transformed when it is applied.
@@ -62,6 +63,22 @@ pub struct Restore {
     pub version: Revision,
     /// Who wrote what it brings back, as whoever reads history spells it.
     pub authors: Bytes,
+}
+
+/// An operation that is moved past what came since its base, like any other, unless something of that
+/// touched what it is anchored at: then it is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Anchored {
+    pub edit: Edit,
+    /// Of the document at the edit's base.
+    pub anchors: Vec<Anchor>,
+}
+
+/// A part of a document, in UTF-16 units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Anchor {
+    pub start: u32,
+    pub units: u32,
 }
 
 /// Has the archive keep the document as it is, whole.
@@ -206,6 +223,7 @@ impl Command {
         match self {
             Command::Edit(edit) => !codraft_ot::only_deletes(&edit.ops),
             Command::Restore(restore) => !codraft_ot::only_deletes(&restore.edit.ops),
+            Command::Anchored(anchored) => !codraft_ot::only_deletes(&anchored.edit.ops),
             Command::Create(_) | Command::Version(_) | Command::Title(_) => true,
             Command::Comment(comment) => matches!(
                 comment.what,
@@ -230,6 +248,7 @@ impl Command {
             Command::Expire(expire) => Some(expire.doc),
             Command::Quarantine(quarantine) => Some(quarantine.doc),
             Command::Restore(restore) => Some(restore.edit.doc),
+            Command::Anchored(anchored) => Some(anchored.edit.doc),
             Command::Checkpoint(checkpoint) => Some(checkpoint.doc),
             Command::Comment(comment) => Some(comment.doc),
             Command::Version(version) => Some(version.doc),

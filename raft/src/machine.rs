@@ -4,6 +4,7 @@
 //! every restart: nothing here reads a clock, a random number, a disk or the order of a
 //! hash map, and how commands were gathered into batches does not matter either.
 
+mod anchors;
 mod clients;
 mod comments;
 mod digest;
@@ -402,6 +403,7 @@ fn perform(
 ) -> Effect {
     match command {
         Command::Edit(edit) => document.edit(edit, ts_ms, limits, scratch),
+        Command::Anchored(anchored) => document.anchored(anchored, ts_ms, limits, scratch),
         Command::Restore(restore) => document.restore(restore, ts_ms, limits, scratch),
         Command::Grant(grant) => document.grant(grant, ts_ms, limits, scratch),
         Command::Title(title) => document.set_title(title, ts_ms, limits, scratch),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use codraft_proto::ids::{GroupId, NodeId, Term};
 
 use crate::{
-    command::{Batch, Command, Restore, Trim},
+    command::{Anchored, Batch, Command, Restore, Trim},
     machine::{Applied, Event, Outcome, Shard},
     manifest::Manifest,
     oplog::{ArchiveMark, Logged},
@@ -248,7 +248,9 @@ pub fn applied(shard: &Shard, index: u64, batch: &Batch, applied: &[Applied]) {
             continue;
         }
         let (client, user, seq) = match command {
-            Command::Edit(edit) | Command::Restore(Restore { edit, .. }) => {
+            Command::Edit(edit)
+            | Command::Restore(Restore { edit, .. })
+            | Command::Anchored(Anchored { edit, .. }) => {
                 (Some(&edit.client.0[..]), &*edit.user, edit.seq.0)
             }
             _ => (None, "", 0),

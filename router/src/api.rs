@@ -8,6 +8,7 @@ mod history;
 mod lists;
 mod permissions;
 mod presence;
+mod programs;
 mod receipts;
 mod refusals;
 mod status;
@@ -74,6 +75,7 @@ pub fn app(shared: &Arc<Shared>, metrics: bool, with_page: bool, extra: Option<R
         .routes(routes!(comments::reopen))
         .routes(routes!(comments::delete))
         .routes(routes!(comments::versions, comments::name))
+        .routes(routes!(programs::edit))
         .routes(routes!(receipts::read))
         .routes(routes!(receipts::key))
         .routes(routes!(presence::read))

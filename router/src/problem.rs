@@ -19,6 +19,8 @@ pub struct Failure {
     status: StatusCode,
     pub detail: String,
     pub retry_after_ms: Option<u32>,
+    /// Of the document's window: its floor and its head.
+    range: Option<(u64, u64)>,
 }
 
 /// The body of every error.
@@ -37,6 +39,11 @@ pub struct ProblemBody {
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u32>,
+    /// With `base_too_old`: the oldest base that is taken, and the document's last revision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    floor: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head: Option<u64>,
 }
 
 impl Failure {
@@ -47,6 +54,7 @@ impl Failure {
             status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             detail: detail.into(),
             retry_after_ms: None,
+            range: None,
         }
     }
 
@@ -61,6 +69,12 @@ impl Failure {
     /// Answered with another status than the code's own.
     pub fn with_status(self, status: StatusCode) -> Self {
         Self { status, ..self }
+    }
+
+    /// With what is missing: the events behind the base, up to the head.
+    pub fn with_range(self, floor: u64, head: u64) -> Self {
+        let range = Some((floor, head));
+        Self { range, ..self }
     }
 
     /// For an answer that was refused without a code: by a library, mostly.
@@ -118,6 +132,8 @@ impl IntoResponse for Failure {
             code: self.code.as_str(),
             detail: self.detail,
             retry_after_ms,
+            floor: self.range.map(|(floor, _)| floor),
+            head: self.range.map(|(_, head)| head),
         };
         let mut response = (status, Json(body)).into_response();
         // For the one place that counts refusals.

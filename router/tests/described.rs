@@ -78,6 +78,9 @@ fn body(path: &str) -> &'static str {
         Some("comments") => r#"{"rev":1,"start":0,"end":1,"text":"?"}"#,
         Some("replies") => r#"{"text":"?"}"#,
         Some("versions") => r#"{"name":"draft"}"#,
+        Some("edits") => r#"{"base":1,"edits":[{"append":"!"}]}"#,
+        // The document itself: its title.
+        Some(id) if id.len() == 32 && !path.contains("/collab/") => r#"{"title":"Another"}"#,
         _ => r#"{"role":"viewer"}"#,
     }
 }

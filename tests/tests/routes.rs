@@ -46,6 +46,10 @@ fn of_documents() -> Vec<Row> {
     let (every, editors, owners) = ([200; 4], [200, 200, 403, 403], [200, 403, 403, 403]);
     vec![
         row("GET /v1/docs/{id}", every),
+        row("PATCH /v1/docs/{id}", editors).body(json!({"title": "Another"})),
+        row("POST /v1/docs/{id}/edits", editors)
+            .body(json!({"base": 2, "edits": [{"append": "!"}]})),
+        row("GET /v1/docs/{id}/presence", every),
         row("GET /v1/docs/{id}/permissions", every),
         row("PUT /v1/docs/{id}/permissions/{user}", owners).body(role()),
         row("DELETE /v1/docs/{id}/permissions/{user}", owners),

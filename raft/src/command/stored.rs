@@ -16,6 +16,7 @@
 //!  13 expire  doc 16 · below varint
 //!  14 quarantine  doc 16 · on u8
 //!  15 checkpoint  doc 16 · by text
+//!  18 anchored  as an edit · count varint · (start varint · units varint)*
 //! text    = blob of UTF-8          blob = length varint · bytes
 //! varint  = LEB128 of a u64, shortest form only
 //! ```
@@ -33,8 +34,8 @@ use codraft_ot::{
 use codraft_proto::ids::{ClientId, DocId, NoteId, Revision, Role, Seq};
 
 use super::{
-    Algebra, Batch, Checkpoint, Command, Comment, Commenting, Create, Edit, Expire, Grant, Level,
-    Quarantine, Restore, Title, Trim, Version, put_varint,
+    Algebra, Anchor, Anchored, Batch, Checkpoint, Command, Comment, Commenting, Create, Edit,
+    Expire, Grant, Level, Quarantine, Restore, Title, Trim, Version, put_varint,
 };
 
 /// The first byte of every batch.
@@ -57,6 +58,7 @@ mod kind {
     pub const COMMENT: u8 = 7;
     pub const VERSION: u8 = 8;
     pub const TITLE: u8 = 6;
+    pub const ANCHORED: u8 = 18;
     /// Spoken for, by commands of later levels.
     pub const RESERVED: [(u8, &str); 3] = [(10, "delete"), (11, "marks"), (12, "slot move")];
 }
@@ -142,6 +144,10 @@ impl Command {
                     const NUMBERS: usize = 2 * 10;
                     NUMBERS + edit.user.len() + edit.ops.len() + authors.len()
                 }
+                Command::Anchored(Anchored { edit, anchors }) => {
+                    const ANCHOR: usize = 2 * 5;
+                    10 + edit.user.len() + edit.ops.len() + anchors.len() * ANCHOR
+                }
                 Command::Checkpoint(checkpoint) => checkpoint.by.len(),
                 Command::Comment(comment) => {
                     comment.by.len()
@@ -173,6 +179,15 @@ fn put_command(out: &mut Vec<u8>, command: &Command) {
             put_edit(out, &restore.edit);
             put_varint(out, restore.version.0);
             put_blob(out, &restore.authors);
+        }
+        Command::Anchored(anchored) => {
+            out.push(kind::ANCHORED);
+            put_edit(out, &anchored.edit);
+            put_varint(out, anchored.anchors.len() as u64);
+            for anchor in &anchored.anchors {
+                put_varint(out, anchor.start.into());
+                put_varint(out, anchor.units.into());
+            }
         }
         Command::Checkpoint(checkpoint) => {
             out.push(kind::CHECKPOINT);
@@ -398,6 +413,18 @@ impl<'a> Input<'a> {
         })
     }
 
+    fn anchors(&mut self) -> Result<Vec<Anchor>, DecodeError> {
+        let count = self.varint("anchors")?;
+        let mut anchors = Vec::with_capacity(usize::try_from(count).unwrap_or(0).min(64));
+        for _ in 0..count {
+            anchors.push(Anchor {
+                start: self.units("start of an anchor")?,
+                units: self.units("units of an anchor")?,
+            });
+        }
+        Ok(anchors)
+    }
+
     fn comment(&mut self) -> Result<Comment, DecodeError> {
         Ok(Comment {
             doc: DocId(self.array("doc")?),
@@ -473,6 +500,10 @@ impl<'a> Input<'a> {
                 doc: DocId(self.array("doc")?),
                 by: self.text("by")?.into(),
                 title: self.text("title")?.into(),
+            }),
+            kind::ANCHORED => Command::Anchored(Anchored {
+                edit: self.edit()?,
+                anchors: self.anchors()?,
             }),
             kind::CHECKPOINT => Command::Checkpoint(Checkpoint {
                 doc: DocId(self.array("doc")?),

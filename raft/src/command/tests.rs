@@ -4,8 +4,8 @@ use codraft_proto::ids::{ClientId, DocId, NoteId, Revision, Role, Seq};
 use proptest::prelude::*;
 
 use super::{
-    Algebra, Batch, Checkpoint, Command, Comment, Commenting, Create, DecodeError, Edit, Expire,
-    Grant, Level, Quarantine, Restore, Title, Trim, Version,
+    Algebra, Anchor, Anchored, Batch, Checkpoint, Command, Comment, Commenting, Create,
+    DecodeError, Edit, Expire, Grant, Level, Quarantine, Restore, Title, Trim, Version,
 };
 
 const VECTORS: &str = include_str!("../../../tests/vectors/commands.json");
@@ -37,6 +37,16 @@ fn golden(name: &str) -> Vec<Command> {
             edit: edit.clone(),
             version: Revision(7),
             authors: Bytes::from_static(&[1, 3, 97, 100, 97]),
+        }),
+        _ => unreachable!(),
+    };
+    let anchored = match &edit {
+        Command::Edit(edit) => Command::Anchored(Anchored {
+            edit: edit.clone(),
+            anchors: vec![Anchor {
+                start: 300,
+                units: 2,
+            }],
         }),
         _ => unreachable!(),
     };
@@ -140,6 +150,7 @@ fn golden(name: &str) -> Vec<Command> {
         .into(),
         "versions" => vec![version(None), version(Some(7))],
         "title" => vec![title],
+        "anchored" => vec![anchored],
         "all" => vec![create_text, grant(Some(Role::Editor)), edit, trim, level],
         other => panic!("no golden batch is called {other}"),
     }
@@ -149,7 +160,7 @@ fn golden(name: &str) -> Vec<Command> {
 fn command_golden_bytes() {
     let vectors: serde_json::Value = serde_json::from_str(VECTORS).unwrap();
     let stored = vectors["stored"].as_array().unwrap();
-    assert_eq!(stored.len(), 16);
+    assert_eq!(stored.len(), 17);
     for vector in stored {
         let name = vector["name"].as_str().unwrap();
         let batch = Batch {
@@ -226,6 +237,18 @@ fn command() -> impl Strategy<Value = Command> {
                 authors,
             })
         }),
+        (
+            edit(),
+            prop::collection::vec((any::<u32>(), any::<u32>()), 0..4)
+        )
+            .prop_map(|(edit, anchors)| {
+                let anchors = anchors.into_iter();
+                let anchors = anchors.map(|(start, units)| Anchor { start, units });
+                Command::Anchored(Anchored {
+                    edit,
+                    anchors: anchors.collect(),
+                })
+            }),
         (id(), ".{0,40}").prop_map(|(doc, by)| {
             Command::Checkpoint(Checkpoint {
                 doc: DocId(doc),

@@ -24,14 +24,14 @@ use super::mutants::POISON_AMID;
 #[cfg(any(test, codraft_mutants))]
 use super::mutants::{POISON, panic_on};
 use super::{
-    Comments, Effect, Event, Grant, MachineLimits, Moving, Outcome, Refusal, Versions,
+    Comments, Effect, Event, Grant, MachineLimits, Moving, Outcome, Refusal, Versions, anchors,
     clients::{Clients, Full, PayloadHash, Recorded, Standing},
     digest::StateHash,
     event::{create_body, restore_body},
     grants::{Grants, check_user},
     window::{TooFar, Window},
 };
-use crate::command::{Algebra, Create, Edit, Restore};
+use crate::command::{Algebra, Anchor, Anchored, Create, Edit, Restore};
 
 /// The replicated state of one document. Clones are cheap: they share text, attributes, history
 /// and roles.
@@ -73,6 +73,8 @@ struct Attempt<'a> {
     payload: PayloadHash,
     /// What it is part of, where it makes an earlier version.
     restore: Option<&'a Restore>,
+    /// What nobody may have touched since.
+    anchors: &'a [Anchor],
 }
 
 /// What of an event is not the same for all events of a document.
@@ -169,6 +171,25 @@ impl Document {
             edit,
             payload: PayloadHash::of(edit.base, &edit.ops),
             restore: None,
+            anchors: &[],
+        };
+        self.operate(&attempt, ts_ms, limits, scratch)
+    }
+
+    /// As an edit, unless what it is anchored at was touched since its base.
+    pub(super) fn anchored(
+        &mut self,
+        anchored: &Anchored,
+        ts_ms: u64,
+        limits: &MachineLimits,
+        scratch: &mut Vec<u8>,
+    ) -> Effect {
+        let edit = &anchored.edit;
+        let attempt = Attempt {
+            edit,
+            payload: PayloadHash::of(edit.base, &edit.ops),
+            restore: None,
+            anchors: &anchored.anchors,
         };
         self.operate(&attempt, ts_ms, limits, scratch)
     }
@@ -185,6 +206,7 @@ impl Document {
             edit: &restore.edit,
             payload: PayloadHash::of_restore(restore.version),
             restore: Some(restore),
+            anchors: &[],
         };
         self.operate(&attempt, ts_ms, limits, scratch)
     }
@@ -200,6 +222,7 @@ impl Document {
             edit,
             payload,
             restore,
+            anchors,
         } = *attempt;
         let delta = match self.decide(edit, payload, limits) {
             Ok(delta) => delta,
@@ -210,6 +233,9 @@ impl Document {
         if is_late && !mutant!("restore_on_another_head") {
             let (floor, head) = (self.oldest_base(), self.rev);
             return (Outcome::Rebase { floor, head }, None);
+        }
+        if let Err(refusal) = self.untouched(edit.base, anchors, limits) {
+            return (self.refuse(edit, payload, refusal, limits), None);
         }
         let units_before = self.content.units();
         // On a copy, which shares all but what changes: a panic leaves the document as it was.
@@ -316,6 +342,17 @@ impl Document {
         self.window
             .transform(edit.base, delta, limits.transform_effort)
             .map_err(|TooFar| rebase)
+    }
+
+    fn untouched(
+        &self,
+        base: Revision,
+        anchors: &[Anchor],
+        limits: &MachineLimits,
+    ) -> Result<(), Refusal> {
+        let later = self.window.events_after(base).into_iter().flatten();
+        let operations = later.filter_map(|event| event.operation());
+        anchors::untouched(anchors, operations, &limits.ot)
     }
 
     /// The operation, if it fits the document that its author saw.

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use codraft_proto::{ids::DocId, placement::slot_of, reject::Code};
 
 use super::{Applied, Outcome, Refusal, Shard, change, clients::PayloadHash};
-use crate::command::Command;
+use crate::command::{Anchored, Command};
 
 impl Shard {
     /// # Panics
@@ -30,6 +30,9 @@ impl Shard {
         let document = documents.touch(slot_of(doc), doc, self.applied);
         let operation = match command {
             Command::Edit(edit) => Some((edit, PayloadHash::of(edit.base, &edit.ops))),
+            Command::Anchored(Anchored { edit, .. }) => {
+                Some((edit, PayloadHash::of(edit.base, &edit.ops)))
+            }
             Command::Restore(restore) => {
                 Some((&restore.edit, PayloadHash::of_restore(restore.version)))
             }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod anchors;
 mod clients;
 mod comments;
 mod edits;
