@@ -204,9 +204,7 @@ fn put_command(out: &mut Vec<u8>, command: &Command) {
         }
         Command::Title(title) => {
             out.push(kind::TITLE);
-            out.extend_from_slice(&title.doc.0);
-            put_blob(out, title.by.as_bytes());
-            put_blob(out, title.title.as_bytes());
+            put_title(out, title);
         }
         Command::Create(create) => {
             out.push(kind::CREATE);
@@ -248,6 +246,12 @@ fn put_edit(out: &mut Vec<u8>, edit: &Edit) {
     put_varint(out, edit.seq.0);
     put_varint(out, edit.base.0);
     put_blob(out, &edit.ops);
+}
+
+fn put_title(out: &mut Vec<u8>, title: &Title) {
+    out.extend_from_slice(&title.doc.0);
+    put_blob(out, title.by.as_bytes());
+    put_blob(out, title.title.as_bytes());
 }
 
 fn put_version(out: &mut Vec<u8>, version: &Version) {
