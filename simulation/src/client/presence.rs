@@ -68,9 +68,12 @@ impl Client {
         let Connection::Open(open) = &mut self.connection else {
             return;
         };
+        if matches!(frame, ServerFrame::Welcome(_)) {
+            // What was said before was said of another sitting.
+            open.seen = Seen::default();
+        }
         let people = &mut open.seen.people;
         match frame {
-            ServerFrame::Welcome(_) => people.clear(),
             ServerFrame::Who(who) => {
                 let is = open.socket.author(who.slot);
                 if people.get(&who.slot).map(|(of, _)| *of) != is {
