@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 
-import { startCodraft } from "./codraft.mjs";
+import { createDocument, startCodraft } from "./codraft.mjs";
 import { startBrowser } from "./devtools.mjs";
 import { hasStatus, isUnharmed, launch, openWindow, textOf, type, until } from "./windows.mjs";
 
@@ -112,6 +112,59 @@ async function freezes(browser, url, left) {
   console.log(`ok: a hidden tab stays; a frozen one was gone after ${took} ms, and back with its text when it was thawed`);
 }
 
+/** What is drawn over a rich text of one line: how far each box is from where its text ends or begins. */
+function drawn({ page }, at, length = 0) {
+  return page.evaluate(
+    ([at, length]) => {
+      const text = document.querySelector(".ql-editor p").firstChild;
+      const range = document.createRange();
+      range.setStart(text, at);
+      range.setEnd(text, at + length);
+      const { left, right, top } = range.getBoundingClientRect();
+      const box = (name) => document.querySelector(`.others > .${name}`)?.getBoundingClientRect();
+      const [caret, selected] = [box("caret"), box("selected")];
+      return {
+        caret: caret ? Math.hypot(caret.left - right, caret.top - top) : null,
+        selected: selected ? Math.abs(selected.left - left) + Math.abs(selected.right - right) : null,
+        line: text.data,
+      };
+    },
+    [at, length],
+  );
+}
+
+async function followsInRich(browser, ready) {
+  const initial = [{ insert: "one three\n" }];
+  const url = await createDocument(ready, { title: "Rich", kind: "rich", initial });
+  const [left, right] = [await openWindow(browser, url), await openWindow(browser, url)];
+  const isAt = async (what, line, at) => {
+    await until(what, async () => {
+      const seen = await drawn(right, at);
+      return seen.line === line && seen.caret !== null && seen.caret < 3;
+    });
+  };
+  await left.editor.click();
+  await left.editor.press("Control+End");
+  for (let i = 0; i < "three".length; i += 1) await left.editor.press("ArrowLeft");
+  await isAt("a caret in the rich text", "one three", "one ".length);
+  await left.page.keyboard.type("two ");
+  await isAt("the caret goes with what is typed", "one two three", "one two ".length);
+  await right.editor.click();
+  await right.editor.press("Control+Home");
+  await right.page.keyboard.type("zero ");
+  await isAt("a caret behind what is typed", "zero one two three", "zero one two ".length);
+  await left.editor.press("Shift+End");
+  await until("what is selected", async () => {
+    const { selected } = await drawn(right, "zero one two ".length, "three".length);
+    return selected !== null && selected < 3;
+  });
+  for (const window of [left, right]) {
+    await isUnharmed(window);
+    await window.page.context().close();
+  }
+  console.log("ok: carets and selections in a rich document");
+}
+
 const codraft = await startCodraft();
 let browser;
 let other;
@@ -122,6 +175,7 @@ try {
   const right = await openWindow(browser, url);
   await follows(left, right);
   await comesAndGoes(browser, url, left);
+  await followsInRich(browser, codraft.ready);
   other = await startBrowser();
   await freezes(other, url, left);
   for (const window of [left, right]) await isUnharmed(window);

@@ -56,6 +56,8 @@ export class Carets {
     // Nobody else keeps a client from naming a place that is not there.
     const within = (at: number): number => Math.max(0, Math.min(at, last));
     const drawn: HTMLElement[] = [];
+    const [layer, container] = [this.layer, this.quill.container].map((one) => one.getBoundingClientRect()) as [DOMRect, DOMRect];
+    const [x, y] = [container.left - layer.left, container.top - layer.top];
     for (const { who, cursor, selection } of this.people) {
       const colour = colourOf(who.client);
       if (selection) {
@@ -65,14 +67,14 @@ export class Carets {
       const at = selection?.head ?? cursor;
       const place = at === null ? null : this.quill.getBounds(within(at));
       if (!place) continue;
-      const caret = box("caret", colour, { left: place.left, top: place.top, width: 0, height: place.height });
+      const caret = box("caret", colour, { left: place.left + x, top: place.top + y, width: 0, height: place.height });
       caret.dataset["name"] = nameOf(who);
       drawn.push(caret);
     }
     this.layer.replaceChildren(...drawn);
   }
 
-  /** Of each line that a selection is on, in the container's coordinates. */
+  /** Of each line that a selection is on, in the layer's coordinates. */
   private rectangles(from: number, to: number): Place[] {
     const native = this.quill.selection.rangeToNative(new Range(from, to - from));
     const [start, startAt, end, endAt] = native;
@@ -80,7 +82,7 @@ export class Carets {
     const range = document.createRange();
     range.setStart(start, startAt ?? 0);
     range.setEnd(end, endAt ?? 0);
-    const around = this.quill.container.getBoundingClientRect();
+    const around = this.layer.getBoundingClientRect();
     return [...range.getClientRects()].slice(0, RECTANGLES_MAX).map(({ left, top, width, height }) => ({
       left: left - around.left,
       top: top - around.top,

@@ -103,7 +103,8 @@ export class RichEditor implements Surface {
 
   /** Where the user is, or was when the editor had the focus. */
   get selection(): Span | null {
-    const range = this.quill.selection.savedRange;
+    // What Quill has noted of it is older where something was typed.
+    const range = this.quill.selection.getRange()[0] ?? this.quill.selection.savedRange;
     return this.isEntered ? { anchor: range.index, head: range.index + range.length } : null;
   }
 
@@ -152,6 +153,7 @@ export class RichEditor implements Surface {
     this.shown = this.shown.compose(made);
     this.carets.move(made);
     this.tell(made);
+    this.hears.moved(this.selection);
   }
 
   /** Something happened to what is shown. */
@@ -168,6 +170,7 @@ export class RichEditor implements Surface {
     this.carets.move(change);
     if (change.ops.length > 0) this.hears.edited(this.held.typed(change));
     this.tell(aligned(now, this.shown));
+    this.hears.moved(this.selection);
     if (!this.held.isEmpty) this.awaitRest();
   }
 

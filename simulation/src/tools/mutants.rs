@@ -33,7 +33,7 @@ pub struct Mutants {
     #[arg(long, value_name = "I/N", conflicts_with = "write")]
     rotate: Option<Rotation>,
     /// Seeds at most for each.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 120)]
     seeds: u64,
     /// How many bugs at a time.
     #[arg(long, default_value_t = 2)]
