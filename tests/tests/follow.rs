@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use codraft_e2e::{
+    kills::kill_leader,
     patience::{PATIENCE, within},
     processes::Processes,
     rest::Rest,
@@ -195,7 +196,7 @@ async fn a_stream_tells_each_edit_once_when_the_leader_dies_and_by_either_router
         }
         ahead.add_permits(1);
         if rev == 60 {
-            cluster.signal(leader(&routers[0], &doc).await?, libc::SIGKILL)?;
+            kill_leader(&cluster, &routers[0], &doc).await?;
         }
         if rev == 120 {
             // Who comes back goes on where it was, by either router.
@@ -204,19 +205,6 @@ async fn a_stream_tells_each_edit_once_when_the_leader_dies_and_by_either_router
         }
     }
     edits.await?
-}
-
-/// Of a document's group.
-async fn leader(rest: &Rest, doc: &str) -> Result<u64> {
-    for _ in 0..1_500 {
-        let path = format!("/dev/cluster?doc={doc}");
-        let (_, answer) = rest.call(Method::GET, &path, None).await?;
-        if let Some(leader) = answer["leader"].as_u64() {
-            return Ok(leader);
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    anyhow::bail!("nobody leads")
 }
 
 #[tokio::test]

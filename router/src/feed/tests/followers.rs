@@ -30,12 +30,7 @@ fn a_follower_needs_no_state_and_keeps_the_feed() {
         start: Start::Nothing,
         ..*opened(3)
     });
-    let welcome = Action::Welcome {
-        reader: ANA,
-        from: at(3).at(),
-        opened: nothing.clone(),
-    };
-    assert_eq!(s.opens(A, 1, Ok(nothing)), [welcome, submit(ANA)]);
+    assert_eq!(s.opens(A, 1, Ok(nothing)), [welcome(ANA, 3), submit(ANA)]);
     assert_eq!(s.brings(A, &[4]), [deliver(3, &[4])]);
     // Another leader goes on where the last one was.
     let goes_on = s.takes(Event::Leader { link: B });
