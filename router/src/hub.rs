@@ -174,16 +174,9 @@ impl Hub {
                 reader,
                 from,
                 opened,
-            } => {
-                if !state.followers.welcome(reader, opened.head.rev) {
-                    self.welcome(shared, state, reader, from, *opened);
-                }
-            }
+            } => self.welcome(shared, state, reader, from, *opened),
             Action::Deliver { before, events } => {
-                let then = self.deliver(shared, state, before, events);
-                let head = state.feed.position().map_or(before.rev, |at| at.rev);
-                state.followers.reached(head);
-                return then;
+                return self.deliver(shared, state, before, events);
             }
             Action::Submit { reader } => {
                 let link = state.feed.takes_operations()?;
