@@ -2,7 +2,7 @@
 //! their token ends.
 #![allow(clippy::disallowed_methods)] // a test outside the product, never simulated
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use codraft_e2e::{
@@ -320,7 +320,9 @@ async fn followers_count_among_their_users_sockets_and_give_their_places_back() 
     drop(first);
     // The router sees that it has gone.
     within(PATIENCE, "a place", async {
-        while poll(&rest, &doc, "").await?.0 != 200 {}
+        while poll(&rest, &doc, "").await?.0 != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         anyhow::Ok(())
     })
     .await??;
