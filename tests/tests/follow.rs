@@ -112,6 +112,10 @@ impl Stream {
 
     /// Nothing more is told than why it ends.
     async fn ends(&mut self) -> Result<String> {
+        within(PATIENCE, "the end", self.end()).await?
+    }
+
+    async fn end(&mut self) -> Result<String> {
         loop {
             match self.next().await? {
                 Told::Silence => {}
