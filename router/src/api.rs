@@ -4,6 +4,7 @@ mod body;
 mod collab;
 mod comments;
 mod docs;
+mod follow;
 mod history;
 mod lists;
 mod permissions;
@@ -67,6 +68,7 @@ pub fn app(shared: &Arc<Shared>, metrics: bool, with_page: bool, extra: Option<R
                 .routes(routes!(history::events))
                 .layer(CompressionLayer::new()),
         )
+        .routes(routes!(follow::follow))
         .routes(routes!(history::restore))
         .routes(routes!(history::snapshot))
         .routes(routes!(comments::list, comments::open))
@@ -130,6 +132,7 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
             HeaderName::from_static("idempotency-key"),
+            follow::LAST_EVENT_ID,
         ])
         .expose_headers([header::RETRY_AFTER, header::LOCATION])
         .max_age(Duration::from_secs(600))

@@ -6,6 +6,7 @@
 
 mod checks;
 mod deliver;
+mod followers;
 pub(crate) mod notes;
 mod open;
 mod presence;
@@ -39,6 +40,8 @@ use crate::{
     wire,
 };
 use checks::Checks;
+pub(crate) use followers::Follower;
+use followers::Followers;
 pub(crate) use open::kind_name;
 use presence::{Own, People};
 use slots::Slots;
@@ -61,6 +64,7 @@ struct State {
     actions: Actions,
     /// Boxed: most documents have one reader, and a map makes room for eleven.
     members: BTreeMap<ReaderId, Box<Member>>,
+    followers: Followers,
     /// What who opens the document now starts from.
     held: Option<Arc<SharedState>>,
     /// Who they are: a client id is a name among its user's, and nothing to anybody else.
@@ -118,6 +122,7 @@ impl Hub {
             feed: Feed::new(generation << 32),
             actions: Actions::new(),
             members: BTreeMap::new(),
+            followers: Followers::default(),
             held: None,
             users: BTreeMap::new(),
             next: 0,
@@ -183,6 +188,9 @@ impl Hub {
                 sessions.for_each(Session::unsent);
             }
             Action::Resync { reader, reason } => {
+                if state.followers.user(reader).is_some() {
+                    return Some(self.follows(shared, reader));
+                }
                 if let Some(member) = state.members.get_mut(&reader) {
                     member.listens = false;
                     let reason = reason.to_owned();
@@ -194,6 +202,7 @@ impl Hub {
                 if let Some(member) = state.members.get(&reader) {
                     member.queue.end(End::because(code));
                 }
+                state.followers.end(reader, code);
             }
             Action::EndAll { code } => {
                 shared.metrics.rejected(code);
@@ -237,12 +246,12 @@ impl Hub {
                 held,
                 bring,
             } => {
-                let session = &state.members.get(reader)?.session;
+                let (client, user) = state.who_opens(*reader)?;
                 Body::Open(v1::Open {
                     tag: tag.0,
                     doc,
-                    client: session.client_bytes.clone(),
-                    user: session.user.to_string(),
+                    client,
+                    user: user.to_string(),
                     resume: hello.resume.map(convert::resume),
                     unsent: hello.unsent,
                     held: held.map(convert::resume),
@@ -329,7 +338,11 @@ impl Hub {
     pub fn leave(&self, shared: &Shared, reader: ReaderId) {
         let mut state = self.state.lock();
         self.remove(shared, &mut state, reader);
-        if state.members.is_empty() {
+        self.linger_if_empty(shared, &mut state);
+    }
+
+    fn linger_if_empty(&self, shared: &Shared, state: &mut State) {
+        if state.is_empty() {
             let now_ms = shared.now_ms();
             state.empty_since_ms = now_ms;
             shared.timers.add(now_ms + LINGER_MS, self.doc);
@@ -478,6 +491,9 @@ impl Hub {
 
     /// A user's role changed by an event of the feed.
     fn granted(state: &mut State, user: &str, role: Option<Role>) {
+        if role.is_none() {
+            state.followers.revoked(user);
+        }
         for reader in state.users.get(user).into_iter().flat_map(BTreeMap::values) {
             let Some(member) = state.members.get_mut(reader) else {
                 continue;
@@ -520,7 +536,7 @@ impl Hub {
     }
 
     fn is_abandoned(state: &State, now_ms: u64) -> bool {
-        state.members.is_empty() && now_ms >= state.empty_since_ms + LINGER_MS
+        state.is_empty() && now_ms >= state.empty_since_ms + LINGER_MS
     }
 
     /// Ends the feed, unless somebody has come after all. Under the lock of the map of hubs.
@@ -543,6 +559,7 @@ impl Hub {
             .members
             .values()
             .for_each(|member| member.queue.end(end));
+        state.followers.end_all(end);
     }
 
     /// Lets those go that a ticket sends elsewhere by now; whether there were any.
@@ -577,6 +594,19 @@ impl Hub {
 }
 
 impl State {
+    fn is_empty(&self) -> bool {
+        self.members.is_empty() && self.followers.is_empty()
+    }
+
+    /// The client, as it travels, and its user; a follower is no client.
+    fn who_opens(&self, reader: ReaderId) -> Option<(Bytes, UserId)> {
+        if let Some(user) = self.followers.user(reader) {
+            return Some((Bytes::new(), user.clone()));
+        }
+        let session = &self.members.get(&reader)?.session;
+        Some((session.client_bytes.clone(), session.user.clone()))
+    }
+
     fn reader_of(&self, user: &str, client: ClientId) -> Option<ReaderId> {
         self.users.get(user)?.get(&client).copied()
     }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use crate::{
     Shared,
     feed::Event,
-    hub::{Hub, Joining},
+    hub::{Follower, Hub, Joining},
     ids::{LinkId, ReaderId},
 };
 
@@ -27,6 +27,20 @@ impl Hubs {
 
     /// A socket joins its document, which is followed from then on.
     pub fn join(&self, shared: &Shared, doc: DocId, joining: Joining) -> (Arc<Hub>, ReaderId) {
+        self.enter(shared, doc, |hub| hub.join(shared, joining))
+    }
+
+    /// A follower comes to its document, likewise.
+    pub fn follow(&self, shared: &Shared, doc: DocId, follower: Follower) -> (Arc<Hub>, ReaderId) {
+        self.enter(shared, doc, |hub| hub.follow(shared, follower))
+    }
+
+    fn enter(
+        &self,
+        shared: &Shared,
+        doc: DocId,
+        enter: impl FnOnce(&Hub) -> ReaderId,
+    ) -> (Arc<Hub>, ReaderId) {
         // Under the map's lock, so that the hub is not forgotten in between.
         let mut of = self.of.lock();
         let hub = of.entry(doc).or_insert_with(|| {
@@ -34,7 +48,7 @@ impl Hubs {
             let group = shared.upstream.group_of(doc);
             Arc::new(Hub::new(doc, group, shared.next_generation()))
         });
-        (hub.clone(), hub.join(shared, joining))
+        (hub.clone(), enter(hub))
     }
 
     fn all(&self) -> Vec<Arc<Hub>> {

@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use codraft_proto::{
-    frame::{ClientFrame, Encoding, FrameError, ServerFrame, binary, json},
+    frame::{At, ClientFrame, Encoding, FrameError, ServerFrame, binary, json},
     ids::{ClientId, DocId},
     limits,
     reject::Code,
@@ -437,7 +437,7 @@ impl Socket {
                     unsent,
                 } => {
                     metrics.received(Received::Hello);
-                    self.join(client, Hello { resume, unsent });
+                    self.join(client, hello(resume, unsent));
                 }
                 _ => {
                     metrics.rejected(Code::UnknownFrame);
@@ -472,7 +472,7 @@ impl Socket {
                         retry_after_ms: Some(wait_ms),
                         ..End::because(Code::Rate)
                     });
-                } else if !hub.rejoin(&self.shared, *member, Hello { resume, unsent }) {
+                } else if !hub.rejoin(&self.shared, *member, hello(resume, unsent)) {
                     metrics.rejected(Code::UnknownFrame);
                     self.end(Code::UnknownFrame, "hello was said already");
                 }
@@ -587,6 +587,14 @@ async fn arrives<T: Stream>(
         Poll::Ready(Step::Began)
     })
     .await
+}
+
+fn hello(resume: Option<At>, unsent: bool) -> Hello {
+    Hello {
+        resume,
+        unsent,
+        follows: false,
+    }
 }
 
 fn refusal(code: Code) -> &'static str {

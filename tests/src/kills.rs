@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     gaps::Gaps,
+    patience::{PATIENCE, within},
     processes::{Processes, kill},
     rest::Rest,
 };
@@ -82,7 +83,26 @@ async fn leader(rest: &Rest, gaps: &Gaps) -> Result<Option<u64>> {
     let Some(doc) = gaps.doc() else {
         return Ok(None);
     };
+    leader_of(rest, &doc.to_string()).await
+}
+
+/// Who leads a document's group, as the router knows it.
+pub async fn leader_of(rest: &Rest, doc: &str) -> Result<Option<u64>> {
     let path = format!("/dev/cluster?doc={doc}");
     let (_, answer) = rest.call(Method::GET, &path, None).await?;
     Ok(answer["leader"].as_u64())
+}
+
+/// Kills who leads a document's group.
+pub async fn kill_leader(processes: &Processes, rest: &Rest, doc: &str) -> Result<()> {
+    let led = async {
+        loop {
+            if let Some(leader) = leader_of(rest, doc).await? {
+                return processes.signal(leader, libc::SIGKILL);
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within(PATIENCE, "a leader", led).await??;
+    Ok(())
 }

@@ -7,11 +7,7 @@ use std::sync::{
 };
 
 use anyhow::{Context, Result, ensure};
-use codraft_e2e::{
-    processes::{Processes, kill},
-    rest::Rest,
-    typist::Typist,
-};
+use codraft_e2e::{kills::kill_leader, processes::Processes, rest::Rest, typist::Typist};
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -88,21 +84,22 @@ async fn a_program_that_edits_while_people_type_deletes_nothing_of_theirs() -> R
 
 #[tokio::test]
 async fn the_same_request_is_applied_once_also_when_the_leader_dies() -> Result<()> {
-    let cluster = Processes::start("programs-once", &["--port", "0"], &ROOM)?;
-    let rest = Rest::new(&cluster.ready.http, &cluster.ready.token);
+    let cluster = Processes::start("programs-once", &[], &ROOM)?;
+    let by = |router: usize| Rest::new(&cluster.ready.routers[router], &cluster.ready.token);
+    let (rest, other) = (by(0), by(1));
+    let routers = [&rest, &other];
     let doc = rest.create("Once", "one two").await?;
     let words = json!({"base": 1, "edits": [{"replace": "two", "with": "2"}, {"append": "!"}]});
     let ops = json!({"base": 1, "ops": [{"insert": "> "}]});
     for (key, body) in [("words", &words), ("ops", &ops)] {
-        let together = (0..5).map(|_| edit(&rest, &doc, Some(key), body));
+        let together = (0..6).map(|n| edit(routers[n % 2], &doc, Some(key), body));
         let answers = futures_util::future::try_join_all(together).await?;
-        let nodes = cluster.state()?.nodes;
-        // Whoever leads: each node once, and each time the same answer.
-        kill(nodes[0].pid, libc::SIGKILL);
-        for _ in 0..2 {
-            let again = edit(&rest, &doc, Some(key), body).await?;
+        kill_leader(&cluster, routers[0], &doc).await?;
+        for rest in routers {
+            let again = edit(rest, &doc, Some(key), body).await?;
             ensure!(again == answers[0], "{again:?}, {:?}", answers[0]);
         }
+        cluster.all_alive(&[]).await?;
         ensure!(answers[0].0 == 200, "{:?}", answers[0]);
         ensure!(answers.iter().all(|answer| *answer == answers[0]));
     }
@@ -206,5 +203,34 @@ async fn an_edit_that_cannot_be_is_refused_with_its_code_and_changes_nothing() -
     ensure!(edit(&bo, &doc, None, &keyed).await?.0 == 404);
     rest.grant(&doc, "bo", "viewer").await?;
     ensure!(edit(&bo, &doc, None, &keyed).await?.0 == 403);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_base_below_the_window_is_refused_with_what_is_missing() -> Result<()> {
+    let cluster = Processes::start("programs-late", &["--port", "0"], &ROOM)?;
+    let rest = Rest::new(&cluster.ready.http, &cluster.ready.token);
+    let doc = rest.create("Late", "").await?;
+    let mut typist = Typist::open(&rest, &doc).await?;
+    // More than the window of history holds.
+    for n in 0..4_200 {
+        typist.prepend(if n % 7 == 0 { "-" } else { "x" }).await?;
+    }
+    let late = json!({"base": 1, "ops": [{"insert": "late"}]});
+    let (status, problem) = edit(&rest, &doc, None, &late).await?;
+    ensure!(
+        (status, &problem["code"]) == (412, &json!("base_too_old")),
+        "{problem}"
+    );
+    let floor = problem["floor"].as_u64().context("no floor")?;
+    ensure!(floor > 1 && problem["head"] == typist.rev, "{problem}");
+    // The oldest base that is taken is, and the one before it is not.
+    let at = |base: u64| json!({"base": base, "edits": [{"append": "!"}]});
+    ensure!(edit(&rest, &doc, None, &at(floor - 1)).await?.0 == 412);
+    let (status, edited) = edit(&rest, &doc, None, &at(floor)).await?;
+    ensure!(
+        status == 200 && edited["rev"] == typist.rev + 1,
+        "{status} {edited}"
+    );
     Ok(())
 }

@@ -59,6 +59,8 @@ fn of_documents() -> Vec<Row> {
         row("GET /v1/docs/{id}/history/authors", every),
         row("GET /v1/docs/{id}/history/diff", editors).query("?from=1&to=2"),
         row("GET /v1/docs/{id}/ops", editors).query("?from=1"),
+        row("GET /v1/docs/{id}/events", every),
+        row("GET /v1/docs/{id}/events", editors).query("?after=0"),
         row("POST /v1/docs/{id}/restore", editors).body(json!({"version": 1})),
         row("POST /v1/docs/{id}/snapshots", editors),
         row("GET /v1/docs/{id}/revisions/{rev}/receipt", editors),

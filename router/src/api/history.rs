@@ -373,13 +373,8 @@ pub async fn events(
         let detail = "to is not less than from";
         return Err(Failure::new(Code::Malformed, detail));
     }
-    let page = from.saturating_sub(1) / PAGE * PAGE;
-    let to = to.unwrap_or(u64::MAX).min(page.saturating_add(PAGE));
-    let range = call::Body::Events(v1::EventRange { from, to });
-    let events = match shared.upstream.call(id, &asks.user, range).await? {
-        reply::Body::Events(past) => past.events,
-        _ => return Err(Code::Internal.into()),
-    };
+    let to = to.unwrap_or(u64::MAX).min(page_end(from));
+    let events = between(&shared, id, &asks.user, from, to).await?;
     let last = events.last().map_or(from, |event| event.rev);
     let mut told = Vec::with_capacity(events.len());
     for event in events {
@@ -397,7 +392,28 @@ pub async fn events(
     })
 }
 
-async fn spelled(event: v1::Event) -> Result<Event, Failure> {
+/// The last revision of the page that a revision is on.
+pub(super) fn page_end(rev: u64) -> u64 {
+    let page = rev.saturating_sub(1) / PAGE * PAGE;
+    page.saturating_add(PAGE)
+}
+
+/// From one revision to another, or less where that would be large.
+pub(super) async fn between(
+    shared: &Shared,
+    id: DocId,
+    user: &str,
+    from: u64,
+    to: u64,
+) -> Result<Vec<v1::Event>, Failure> {
+    let range = call::Body::Events(v1::EventRange { from, to });
+    match shared.upstream.call(id, user, range).await? {
+        reply::Body::Events(past) => Ok(past.events),
+        _ => Err(Code::Internal.into()),
+    }
+}
+
+pub(super) async fn spelled(event: v1::Event) -> Result<Event, Failure> {
     let created = event::read_create(&event.body).filter(|_| event.kind == event::CREATE);
     let ops = match (event.kind, &created) {
         (event::EDIT, _) => Some(event.body.clone()),

@@ -56,6 +56,8 @@ pub struct Hello {
     pub resume: Option<At>,
     /// Whether it has work that was not sent.
     pub unsent: bool,
+    /// It reads the events elsewhere and starts from nothing: the head is all that it is told.
+    pub follows: bool,
 }
 
 /// The answer to an open: the document at its head, for one reader.

@@ -48,8 +48,10 @@ impl Turn<'_> {
         let (hello, no_use, needs_state) = (reader.hello, reader.no_use, reader.needs_state);
         let held = self.feed.held.map(|(at, _)| at);
         let held = held.filter(|at| no_use.is_none_or(|rev| at.rev > Revision(rev)));
+        let held = held.filter(|_| !hello.follows);
         // One state at a time is on its way, and then it is there for all.
-        let bring = held.is_none() && (hello.resume.is_none() || needs_state);
+        let wanted = hello.resume.is_none() || needs_state;
+        let bring = held.is_none() && wanted && !hello.follows;
         if bring && self.feed.opening.contains_key(&self.feed.bringing) {
             return;
         }
@@ -105,7 +107,10 @@ impl Turn<'_> {
                 self.act(Action::WakeAt { at_ms });
                 Some(at)
             }
-            Start::Nothing => None,
+            Start::Nothing => {
+                let follows = self.feed.readers.get(&opening.reader)?.hello.follows;
+                follows.then(|| opened.head.at())
+            }
         }
     }
 

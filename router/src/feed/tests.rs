@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 
+mod followers;
+
 const A: LinkId = LinkId(1);
 const B: LinkId = LinkId(2);
 const ANA: ReaderId = ReaderId(1);
@@ -223,6 +225,7 @@ fn what_neither_resume_nor_the_held_state_reaches_is_brought() {
     let hello = Hello {
         resume,
         unsent: true,
+        follows: false,
     };
     let (reader, leader) = (BO, Some(A));
     let asks = s.takes(Event::Joined {

@@ -34,6 +34,7 @@ impl Hub {
     ) -> Option<Event> {
         let mut unreadable = Vec::new();
         let head = state.feed.position()?;
+        state.followers.reached(head.rev);
         let mut clock = before.clock();
         let mut frames = Vec::with_capacity(events.len() + 2);
         let mut applied = false;

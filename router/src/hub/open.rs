@@ -31,6 +31,9 @@ impl Hub {
         from: At,
         opened: Opened,
     ) {
+        if state.followers.welcome(reader, opened.head.rev) {
+            return;
+        }
         let Some(member) = state.members.get_mut(&reader) else {
             return;
         };

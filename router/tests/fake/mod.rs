@@ -379,6 +379,11 @@ impl World {
             }
             (call::Body::Grant(_), _) => reply::Body::Problem(problem(Code::Forbidden)),
             (call::Body::Kept(_), _) => reply::Body::Rev(0),
+            (call::Body::Events(asked), _) => {
+                let mut events = self.docs[&m.doc].after(asked.from - 1);
+                events.retain(|event| event.rev <= asked.to);
+                reply::Body::Events(v1::PastEvents { events })
+            }
             (call::Body::History(_), _) => reply::Body::Past(v1::PastDocument {
                 rev: 1,
                 ..Default::default()
