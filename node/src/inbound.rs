@@ -10,7 +10,7 @@ use codraft_proto::{
     v1::{self, Message, answer::Verdict, call, message::Body},
 };
 use codraft_raft::{
-    command::{Command, Edit, Quarantine},
+    command::{Command, Deletion, Edit, Quarantine},
     group::Origin,
 };
 
@@ -160,6 +160,16 @@ impl RouterInbound {
             }
             call::Body::Title(title) => {
                 let command = calls::title(doc, user, title);
+                calls::change(&self.service, &self.link, doc, id, command, patience);
+            }
+            call::Body::Delete(_) => {
+                let by = user.into();
+                let command = Ok(Command::Delete(Deletion { doc, by }));
+                calls::change(&self.service, &self.link, doc, id, command, patience);
+            }
+            call::Body::Undelete(_) => {
+                let by = user.into();
+                let command = Ok(Command::Undelete(Deletion { doc, by }));
                 calls::change(&self.service, &self.link, doc, id, command, patience);
             }
             call::Body::Comment(comment) => {
