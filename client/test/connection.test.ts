@@ -428,7 +428,7 @@ test("the document is deleted: what is unsent is kept as a copy, and goes on if 
   on.onOperation = () => "apply";
   a.connection.open();
   await saved(a);
-  assert.deepEqual([on.order.text, a.screen(), a.unconfirmed()], ["@mine", "@mine", null]);
+  assert.deepEqual([on.order.text, a.screen(), a.unconfirmed()], ["mine", "mine", null]);
 });
 
 test("an expired token is asked for anew, and without one it ends", async (t) => {

@@ -55,6 +55,12 @@ pub(crate) fn title(doc: DocId, by: String, title: v1::Title) -> Result<Command,
     Ok(Command::Title(command::Title { doc, by, title }))
 }
 
+/// The document that is deleted or had back, and who asks for it.
+pub(crate) fn deletion(doc: DocId, by: String) -> command::Deletion {
+    let by = by.into();
+    command::Deletion { doc, by }
+}
+
 /// The command that changes a role.
 pub(crate) fn grant(doc: DocId, by: String, grant: v1::Grant) -> Result<Command, v1::Problem> {
     let role = match grant.role {

@@ -84,6 +84,14 @@ async fn type_in(socket: &mut Socket, base: u64, text: &str) -> Result<u64> {
     }
 }
 
+/// A program's edit, each time by the same key.
+async fn program(rest: &Rest, doc: &str) -> Result<(StatusCode, Value)> {
+    let path = format!("/v1/docs/{doc}/edits");
+    let edit = json!({"base": 1, "ops": [{"insert": "so "}]});
+    let key = Some("program");
+    rest.call_keyed(Method::POST, &path, key, Some(&edit)).await
+}
+
 /// All up to the `bye`: it comes right behind the event.
 async fn ends(socket: &mut Socket, rev: u64) -> Result<()> {
     let mut last = String::new();
@@ -114,9 +122,9 @@ async fn whole(rest: &Rest, doc: &str) -> Result<Vec<Value>> {
         "",
         "/comments",
         "/versions",
-        "/history?version=4",
-        "/history/authors?version=4",
-        "/ops?from=1&to=4",
+        "/history?version=5",
+        "/history/authors?version=5",
+        "/ops?from=1&to=5",
     ] {
         let (status, mut told) = get(rest, &format!("/v1/docs/{doc}{what}")).await?;
         ensure!(status == StatusCode::OK, "{what}: {told}");
@@ -147,18 +155,20 @@ async fn a_deleted_document_ends_its_sockets_at_every_router_and_comes_back_whol
     let comments = format!("/v1/docs/{doc}/comments");
     let (status, told) = bo.call(Method::POST, &comments, Some(&comment)).await?;
     ensure!(status == StatusCode::CREATED, "{told}");
+    let (status, told) = program(bo, &doc).await?;
+    ensure!(status == StatusCode::OK, "{told}");
     let mut of_ana = scene.socket(ana, &doc).await?;
     let mut of_bo = scene.socket(bo, &doc).await?;
-    ensure!(type_in(&mut of_bo, 3, "more ").await? == 4);
+    ensure!(type_in(&mut of_bo, 4, "more ").await? == 5);
     let before = whole(ana, &doc).await?;
 
     let (status, forbidden) = delete(bo, &doc).await?;
     ensure!(status == StatusCode::FORBIDDEN, "{forbidden}");
     let (status, told) = delete(ana, &doc).await?;
     ensure!(status == StatusCode::OK, "{told}");
-    ensure!(told == json!({"id": doc, "rev": 5}), "{told}");
-    ends(&mut of_ana, 5).await?;
-    ends(&mut of_bo, 5).await?;
+    ensure!(told == json!({"id": doc, "rev": 6}), "{told}");
+    ends(&mut of_ana, 6).await?;
+    ends(&mut of_bo, 6).await?;
     is_gone(&scene, &doc).await?;
 
     scene.cluster.kill()?;
@@ -167,7 +177,7 @@ async fn a_deleted_document_ends_its_sockets_at_every_router_and_comes_back_whol
     is_gone(&scene, &doc).await?;
     let (status, told) = undelete(ana, &doc).await?;
     ensure!(status == StatusCode::OK, "{told}");
-    ensure!(told == json!({"id": doc, "rev": 6}), "{told}");
+    ensure!(told == json!({"id": doc, "rev": 7}), "{told}");
     ensure!(undelete(ana, &doc).await? == (status, told));
     ensure!(whole(ana, &doc).await? == before);
     ensure!(listed(ana, "?filter=deleted").await?.is_empty());
@@ -175,12 +185,12 @@ async fn a_deleted_document_ends_its_sockets_at_every_router_and_comes_back_whol
     ensure!(listed(bo, "?filter=shared").await? == [doc.as_str()]);
     let mut of_ana = scene.socket(ana, &doc).await?;
     let mut of_bo = scene.socket(bo, &doc).await?;
-    ensure!(type_in(&mut of_bo, 6, "even ").await? == 7);
+    ensure!(type_in(&mut of_bo, 7, "even ").await? == 8);
     ensure!(
-        type_in(&mut of_ana, 6, "then ").await? == 7,
+        type_in(&mut of_ana, 7, "then ").await? == 8,
         "it hears of Bo's"
     );
-    let (_, past) = get(ana, &format!("/v1/docs/{doc}/ops?from=5&to=6")).await?;
+    let (_, past) = get(ana, &format!("/v1/docs/{doc}/ops?from=6&to=7")).await?;
     let kinds = past["events"].as_array().context("no events")?;
     let kinds: Vec<_> = kinds.iter().map(|event| &event["kind"]).collect();
     ensure!(kinds == ["delete", "undelete"], "{past}");
@@ -200,6 +210,8 @@ async fn is_gone(scene: &Scene, doc: &str) -> Result<()> {
             ensure!(gone == get(rest, &format!("/v1/docs/{missing}{what}")).await?);
         }
         ensure!(delete(rest, doc).await? == delete(rest, &missing).await?);
+        // Also what was applied before, and is told to be for as long as the document is there.
+        ensure!(program(rest, doc).await? == program(rest, &missing).await?);
         for query in ["", "?filter=mine", "?filter=shared", "?query=plans"] {
             ensure!(listed(rest, query).await?.is_empty(), "{query}");
         }

@@ -187,12 +187,7 @@ fn put_command(out: &mut Vec<u8>, command: &Command) {
         }
         Command::Anchored(anchored) => {
             out.push(kind::ANCHORED);
-            put_edit(out, &anchored.edit);
-            put_varint(out, anchored.anchors.len() as u64);
-            for anchor in &anchored.anchors {
-                put_varint(out, anchor.start.into());
-                put_varint(out, anchor.units.into());
-            }
+            put_anchored(out, anchored);
         }
         Command::Checkpoint(checkpoint) => {
             out.push(kind::CHECKPOINT);
@@ -225,10 +220,7 @@ fn put_command(out: &mut Vec<u8>, command: &Command) {
         }
         Command::Grant(grant) => {
             out.push(kind::GRANT);
-            out.extend_from_slice(&grant.doc.0);
-            put_blob(out, grant.by.as_bytes());
-            put_blob(out, grant.user.as_bytes());
-            out.push(grant.role.map_or(0, |role| role as u8));
+            put_grant(out, grant);
         }
         Command::Level(level) => {
             out.push(kind::LEVEL);
@@ -265,6 +257,22 @@ fn put_title(out: &mut Vec<u8>, title: &Title) {
     out.extend_from_slice(&title.doc.0);
     put_blob(out, title.by.as_bytes());
     put_blob(out, title.title.as_bytes());
+}
+
+fn put_anchored(out: &mut Vec<u8>, anchored: &Anchored) {
+    put_edit(out, &anchored.edit);
+    put_varint(out, anchored.anchors.len() as u64);
+    for anchor in &anchored.anchors {
+        put_varint(out, anchor.start.into());
+        put_varint(out, anchor.units.into());
+    }
+}
+
+fn put_grant(out: &mut Vec<u8>, grant: &Grant) {
+    out.extend_from_slice(&grant.doc.0);
+    put_blob(out, grant.by.as_bytes());
+    put_blob(out, grant.user.as_bytes());
+    out.push(grant.role.map_or(0, |role| role as u8));
 }
 
 fn put_deletion(out: &mut Vec<u8>, deletion: &Deletion) {

@@ -329,15 +329,7 @@ impl Document {
         }
         // No user of such a name can ever have a role, so this needs no record.
         check_user(&edit.user).map_err(Outcome::Refused)?;
-        let may_edit = self.grants.role(&edit.user).is_some_and(Role::can_edit)
-            || (mutant!("role_checked_at_join_only")
-                && self.clients.acked(&edit.user, edit.client).is_some());
-        if !may_edit {
-            let refusal = Refusal::new(Code::Forbidden, "the role does not allow edits");
-            return Err(self.refuse(edit, payload, refusal, limits));
-        }
-        if self.deleted_ms.is_some() && !mutant!("deleted_document_takes_edits") {
-            let refusal = Refusal::new(Code::Deleted, "the document was deleted");
+        if let Err(refusal) = self.admits(edit) {
             return Err(self.refuse(edit, payload, refusal, limits));
         }
         let delta = match self.read(edit, limits) {
@@ -350,6 +342,21 @@ impl Document {
         self.window
             .transform(edit.base, delta, limits.transform_effort)
             .map_err(|TooFar| rebase)
+    }
+
+    /// Whether its author may edit, and there is something to edit.
+    fn admits(&self, edit: &Edit) -> Result<(), Refusal> {
+        let may_edit = self.grants.role(&edit.user).is_some_and(Role::can_edit)
+            || (mutant!("role_checked_at_join_only")
+                && self.clients.acked(&edit.user, edit.client).is_some());
+        match self.deleted_ms {
+            _ if !may_edit => Err(Refusal::new(
+                Code::Forbidden,
+                "the role does not allow edits",
+            )),
+            Some(_) => Err(Refusal::new(Code::Deleted, "the document was deleted")),
+            None => Ok(()),
+        }
     }
 
     fn untouched(
