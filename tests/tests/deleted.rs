@@ -32,17 +32,12 @@ impl Scene {
         let bo = Rest::new(two, &cluster.token("bo")?);
         Ok(Scene { cluster, ana, bo })
     }
+}
 
-    /// A socket at the router of who asks, wherever the document's own is.
-    async fn socket(&self, rest: &Rest, doc: &str) -> Result<Socket> {
-        let ticket = rest.ticket_here(doc).await?;
-        let origin = &self.cluster.ready.http;
-        let client = fresh_client();
-        let at = (&*ticket.ticket, &*ticket.url);
-        let socket = Socket::connect_by(at.0, at.1, origin, doc, client).await?;
-        let (socket, _) = socket.hello(None, false).await?;
-        Ok(socket)
-    }
+/// A socket at the router of who asks.
+async fn socket(rest: &Rest, doc: &str) -> Result<Socket> {
+    let opened = Socket::open(rest, doc, fresh_client(), None, false);
+    Ok(opened.await?.0)
 }
 
 async fn delete(rest: &Rest, doc: &str) -> Result<(StatusCode, Value)> {
@@ -157,8 +152,8 @@ async fn a_deleted_document_ends_its_sockets_at_every_router_and_comes_back_whol
     ensure!(status == StatusCode::CREATED, "{told}");
     let (status, told) = program(bo, &doc).await?;
     ensure!(status == StatusCode::OK, "{told}");
-    let mut of_ana = scene.socket(ana, &doc).await?;
-    let mut of_bo = scene.socket(bo, &doc).await?;
+    let mut of_ana = socket(ana, &doc).await?;
+    let mut of_bo = socket(bo, &doc).await?;
     ensure!(type_in(&mut of_bo, 4, "more ").await? == 5);
     let before = whole(ana, &doc).await?;
 
@@ -183,8 +178,8 @@ async fn a_deleted_document_ends_its_sockets_at_every_router_and_comes_back_whol
     ensure!(listed(ana, "?filter=deleted").await?.is_empty());
     ensure!(listed(ana, "?filter=mine").await? == [doc.as_str()]);
     ensure!(listed(bo, "?filter=shared").await? == [doc.as_str()]);
-    let mut of_ana = scene.socket(ana, &doc).await?;
-    let mut of_bo = scene.socket(bo, &doc).await?;
+    let mut of_ana = socket(ana, &doc).await?;
+    let mut of_bo = socket(bo, &doc).await?;
     ensure!(type_in(&mut of_bo, 7, "even ").await? == 8);
     ensure!(
         type_in(&mut of_ana, 7, "then ").await? == 8,
