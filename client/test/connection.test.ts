@@ -414,6 +414,23 @@ test("close codes: 45xx come back, 44xx do not", async (t) => {
   assert.equal(on.tickets, tickets);
 });
 
+test("the document is deleted: what is unsent is kept as a copy, and goes on if it comes back", async (t) => {
+  const on = await server(t);
+  const a = tab(t, on);
+  await saved(a);
+  on.onOperation = () => "ignore";
+  a.type("mine");
+  await until("sent", () => on.received.length === 1);
+  on.closeAll(4416);
+  await until("closed", () => a.connection.status === "closed");
+  assert.deepEqual(a.unconfirmed()?.typed, ["mine"]);
+  assert.match(a.unconfirmed()?.reason ?? "", /the document was deleted/);
+  on.onOperation = () => "apply";
+  a.connection.open();
+  await saved(a);
+  assert.deepEqual([on.order.text, a.screen(), a.unconfirmed()], ["mine", "mine", null]);
+});
+
 test("an expired token is asked for anew, and without one it ends", async (t) => {
   const on = await server(t);
   let token: string | null = "first";

@@ -55,6 +55,12 @@ pub(crate) fn title(doc: DocId, by: String, title: v1::Title) -> Result<Command,
     Ok(Command::Title(command::Title { doc, by, title }))
 }
 
+/// The document that is deleted or had back, and who asks for it.
+pub(crate) fn deletion(doc: DocId, by: String) -> command::Deletion {
+    let by = by.into();
+    command::Deletion { doc, by }
+}
+
 /// The command that changes a role.
 pub(crate) fn grant(doc: DocId, by: String, grant: v1::Grant) -> Result<Command, v1::Problem> {
     let role = match grant.role {
@@ -74,7 +80,7 @@ pub(crate) fn grant(doc: DocId, by: String, grant: v1::Grant) -> Result<Command,
 
 /// Proposes a change and replies when its outcome is known, or when it took too long; then
 /// it may still come to pass. A router asks again where this node does not lead any more; of a
-/// change of a role or a title, which must not happen twice, it is told that nothing is known.
+/// change that must not happen twice, since others' may lie in between, it is told that nothing is known.
 pub(crate) fn change(
     service: &Arc<Service>,
     link: &Arc<RouterLink>,
@@ -83,7 +89,10 @@ pub(crate) fn change(
     command: Result<Command, v1::Problem>,
     patience: Duration,
 ) {
-    let once = matches!(command, Ok(Command::Grant(_) | Command::Title(_)));
+    let once = matches!(
+        command,
+        Ok(Command::Grant(_) | Command::Title(_) | Command::Delete(_) | Command::Undelete(_))
+    );
     let proposed = command.and_then(|command| propose(service, link, &doc, command));
     let (answer, permit) = match proposed {
         Ok(waits) => waits,

@@ -142,6 +142,7 @@ impl RouterInbound {
             Duration::from_millis(call.deadline_ms.clamp(1, calls::PATIENCE_MAX_MS).into());
         let (id, user) = (call.id, call.user);
         let body = call.body.ok_or(Malformed("call"))?;
+        let change = |command| calls::change(&self.service, &self.link, doc, id, command, patience);
         match body {
             call::Body::Describe(_) => {
                 self.read(doc, ReadKind::Describe { id, user }, Some(patience));
@@ -150,26 +151,13 @@ impl RouterInbound {
                 self.read(doc, ReadKind::Presence { id, user }, Some(patience));
             }
             call::Body::Role(_) => self.read(doc, ReadKind::Role { id, user }, Some(patience)),
-            call::Body::Create(create) => {
-                let command = calls::create(doc, user, create);
-                calls::change(&self.service, &self.link, doc, id, command, patience);
-            }
-            call::Body::Grant(grant) => {
-                let command = calls::grant(doc, user, grant);
-                calls::change(&self.service, &self.link, doc, id, command, patience);
-            }
-            call::Body::Title(title) => {
-                let command = calls::title(doc, user, title);
-                calls::change(&self.service, &self.link, doc, id, command, patience);
-            }
-            call::Body::Comment(comment) => {
-                let command = notes::comment(doc, user, comment);
-                calls::change(&self.service, &self.link, doc, id, command, patience);
-            }
-            call::Body::Name(name) => {
-                let command = notes::name(doc, user, name);
-                calls::change(&self.service, &self.link, doc, id, command, patience);
-            }
+            call::Body::Create(create) => change(calls::create(doc, user, create)),
+            call::Body::Grant(grant) => change(calls::grant(doc, user, grant)),
+            call::Body::Title(title) => change(calls::title(doc, user, title)),
+            call::Body::Delete(_) => change(Ok(Command::Delete(calls::deletion(doc, user)))),
+            call::Body::Undelete(_) => change(Ok(Command::Undelete(calls::deletion(doc, user)))),
+            call::Body::Comment(comment) => change(notes::comment(doc, user, comment)),
+            call::Body::Name(name) => change(notes::name(doc, user, name)),
             call::Body::Comments(_)
             | call::Body::Names(_)
             | call::Body::History(_)
@@ -197,8 +185,7 @@ impl RouterInbound {
             }
             call::Body::Quarantined(_) => calls::quarantined(&self.service, &self.link, id),
             call::Body::Quarantine(v1::SetQuarantine { on }) => {
-                let command = Ok(Command::Quarantine(Quarantine { doc, on }));
-                calls::change(&self.service, &self.link, doc, id, command, patience);
+                change(Ok(Command::Quarantine(Quarantine { doc, on })));
             }
         }
         Ok(())

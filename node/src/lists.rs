@@ -57,11 +57,14 @@ async fn of_user(service: &Service, user: &UserId, asked: v1::UsersDocuments) ->
 fn wanted<'a>(user: &'a str, filter: ListFilter, query: &str) -> impl Fn(&Summary) -> bool + 'a {
     let query = query.to_lowercase();
     move |summary| {
-        let owns = summary.role(user) == Some(Role::Owner);
+        let role = summary.role(user);
         let is_of = match filter {
-            ListFilter::All => true,
-            ListFilter::Mine => owns,
-            ListFilter::Shared => !owns,
+            ListFilter::All => role.is_some(),
+            ListFilter::Mine => role == Some(Role::Owner),
+            ListFilter::Shared => role.is_some_and(|role| role != Role::Owner),
+            ListFilter::Deleted => {
+                summary.deleted_ms.is_some() && summary.kept_role(user) == Some(Role::Owner)
+            }
         };
         is_of && (query.is_empty() || summary.title.to_lowercase().contains(&query))
     }

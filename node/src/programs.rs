@@ -12,7 +12,7 @@ use codraft_proto::{
 };
 use codraft_raft::{
     command::{Anchored, Command, Edit},
-    machine::{Document, Outcome},
+    machine::{Document, Outcome, Shard},
 };
 
 use crate::{
@@ -57,7 +57,16 @@ impl Request {
                 Command::Anchored(Anchored { edit, anchors })
             }
         };
-        match self.propose(command).await? {
+        let outcome = self.propose(command).await?;
+        let is_there = |shard: &Shard| {
+            let summary = shard.summary(&self.doc);
+            summary.is_some_and(|summary| summary.role(&self.user).is_some())
+        };
+        match outcome {
+            // Missing, deleted and not theirs look alike, whatever was told before.
+            Outcome::Refused(_) | Outcome::Already { .. } if !hosted.group.with(is_there) => {
+                Err(wire::not_found())
+            }
             Outcome::Rebase { floor, head } => {
                 let (floor, head) = (floor.0, head.0);
                 Ok(reply::Body::Rebase(v1::Rebase { floor, head }))

@@ -530,6 +530,10 @@ impl Look<'_> {
         let summary = known.summary;
         let body = match &request.kind {
             ReadKind::Unfollow => return self.unfollow(&request),
+            // Whom the router feeds had a role until then.
+            ReadKind::Follow(_) if summary.deleted_ms.is_some() => {
+                return request.fail(wire::problem(Code::Deleted, "the document was deleted"));
+            }
             ReadKind::Follow(after) => {
                 self.follow(&request, true);
                 Body::Followed(followed(known, after.as_ref()))

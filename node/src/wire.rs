@@ -128,7 +128,7 @@ pub(crate) fn short_description(doc: &DocId, summary: &Summary, user: &str) -> v
         kind: summary.kind as u32,
         algebra: summary.algebra.as_str().to_owned(),
         rev: summary.rev.0,
-        role: summary.role(user).map_or(0, |role| role as u32),
+        role: summary.kept_role(user).map_or(0, |role| role as u32),
         permissions: Vec::new(),
         created_ms: summary.created_ms,
         updated_ms: summary.updated_ms,

@@ -18,6 +18,7 @@ pub const DELETE: u32 = 7;
 pub const EXPIRE: u32 = 8;
 /// The document as it is here is kept whole in the archive. Nothing that a reader need know.
 pub const CHECKPOINT: u32 = 9;
+pub const UNDELETE: u32 = 10;
 
 /// Whether clients get a `skip` for it.
 pub fn is_hidden(kind: u32) -> bool {
@@ -37,6 +38,7 @@ pub fn name(kind: u32) -> &'static str {
         DELETE => "delete",
         EXPIRE => "expire",
         CHECKPOINT => "checkpoint",
+        UNDELETE => "undelete",
         _ => "unknown",
     }
 }

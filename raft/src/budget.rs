@@ -144,6 +144,8 @@ impl Budget {
             | Command::Comment(_)
             | Command::Version(_) => level >= Level::Edits as u8,
             Command::Grant(_)
+            | Command::Delete(_)
+            | Command::Undelete(_)
             | Command::Trim(_)
             | Command::Expire(_)
             | Command::Level(_)

@@ -39,6 +39,8 @@ pub enum Command {
     Version(Version),
     Title(Title),
     Anchored(Anchored),
+    Delete(Deletion),
+    Undelete(Deletion),
 }
 
 /// One operation as its author submitted it; it is transformed when it is applied.
@@ -137,6 +139,13 @@ pub struct Title {
     pub title: Box<str>,
 }
 
+/// Deletes a document, or brings it back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deletion {
+    pub doc: DocId,
+    pub by: UserId,
+}
+
 /// A new document; it takes revision 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Create {
@@ -230,6 +239,8 @@ impl Command {
                 Commenting::Open { .. } | Commenting::Reply { .. }
             ),
             Command::Grant(_)
+            | Command::Delete(_)
+            | Command::Undelete(_)
             | Command::Trim(_)
             | Command::Expire(_)
             | Command::Level(_)
@@ -253,6 +264,7 @@ impl Command {
             Command::Comment(comment) => Some(comment.doc),
             Command::Version(version) => Some(version.doc),
             Command::Title(title) => Some(title.doc),
+            Command::Delete(deletion) | Command::Undelete(deletion) => Some(deletion.doc),
             Command::Level(_) => None,
         }
     }

@@ -32,7 +32,7 @@ use codraft_proto::{
     reject::Code,
 };
 
-use crate::command::{Batch, Checkpoint, Command, Expire, Level, Quarantine, Trim};
+use crate::command::{Batch, Checkpoint, Command, Deletion, Expire, Level, Quarantine, Trim};
 
 pub use comments::{Anchor, Comment, Comments, Moving, Thread};
 pub use documents::{AtRest, Document};
@@ -409,6 +409,8 @@ fn perform(
         Command::Title(title) => document.set_title(title, ts_ms, limits, scratch),
         Command::Comment(comment) => document.comment(comment, ts_ms, limits, scratch),
         Command::Version(version) => document.name_version(version, ts_ms, limits, scratch),
+        Command::Delete(Deletion { by, .. }) => document.delete(by, ts_ms, limits, scratch),
+        Command::Undelete(Deletion { by, .. }) => document.undelete(by, ts_ms, limits, scratch),
         Command::Trim(Trim { floor, .. }) => (document.trim(*floor, limits), None),
         Command::Expire(Expire { below, .. }) => document.expire(*below, ts_ms, limits, scratch),
         Command::Checkpoint(Checkpoint { by, .. }) => {

@@ -120,7 +120,7 @@ pub fn merge(before: Vec<Listed>, changed: &[Listed], documents: &Slots) -> Vec<
     let mut all: BTreeSet<Listed> = before.into_iter().collect();
     for listed in changed {
         let held = documents.get(slot_of(&listed.doc), &listed.doc);
-        match held.is_some_and(|held| held.role(&listed.user).is_some()) {
+        match held.is_some_and(|held| held.kept_role(&listed.user).is_some()) {
             true => all.insert(listed.clone()),
             false => all.remove(listed),
         };

@@ -6,6 +6,7 @@ mod comments;
 mod docs;
 mod follow;
 mod history;
+mod lifecycle;
 mod lists;
 mod permissions;
 mod presence;
@@ -59,7 +60,8 @@ struct Description;
 pub fn app(shared: &Arc<Shared>, metrics: bool, with_page: bool, extra: Option<Router>) -> Router {
     let (api, description) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(docs::create, lists::read))
-        .routes(routes!(docs::read, docs::rename))
+        .routes(routes!(docs::read, docs::rename, lifecycle::delete))
+        .routes(routes!(lifecycle::undelete))
         .routes(routes!(history::read))
         .routes(routes!(history::authors))
         .routes(routes!(history::diff))

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use codraft_mutant::mutant;
 use codraft_proto::{
+    event,
     frame::{At, DIVERGED},
     link::{CREDIT_WINDOW, event_cost},
     reject::Code,
@@ -408,7 +409,35 @@ impl Turn<'_> {
             hash,
             ts_ms: events.iter().fold(before.ts_ms, latest),
         });
+        let is_gone = events.iter().any(|event| event.kind == event::DELETE);
         self.act(Action::Deliver { before, events });
+        if is_gone {
+            self.deleted();
+        }
+    }
+
+    /// Who reads along is told so, behind the last event. Who waits to be let in asks once more, and
+    /// hears from the node, to whom it may look as if the document had never been.
+    fn deleted(&mut self) {
+        let all = self.feed.readers.iter();
+        let live = all.filter(|(_, reader)| reader.phase == ReaderPhase::Live);
+        let live: Vec<_> = live.map(|(id, _)| *id).collect();
+        for reader in live {
+            self.feed.remove(reader);
+            let code = Code::Deleted;
+            self.act(Action::End { reader, code });
+        }
+        if let Some(link) = self.feed.link {
+            self.send(link, Message::Unfollow);
+        }
+        // Behind that: what is answered to an open before it has no place in a feed that stands.
+        for (tag, opening) in std::mem::take(&mut self.feed.opening) {
+            self.open_again(opening.reader, tag);
+        }
+        self.found();
+        self.feed.phase = Phase::Cold;
+        self.release(|_| true);
+        self.open_waiting();
     }
 
     fn cut(&mut self, link: LinkId, code: Code) {
@@ -424,6 +453,9 @@ impl Turn<'_> {
     }
 
     fn not_fed(&mut self, code: Code) {
+        if code == Code::Deleted {
+            return self.deleted();
+        }
         if is_elsewhere(code) {
             self.disconnect();
             return self.retry_later();

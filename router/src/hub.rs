@@ -199,7 +199,8 @@ impl Hub {
             }
             Action::End { reader, code } => {
                 shared.metrics.rejected(code);
-                if let Some(member) = state.members.get(&reader) {
+                if let Some(member) = state.members.get_mut(&reader) {
+                    member.listens = false;
                     member.queue.end(End::because(code));
                 }
                 state.followers.end(reader, code);

@@ -111,7 +111,7 @@ async fn what_is_no_page_of_a_list_is_refused_with_its_code() -> Result<()> {
         "after=x",
         "after=",
         "filter=",
-        "filter=deleted",
+        "filter=gone",
         "query=",
     ] {
         let (status, problem) = rest

@@ -1,5 +1,5 @@
-//! Every route of the REST interface, by every role, on a document that is there, one that is not and one
-//! of others. The routes come from `/openapi.json`: a new one without a row here fails.
+//! Every route of the REST interface, by every role, on a document that is there, one that is not, one that
+//! was deleted and one of others. The routes come from `/openapi.json`: a new one without a row here fails.
 
 use std::collections::BTreeSet;
 
@@ -15,6 +15,9 @@ struct Row {
     body: Option<Value>,
     by_role: [u16; 4],
 }
+
+/// What alone can be asked of a deleted document.
+const UNDELETE: &str = "POST /v1/docs/{id}/undelete";
 
 const ROLES: [&str; 4] = ["owner", "editor", "commenter", "viewer"];
 
@@ -47,6 +50,8 @@ fn of_documents() -> Vec<Row> {
     vec![
         row("GET /v1/docs/{id}", every),
         row("PATCH /v1/docs/{id}", editors).body(json!({"title": "Another"})),
+        row("DELETE /v1/docs/{id}", owners),
+        row(UNDELETE, [200, 404, 404, 404]),
         row("POST /v1/docs/{id}/edits", editors)
             .body(json!({"base": 2, "edits": [{"append": "!"}]})),
         row("GET /v1/docs/{id}/presence", every),
@@ -177,6 +182,7 @@ async fn every_route_answers_each_role_as_its_row_says() -> Result<()> {
             let gone = ask(rest, &row, &missing, &thread).await?;
             judge(&row, &format!("{role}, of none"), 404, gone)?;
         }
+        deleted(&people, &row, &like_missing).await?;
         let (doc, thread) = document(&people).await?;
         let others = ask(&people.stranger, &row, &doc, &thread).await?;
         ensure!(
@@ -220,6 +226,35 @@ async fn every_route_answers_each_role_as_its_row_says() -> Result<()> {
         .collect();
     ensure!(unknown.is_empty(), "rows without a route: {unknown:?}");
     methods(&people.with_roles[0], &described).await
+}
+
+/// One that was deleted looks as if it had never been, but for who owned it and wants it back.
+async fn deleted(people: &People, row: &Row, like_missing: &Value) -> Result<()> {
+    let (doc, thread) = document(people).await?;
+    let path = format!("/v1/docs/{doc}");
+    let owner = &people.with_roles[0];
+    let (status, told) = owner.call(Method::DELETE, &path, None).await?;
+    ensure!(status == StatusCode::OK, "{told}");
+    let others = people.with_roles[1..].iter().chain([&people.stranger]);
+    for (who, rest) in ["an editor", "a commenter", "a viewer", "a stranger"]
+        .iter()
+        .zip(others)
+    {
+        let told = ask(rest, row, &doc, &thread).await?;
+        ensure!(
+            told.1 == *like_missing,
+            "{} by {who}: {}",
+            row.route,
+            told.1
+        );
+        judge(row, &format!("{who}, of a deleted one"), 404, told)?;
+    }
+    let told = ask(owner, row, &doc, &thread).await?;
+    let is_back = row.route == UNDELETE;
+    let looks = is_back || told.1 == *like_missing;
+    ensure!(looks, "{} by its owner: {}", row.route, told.1);
+    let expected = if is_back { 200 } else { 404 };
+    judge(row, "its owner, of a deleted one", expected, told)
 }
 
 /// All routes, as the description has them.

@@ -13,9 +13,11 @@
 //!   7 comment  doc 16 · by text · thread 16 · (1 open · at varint · start varint · end varint · text text
 //!              | 2 reply · comment 16 · text text | 3 resolve | 4 reopen | 5 delete · comment 16)
 //!   8 named version  doc 16 · by text · id 16 · version (0 | 1 · varint) · name text
+//!  10 delete  doc 16 · by text
 //!  13 expire  doc 16 · below varint
 //!  14 quarantine  doc 16 · on u8
 //!  15 checkpoint  doc 16 · by text
+//!  16 undelete  doc 16 · by text
 //!  18 anchored  as an edit · count varint · (start varint · units varint)*
 //! text    = blob of UTF-8          blob = length varint · bytes
 //! varint  = LEB128 of a u64, shortest form only
@@ -34,8 +36,8 @@ use codraft_ot::{
 use codraft_proto::ids::{ClientId, DocId, NoteId, Revision, Role, Seq};
 
 use super::{
-    Algebra, Anchor, Anchored, Batch, Checkpoint, Command, Comment, Commenting, Create, Edit,
-    Expire, Grant, Level, Quarantine, Restore, Title, Trim, Version, put_varint,
+    Algebra, Anchor, Anchored, Batch, Checkpoint, Command, Comment, Commenting, Create, Deletion,
+    Edit, Expire, Grant, Level, Quarantine, Restore, Title, Trim, Version, put_varint,
 };
 
 /// The first byte of every batch.
@@ -58,9 +60,11 @@ mod kind {
     pub const COMMENT: u8 = 7;
     pub const VERSION: u8 = 8;
     pub const TITLE: u8 = 6;
+    pub const DELETE: u8 = 10;
+    pub const UNDELETE: u8 = 16;
     pub const ANCHORED: u8 = 18;
     /// Spoken for, by commands of later levels.
-    pub const RESERVED: [(u8, &str); 3] = [(10, "delete"), (11, "marks"), (12, "slot move")];
+    pub const RESERVED: [(u8, &str); 2] = [(11, "marks"), (12, "slot move")];
 }
 
 /// Why a stored batch cannot be read. All of these stop the group on this replica: the
@@ -160,6 +164,7 @@ impl Command {
                 }
                 Command::Version(version) => version.by.len() + version.name.len(),
                 Command::Title(title) => title.by.len() + title.title.len(),
+                Command::Delete(deletion) | Command::Undelete(deletion) => deletion.by.len(),
                 Command::Trim(_)
                 | Command::Expire(_)
                 | Command::Level(_)
@@ -182,17 +187,20 @@ fn put_command(out: &mut Vec<u8>, command: &Command) {
         }
         Command::Anchored(anchored) => {
             out.push(kind::ANCHORED);
-            put_edit(out, &anchored.edit);
-            put_varint(out, anchored.anchors.len() as u64);
-            for anchor in &anchored.anchors {
-                put_varint(out, anchor.start.into());
-                put_varint(out, anchor.units.into());
-            }
+            put_anchored(out, anchored);
         }
         Command::Checkpoint(checkpoint) => {
             out.push(kind::CHECKPOINT);
             out.extend_from_slice(&checkpoint.doc.0);
             put_blob(out, checkpoint.by.as_bytes());
+        }
+        Command::Delete(deletion) => {
+            out.push(kind::DELETE);
+            put_deletion(out, deletion);
+        }
+        Command::Undelete(deletion) => {
+            out.push(kind::UNDELETE);
+            put_deletion(out, deletion);
         }
         Command::Comment(comment) => {
             out.push(kind::COMMENT);
@@ -212,10 +220,7 @@ fn put_command(out: &mut Vec<u8>, command: &Command) {
         }
         Command::Grant(grant) => {
             out.push(kind::GRANT);
-            out.extend_from_slice(&grant.doc.0);
-            put_blob(out, grant.by.as_bytes());
-            put_blob(out, grant.user.as_bytes());
-            out.push(grant.role.map_or(0, |role| role as u8));
+            put_grant(out, grant);
         }
         Command::Level(level) => {
             out.push(kind::LEVEL);
@@ -252,6 +257,27 @@ fn put_title(out: &mut Vec<u8>, title: &Title) {
     out.extend_from_slice(&title.doc.0);
     put_blob(out, title.by.as_bytes());
     put_blob(out, title.title.as_bytes());
+}
+
+fn put_anchored(out: &mut Vec<u8>, anchored: &Anchored) {
+    put_edit(out, &anchored.edit);
+    put_varint(out, anchored.anchors.len() as u64);
+    for anchor in &anchored.anchors {
+        put_varint(out, anchor.start.into());
+        put_varint(out, anchor.units.into());
+    }
+}
+
+fn put_grant(out: &mut Vec<u8>, grant: &Grant) {
+    out.extend_from_slice(&grant.doc.0);
+    put_blob(out, grant.by.as_bytes());
+    put_blob(out, grant.user.as_bytes());
+    out.push(grant.role.map_or(0, |role| role as u8));
+}
+
+fn put_deletion(out: &mut Vec<u8>, deletion: &Deletion) {
+    out.extend_from_slice(&deletion.doc.0);
+    put_blob(out, deletion.by.as_bytes());
 }
 
 fn put_version(out: &mut Vec<u8>, version: &Version) {
@@ -458,6 +484,13 @@ impl<'a> Input<'a> {
         })
     }
 
+    fn deletion(&mut self) -> Result<Deletion, DecodeError> {
+        Ok(Deletion {
+            doc: DocId(self.array("doc")?),
+            by: self.text("by")?.into(),
+        })
+    }
+
     fn version(&mut self) -> Result<Version, DecodeError> {
         Ok(Version {
             doc: DocId(self.array("doc")?),
@@ -494,6 +527,8 @@ impl<'a> Input<'a> {
         Ok(match self.byte("kind")? {
             kind::COMMENT => Command::Comment(self.comment()?),
             kind::VERSION => Command::Version(self.version()?),
+            kind::DELETE => Command::Delete(self.deletion()?),
+            kind::UNDELETE => Command::Undelete(self.deletion()?),
             kind::EDIT => Command::Edit(self.edit()?),
             kind::RESTORE => Command::Restore(Restore {
                 edit: self.edit()?,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::{
     Algebra, Anchor, Anchored, Batch, Checkpoint, Command, Comment, Commenting, Create,
-    DecodeError, Edit, Expire, Grant, Level, Quarantine, Restore, Title, Trim, Version,
+    DecodeError, Deletion, Edit, Expire, Grant, Level, Quarantine, Restore, Title, Trim, Version,
 };
 
 const VECTORS: &str = include_str!("../../../tests/vectors/commands.json");
@@ -59,6 +59,10 @@ fn golden(name: &str) -> Vec<Command> {
         by: "ada".into(),
         title: "Ünïcode 🦀".into(),
     });
+    let deletion = Deletion {
+        doc: doc(),
+        by: "ada".into(),
+    };
     let create_text = Command::Create(Create {
         doc: doc(),
         kind: Kind::Text,
@@ -151,6 +155,10 @@ fn golden(name: &str) -> Vec<Command> {
         "versions" => vec![version(None), version(Some(7))],
         "title" => vec![title],
         "anchored" => vec![anchored],
+        "deletion" => vec![
+            Command::Delete(deletion.clone()),
+            Command::Undelete(deletion),
+        ],
         "all" => vec![create_text, grant(Some(Role::Editor)), edit, trim, level],
         other => panic!("no golden batch is called {other}"),
     }
@@ -160,7 +168,7 @@ fn golden(name: &str) -> Vec<Command> {
 fn command_golden_bytes() {
     let vectors: serde_json::Value = serde_json::from_str(VECTORS).unwrap();
     let stored = vectors["stored"].as_array().unwrap();
-    assert_eq!(stored.len(), 17);
+    assert_eq!(stored.len(), 18);
     for vector in stored {
         let name = vector["name"].as_str().unwrap();
         let batch = Batch {
@@ -329,6 +337,14 @@ fn command() -> impl Strategy<Value = Command> {
                 by: by.into(),
                 title: title.into(),
             })
+        }),
+        (id(), ".{0,40}", any::<bool>()).prop_map(|(doc, by, back)| {
+            let (doc, by) = (DocId(doc), by.into());
+            let deletion = Deletion { doc, by };
+            match back {
+                true => Command::Undelete(deletion),
+                false => Command::Delete(deletion),
+            }
         }),
         (id(), any::<u64>()).prop_map(|(doc, floor)| {
             Command::Trim(Trim {

@@ -94,7 +94,7 @@ impl Keeper {
         tracing::error!(group = %self.group, %error, "lists of users' documents are made anew");
     }
 
-    /// Documents in which a user has a role and that are `wanted`, in the order of their ids from
+    /// Documents in which a user has a role, or had one when they were deleted, and that are `wanted`, in the order of their ids from
     /// behind one on, at most so many. Only so many are looked at: where few are wanted it ends early.
     pub async fn of_user(
         &self,
@@ -113,7 +113,7 @@ impl Keeper {
             let core = self.core.lock();
             for doc in listed {
                 let summary = core.shard.summary(&doc);
-                let theirs = summary.filter(|summary| summary.role(user).is_some());
+                let theirs = summary.filter(|summary| summary.kept_role(user).is_some());
                 documents.extend(theirs.filter(wanted).map(|summary| (doc, summary)));
             }
             drop(core);
@@ -193,7 +193,7 @@ impl Keeper {
         for (_, documents) in slots.into_slots() {
             let theirs = documents
                 .iter()
-                .filter(|(_, held)| held.role(user).is_some());
+                .filter(|(_, held)| held.kept_role(user).is_some());
             let theirs = theirs.map(|(doc, _)| *doc);
             docs.extend(theirs.filter(|doc| after.is_none_or(|after| *doc > after)));
             tokio::task::yield_now().await;

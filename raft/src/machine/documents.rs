@@ -1,6 +1,7 @@
-//! One document: what an edit, a grant and a trim do to it.
+//! One document: what an edit does to it. Of other commands `changes.rs` and `lifecycle.rs` say.
 
 mod changes;
+mod lifecycle;
 mod stored;
 
 pub use stored::AtRest;
@@ -61,6 +62,8 @@ pub struct Document {
     versions: Versions,
     /// When it was set apart; none while it takes edits.
     quarantined_ms: Option<u64>,
+    /// When it was deleted; none while it is there.
+    deleted_ms: Option<u64>,
     /// A change of more than one field has begun and not ended; not part of the stored form.
     changing: bool,
     /// Of its stored form, once somebody asked; not part of it.
@@ -130,6 +133,7 @@ impl Document {
             comments: Comments::default(),
             versions: Versions::default(),
             quarantined_ms: None,
+            deleted_ms: None,
             changing: false,
             digest: OnceLock::new(),
         };
@@ -325,11 +329,7 @@ impl Document {
         }
         // No user of such a name can ever have a role, so this needs no record.
         check_user(&edit.user).map_err(Outcome::Refused)?;
-        let may_edit = self.grants.role(&edit.user).is_some_and(Role::can_edit)
-            || (mutant!("role_checked_at_join_only")
-                && self.clients.acked(&edit.user, edit.client).is_some());
-        if !may_edit {
-            let refusal = Refusal::new(Code::Forbidden, "the role does not allow edits");
+        if let Err(refusal) = self.admits(edit) {
             return Err(self.refuse(edit, payload, refusal, limits));
         }
         let delta = match self.read(edit, limits) {
@@ -342,6 +342,21 @@ impl Document {
         self.window
             .transform(edit.base, delta, limits.transform_effort)
             .map_err(|TooFar| rebase)
+    }
+
+    /// Whether its author may edit, and there is something to edit.
+    fn admits(&self, edit: &Edit) -> Result<(), Refusal> {
+        let may_edit = self.grants.role(&edit.user).is_some_and(Role::can_edit)
+            || (mutant!("role_checked_at_join_only")
+                && self.clients.acked(&edit.user, edit.client).is_some());
+        match self.deleted_ms {
+            _ if !may_edit => Err(Refusal::new(
+                Code::Forbidden,
+                "the role does not allow edits",
+            )),
+            Some(_) => Err(Refusal::new(Code::Deleted, "the document was deleted")),
+            None => Ok(()),
+        }
     }
 
     fn untouched(
@@ -473,7 +488,7 @@ impl Document {
     /// Who created it if still an owner, else the first owner by name.
     pub fn owner(&self) -> &UserId {
         let is_owner = |role| role == Role::Owner;
-        if self.role(&self.creator).is_some_and(is_owner) {
+        if self.grants.role(&self.creator).is_some_and(is_owner) {
             return &self.creator;
         }
         let first = self.grants.iter().find(|(_, grant)| is_owner(grant.role));
@@ -502,11 +517,13 @@ impl Document {
             .median_refusal()
             .map_or(Revision(0), |at_rev| at_rev + 1)
     }
+    /// None, too, once it is deleted.
     pub fn role(&self, user: &str) -> Option<Role> {
-        self.grants.role(user)
+        self.grant_of(user).map(|grant| grant.role)
     }
+    /// None, too, once it is deleted.
     pub fn grant_of(&self, user: &str) -> Option<Grant> {
-        self.grants.of(user)
+        self.grants.of(user).filter(|_| self.deleted_ms.is_none())
     }
     pub(super) fn roles(&self) -> &Grants {
         &self.grants
@@ -582,6 +599,10 @@ impl Document {
     /// When it was set apart, in milliseconds since 1970; none while it takes edits.
     pub fn quarantined_ms(&self) -> Option<u64> {
         self.quarantined_ms
+    }
+    /// When it was deleted, in milliseconds since 1970; none while it is there.
+    pub fn deleted_ms(&self) -> Option<u64> {
+        self.deleted_ms
     }
     /// Time of the create event, in milliseconds since 1970.
     pub fn created_ms(&self) -> u64 {

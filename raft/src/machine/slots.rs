@@ -95,11 +95,11 @@ impl Held {
         }
     }
 
-    /// What a user may do with it; none: nothing.
-    pub fn role(&self, user: &str) -> Option<Role> {
+    /// What a user may do with it while it is there; none: nothing.
+    pub fn kept_role(&self, user: &str) -> Option<Role> {
         match &self.body {
-            Body::Warm(document) => document.role(user),
-            Body::Cold(packed) => packed.summary().role(user),
+            Body::Warm(document) => document.roles().role(user),
+            Body::Cold(packed) => packed.summary().kept_role(user),
         }
     }
 

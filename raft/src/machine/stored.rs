@@ -6,7 +6,7 @@
 //! section  = tag u8 · length u32, little-endian · body
 //!   1 head     doc 16 · kind u8 · algebra u8 · title text · creator text · created as 32
 //!              · created ms varint · updated ms varint · rev varint · hash 32 · expired varint
-//!              · quarantined (0 | 1 · ms varint)
+//!              · apart u8 (1 quarantined, 2 deleted, 3 both) · ms varint for each that it is
 //!   2 content  the inserts that make it: a Delta in ot's binary form
 //!   3 window   floor varint · hash at the floor 32 · count varint · (units before varint · event blob)*
 //!   4 clients  count varint · record*              (client, user) rising
@@ -30,7 +30,7 @@
 use bytes::Bytes;
 use codraft_ot::OpError;
 
-use crate::command::{DecodeError, Input};
+use crate::command::{DecodeError, Input, put_varint};
 
 /// The first byte of every stored document.
 pub const FORMAT: u8 = 2;
@@ -61,6 +61,31 @@ pub enum StateError {
     /// No document can be like that.
     #[error("impossible {0}")]
     Invalid(&'static str),
+}
+
+const QUARANTINED: u32 = 1;
+const DELETED: u32 = 2;
+
+/// Since when a document is in quarantine and since when it is deleted, in milliseconds since 1970.
+pub(super) fn put_apart(out: &mut Vec<u8>, quarantined_ms: Option<u64>, deleted_ms: Option<u64>) {
+    let quarantined = quarantined_ms.map_or(0, |_| QUARANTINED);
+    let deleted = deleted_ms.map_or(0, |_| DELETED);
+    out.push((quarantined | deleted) as u8);
+    for ms in quarantined_ms.into_iter().chain(deleted_ms) {
+        put_varint(out, ms);
+    }
+}
+
+/// As [`put_apart`] takes them.
+pub(super) fn take_apart(input: &mut Input<'_>) -> Result<(Option<u64>, Option<u64>), DecodeError> {
+    let possible = |bits| (bits <= QUARANTINED | DELETED).then_some(bits);
+    let bits = input.number("apart", possible)?;
+    let mut since = |bit, field| match bits & bit {
+        0 => Ok(None),
+        _ => input.varint(field).map(Some),
+    };
+    let quarantined_ms = since(QUARANTINED, "quarantined ms")?;
+    Ok((quarantined_ms, since(DELETED, "deleted ms")?))
 }
 
 pub(super) fn section(out: &mut Vec<u8>, tag: u8, body: impl FnOnce(&mut Vec<u8>)) {

@@ -7,7 +7,11 @@ use codraft_mutant::mutant;
 use codraft_ot::{Chain, Kind};
 use codraft_proto::ids::{Revision, Role, UserId};
 
-use super::{Document, Grant, grants::Grants, stored::StateError};
+use super::{
+    Document, Grant,
+    grants::Grants,
+    stored::{StateError, put_apart, take_apart},
+};
 use crate::command::{Algebra, Input, put_blob, put_varint};
 
 /// Enough to answer what it is, who may do what with it, and where its head stands.
@@ -27,15 +31,24 @@ pub struct Summary {
     pub floor: Revision,
     /// When it was set apart; none while it takes edits.
     pub quarantined_ms: Option<u64>,
+    /// When it was deleted; none while it is there.
+    pub deleted_ms: Option<u64>,
     pub(super) grants: Grants,
 }
 
 impl Summary {
+    /// None, too, once it is deleted.
     pub fn grant(&self, user: &str) -> Option<Grant> {
-        self.grants.of(user)
+        self.grants.of(user).filter(|_| self.deleted_ms.is_none())
     }
 
+    /// None, too, once it is deleted.
     pub fn role(&self, user: &str) -> Option<Role> {
+        self.grant(user).map(|grant| grant.role)
+    }
+
+    /// What it is while the document is there; a deleted one keeps its roles.
+    pub fn kept_role(&self, user: &str) -> Option<Role> {
         self.grants.role(user)
     }
 
@@ -97,6 +110,7 @@ impl Document {
             hash: self.hash(),
             floor: self.floor(),
             quarantined_ms: self.quarantined_ms(),
+            deleted_ms: self.deleted_ms(),
             grants: self.roles().clone(),
         }
     }
@@ -104,7 +118,7 @@ impl Document {
 
 /// ```text
 /// summary = kind u8 · algebra u8 · title text · owner text · created ms · updated ms · rev · hash 32
-///           · floor · quarantined (0 | 1 · ms) · grants as in a stored document
+///           · floor · apart as in a stored document · grants likewise
 /// ```
 ///
 /// Numbers without a size are varints.
@@ -119,13 +133,7 @@ impl Summary {
         put_varint(out, self.rev.0);
         out.extend_from_slice(&self.hash.0);
         put_varint(out, self.floor.0);
-        match self.quarantined_ms {
-            None => out.push(0),
-            Some(ms) => {
-                out.push(1);
-                put_varint(out, ms);
-            }
-        }
+        put_apart(out, self.quarantined_ms, self.deleted_ms);
         self.grants.encode(out);
     }
 
@@ -137,6 +145,9 @@ impl Summary {
         let created_ms = input.varint("created ms")?;
         let updated_ms = input.varint("updated ms")? * u64::from(!mutant!("cold_without_its_time"));
         let rev = Revision(input.varint("rev")?);
+        let hash = Chain(input.array("hash")?);
+        let floor = Revision(input.varint("floor")?);
+        let (quarantined_ms, deleted_ms) = take_apart(input)?;
         Ok(Self {
             kind,
             algebra,
@@ -145,12 +156,10 @@ impl Summary {
             created_ms,
             updated_ms,
             rev,
-            hash: Chain(input.array("hash")?),
-            floor: Revision(input.varint("floor")?),
-            quarantined_ms: match input.flag("quarantined")? {
-                false => None,
-                true => Some(input.varint("quarantined ms")?),
-            },
+            hash,
+            floor,
+            quarantined_ms,
+            deleted_ms,
             grants: Grants::decode(input, rev)?,
         })
     }

@@ -8,6 +8,7 @@ mod comments;
 mod edits;
 mod events;
 mod grants;
+mod lifecycle;
 mod quarantine;
 mod replicas;
 mod restores;

@@ -30,7 +30,8 @@ pub struct AskedList {
     /// 1 to 200; 50 without it.
     #[param(value_type = Option<u32>)]
     limit: Option<String>,
-    /// `mine` (the caller is an owner) or `shared` (the caller is none); all without it.
+    /// `mine` (the caller is an owner), `shared` (the caller is none) or `deleted` (the caller was an
+    /// owner); all that are there without it.
     filter: Option<String>,
     /// Part of the title, whatever the case; 1 to 512 bytes.
     query: Option<String>,
@@ -131,7 +132,11 @@ fn filter(asked: Option<&str>) -> Result<ListFilter, Failure> {
         None => Ok(ListFilter::All),
         Some("mine") => Ok(ListFilter::Mine),
         Some("shared") => Ok(ListFilter::Shared),
-        Some(_) => Err(Failure::new(Code::Malformed, "a filter is mine or shared")),
+        Some("deleted") => Ok(ListFilter::Deleted),
+        Some(_) => {
+            let detail = "a filter is mine, shared or deleted";
+            Err(Failure::new(Code::Malformed, detail))
+        }
     }
 }
 

@@ -1,4 +1,7 @@
 #![allow(clippy::unwrap_used)]
+
+mod deleted;
+
 use super::*;
 
 mod followers;
@@ -568,7 +571,7 @@ fn a_feed_out_of_credit_is_followed_again() {
 
 #[test]
 fn a_final_refusal_ends_all() {
-    for code in [Code::NotFound, Code::Deleted, Code::Unproven] {
+    for code in [Code::NotFound, Code::Unproven] {
         let mut s = Scene::live();
         let ends = [Action::EndAll { code }];
         assert_eq!(s.takes(Event::Cut { link: A, code }), ends);

@@ -131,8 +131,9 @@ impl Upstream {
     }
 
     /// Asks the leader of a group, whoever that is by then, again where a reply is
-    /// lost; `doc` is all zeros where it is about none. A change of a role or a title is not asked for
-    /// again: done twice, the second time would undo what others did after the first.
+    /// lost; `doc` is all zeros where it is about none. A change of a role, of a title or of whether
+    /// the document is there is not asked for again: done twice, the second time would undo what others
+    /// did after the first.
     pub async fn call_group(
         &self,
         group: GroupId,
@@ -140,7 +141,13 @@ impl Upstream {
         user: &str,
         body: call::Body,
     ) -> Result<reply::Body, Problem> {
-        let once = matches!(body, call::Body::Grant(_) | call::Body::Title(_));
+        let once = matches!(
+            body,
+            call::Body::Grant(_)
+                | call::Body::Title(_)
+                | call::Body::Delete(_)
+                | call::Body::Undelete(_)
+        );
         let deadline = Instant::now() + DEADLINE;
         let mut pause = PAUSE_MIN;
         let mut last = Problem::from(Code::NoLeader);

@@ -43,7 +43,7 @@ impl World {
             let slots = self.core.lock().shard.slots();
             let theirs = slots
                 .iter()
-                .filter(|(_, _, held)| held.role(&user).is_some());
+                .filter(|(_, _, held)| held.kept_role(&user).is_some());
             let mut right: Vec<DocId> = theirs.map(|(_, doc, _)| *doc).collect();
             right.sort_unstable();
             let (mut told, mut after) = (Vec::new(), None);

@@ -13,6 +13,7 @@ use super::{
         MachineLimits, Moving, Outcome, Refusal,
         comments::{Meets, commented},
         grants::Change,
+        missing,
     },
     Document, Draft, Effect, check_title,
 };
@@ -26,6 +27,9 @@ impl Document {
         limits: &MachineLimits,
         scratch: &mut Vec<u8>,
     ) -> Effect {
+        if self.deleted_ms.is_some() {
+            return missing();
+        }
         match self.grants.judge(grant, limits.grants) {
             Err(refusal) => (Outcome::Refused(refusal), None),
             Ok(Change::Holds(since)) => (
@@ -54,8 +58,8 @@ impl Document {
         limits: &MachineLimits,
         scratch: &mut Vec<u8>,
     ) -> Effect {
-        let judged = match self.grants.role(&command.by) {
-            // Missing and forbidden look alike to somebody without a role.
+        let judged = match self.role(&command.by) {
+            // Missing, deleted and forbidden look alike.
             None => Err(Refusal::new(Code::NotFound, "no such document")),
             Some(role) if !role.can_edit() => {
                 let message = "the role does not allow another title";
@@ -124,6 +128,9 @@ impl Document {
         limits: &MachineLimits,
         scratch: &mut Vec<u8>,
     ) -> Effect {
+        if self.deleted_ms.is_some() {
+            return missing();
+        }
         if !self.grants.role(by).is_some_and(Role::can_edit) {
             let message = "the role does not allow checkpoints";
             let refusal = Refusal::new(Code::Forbidden, message);
@@ -206,9 +213,9 @@ impl Document {
     }
 
     /// The role of who writes something that is no operation.
-    fn writing_role(&self, by: &UserId) -> Result<Role, Outcome> {
-        // Missing and forbidden look alike to somebody without a role.
-        let Some(role) = self.grants.role(by) else {
+    pub(super) fn writing_role(&self, by: &UserId) -> Result<Role, Outcome> {
+        // Missing, deleted and forbidden look alike.
+        let Some(role) = self.role(by) else {
             let refusal = Refusal::new(Code::NotFound, "no such document");
             return Err(Outcome::Refused(refusal));
         };
@@ -219,7 +226,7 @@ impl Document {
     }
 
     /// An event that is nobody's operation.
-    fn draft(&self, user: &UserId, kind: u32, body: Bytes) -> Draft {
+    pub(super) fn draft(&self, user: &UserId, kind: u32, body: Bytes) -> Draft {
         Draft {
             client: None,
             user: user.clone(),

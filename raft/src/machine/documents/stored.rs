@@ -16,7 +16,8 @@ use crate::{
         grants::Grants,
         stored::{
             FORMAT, StateError, TAG_CLIENTS, TAG_COMMENTS, TAG_CONTENT, TAG_GRANTS, TAG_HEAD,
-            TAG_VERSIONS, TAG_WINDOW, begin_section, end_section, section, take_section, whole,
+            TAG_VERSIONS, TAG_WINDOW, begin_section, end_section, put_apart, section, take_apart,
+            take_section, whole,
         },
         window::Window,
     },
@@ -50,13 +51,7 @@ impl Document {
         put_varint(out, self.rev.0);
         out.extend_from_slice(&self.hash.0);
         put_varint(out, self.expired.0);
-        match self.quarantined_ms {
-            None => out.push(0),
-            Some(ms) => {
-                out.push(1);
-                put_varint(out, ms);
-            }
-        }
+        put_apart(out, self.quarantined_ms, self.deleted_ms);
     }
 
     /// The document of a stored form. It goes on exactly as the one that was stored.
@@ -100,7 +95,7 @@ impl Document {
         let document = whole(section, |input| {
             let id = DocId(input.array("doc")?);
             let kind = input.number("document kind", Kind::from_number)?;
-            Ok(Self {
+            let mut document = Self {
                 id,
                 kind,
                 algebra: input.number("algebra", Algebra::from_number)?,
@@ -112,10 +107,8 @@ impl Document {
                 rev: Revision(input.varint("rev")?),
                 hash: Chain(input.array("hash")?),
                 expired: Revision(input.varint("expired")?),
-                quarantined_ms: match input.flag("quarantined")? {
-                    false => None,
-                    true => Some(input.varint("quarantined ms")?),
-                },
+                quarantined_ms: None,
+                deleted_ms: None,
                 content: Content::new(kind),
                 window: Window::default(),
                 clients: Clients::default(),
@@ -124,7 +117,9 @@ impl Document {
                 versions: Versions::default(),
                 changing: false,
                 digest: OnceLock::new(),
-            })
+            };
+            (document.quarantined_ms, document.deleted_ms) = take_apart(input)?;
+            Ok(document)
         })?;
         let possible = document.rev > Revision(0)
             && document.expired <= document.rev

@@ -51,6 +51,11 @@ enum Step {
         user: usize,
         which: u8,
     },
+    /// Somebody deletes the document, or brings it back.
+    Deletion {
+        user: usize,
+        back: bool,
+    },
     Trim {
         keep: u64,
     },
@@ -72,6 +77,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (lag, 0u64..3).prop_map(|(lag, skip)| Step::Odd { lag, skip }),
         1 => (1usize..3, 0u32..5).prop_map(|(user, role)| Step::Grant { user, role }),
         1 => (0usize..3, 0u8..3).prop_map(|(user, which)| Step::Title { user, which }),
+        2 => (0usize..3, prop::bool::weighted(0.7))
+            .prop_map(|(user, back)| Step::Deletion { user, back }),
         1 => (0u64..8).prop_map(|keep| Step::Trim { keep }),
         1 => (0u64..4).prop_map(|behind| Step::Expire { behind }),
     ]
@@ -116,6 +123,7 @@ struct Naive {
     /// The text at each revision, as UTF-16 units.
     texts: Vec<Vec<u16>>,
     roles: BTreeMap<String, Role>,
+    is_deleted: bool,
     chain: Chain,
     sent: Vec<Command>,
     /// Final answers: whether it was applied.
@@ -174,6 +182,8 @@ impl Naive {
         self.chain = self.chain.next(&canonical);
         assert_eq!(event.hash, self.chain);
         let mut text = self.texts.last().cloned().unwrap_or_default();
+        let is_kept_up = [event::EXPIRE, event::UNDELETE].contains(&event.kind.into());
+        assert!(is_kept_up || !self.is_deleted, "it is not there: {event:?}");
         match u32::from(event.kind) {
             event::EDIT => {
                 // O12: a fold of the grants allows it.
@@ -203,6 +213,10 @@ impl Naive {
             event::TITLE => {
                 let role = self.roles.get(&*event.user);
                 assert!(role.is_some_and(|role| role.can_edit()));
+            }
+            event::DELETE | event::UNDELETE => {
+                assert_eq!(self.roles.get(&*event.user), Some(&Role::Owner));
+                self.is_deleted = u32::from(event.kind) == event::DELETE;
             }
             event::EXPIRE => {}
             _ => {
@@ -345,6 +359,14 @@ fn command_of(
             by: USERS[user].into(),
             title: format!("title {which}").into(),
         }),
+        Step::Deletion { user, back } => {
+            let (doc, by) = (DOC, USERS[user].into());
+            let deletion = command::Deletion { doc, by };
+            match back {
+                true => Command::Undelete(deletion),
+                false => Command::Delete(deletion),
+            }
+        }
         Step::Trim { keep } => Command::Trim(command::Trim {
             doc: DOC,
             floor: Revision(head.saturating_sub(keep)),
