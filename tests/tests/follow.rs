@@ -102,7 +102,7 @@ impl Stream {
             match self.next().await? {
                 Told::Silence => {}
                 Told::Event(id, kind, data) => {
-                    ensure!(data["rev"].to_string() == id && data["kind"] == *kind);
+                    ensure!(data["rev"].as_u64() == Some(id.parse()?) && data["kind"] == *kind);
                     return Ok((id.parse()?, data));
                 }
                 Told::End => anyhow::bail!("it ended"),
