@@ -167,6 +167,7 @@ async fn a_deleted_document_ends_its_sockets_at_every_router_and_comes_back_whol
     is_gone(&scene, &doc).await?;
 
     scene.cluster.kill()?;
+    codraft(&["verify", "--data"], folder.path())?;
     let scene = Scene::start(&folder)?;
     let (ana, bo) = (&scene.ana, &scene.bo);
     is_gone(&scene, &doc).await?;
