@@ -217,6 +217,7 @@ mod tests {
 
     fn comment(story: &mut Story, user: &str, at: u64, place: Range) -> u64 {
         let rev = story.event("comment", user, None, None, None);
+        story.deliver(None);
         story.client(ClientSeen::Commented {
             user: 1,
             doc: DOC,

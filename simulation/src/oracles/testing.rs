@@ -467,7 +467,7 @@ impl Story {
     }
 
     /// What was applied last goes to those who have it open.
-    fn deliver(&mut self, author: Option<Id>) {
+    pub fn deliver(&mut self, author: Option<Id>) {
         let (rev, edit) = (self.head(), self.states.last().unwrap().edit.clone());
         for client in self.streams.clone() {
             self.client(ClientSeen::Received {
