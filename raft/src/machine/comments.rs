@@ -412,6 +412,8 @@ pub struct Moving {
     joining: Vec<(NoteId, Anchor)>,
     starts: Ends,
     ends: Ends,
+    /// Whether the anchors were taken in.
+    has_begun: bool,
 }
 
 impl Moving {
@@ -421,8 +423,18 @@ impl Moving {
         joining.sort_by_key(|(id, anchor)| (std::cmp::Reverse(anchor.at), *id));
         Self {
             joining,
+            has_begun: true,
             ..Self::default()
         }
+    }
+
+    /// An event leaves the window. Before the first one nothing is looked at: nearly all that is applied
+    /// makes none leave.
+    pub(super) fn leave(&mut self, event: &Event, comments: &Comments, limits: &Limits) {
+        if !self.has_begun {
+            *self = Self::of(comments);
+        }
+        self.pass(event, limits);
     }
 
     /// The revision behind which events are needed; none where there is nothing to move.

@@ -459,8 +459,8 @@ impl Document {
         self.hash = event.hash;
         let event = Arc::new(event);
         let components = draft.components;
-        let mut moving = Moving::of(&self.comments);
-        let leaves = |event: &Event| moving.pass(event, &limits.ot);
+        let mut moving = Moving::default();
+        let leaves = |event: &Event| moving.leave(event, &self.comments, &limits.ot);
         let (told, units) = (event.clone(), draft.units_before);
         if self.window.push(told, units, components, limits, leaves) {
             self.comments.leave(moving, self.window.floor());

@@ -10,7 +10,7 @@ use codraft_proto::{
 
 use super::{
     super::{
-        MachineLimits, Moving, Outcome, Refusal,
+        Event, MachineLimits, Moving, Outcome, Refusal,
         comments::{Meets, commented},
         grants::Change,
         missing,
@@ -88,11 +88,9 @@ impl Document {
         if forgets | mutant!("record_forgotten_on_another_router") {
             self.clients.evict_below(Revision(u64::MAX));
         }
-        let mut moving = Moving::of(&self.comments);
-        if self
-            .window
-            .trim_to(floor, |event| moving.pass(event, &limits.ot))
-        {
+        let mut moving = Moving::default();
+        let leaves = |event: &Event| moving.leave(event, &self.comments, &limits.ot);
+        if self.window.trim_to(floor, leaves) {
             self.comments.leave(moving, self.window.floor());
             self.clients.evict_below(self.window.floor());
         }
